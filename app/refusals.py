@@ -1,0 +1,20 @@
+"""Name what Raut refuses and why, in words for the person who sent it."""
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """Refuse a request or a file because of what was sent, not because of a fault of ours.
+
+    `code` is stable and part of the API; `status` the HTTP status; `detail` says what was
+    wrong, with the limit or the choices, and what to do; `extensions` holds those limits as
+    data for programs.
+    """
+
+    def __init__(self, code: str, status: int, detail: str, **extensions: Any) -> None:
+        """Keep the refusal's parts; `detail` is also the exception's text."""
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.extensions = extensions

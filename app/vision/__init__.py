@@ -1,0 +1,1 @@
+"""Read faces: a photo in, readings out. Nothing in here knows Flask."""

@@ -1,0 +1,60 @@
+"""Cut the crop that a network sees: one way, for training and for serving."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from app.vision.readings import Box
+
+
+@dataclass(frozen=True)
+class CropShape:
+    """Describe the crop that a network takes.
+
+    `size` is its side in pixels, `channels` 1 (grey) or 3 (RGB), and `margin` how much of the
+    box's side is added on each of the four sides before cutting.
+    """
+
+    size: int
+    channels: int
+    margin: float = 0.0
+
+
+def cut_crop(image: np.ndarray, box: Box, shape: CropShape) -> np.ndarray:
+    """Cut the square around a box out of a photo, as the network takes it.
+
+    `image` is RGB uint8 (height, width, 3), `box` in its pixels. What the square covers beyond
+    the photo repeats the photo's edge, as a black bar would be a feature that no training
+    picture has. Returns uint8 (size, size, channels).
+    """
+    side = max(1, round(max(box.width, box.height) * (1 + 2 * shape.margin)))
+    left = round(box.x + box.width / 2 - side / 2)
+    top = round(box.y + box.height / 2 - side / 2)
+    height, width = image.shape[:2]
+    # A box is clamped to the nearest row or column, so that even one outside the photo has pixels.
+    rows = slice(min(max(top, 0), height - 1), max(min(top + side, height), 1))
+    columns = slice(min(max(left, 0), width - 1), max(min(left + side, width), 1))
+    square = cv2.copyMakeBorder(
+        image[rows, columns],
+        max(-top, 0),
+        max(top + side - height, 0),
+        max(-left, 0),
+        max(left + side - width, 0),
+        cv2.BORDER_REPLICATE,
+    )
+    return shape_crop(square, shape)
+
+
+def shape_crop(crop: np.ndarray, shape: CropShape) -> np.ndarray:
+    """Bring a picture that already is a crop to the network's size and channels.
+
+    `crop` is RGB uint8 (height, width, 3). Shrinking averages over areas, so that nothing
+    aliases; enlarging interpolates. Returns uint8 (size, size, channels).
+    """
+    if shape.channels == 1:
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    shrinks = min(crop.shape[:2]) > shape.size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(crop, (shape.size, shape.size), interpolation=interpolation)
+    return resized.reshape(shape.size, shape.size, shape.channels)

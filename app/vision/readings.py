@@ -1,0 +1,94 @@
+"""Hold what the analyzer reads in a photo, and its one JSON shape."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Box:
+    """Mark a square or rectangle in pixels of the upright photo, origin top left."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def to_json(self) -> dict[str, int]:
+        """Return the box as a JSON object."""
+        return {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Pair a face's box with the detector's score (0 to 1, higher is surer)."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Hold one classifier's answer for one picture.
+
+    `probabilities` maps each class to its calibrated probability; they sum to 1. `certain` is
+    false where the best one stays under the model's "unsure" threshold.
+    """
+
+    label: str
+    probability: float
+    certain: bool
+    probabilities: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the prediction as a JSON object."""
+        return {
+            "label": self.label,
+            "probability": round(self.probability, 4),
+            "certain": self.certain,
+            "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
+        }
+
+
+@dataclass(frozen=True)
+class FaceReading:
+    """Hold a face: where it is, and what each model reads in it, by the model's task."""
+
+    detection: Detection
+    predictions: dict[str, Prediction]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the face as a JSON object."""
+        return {
+            "box": self.detection.box.to_json(),
+            "score": round(self.detection.score, 4),
+            **{task: prediction.to_json() for task, prediction in self.predictions.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Hold all that was read in one photo.
+
+    `width` and `height` are the upright photo's, in pixels; `timings_ms` the milliseconds of
+    each stage; `models` the first 12 hex digits of each model file's SHA-256, by task;
+    `picture` what whole-picture models read, by the model's name.
+    """
+
+    width: int
+    height: int
+    faces: tuple[FaceReading, ...]
+    timings_ms: dict[str, float]
+    models: dict[str, str]
+    picture: dict[str, Prediction] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the analysis as the JSON object that the API, page and command line share."""
+        answer: dict[str, Any] = {
+            "image": {"width": self.width, "height": self.height},
+            "faces": [face.to_json() for face in self.faces],
+            "timings_ms": {stage: round(ms, 2) for stage, ms in self.timings_ms.items()},
+            "models": self.models,
+        }
+        if self.picture:
+            answer["picture"] = {name: p.to_json() for name, p in self.picture.items()}
+        return answer

@@ -1,0 +1,60 @@
+"""Save all that a training needs to go on as if it had never stopped."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+CHECKPOINT = "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Hold a run's state: every variable's value, and the position as plain JSON values."""
+
+    values: list[np.ndarray]
+    position: dict[str, Any]
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    `write` gets a binary stream. The bytes go to a file aside, are synced, and take the name at
+    the end; a crash at any moment leaves the file of before.
+    """
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Replace a run's checkpoint."""
+
+    def write(stream: IO[bytes]) -> None:
+        # One file holds both, so that the values always belong to the position.
+        position = np.frombuffer(json.dumps(checkpoint.position).encode(), np.uint8)
+        values = {f"value_{index}": value for index, value in enumerate(checkpoint.values)}
+        np.savez(stream, allow_pickle=False, position=position, **values)
+
+    write_whole(run / CHECKPOINT, write)
+
+
+def load_checkpoint(run: Path) -> Checkpoint | None:
+    """Read a run's checkpoint; None where it has none yet."""
+    if not (run / CHECKPOINT).is_file():
+        return None
+    with np.load(run / CHECKPOINT, allow_pickle=False) as stored:
+        position = json.loads(stored["position"].tobytes())
+        values = [stored[f"value_{index}"] for index in range(len(stored.files) - 1)]
+    return Checkpoint(values, position)

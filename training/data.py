@@ -1,0 +1,131 @@
+"""Read data sets in their one folder form: DATA/<part>/<class>/*.png or *.jpg.
+
+Beside the parts may lie `ferplus.csv`, ten raters' votes for each file. Files of UTKFace keep
+their names (age_gender_race_time), from which the breakdowns read age and race.
+"""
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.refusals import Refusal
+from app.vision.crops import CropShape, shape_crop
+from app.vision.images import decode_image
+
+PARTS = ("train", "validation", "test")
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+VOTES_FILE = "ferplus.csv"
+# FER+'s columns under the names that the expression classes have here. Contempt is a class of
+# its own in training; "unknown" and "NF" (no face) are no expressions.
+VOTED_CLASSES = {
+    "angry": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprise": "surprise",
+    "neutral": "neutral",
+    "contempt": "contempt",
+}
+NO_EXPRESSION = ("unknown", "NF")
+
+
+class DataError(ValueError):
+    """Refuse a data set, in words that name the folder or files at fault."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold one part of a data set in memory.
+
+    `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
+    `classes`, `files` the paths, and `votes` float32 (count, len(VOTED_CLASSES)), each row the
+    shares of the raters (all 0 where nobody's vote is known), or None without a votes file.
+    """
+
+    pictures: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    votes: np.ndarray | None
+
+    def subset(self, keep: np.ndarray) -> "Part":
+        """Return the part with only those pictures; `keep` is bool (count,)."""
+        return Part(
+            self.pictures[keep],
+            self.labels[keep],
+            self.classes,
+            tuple(file for file, kept in zip(self.files, keep, strict=True) if kept),
+            None if self.votes is None else self.votes[keep],
+        )
+
+
+def list_classes(folder: Path, part: str) -> tuple[str, ...]:
+    """Name the classes of a part, in alphabetical order. Raises `DataError` where none is."""
+    if not (folder / part).is_dir():
+        raise DataError(
+            f"There is no folder {folder / part}. The form is {folder}/<part>/<class>/*.png; "
+            "`python -m training data prepare` makes it from the usual downloads."
+        )
+    classes = tuple(sorted(p.name for p in (folder / part).iterdir() if p.is_dir()))
+    if not classes:
+        raise DataError(f"{folder / part} has no class folders.")
+    return classes
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List a class folder's picture files by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def read_picture(file: Path) -> np.ndarray:
+    """Read a file as RGB uint8 (height, width, 3). Raises `DataError` where it can't be read."""
+    try:
+        return decode_image(file.read_bytes())
+    except Refusal as refusal:
+        raise DataError(f"{file}: {refusal.detail}") from refusal
+
+
+def read_part(folder: Path, part: str, shape: CropShape) -> Part:
+    """Read one part, each picture being a crop already, in the network's size and channels.
+
+    Raises `DataError` for a missing folder, a class without pictures or an unreadable picture.
+    """
+    classes = list_classes(folder, part)
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = list_pictures(folder / part / name)
+        if not found:
+            raise DataError(f"The class {name!r} is empty: {folder / part / name} has no pictures.")
+        files += found
+        labels += [label] * len(found)
+    pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
+    votes = _read_votes(folder, files) if (folder / VOTES_FILE).is_file() else None
+    return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
+
+
+def digest_picture(picture: np.ndarray) -> str:
+    """Return a hash of a picture's pixels, equal for equal pictures whatever their files."""
+    return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+def find_shared(part: Part, other: Part) -> np.ndarray:
+    """Mark the pictures of a part that stand in another part too: bool (count,)."""
+    known = {digest_picture(picture) for picture in other.pictures}
+    return np.array([digest_picture(picture) in known for picture in part.pictures], dtype=bool)
+
+
+def _read_votes(folder: Path, files: list[Path]) -> np.ndarray:
+    """Read the raters' shares for each file; a row of zeros where there is none."""
+    with (folder / VOTES_FILE).open(newline="", encoding="utf-8") as stream:
+        shares = {
+            row["file"]: np.array([float(row[c]) for c in VOTED_CLASSES.values()], np.float32)
+            for row in csv.DictReader(stream)
+        }
+    none = np.zeros(len(VOTED_CLASSES), np.float32)
+    votes = np.stack([shares.get(file.relative_to(folder).as_posix(), none) for file in files])
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1.0)

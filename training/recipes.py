@@ -1,0 +1,140 @@
+"""Read recipes: one TOML file for each model, with every choice in it."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from training.augmentation import Augmentation
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """Refuse a recipe, in words that say which key and what may stand there."""
+
+
+class Section(BaseModel):
+    """Refuse keys that don't exist."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Data(Section):
+    """Say which pictures are trained on and how they are cropped."""
+
+    folder: Path
+    channels: Literal[1, 3]
+    size: int  # side of the crop that the finished network takes, in pixels
+    stored_size: int  # side at which training pictures wait in memory, for zooming without blur
+    margin: float = 0.0  # share of a detected box's side added around it before cutting
+    leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
+    source: str
+    licence: str
+
+
+class Head(Section):
+    """Say what one head learns: the folders' labels or raters' votes."""
+
+    targets: Literal["labels", "votes"]
+    weight: float = 1.0
+    label_smoothing: float = 0.0
+
+
+class Network(Section):
+    """Name a network of the registry and its builder's options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Schedule(Section):
+    """Say how long and how fast the network learns."""
+
+    epochs: int
+    batch: int
+    learning_rate: float  # at its height
+    warmup_epochs: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0  # on kernels only
+    average: float = 0.0  # decay of the weights' exponential moving average; 0: none
+    sizes: list[tuple[float, int]] = []  # [until this share of the steps, side in pixels]
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    patience: int = 0  # epochs without a better validation figure until it stops; 0: never
+
+
+class Recipe(Section):
+    """Hold all choices of one training."""
+
+    name: str
+    task: Literal["expression", "gender"]
+    seed: int
+    purpose: str
+    not_for: str
+    data: Data
+    heads: dict[str, Head]
+    answers: str  # the head that answers by default
+    minimum_certainty: float  # share of given answers that must be right, for the "unsure" limit
+    network: Network
+    schedule: Schedule
+    augmentation: Augmentation = Augmentation()
+
+
+def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe by its name in training/recipes or by its path.
+
+    `changes` are "key=value" strings, with dots between a section and its key and the value
+    written as in TOML. Raises `RecipeError` for what can't be found, read or understood.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"There is no recipe {name!r}. Choose one of {known}, or give a path.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+    for change in changes:
+        _set(values, change)
+    return parse_recipe(values)
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Check a recipe's values. Raises `RecipeError` that names the key at fault."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(fault) for fault in error.errors())) from error
+    if recipe.answers not in recipe.heads:
+        raise RecipeError(f"answers: {recipe.answers!r} is no head. Heads: {', '.join(recipe.heads)}.")
+    return recipe
+
+
+def _set(values: dict[str, Any], change: str) -> None:
+    """Carry out one "section.key=value"."""
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise RecipeError(f"--set takes key=value, for example schedule.epochs=10; got {change!r}.")
+    *sections, last = key.split(".")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # A bare word or path needs no quotes.
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[last] = value
+
+
+def _explain(fault: Any) -> str:
+    """Say in words what is wrong with one key, with the nearest key that exists."""
+    location = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{location}: {fault['msg']} (got {fault['input']!r})."
+    model: Any = Recipe
+    for part in fault["loc"][:-1]:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        model = field.annotation if field else Head  # only heads are named by the recipe itself
+    near = difflib.get_close_matches(str(fault["loc"][-1]), model.model_fields, n=1, cutoff=0.0)
+    return f"{location}: there is no such key. Did you mean {near[0]!r}?"
