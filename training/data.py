@@ -108,6 +108,13 @@ def read_part(folder: Path, part: str, shape: CropShape) -> Part:
     return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
 
 
+def find_majority(votes: np.ndarray) -> np.ndarray:
+    """Return what most raters saw: int64 (count,), -1 where two classes tie or nobody voted."""
+    highest = votes.max(axis=1, keepdims=True)
+    single = (votes == highest).sum(axis=1) == 1
+    return np.where(single, votes.argmax(axis=1), -1)
+
+
 def digest_picture(picture: np.ndarray) -> str:
     """Return a hash of a picture's pixels, equal for equal pictures whatever their files."""
     return hashlib.sha256(picture.tobytes()).hexdigest()

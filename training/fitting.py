@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
-from training.data import VOTED_CLASSES, DataError, Part, find_shared, read_part
+from training.data import VOTED_CLASSES, DataError, Part, find_majority, find_shared, read_part
 from training.networks import build_network
 from training.progress import Progress
 from training.recipes import Recipe
@@ -260,8 +260,9 @@ class Fitting:
             "loss": round(self.loss_sum / self.steps_per_epoch, 4),
         }
         for name in self.heads:
-            right = logits[name].argmax(axis=1) == self._validation_labels(name)
-            counted = self._validation_labels(name) >= 0
+            labels = self._validation_labels(name)
+            right = logits[name].argmax(axis=1) == labels
+            counted = labels >= 0
             row[f"validation_accuracy_{name}"] = round(float(right[counted].mean()), 4)
         row["seconds"] = round(self.seconds, 1)
         return row
@@ -272,7 +273,7 @@ class Fitting:
             return self.validation.labels
         votes = self.validation.votes
         assert votes is not None
-        return np.where(votes.sum(axis=1) > 0, votes.argmax(axis=1), -1)
+        return find_majority(votes)
 
     def _out_of_patience(self) -> bool:
         """Tell whether the answering head has been without progress for too long."""
@@ -302,9 +303,15 @@ class _precision:  # noqa: N801 - reads as a statement
         keras.mixed_precision.set_dtype_policy(self.before)
 
 
+def load_recipe_of(run: Path) -> Recipe:
+    """Read the recipe that a run was started with. Raises `DataError` where there is no run."""
+    if not (run / RECIPE).is_file():
+        raise DataError(f"{run} holds no training: {RECIPE} is not there.")
+    return Recipe.model_validate(json.loads((run / RECIPE).read_text(encoding="utf-8")))
+
+
 def load_run(run: Path) -> tuple[Recipe, keras.Model]:
     """Load a finished run's recipe and network. Raises `DataError` for one that isn't."""
     if not (run / MODEL).is_file():
         raise DataError(f"{run} holds no finished training: {MODEL} is not there. Resume it first.")
-    recipe = Recipe.model_validate(json.loads((run / RECIPE).read_text(encoding="utf-8")))
-    return recipe, keras.saving.load_model(run / MODEL, compile=False, safe_mode=True)
+    return load_recipe_of(run), keras.saving.load_model(run / MODEL, compile=False, safe_mode=True)

@@ -1,0 +1,39 @@
+# make serve: run Raut on http://127.0.0.1:8000, or PORT.   make test: run the whole suite.
+PYTHON ?= python3
+BIN := .venv/bin
+CATALOG := translations/id/LC_MESSAGES/messages.mo
+
+.PHONY: serve test check chromium
+
+serve: .venv/serve.stamp $(CATALOG)
+	exec $(BIN)/gunicorn --no-control-socket wsgi:app
+
+test: .venv/test.stamp $(CATALOG) chromium
+	$(BIN)/python -m pytest
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+chromium:
+	@if command -v chromium >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq chromium; \
+	else $(BIN)/playwright install chromium || \
+		{ echo "The browser tests need Chromium: install the package chromium." >&2; exit 1; }; \
+	fi
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/serve.stamp: requirements/serve.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements/serve.txt
+	@touch $@
+
+.venv/test.stamp: requirements.txt $(wildcard requirements/*.txt) | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements.txt
+	@touch $@
+
+$(CATALOG): translations/id/LC_MESSAGES/messages.po | .venv/serve.stamp
+	$(BIN)/pybabel -q compile -d translations

@@ -1,0 +1,50 @@
+"""Join the parts of the web application."""
+
+import logging
+from pathlib import Path
+
+from flask import Flask
+from flask_bootstrap import Bootstrap5
+
+from app.settings import Settings
+from app.vision.analyzer import FaceAnalyzer
+from app.web import api, errors, health, languages, pages, security
+from app.web.uploads import ANALYZER, MemoryOnlyRequest
+
+__version__ = "0.1.0"
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Raut(Flask):
+    """Take every upload in memory."""
+
+    request_class = MemoryOnlyRequest
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application: settings, models, pages and API.
+
+    Raises `app.vision.cards.ModelError` where a model is missing or altered; an application
+    that is returned has verified, loaded and run every model once.
+    """
+    settings = settings or Settings()
+    app = Raut("raut", root_path=str(ROOT))
+    app.config.update(
+        BOOTSTRAP_SERVE_LOCAL=True,
+        MAX_CONTENT_LENGTH=settings.max_upload_mb * 1_000_000,
+        MAX_UPLOAD_MB=settings.max_upload_mb,
+        TRUSTED_HOSTS=settings.trusted_hosts or None,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
+    app.logger.setLevel(logging.INFO)
+    app.extensions[ANALYZER] = FaceAnalyzer.load(
+        settings.models, settings.runtime, settings.threads, settings.expression_labels
+    )
+    Bootstrap5(app)
+    security.init_security(app)
+    errors.init_errors(app)
+    languages.init_languages(app)
+    for blueprint in (pages.blueprint, api.blueprint, health.blueprint):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,128 @@
+"""Run the command line: python -m app <command>."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.refusals import Refusal
+from app.settings import Settings
+from app.vision.analyzer import FaceAnalyzer
+from app.vision.cards import ModelError
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@click.group()
+def cli() -> None:
+    """Read faces without a browser."""
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write JSON to a file.")
+@click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="Write a CSV row a face.")
+def analyze(paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None) -> None:
+    """Analyze photos, and all photos in folders and their folders.
+
+    Without --json or --csv the answers are printed as JSON. A file that can't be read is
+    reported and the rest is done; then the exit status is 1.
+    """
+    try:
+        settings = Settings()
+        analyzer = FaceAnalyzer.load(
+            settings.models,
+            settings.runtime,
+            settings.threads,
+            settings.expression_labels,
+        )
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    photos, missing = _list_photos(paths)
+    answers, refused = _analyze_all(analyzer, photos)
+    _write(answers, as_json, as_csv)
+    for message in missing + refused:
+        click.echo(message, err=True)
+    sys.exit(1 if missing or refused else 0)
+
+
+def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
+    """List the photos below the paths, and a sentence for each path that isn't there."""
+    photos: list[Path] = []
+    missing: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            found = (p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+            photos += sorted(p for p in found if p.is_file())
+        elif path.is_file():
+            photos.append(path)
+        else:
+            missing.append(f"{path}: there is no such file or folder.")
+    return photos, missing
+
+
+def _analyze_all(
+    analyzer: FaceAnalyzer, photos: list[Path]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Analyze each photo; return the answers and a sentence for each that was refused."""
+    answers: list[dict[str, Any]] = []
+    refused: list[str] = []
+    with click.progressbar(
+        photos, label="Analyzing", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as progress:
+        for photo in progress:
+            try:
+                analysis = analyzer.analyze_file(photo.read_bytes())
+            except (Refusal, OSError) as error:
+                refused.append(f"{photo}: {error}")
+            else:
+                answers.append({"file": str(photo), **analysis.to_json()})
+    return answers, refused
+
+
+def _write(answers: list[dict[str, Any]], as_json: Path | None, as_csv: Path | None) -> None:
+    """Write the answers where they are wanted."""
+    written: list[tuple[Path | None, Callable[[], str]]] = [
+        (as_json, lambda: json.dumps(answers, indent=2) + "\n"),
+        (as_csv, lambda: _to_csv(answers)),
+    ]
+    for path, text in written:
+        if path:
+            path.write_text(text(), encoding="utf-8")
+    if not as_json and not as_csv:
+        click.echo(json.dumps(answers, indent=2))
+
+
+def _to_csv(answers: list[dict[str, Any]]) -> str:
+    """Give a row for each face; a photo without a face has none."""
+    rows = [
+        {"file": answer["file"], "face": number, **_flatten(face)}
+        for answer in answers
+        for number, face in enumerate(answer["faces"], start=1)
+    ]
+    columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Join nested keys with underscores: expression_probabilities_happy."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}_")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,26 @@
+"""Declare every setting once: its name, type, default and help. Read from RAUT_* variables."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Hold the settings of one application."""
+
+    model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True)
+
+    models: Path = Field(Path("models"), description="Folder of the models that are served.")
+    runtime: Literal["auto", "keras", "onnx"] = Field(
+        "auto", description="What runs the models: auto takes the ONNX export."
+    )
+    expression_labels: Literal["original", "ferplus"] | None = Field(
+        None, description="Which labels the expression follows; the model's card by default."
+    )
+    threads: int = Field(1, ge=1, description="Threads of ONNX Runtime for one batch of faces.")
+    max_upload_mb: int = Field(20, ge=1, description="Largest photo taken, in megabytes.")
+    trusted_hosts: list[str] = Field(
+        [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
+    )

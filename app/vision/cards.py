@@ -1,0 +1,73 @@
+"""Read model cards: what a model takes, answers and is worth."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.vision.crops import CropShape
+
+CARD = "card.json"
+
+
+class ModelError(Exception):
+    """Refuse a model that is missing, altered or unlike its card; the text names the file."""
+
+
+class Head(BaseModel):
+    """Describe one set of logits and how they become an answer.
+
+    `targets` says what it learned: the data set's labels or raters' votes. `classes` stand in
+    the order of the logits. Logits of classes in `left_out` are dropped
+    before the softmax, so that the others share their probability in proportion.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    targets: Literal["labels", "votes"] = "labels"
+    classes: list[str]
+    left_out: list[str] = []
+    temperature: float = Field(1.0, gt=0)
+    unsure_below: float = Field(0.0, ge=0, le=1)
+
+
+class Card(BaseModel):
+    """Describe a model; `training` writes cards and `app` obeys them.
+
+    `files` maps each model file to its SHA-256 in hexadecimal. `region` says whether the model
+    reads a face's crop or the whole picture. `answers` names the head that answers by default.
+    `data`, `training` and `figures` are for people: nothing is computed from them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    task: str
+    region: Literal["face", "image"]
+    purpose: str
+    not_for: str
+    size: int
+    channels: Literal[1, 3]
+    margin: float
+    heads: dict[str, Head]
+    answers: str
+    files: dict[str, str]
+    data: dict[str, Any]
+    training: dict[str, Any]
+    figures: dict[str, Any]
+
+    @property
+    def shape(self) -> CropShape:
+        """Return the crop that the model takes."""
+        return CropShape(self.size, self.channels, self.margin)
+
+
+def load_card(folder: Path) -> Card:
+    """Read a model folder's card. Raises `ModelError` where it is missing or malformed."""
+    path = folder / CARD
+    try:
+        return Card.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing.") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is no model card: {error}") from error

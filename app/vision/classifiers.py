@@ -1,0 +1,143 @@
+"""Turn crops into calibrated probabilities, by Keras or by ONNX Runtime with the same answers."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from app.vision.cards import Card, Head, ModelError, load_card
+from app.vision.readings import Prediction
+
+Runtime = Literal["auto", "keras", "onnx"]
+FILES = {"keras": "model.keras", "onnx": "model.onnx"}
+
+
+class Network(Protocol):
+    """Run a network in one of the runtimes."""
+
+    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Map uint8 crops (count, size, size, channels) to each head's float32 (count, classes)."""
+
+
+class KerasNetwork:
+    """Run the model of record. Needs TensorFlow, which serving doesn't install."""
+
+    def __init__(self, path: Path) -> None:
+        """Load a `.keras` file in safe mode: it can bring no code along."""
+        # TensorFlow tells of every processor feature it finds; only warnings are wanted.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+
+        self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
+
+    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Run all crops as one batch."""
+        return {name: np.asarray(values) for name, values in self._model(crops).items()}
+
+
+class OnnxNetwork:
+    """Run the ONNX export."""
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        """Load the content of an `.onnx` file."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self._heads = [output.name for output in self._session.get_outputs()]
+
+    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Run all crops as one batch."""
+        return dict(zip(self._heads, self._session.run(None, {self._input: crops}), strict=True))
+
+
+class Classifier:
+    """Answer for crops with one model, as its card says."""
+
+    def __init__(self, card: Card, network: Network, digest: str, head: str | None = None) -> None:
+        """Join a card and a network; `head` answers in place of the card's default."""
+        self.card = card
+        self.network = network
+        self.digest = digest
+        self.head_name = head or card.answers
+        self.head = card.heads[self.head_name]
+
+    def predict(self, crops: np.ndarray) -> list[Prediction]:
+        """Answer for uint8 crops (count, size, size, channels) in one batch."""
+        if not len(crops):
+            return []
+        logits = self.network.logits(crops)[self.head_name]
+        names, probabilities = read_probabilities(self.head, logits)
+        return [self._answer(names, row) for row in probabilities]
+
+    def _answer(self, names: list[str], probabilities: np.ndarray) -> Prediction:
+        """Name the best class, and say whether it is good enough."""
+        best = int(probabilities.argmax())
+        return Prediction(
+            label=names[best],
+            probability=float(probabilities[best]),
+            certain=bool(probabilities[best] >= self.head.unsure_below),
+            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+        )
+
+
+def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Turn a head's logits (count, classes) into its answerable classes and probabilities.
+
+    Left-out classes are dropped, the temperature divides, the softmax follows
+    (Guo et al., "On calibration of modern neural networks", 2017, section 4.2).
+    """
+    kept = [index for index, name in enumerate(head.classes) if name not in head.left_out]
+    scaled = logits[:, kept].astype(np.float64) / head.temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return [head.classes[index] for index in kept], probabilities
+
+
+def load_classifier(
+    folder: Path, runtime: Runtime = "auto", threads: int = 1, head: str | None = None
+) -> Classifier:
+    """Load a model folder once its file's hash is found in its card.
+
+    `auto` takes the ONNX export. Raises `ModelError` that names the file which is missing,
+    altered or unreadable.
+    """
+    card = load_card(folder)
+    chosen = "onnx" if runtime == "auto" else runtime
+    path = folder / FILES[chosen]
+    content = read_verified(path, card)
+    try:
+        network: Network = (
+            OnnxNetwork(content, threads) if chosen == "onnx" else KerasNetwork(path)
+        )
+    except ImportError as error:
+        raise ModelError(
+            f"{path} needs {error.name}, which is not installed here. "
+            "Install requirements.txt, or set RAUT_RUNTIME=onnx."
+        ) from error
+    return Classifier(card, network, hash_file(content), head)
+
+
+def read_verified(path: Path, card: Card) -> bytes:
+    """Read a model file once its SHA-256 is found in its card.
+
+    Raises `ModelError` where the file is missing, not named in the card, or altered.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} is missing.")
+    content = path.read_bytes()
+    if card.files.get(path.name) != hash_file(content):
+        raise ModelError(f"{path} is not the file that its card describes: its SHA-256 differs.")
+    return content
+
+
+def hash_file(content: bytes) -> str:
+    """Return a file's SHA-256 in hexadecimal, as cards name it."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Answer over HTTP: one blueprint for each concern."""

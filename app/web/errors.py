@@ -1,0 +1,76 @@
+"""Answer refusals and faults as problem+json (RFC 9457)."""
+
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, current_app, g, json
+from werkzeug.exceptions import HTTPException
+
+from app.refusals import Refusal
+
+PROBLEM_TYPE = "application/problem+json"
+CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+}
+
+
+def init_errors(app: Flask) -> None:
+    """Register the answers to every refusal and fault, and number the requests."""
+    app.before_request(_number_request)
+    app.after_request(_name_request)
+    app.register_error_handler(Refusal, answer_refusal)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_fault)
+
+
+def answer_refusal(refusal: Refusal) -> Response:
+    """Answer a refusal as RFC 9457 asks."""
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(refusal.status).phrase,
+        "status": refusal.status,
+        "detail": refusal.detail,
+        "code": refusal.code,
+        "request_id": g.get("request_id"),
+        **refusal.extensions,
+    }
+    return Response(json.dumps(problem), refusal.status, content_type=PROBLEM_TYPE)
+
+
+def _answer_http(error: HTTPException) -> Response:
+    """Answer what Flask itself refuses: unknown addresses, methods, malformed requests."""
+    status = error.code or 500
+    refusal = Refusal(
+        CODES.get(status, HTTPStatus(status).name.lower()), status, error.description or ""
+    )
+    answer = answer_refusal(refusal)
+    if status == 405:
+        answer.headers["Allow"] = error.get_response().headers.get("Allow", "")
+    return answer
+
+
+def _answer_fault(error: Exception) -> Response:
+    """Log our own fault under the request's id, and answer without internals."""
+    current_app.logger.error("request %s failed", g.get("request_id"), exc_info=error)
+    return answer_refusal(
+        Refusal(
+            "internal",
+            500,
+            "Something went wrong here, and it was logged under the request id. "
+            "Your photo was not kept.",
+        )
+    )
+
+
+def _number_request() -> None:
+    """Give the request an id that joins an answer with the log."""
+    g.request_id = uuid.uuid4().hex[:16]
+
+
+def _name_request(response: Response) -> Response:
+    """Tell the client its request's id."""
+    response.headers["X-Request-ID"] = g.get("request_id", "")
+    return response

@@ -1,0 +1,19 @@
+"""Tell a supervisor whether the process lives and is ready."""
+
+from flask import Blueprint, Response, jsonify
+
+from app.web.uploads import current_analyzer
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """Answer as long as the process does."""
+    return jsonify(status="alive")
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Name the models; the application exists only once each was verified, loaded and run."""
+    return jsonify(status="ready", models=sorted(current_analyzer().classifiers))

@@ -1,0 +1,119 @@
+"""Describe the API in OpenAPI 3.1; the tests check the API against it."""
+
+from typing import Any
+
+from app.vision.images import FORMATS
+from app.web.errors import PROBLEM_TYPE
+from app.web.uploads import FIELD
+
+Schema = dict[str, Any]
+
+
+def describe_api(models: list[str]) -> Schema:
+    """Return the document for an application that serves these models."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Raut",
+            "version": "1",
+            "description": "Finds faces in a photo and reads the expression shown and the "
+            "perceived gender. Nothing is kept.",
+        },
+        "paths": {
+            "/api/v1/analyze": {"post": _analyze(models)},
+            "/api/v1/models": {
+                "get": _operation("listModels", "Describe the loaded models", _object(models=_ARRAY))
+            },
+            "/healthz": {"get": _operation("healthz", "Tell whether the process lives", _STATUS)},
+            "/readyz": {"get": _operation("readyz", "Tell whether models are loaded", _STATUS)},
+        },
+        "components": {"schemas": {"Analysis": _ANALYSIS, "Problem": _PROBLEM}},
+    }
+
+
+def _analyze(models: list[str]) -> Schema:
+    """Describe the analysis of a photo."""
+    form = _object(
+        **{
+            FIELD: {
+                "type": "string",
+                "contentMediaType": "application/octet-stream",
+                "description": f"A photo: {', '.join(FORMATS)}.",
+            }
+        }
+    )
+    form["properties"]["models"] = {
+        "type": "string",
+        "description": f"Which models answer, joined by commas: {', '.join(models)}.",
+    }
+    operation = _operation(
+        "analyze", "Read the faces in one photo", {"$ref": "#/components/schemas/Analysis"}
+    )
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": form,
+                "encoding": {FIELD: {"contentType": "image/jpeg, image/png, image/webp"}},
+            }
+        },
+    }
+    refusals = {
+        "400": "No photo, an empty one, or an unknown model",
+        "413": "The upload is too large",
+        "415": "No picture of an accepted kind",
+        "422": "The picture is damaged, too large or too small",
+    }
+    operation["responses"].update({code: _problem(text) for code, text in refusals.items()})
+    return operation
+
+
+def _operation(name: str, summary: str, answer: Schema) -> Schema:
+    """Describe one operation by what it answers."""
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "content": {"application/json": {"schema": answer}},
+            },
+            "default": _problem("A refusal"),
+        },
+    }
+
+
+def _problem(description: str) -> Schema:
+    """Describe a refusal."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {PROBLEM_TYPE: {"schema": schema}}}
+
+
+def _object(**properties: Schema) -> Schema:
+    """Describe an object all of whose properties are required."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _map(values: Schema) -> Schema:
+    """Describe an object with any keys."""
+    return {"type": "object", "additionalProperties": values}
+
+
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer"}
+_ARRAY: Schema = {"type": "array", "items": {"type": "object"}}
+_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_STATUS = _object(status=_TEXT)
+_PREDICTION = _object(
+    label=_TEXT, probability=_SHARE, certain={"type": "boolean"}, probabilities=_map(_SHARE)
+)
+_FACE = _object(box=_object(x=_COUNT, y=_COUNT, width=_COUNT, height=_COUNT), score=_SHARE)
+_FACE["properties"] |= {"expression": _PREDICTION, "gender": _PREDICTION}
+_ANALYSIS = _object(
+    image=_object(width=_COUNT, height=_COUNT),
+    faces={"type": "array", "items": _FACE},
+    timings_ms=_map({"type": "number", "minimum": 0}),
+    models=_map(_TEXT),
+)
+_ANALYSIS["properties"]["picture"] = _map(_PREDICTION)
+_PROBLEM = _object(type=_TEXT, title=_TEXT, status=_COUNT, detail=_TEXT, code=_TEXT)

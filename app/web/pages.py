@@ -1,0 +1,41 @@
+"""The pages that people open in a browser."""
+
+from typing import Any
+
+from flask import Blueprint, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app.refusals import Refusal
+from app.web import sentences
+from app.web.uploads import analyze_upload
+
+blueprint = Blueprint("pages", __name__)
+blueprint.add_app_template_filter(sentences.probability, "probability")
+blueprint.add_app_template_filter(sentences.label, "label")
+
+
+@blueprint.get("/")
+def photo() -> ResponseReturnValue:
+    """Show the photo page, waiting for a photo."""
+    return photo_page()
+
+
+@blueprint.post("/")
+def photo_without_script() -> ResponseReturnValue:
+    """Answer the plain form of a browser that runs no JavaScript."""
+    try:
+        analysis = analyze_upload(request)
+    except Refusal as refusal:
+        sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
+        return photo_page(problem={"code": refusal.code, "sentence": sentence}), refusal.status
+    return photo_page(analysis=analysis.to_json())
+
+
+def photo_page(**outcome: Any) -> str:
+    """Render the photo page with what came of a photo, if one was sent."""
+    return render_template(
+        "index.html",
+        strings=sentences.for_script(),
+        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        **outcome,
+    )

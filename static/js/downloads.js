@@ -1,0 +1,117 @@
+// Files made in the browser from the answer in hand; nothing is asked of the server again.
+
+import { chipWords, colourOf, INK, placeOf } from "./faces.js";
+
+const READINGS = ["expression", "gender"];
+
+export function downloadJson(answerText, name) {
+  save(new Blob([answerText], { type: "application/json" }), `${name}.raut.json`);
+}
+
+export function downloadCsv(analysis, name) {
+  save(new Blob([csv(analysis.faces)], { type: "text/csv" }), `${name}.raut.csv`);
+}
+
+export async function downloadPng(picture, analysis, name) {
+  const canvas = annotated(picture, analysis);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  save(blob, `${name}.raut.png`);
+}
+
+/** Write one row for each face; names and numbers as the API gives them, for programs to read. */
+export function csv(faces) {
+  const readings = READINGS.map((name) => ({ name, classes: classesOf(faces, name) }));
+  const head = ["face", "x", "y", "width", "height", "roll_degrees", "score", ...readings.flatMap(columns)];
+  const rows = faces.map((face, index) => [
+    index + 1,
+    face.box.x,
+    face.box.y,
+    face.box.width,
+    face.box.height,
+    face.roll_degrees ?? 0,
+    face.score,
+    ...readings.flatMap(({ name, classes }) => values(face[name], classes)),
+  ]);
+  return [head, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+}
+
+// The classes are the model's own; another model may have others.
+function classesOf(faces, name) {
+  return Object.keys(faces.find((face) => face[name])?.[name].probabilities ?? {});
+}
+
+function columns({ name, classes }) {
+  return [name, `${name}_probability`, `${name}_certain`, ...classes.map((each) => `${name}_${each}`)];
+}
+
+function values(reading, classes) {
+  if (!reading) return Array(3 + classes.length).fill("");
+  const probabilities = classes.map((each) => reading.probabilities[each] ?? "");
+  return [reading.label, reading.probability, reading.certain, ...probabilities];
+}
+
+function cell(value) {
+  const written = String(value);
+  return /[",\r\n]/.test(written) ? `"${written.replaceAll('"', '""')}"` : written;
+}
+
+function annotated(picture, { faces, image }) {
+  const canvas = document.createElement("canvas");
+  canvas.width = picture.naturalWidth;
+  canvas.height = picture.naturalHeight;
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  // Lines and letters grow with the photo, so that they read alike at any size.
+  const unit = Math.max(1, Math.max(canvas.width, canvas.height) / 700);
+  faces.forEach((face, index) => {
+    const place = placeOf(face, image);
+    const box = {
+      left: place.left * canvas.width,
+      top: place.top * canvas.height,
+      width: place.width * canvas.width,
+      height: place.height * canvas.height,
+    };
+    drawBox(context, box, place.roll, colourOf(index), unit);
+    drawChip(context, box, [index + 1, chipWords(face)].filter(Boolean).join(" · "), colourOf(index), unit);
+  });
+  return canvas;
+}
+
+function drawBox(context, box, roll, colour, unit) {
+  context.save();
+  context.translate(box.left + box.width / 2, box.top + box.height / 2);
+  context.rotate((roll * Math.PI) / 180);
+  for (const [style, width] of [[INK, 5 * unit], [colour, 2.5 * unit]]) {
+    context.strokeStyle = style;
+    context.lineWidth = width;
+    context.strokeRect(-box.width / 2, -box.height / 2, box.width, box.height);
+  }
+  context.restore();
+}
+
+function drawChip(context, box, words, colour, unit) {
+  const size = 14 * unit;
+  const padding = 5 * unit;
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  const width = context.measureText(words).width + 2 * padding;
+  const height = size + 2 * padding;
+  const left = Math.max(0, Math.min(box.left, context.canvas.width - width));
+  const above = box.top - height - 2 * unit;
+  const top = above >= 0 ? above : Math.min(box.top + box.height + 2 * unit, context.canvas.height - height);
+  context.fillStyle = INK;
+  context.fillRect(left - unit, top - unit, width + 2 * unit, height + 2 * unit);
+  context.fillStyle = colour;
+  context.fillRect(left, top, width, height);
+  context.fillStyle = INK;
+  context.fillText(words, left + padding, top + height / 2);
+}
+
+function save(blob, fileName) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = fileName;
+  link.click();
+  // The browser has taken its own hold of the blob once the click's task has ended.
+  setTimeout(() => URL.revokeObjectURL(link.href));
+}

@@ -1,0 +1,113 @@
+"""Test the API as programs use it."""
+
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from app.__main__ import cli
+from app.vision.analyzer import FaceAnalyzer
+
+
+def send(client: FlaskClient, content: bytes, field: str = "image", **form: str) -> TestResponse:
+    file = (io.BytesIO(content), "photo.jpg")
+    return client.post("/api/v1/analyze", data={field: file, **form})
+
+
+def encode(picture: np.ndarray, form: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, form)
+    return stream.getvalue()
+
+
+def huge_png_header() -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1) + b"IDAT\x00" + b"\x00" * 4
+
+
+def test_the_astronaut_is_one_happy_face_perceived_as_female(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = send(client, astronaut_png).get_json()
+    (face,) = answer["faces"]
+    assert face["expression"]["label"] == "happy"
+    assert face["gender"]["label"] == "female"
+    assert answer["image"] == {"width": 512, "height": 512}
+
+
+def test_api_command_line_and_python_give_equal_numbers(
+    client: FlaskClient, astronaut: np.ndarray, astronaut_png: bytes, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(astronaut_png)
+    by_api = send(client, astronaut_png).get_json()["faces"]
+    by_command = json.loads(CliRunner().invoke(cli, ["analyze", str(photo)]).stdout)[0]["faces"]
+    by_call = FaceAnalyzer.load("models").analyze(astronaut).to_json()["faces"]
+    assert by_api == by_command == by_call
+
+
+@pytest.mark.parametrize("scene", ["coffee", "rocket"])
+def test_a_scene_without_people_has_no_face(client: FlaskClient, scene: str) -> None:
+    answer = send(client, encode(getattr(skimage.data, scene)(), "PNG"))
+    assert answer.status_code == 200
+    assert answer.get_json()["faces"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "image_empty"),
+        (b"no picture at all", 415, "image_type"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "image_type"),
+        (encode(np.zeros((32, 32), np.uint8), "GIF"), 415, "image_type"),
+        (encode(np.zeros((99, 99, 3), np.uint8), "JPEG")[:400], 422, "image_unreadable"),
+        (huge_png_header(), 422, "image_dimensions"),
+        (encode(np.zeros((1, 1, 3), np.uint8), "PNG"), 422, "image_dimensions"),
+        (bytes(30_000_000), 413, "image_too_large"),
+    ],
+    ids=["empty", "text", "svg", "gif", "truncated", "claims 60000x60000", "1x1", "30 MB"],
+)
+def test_bad_content_is_refused_by_name(
+    client: FlaskClient, content: bytes, status: int, code: str
+) -> None:
+    answer = send(client, content)
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    assert answer.content_type == "application/problem+json"
+
+
+def test_a_strip_of_10000_by_20_pixels_has_no_face(client: FlaskClient) -> None:
+    answer = send(client, encode(np.zeros((20, 10000, 3), np.uint8), "PNG"))
+    assert (answer.status_code, answer.get_json()["faces"]) == (200, [])
+
+
+@pytest.mark.parametrize("field", ["photo", ""])
+def test_a_form_without_the_image_field_is_refused(client: FlaskClient, field: str) -> None:
+    assert send(client, b"anything", field).get_json()["code"] == "image_missing"
+
+
+def test_an_unknown_model_is_refused_with_those_that_exist(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = send(client, astronaut_png, models="age")
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "unknown_model")
+    assert answer.get_json()["choices"] == ["expression", "gender"]
+
+
+def test_only_the_named_model_answers(client: FlaskClient, astronaut_png: bytes) -> None:
+    (face,) = send(client, astronaut_png, models="gender").get_json()["faces"]
+    assert "gender" in face
+    assert "expression" not in face
+
+
+def test_readiness_names_the_models(client: FlaskClient) -> None:
+    assert client.get("/readyz").get_json()["models"] == ["expression", "gender"]

@@ -1,0 +1,1 @@
+"""Drive the pages in a real browser."""

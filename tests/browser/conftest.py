@@ -1,0 +1,63 @@
+"""A real Chromium, opened on the photo page, and photos to give it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import FilePayload, Page
+from skimage import data
+
+from .answers import picture_file
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # pytest-playwright 0.10 itself declares a fixture in the way that pytest 9.2 warns of.
+    item.add_marker(
+        pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods")
+    )
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    own = {"executable_path": str(CHROMIUM)} if CHROMIUM.exists() else {}
+    return {
+        **browser_type_launch_args,
+        **own,
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
+    return {**browser_context_args, "locale": "en-GB"}
+
+
+@pytest.fixture
+def start(live_server: str, page: Page) -> Iterator[Page]:
+    """Open the photo page; whatever its scripts throw fails the test."""
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(live_server)
+    yield page
+    assert faults == []
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> FilePayload:
+    return picture_file(data.astronaut(), "astronaut.png")
+
+
+@pytest.fixture(scope="session")
+def rocket() -> FilePayload:
+    return picture_file(data.rocket(), "rocket.jpg")

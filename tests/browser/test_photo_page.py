@@ -1,0 +1,587 @@
+"""The photo page in a real browser, as a person meets it."""
+
+import base64
+import csv
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Download, FilePayload, Page, Route, expect
+from skimage import data
+
+from .answers import SERVICE, TWO_FACES, answer, answer_with, choose, face, picture_file
+
+FIRST_VISIT_LIMIT = 400_000
+REFUSALS: list[tuple[dict[str, Any], str]] = [
+    ({"code": "image_missing", "status": 400}, "No photo arrived."),
+    ({"code": "image_empty", "status": 400}, "This file is empty."),
+    ({"code": "image_unreadable", "status": 422}, "may be damaged or cut short"),
+    ({"code": "image_too_large", "status": 413, "limit_mb": 20}, "larger than 20 MB"),
+    (
+        {"code": "image_dimensions", "status": 422, "limit_megapixels": 50, "minimum_side": 24},
+        "at least 24 pixels, and the whole photo at most 50 megapixels",
+    ),
+    (
+        {"code": "image_type", "status": 415, "accepted": ["JPEG", "PNG", "WebP"]},
+        "Save the photo as JPEG, PNG, or WebP",
+    ),
+    ({"code": "unknown_model", "status": 400, "choices": ["expression"]}, "It has expression."),
+    ({"code": "rate_limited", "status": 429}, "Wait a minute"),
+    ({"code": "overloaded", "status": 503}, "busy with other photos"),
+    ({"code": "internal", "status": 500}, "Something failed on the server"),
+    ({"code": "from_the_future", "status": 400}, "What the server says."),
+    ({"code": "image_dimensions", "status": 422}, "What the server says."),
+]
+INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
+WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
+
+
+def heading(page: Page) -> Any:
+    return page.locator("#outcome-title")
+
+
+def boxes(page: Page) -> Any:
+    return page.locator(".face-box")
+
+
+def cards(page: Page) -> Any:
+    return page.locator(".face-card")
+
+
+def hand_over(page: Page, event: str, photo: FilePayload) -> None:
+    """Give the page a file as a drop or a paste does."""
+    page.evaluate(
+        """([event, name, type, content]) => {
+          const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], name, { type }));
+          const members = { bubbles: true, cancelable: true };
+          document.body.dispatchEvent(event === "paste"
+            ? new ClipboardEvent("paste", { ...members, clipboardData: transfer })
+            : new DragEvent(event, { ...members, dataTransfer: transfer }));
+        }""",
+        [event, photo["name"], photo["mimeType"], base64.b64encode(photo["buffer"]).decode()],
+    )
+
+
+def answer_file_chooser(page: Page, photo: FilePayload) -> None:
+    # From the start: a wait around the key press alone may begin after the chooser opened.
+    page.on("filechooser", lambda chooser: chooser.set_files([photo]))
+
+
+def downloaded(page: Page, button: str) -> Download:
+    with page.expect_download() as waiting:
+        page.click(button)
+    return waiting.value
+
+
+def content(download: Download) -> bytes:
+    return Path(download.path()).read_bytes()
+
+
+def test_a_chosen_photo_shows_a_box_and_seven_bars(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, answer(face(170, 70)))
+    choose(start, astronaut)
+    expect(heading(start)).to_have_text("1 face found")
+    expect(boxes(start)).to_have_count(1)
+    expect(boxes(start)).to_have_text("1 · happy 93%")
+    expression = cards(start).locator(".reading").first
+    expect(expression.locator(".bars li")).to_have_count(7)
+    expect(expression.locator(".strongest")).to_have_text("happy93%")
+    expect(start.locator("#intake")).to_be_hidden()
+
+
+def test_the_choose_button_opens_the_file_chooser(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    answer_file_chooser(start, astronaut)
+    start.click("#choose")
+    expect(heading(start)).to_have_text("2 faces found")
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_dropped_or_pasted_photo_is_read(start: Page, astronaut: FilePayload, event: str) -> None:
+    answer_with(start, TWO_FACES)
+    hand_over(start, event, astronaut)
+    expect(boxes(start)).to_have_count(2)
+
+
+def test_a_file_over_the_page_shows_where_to_drop_it(start: Page, astronaut: FilePayload) -> None:
+    hand_over(start, "dragover", astronaut)
+    expect(start.locator("#drop-veil")).to_be_visible()
+    hand_over(start, "dragleave", astronaut)
+    expect(start.locator("#drop-veil")).to_be_hidden()
+
+
+def test_pasting_words_says_that_there_is_no_picture(start: Page) -> None:
+    start.evaluate(
+        "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
+    )
+    expect(start.locator("#intake-note")).to_have_text("There is no picture on the clipboard.")
+
+
+def test_a_box_lies_where_the_answer_says(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, answer(face(128, 64)))
+    choose(start, astronaut)
+    photo = start.locator("#picture").bounding_box()
+    box = boxes(start).bounding_box()
+    assert photo
+    assert box
+    scale = photo["width"] / 512
+    assert box["x"] - photo["x"] == pytest.approx(128 * scale, abs=1)
+    assert box["y"] - photo["y"] == pytest.approx(64 * scale, abs=1)
+    assert box["width"] == pytest.approx(100 * scale, abs=1)
+
+
+def test_a_tilted_face_has_a_tilted_box(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    outline = boxes(start).nth(1).locator(".face-outline")
+    expect(outline).to_have_attribute("style", "transform: rotate(20deg);")
+
+
+def test_clicking_a_box_highlights_its_card(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    boxes(start).nth(1).click()
+    expect(boxes(start).nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(boxes(start).nth(0)).to_have_attribute("aria-pressed", "false")
+    expect(cards(start).nth(1)).to_have_attribute("aria-current", "true")
+
+
+def test_clicking_a_card_selects_its_box(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    cards(start).nth(1).get_by_role("button").first.click()
+    expect(boxes(start).nth(1)).to_have_attribute("aria-pressed", "true")
+
+
+def test_an_unsure_reading_says_so_and_why(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    expect(boxes(start).nth(1)).to_have_text("2 · unsure")
+    why = cards(start).nth(1).locator(".why-unsure").first
+    expect(why).to_have_text("Nothing stands out enough to name. Nearest: sad 40%, then angry 10%.")
+
+
+def test_a_face_without_readings_still_has_its_box_and_card(
+    start: Page, astronaut: FilePayload
+) -> None:
+    bare = face(170, 70)
+    del bare["expression"], bare["gender"]
+    answer_with(start, answer(bare))
+    choose(start, astronaut)
+    expect(boxes(start)).to_have_text("1")
+    expect(cards(start).locator(".face-label")).to_have_text("Face 1")
+
+
+def test_sixty_four_faces_keep_one_card_open(start: Page, astronaut: FilePayload) -> None:
+    crowd = [face(60 * (at % 8), 60 * (at // 8)) for at in range(64)]
+    for each in crowd:
+        each["box"].update(width=40.0, height=40.0)
+    answer_with(start, answer(*crowd))
+    choose(start, astronaut)
+    expect(boxes(start)).to_have_count(64)
+    boxes(start).nth(40).click()
+    opened = start.locator(".face-card-head button[aria-expanded='true']")
+    expect(opened).to_have_count(1)
+    expect(cards(start).nth(40)).to_be_in_viewport()
+
+
+def test_the_page_works_with_the_keyboard_alone(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    answer_file_chooser(start, astronaut)
+    start.keyboard.press("Tab")
+    expect(start.locator(".skip-link")).to_be_focused()
+    start.keyboard.press("Enter")
+    start.keyboard.press("Tab")
+    expect(start.locator("#choose")).to_be_focused()
+    start.keyboard.press("Enter")
+    expect(boxes(start)).to_have_count(2)
+    expect(heading(start)).to_be_focused()
+    start.keyboard.press("Tab")
+    expect(start.locator("#another")).to_be_focused()
+    start.keyboard.press("Tab")
+    expect(boxes(start).nth(0)).to_be_focused()
+    start.keyboard.press("ArrowRight")
+    expect(boxes(start).nth(1)).to_be_focused()
+    expect(cards(start).nth(1)).to_have_attribute("aria-current", "true")
+    start.keyboard.press("Home")
+    start.keyboard.press("Enter")
+    expect(cards(start).nth(0)).to_have_attribute("aria-current", "true")
+
+
+def test_the_result_is_announced_politely(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    announcement = start.locator("#announcement")
+    expect(announcement).to_have_attribute("aria-live", "polite")
+    expect(announcement).to_have_text("2 faces found. Face 1: happy. Face 2: unsure")
+
+
+def test_the_json_download_equals_the_answer(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    download = downloaded(start, "#download-json")
+    assert download.suggested_filename == "astronaut.raut.json"
+    assert json.loads(content(download)) == TWO_FACES
+
+
+def test_the_csv_download_has_one_row_a_face(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    lines = content(downloaded(start, "#download-csv")).decode().splitlines()
+    rows = list(csv.DictReader(lines))
+    assert [row["face"] for row in rows] == ["1", "2"]
+    assert rows[0]["expression"] == "happy"
+    assert float(rows[0]["expression_happy"]) == 0.93
+    assert rows[1]["expression_certain"] == "false"
+    assert float(rows[1]["roll_degrees"]) == 20
+
+
+def test_the_png_download_is_the_photo_with_boxes(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    expect(boxes(start)).to_have_count(2)
+    annotated = Image.open(BytesIO(content(downloaded(start, "#download-png")))).convert("RGB")
+    original = Image.open(BytesIO(astronaut["buffer"])).convert("RGB")
+    assert annotated.size == original.size
+    assert annotated.getpixel((170, 120)) != original.getpixel((170, 120))
+    assert annotated.getpixel((500, 500)) == original.getpixel((500, 500))
+
+
+def test_a_photo_held_sideways_is_shown_and_saved_upright(start: Page) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sideways = picture_file(data.astronaut()[:256], "sideways.jpg", exif=exif)
+    answer_with(start, answer(face(20, 20), width=256, height=512))
+    choose(start, sideways)
+    expect(boxes(start)).to_have_count(1)
+    shown = start.locator("#picture").bounding_box()
+    assert shown
+    assert shown["height"] == pytest.approx(2 * shown["width"], rel=0.01)
+    saved = Image.open(BytesIO(content(downloaded(start, "#download-png"))))
+    assert saved.size == (256, 512)
+
+
+def test_how_it_was_answered_shows_times_and_models(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    start.get_by_text("How this was answered").click()
+    expect(start.locator("#timings tr")).to_have_count(4)
+    expect(start.locator("#timings")).to_contain_text("35.4 ms")
+    expect(start.locator("#models")).to_contain_text("0123456789ab")
+
+
+def test_no_face_is_said_clearly_with_what_helps(start: Page, rocket: FilePayload) -> None:
+    answer_with(start, answer())
+    choose(start, rocket)
+    expect(heading(start)).to_have_text("No face found")
+    expect(start.locator("#message")).to_contain_text("come closer, find more light")
+    expect(start.locator("#download-png")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("problem", "sentence"), REFUSALS, ids=[f"{p['code']}-{len(p)}" for p, _ in REFUSALS]
+)
+def test_each_refusal_has_its_sentence(
+    start: Page, astronaut: FilePayload, problem: dict[str, Any], sentence: str
+) -> None:
+    answer_with(start, {"detail": "What the server says.", **problem}, problem["status"])
+    choose(start, astronaut)
+    expect(heading(start)).to_have_text("No answer for this photo")
+    expect(start.locator("#message")).to_contain_text(sentence)
+
+
+def test_a_refusal_shows_the_request_to_quote(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, {"code": "internal", "detail": "", "request_id": "7f3a91c2"}, 500)
+    choose(start, astronaut)
+    expect(start.locator("#message-reference")).to_have_text("Request 7f3a91c2")
+
+
+def test_an_unreachable_server_is_said_and_can_be_tried_again(
+    start: Page, astronaut: FilePayload
+) -> None:
+    start.route(SERVICE, lambda route: route.abort("connectionrefused"))
+    choose(start, astronaut)
+    expect(start.locator("#message")).to_contain_text("The server could not be reached.")
+    start.unroute(SERVICE)
+    answer_with(start, TWO_FACES)
+    start.click("#retry")
+    expect(heading(start)).to_have_text("2 faces found")
+
+
+def test_a_file_over_the_limit_is_refused_without_sending_it(
+    start: Page, astronaut: FilePayload
+) -> None:
+    sent: list[str] = []
+    start.on("request", lambda request: sent.append(request.method))
+    limit = int(start.locator("#photo-form").get_attribute("data-limit-mb") or 0)
+    choose(start, {**astronaut, "buffer": bytes(limit * 1_000_000 + 1)})
+    expect(start.locator("#message")).to_contain_text(f"larger than {limit} MB")
+    assert "POST" not in sent
+
+
+def test_an_older_answer_never_covers_a_newer_photo(
+    start: Page, astronaut: FilePayload, rocket: FilePayload
+) -> None:
+    # Without its signal the older request lives on, as it may when the abort comes too late.
+    start.evaluate(
+        """() => {
+          const real = window.fetch;
+          window.answered = [];
+          window.fetch = (address, options) => {
+            const answer = real(address, { ...options, signal: undefined });
+            window.answered.push(answer.then((response) => response.clone().text()));
+            return answer;
+          };
+        }"""
+    )
+    held: list[Route] = []
+    start.route(SERVICE, lambda route: held.append(route))
+    with start.expect_request(SERVICE):
+        choose(start, astronaut)
+    with start.expect_request(SERVICE):
+        choose(start, rocket)
+    expect(start.locator("#photo-name")).to_have_text("rocket.jpg")
+    held[1].fulfill(json=answer())
+    expect(heading(start)).to_have_text("No face found")
+    held[0].fulfill(json=TWO_FACES)
+    start.evaluate("Promise.all(window.answered).then(() => new Promise(requestAnimationFrame))")
+    expect(heading(start)).to_have_text("No face found")
+    expect(boxes(start)).to_have_count(0)
+
+
+def test_a_newer_photo_ends_the_older_request(
+    start: Page, astronaut: FilePayload, rocket: FilePayload
+) -> None:
+    start.route(SERVICE, lambda route: None)
+    with start.expect_request(SERVICE):
+        choose(start, astronaut)
+    with start.expect_event("requestfailed") as waiting:
+        choose(start, rocket)
+    assert waiting.value.failure == "net::ERR_ABORTED"
+
+
+def test_a_photo_under_way_can_be_cancelled(start: Page, astronaut: FilePayload) -> None:
+    start.route(SERVICE, lambda route: None)
+    choose(start, astronaut)
+    expect(heading(start)).to_have_text("Reading the photo…")
+    start.click("#cancel")
+    expect(start.locator("#choose")).to_be_focused()
+    expect(start.locator("#outcome-view")).to_be_hidden()
+
+
+def test_analyse_another_returns_to_the_start(start: Page, astronaut: FilePayload) -> None:
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    start.click("#another")
+    expect(start.locator("#choose")).to_be_focused()
+    choose(start, astronaut)
+    expect(boxes(start)).to_have_count(2)
+
+
+def test_a_snapshot_from_the_camera_is_read(start: Page) -> None:
+    answer_with(start, TWO_FACES)
+    start.click("#snap")
+    start.click("#camera-take")
+    expect(start.locator("#photo-name")).to_have_text("snapshot.jpg")
+    expect(boxes(start)).to_have_count(2)
+    assert start.evaluate("document.getElementById('camera-video').srcObject") is None
+
+
+def test_closing_the_camera_lets_go_of_it(start: Page) -> None:
+    start.click("#snap")
+    expect(start.locator("#camera-take")).to_be_enabled()
+    track = start.evaluate_handle(
+        "document.getElementById('camera-video').srcObject.getTracks()[0]"
+    )
+    start.keyboard.press("Escape")
+    expect(start.locator("#camera")).to_be_hidden()
+    assert track.evaluate("(track) => track.readyState") == "ended"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("NotAllowedError", "The browser did not allow the camera."),
+        ("NotFoundError", "No camera was found on this device."),
+        ("NotReadableError", "another program may be using it"),
+    ],
+)
+def test_a_camera_that_does_not_open_says_why(start: Page, fault: str, sentence: str) -> None:
+    start.evaluate(
+        """(name) => {
+          navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
+        }""",
+        fault,
+    )
+    start.click("#snap")
+    expect(start.locator("#camera-message")).to_contain_text(sentence)
+    expect(start.locator("#camera-take")).to_be_disabled()
+
+
+def test_an_insecure_page_says_why_it_has_no_camera(start: Page) -> None:
+    start.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
+    start.click("#snap")
+    expect(start.locator("#camera-message")).to_contain_text("only to pages over HTTPS")
+
+
+def test_the_page_asks_no_other_host_and_stays_light(
+    live_server: str, page: Page, astronaut: FilePayload
+) -> None:
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    weights: list[int] = []
+    page.on("response", lambda response: weights.append(len(response.body())))
+    page.goto(live_server)
+    page.wait_for_load_state("networkidle")
+    assert sum(weights) < FIRST_VISIT_LIMIT
+    answer_with(page, TWO_FACES)
+    choose(page, astronaut)
+    expect(boxes(page)).to_have_count(2)
+    # A blob has no host: it never leaves the browser.
+    assert hosts - {""} == {urlsplit(live_server).netloc}
+
+
+def test_the_security_policy_is_never_broken(start: Page, astronaut: FilePayload) -> None:
+    said: list[str] = []
+    start.on("console", lambda message: said.append(message.text))
+    answer_with(start, TWO_FACES)
+    start.reload()
+    choose(start, astronaut)
+    downloaded(start, "#download-png")
+    assert said == []
+
+
+def test_the_real_server_reads_the_astronaut(start: Page, astronaut: FilePayload) -> None:
+    choose(start, astronaut)
+    expect(heading(start)).to_have_text("1 face found")
+    photo = start.locator("#picture").bounding_box()
+    box = boxes(start).bounding_box()
+    assert photo
+    assert box
+    middle = (box["x"] + box["width"] / 2 - photo["x"]) / photo["width"]
+    assert middle == pytest.approx(225 / 512, abs=0.05)
+
+
+def test_the_real_server_refuses_words_in_a_photo_s_place(start: Page) -> None:
+    choose(start, {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(start.locator("#message")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
+
+
+@WITHOUT_SCRIPT
+def test_the_plain_form_answers_with_a_table(start: Page, astronaut: FilePayload) -> None:
+    choose(start, astronaut)
+    start.get_by_role("button", name="Read the faces").click()
+    expect(start.get_by_role("heading", name="1 face found")).to_be_visible()
+    expect(start.locator("tbody tr")).to_have_count(1)
+    expect(start.get_by_role("columnheader", name="Expression shown")).to_be_visible()
+
+
+@WITHOUT_SCRIPT
+def test_the_plain_form_says_when_no_face_was_found(start: Page, rocket: FilePayload) -> None:
+    choose(start, rocket)
+    start.get_by_role("button", name="Read the faces").click()
+    expect(start.get_by_role("heading", name="No face found")).to_be_visible()
+
+
+@WITHOUT_SCRIPT
+def test_the_plain_form_says_what_was_wrong(start: Page) -> None:
+    choose(start, {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"})
+    start.get_by_role("button", name="Read the faces").click()
+    expect(start.locator(".problem")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
+
+
+@INDONESIAN
+def test_an_indonesian_browser_gets_indonesian(start: Page, astronaut: FilePayload) -> None:
+    expect(start.locator("html")).to_have_attribute("lang", "id")
+    expect(start.get_by_role("heading", level=1)).to_have_text(
+        "Ekspresi apa yang tampak di foto ini?"
+    )
+    answer_with(start, TWO_FACES)
+    choose(start, astronaut)
+    expect(heading(start)).to_have_text("2 wajah ditemukan")
+    expect(boxes(start).first).to_have_text("1 · senang 93%")
+    expect(boxes(start).nth(1)).to_have_text("2 · tidak yakin")
+
+
+def test_the_language_switch_is_kept(start: Page, live_server: str) -> None:
+    start.get_by_role("button", name="Bahasa Indonesia").click()
+    expect(start.locator("html")).to_have_attribute("lang", "id")
+    start.goto(live_server)
+    expect(start.locator("html")).to_have_attribute("lang", "id")
+    kept = next(each for each in start.context.cookies() if each.get("name") == "raut_language")
+    assert kept.get("sameSite") == "Lax"
+
+
+@pytest.mark.parametrize("elsewhere", ["https://example.org/", "//example.org", "/\\example.org"])
+def test_the_language_switch_never_leaves_the_site(
+    start: Page, live_server: str, elsewhere: str
+) -> None:
+    answered = start.request.post(
+        f"{live_server.rstrip('/')}/language",
+        form={"language": "id", "next": elsewhere},
+        max_redirects=0,
+    )
+    assert answered.headers["location"] == "/"
+
+
+def test_the_colours_follow_the_system_and_the_switch(start: Page) -> None:
+    root = start.locator("html")
+    expect(root).to_have_attribute("data-bs-theme", "light")
+    start.emulate_media(color_scheme="dark")
+    expect(root).to_have_attribute("data-bs-theme", "dark")
+    start.get_by_role("button", name="Dark colours").click()
+    expect(root).to_have_attribute("data-bs-theme", "light")
+    start.reload()
+    expect(root).to_have_attribute("data-bs-theme", "light")
+
+
+def bring_about(page: Page, state: str, photo: FilePayload) -> None:
+    """Bring the page into one of its states."""
+    outcomes: dict[str, tuple[Any, int, str]] = {
+        "faces": (TWO_FACES, 200, "2 faces found"),
+        "no face": (answer(), 200, "No face found"),
+        "refused": ({"code": "image_empty", "detail": ""}, 400, "No answer for this photo"),
+    }
+    if state in outcomes:
+        body, status, title = outcomes[state]
+        answer_with(page, body, status)
+        choose(page, photo)
+        expect(heading(page)).to_have_text(title)
+    elif state == "reading":
+        page.route(SERVICE, lambda route: None)
+        choose(page, photo)
+        expect(page.locator("#progress")).to_be_visible()
+    elif state == "camera":
+        page.click("#snap")
+        expect(page.locator("#camera-take")).to_be_enabled()
+
+
+STATES = pytest.mark.parametrize(
+    "state", ["empty", "reading", "faces", "no face", "refused", "camera"]
+)
+
+
+@STATES
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.browser_context_args(reduced_motion="reduce")
+def test_axe_finds_nothing(start: Page, astronaut: FilePayload, state: str, colours: Any) -> None:
+    start.emulate_media(color_scheme=colours)
+    bring_about(start, state, astronaut)
+    result = Axe().run(start)
+    assert result.violations_count == 0, result.generate_report()
+
+
+@STATES
+@pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})
+def test_a_narrow_phone_scrolls_in_one_direction_only(
+    start: Page, astronaut: FilePayload, state: str
+) -> None:
+    bring_about(start, state, astronaut)
+    assert start.evaluate("document.documentElement.scrollWidth") <= 320

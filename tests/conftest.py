@@ -1,0 +1,51 @@
+"""Give tests the real application, its client, and real pictures."""
+
+import io
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import skimage.data
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.serving import make_server
+
+from app import create_app
+from app.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def app() -> Flask:
+    return create_app(Settings())
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def live_server(app: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """A photo of one face, RGB."""
+    picture: np.ndarray = skimage.data.astronaut()
+    return picture
+
+
+@pytest.fixture(scope="session")
+def astronaut_png(astronaut: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(astronaut).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,94 @@
+"""Evaluate a served model on a data set in the folder form."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.vision.cards import Card, Head
+from app.vision.classifiers import Network, load_classifier, read_probabilities
+from training.data import (
+    VOTED_CLASSES,
+    DataError,
+    Part,
+    find_majority,
+    find_shared,
+    read_part,
+)
+from training.metrics import measure_answers
+
+BATCH = 256
+
+
+def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[str, Any]:
+    """Measure each head of a model against its own labels.
+
+    Returns `accuracy` (the labels' head), `accuracy_ferplus` (the votes' head, where votes are
+    given), and each head's figures, also without the pictures that stand in the training part.
+    Raises `DataError` for a data set that doesn't fit the model, `ModelError` for a bad model.
+    """
+    classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
+    card = classifier.card
+    pictures = read_part(data, part, card.shape)
+    logits = run_network(classifier.network, pictures.pictures)
+    new = np.ones(len(pictures.labels), dtype=bool)
+    if part != "train" and (data / "train").is_dir():
+        new = ~find_shared(pictures, read_part(data, "train", card.shape))
+    figures = measure_heads(card, logits, pictures, new)
+    answer: dict[str, Any] = {"model": card.name, "part": part, "heads": figures}
+    for name, head in card.heads.items():
+        key = "accuracy" if head.targets == "labels" else f"accuracy_{name}"
+        if name in figures:
+            answer[key] = figures[name]["accuracy"]
+    return answer
+
+
+def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Run all pictures through a network, some at a time: head → logits (count, classes)."""
+    batches = [
+        network.logits(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)
+    ]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def measure_heads(
+    card: Card, logits: dict[str, np.ndarray], pictures: Part, new: np.ndarray
+) -> dict[str, Any]:
+    """Return each head's figures; `new` marks the pictures that don't stand in training."""
+    figures = {}
+    for name, head in card.heads.items():
+        if head.targets == "votes" and pictures.votes is None:
+            continue
+        classes, probabilities = read_probabilities(head, logits[name])
+        labels = right_answers(head, pictures)
+        counted = labels >= 0
+        figures[name] = measure_answers(
+            probabilities[counted], labels[counted], classes, head.unsure_below
+        )
+        if not new.all():
+            unseen = counted & new
+            figures[name]["without_training_faces"] = measure_answers(
+                probabilities[unseen], labels[unseen], classes, head.unsure_below
+            )
+    return figures
+
+
+def right_answers(head: Head, pictures: Part) -> np.ndarray:
+    """Return the right answers as indices into the head's answerable classes.
+
+    -1 where there is none: raters tie, or most saw a class that the head leaves out.
+    Raises `DataError` for a class that the model doesn't know.
+    """
+    answerable = [name for name in head.classes if name not in head.left_out]
+    if head.targets == "votes":
+        assert pictures.votes is not None
+        names, labels = list(VOTED_CLASSES), find_majority(pictures.votes)
+    else:
+        names, labels = list(pictures.classes), pictures.labels
+        unknown = [name for name in names if name not in answerable]
+        if unknown:
+            raise DataError(
+                f"The data has the class {unknown[0]!r}; the model knows {', '.join(answerable)}."
+            )
+    index = np.array([answerable.index(n) if n in answerable else -1 for n in names] + [-1])
+    return index[labels]

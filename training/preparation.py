@@ -1,0 +1,169 @@
+"""Bring what people download into the one folder form that `training.data` reads."""
+
+import csv
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from training.data import PARTS, VOTED_CLASSES, VOTES_FILE, DataError, list_pictures, read_picture
+
+FER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+FER_PARTS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+FER_SIDE = 48
+VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), "unknown", "NF")
+UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
+VALIDATION_SHARE = 0.15
+# Two differing bits of 256 are JPEG noise; strangers differ in 60 and more.
+NEAR_DUPLICATE_BITS = 10
+
+
+def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, int]:
+    """Write FER2013 as folders from Kaggle's `fer2013.csv` or `icml_face_data.csv`.
+
+    With FER+'s `fer2013new.csv` as `votes`, pictures that most raters found to be no face are
+    left out, and `ferplus.csv` is written. Returns the number of pictures of each part. Raises
+    `DataError` for a file of another form.
+    """
+    with source.open(newline="", encoding="utf-8") as stream:
+        # icml_face_data.csv writes its column names with blanks in front.
+        rows = [
+            {key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)
+        ]
+    if not rows or not {"emotion", "Usage", "pixels"} <= rows[0].keys():
+        raise DataError(f"{source} lacks the columns emotion, pixels, Usage of FER2013's CSV.")
+    rated = _read_ferplus(votes, len(rows)) if votes else [None] * len(rows)
+    kept: list[dict[str, str]] = []
+    counts = dict.fromkeys(PARTS, 0)
+    for index, (row, rating) in enumerate(zip(rows, rated, strict=True)):
+        if rating is not None and not rating["Image name"]:
+            continue  # FER+ leaves the name out where it found no face.
+        part = FER_PARTS[row["Usage"].strip()]
+        name = f"{FER_CLASSES[int(row['emotion'])]}/fer{index:07d}.png"
+        _write_fer_picture(row["pixels"], out / part / name)
+        counts[part] += 1
+        if rating is not None:
+            columns = {column: rating[column] for column in VOTE_COLUMNS}
+            kept.append({"usage": part, "file": f"{part}/{name}", **columns})
+    if votes:
+        with (out / VOTES_FILE).open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, ["usage", "file", *VOTE_COLUMNS])
+            writer.writeheader()
+            writer.writerows(kept)
+    return counts
+
+
+def prepare_folders(source: Path, out: Path) -> dict[str, int]:
+    """Copy a data set that already has part and class folders, `val` and `valid` renamed.
+
+    Returns the number of pictures of each part. Raises `DataError` where no part is found.
+    """
+    names = {"val": "validation", "valid": "validation", **{part: part for part in PARTS}}
+    counts: dict[str, int] = {}
+    for folder in sorted(p for p in source.iterdir() if p.is_dir() and p.name.lower() in names):
+        part = names[folder.name.lower()]
+        for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
+            target = out / part / class_folder.name.lower()
+            target.mkdir(parents=True, exist_ok=True)
+            for file in list_pictures(class_folder):
+                shutil.copyfile(file, target / file.name)
+                counts[part] = counts.get(part, 0) + 1
+    if not counts:
+        raise DataError(f"{source} has no folders train, validation or test with class folders.")
+    if (source / VOTES_FILE).is_file():
+        shutil.copyfile(source / VOTES_FILE, out / VOTES_FILE)
+    return counts
+
+
+def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
+    """Split UTKFace, a folder or a tar file, into train and validation by perceived gender.
+
+    Near-duplicates stay on one side. Files keep their names, in which age and race stand.
+    Returns the number of pictures of each part. Raises `DataError` where nothing is found.
+    """
+    with _unpacked(source) as folder:
+        files = sorted(p for p in folder.rglob("*.jpg") if _utkface_class(p))
+        if not files:
+            raise DataError(f"{source} has no files named age_gender_race_time.jpg as in UTKFace.")
+        groups = group_near_duplicates([read_picture(file) for file in files])
+        held_out = _draw_groups(groups, VALIDATION_SHARE, seed)
+        counts = {"train": 0, "validation": 0}
+        for file, validates in zip(files, held_out, strict=True):
+            part = "validation" if validates else "train"
+            target = out / part / str(_utkface_class(file))
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target / file.name)
+            counts[part] += 1
+    return counts
+
+
+def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:
+    """Give pictures that look the same one number: int64 (count,).
+
+    Pictures are RGB uint8. Compared by the 256-bit difference hash: whether each point of a
+    16x16 grid is brighter than its right neighbour (Krawetz, "Kind of like that", 2013).
+    """
+    hashes = np.stack([_difference_hash(picture) for picture in pictures])
+    groups = np.arange(len(hashes))
+    for index in range(len(hashes) - 1):
+        bits = np.bitwise_count(hashes[index + 1 :] ^ hashes[index]).sum(axis=1)
+        for near in np.flatnonzero(bits <= NEAR_DUPLICATE_BITS) + index + 1:
+            groups[groups == groups[near]] = groups[index]
+    return groups
+
+
+def _difference_hash(picture: np.ndarray) -> np.ndarray:
+    """Return a picture's difference hash as uint64 (4,)."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
+    return np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
+
+
+def _draw_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Mark about a share of the pictures by whole groups: bool (count,)."""
+    names = np.unique(groups)
+    np.random.default_rng(seed).shuffle(names)
+    counts = np.bincount(groups)[names]
+    drawn = names[np.cumsum(counts) <= share * len(groups)]
+    return np.isin(groups, drawn)
+
+
+def _utkface_class(file: Path) -> str | None:
+    """Read the class from a name of UTKFace; None where the name is incomplete."""
+    fields = file.name.split("_")
+    if len(fields) != 4 or fields[1] not in ("0", "1"):
+        return None
+    return UTKFACE_CLASSES[int(fields[1])]
+
+
+@contextmanager
+def _unpacked(source: Path) -> Iterator[Path]:
+    """Give a folder as it is, or a tar file's content in a temporary folder."""
+    if source.is_dir():
+        yield source
+        return
+    with TemporaryDirectory() as folder, tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
+    """Read FER+'s table, whose rows stand in the order of FER2013's."""
+    with votes.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if len(rows) != count:
+        raise DataError(f"{votes} has {len(rows)} rows, FER2013 {count}: they don't belong together.")
+    return rows
+
+
+def _write_fer_picture(pixels: str, path: Path) -> None:
+    """Write one row's pixels as a lossless PNG."""
+    values = np.array(pixels.split(), np.uint8).reshape(FER_SIDE, FER_SIDE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
