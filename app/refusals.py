@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - what was sent is at fault, not the program
     """Refuse a request or a file because of what was sent, not because of a fault of ours.
 
     `code` is stable and part of the API; `status` the HTTP status; `detail` says what was

@@ -41,7 +41,9 @@ def cli() -> None:
 @click.option("--out", type=TARGET, help="The run's folder; runs/RECIPE by default.")
 @click.option("--resume", type=FOLDER, help="Go on with the run in this folder.")
 @click.option("--set", "changes", multiple=True, help="Change a key: schedule.epochs=10")
-def fit(recipe: str | None, out: Path | None, resume: Path | None, changes: tuple[str, ...]) -> None:
+def fit(
+    recipe: str | None, out: Path | None, resume: Path | None, changes: tuple[str, ...]
+) -> None:
     """Fit a network by RECIPE, a name in training/recipes or a path."""
     from training import fitting
     from training.recipes import load_recipe

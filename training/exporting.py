@@ -122,9 +122,9 @@ def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     return {
         "command": f"python -m training fit {recipe.name} --out runs/{recipe.name} && "
         f"python -m training export runs/{recipe.name} models/{recipe.name}",
-        "date": datetime.datetime.fromtimestamp(
-            (run / MODEL).stat().st_mtime, datetime.UTC
-        ).date().isoformat(),
+        "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
+        .date()
+        .isoformat(),
         "minutes": round(float(last.rsplit(",", 1)[-1]) / 60, 1),
         "processor": platform.machine(),
         "keras": keras.__version__,

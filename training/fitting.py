@@ -39,7 +39,9 @@ def fit(recipe: Recipe, run: Path) -> list[dict[str, Any]]:
     """
     train, validation = read_parts(recipe)
     run.mkdir(parents=True, exist_ok=True)
-    write_whole(run / RECIPE, lambda stream: stream.write(recipe.model_dump_json(indent=2).encode()))
+    write_whole(
+        run / RECIPE, lambda stream: stream.write(recipe.model_dump_json(indent=2).encode())
+    )
     fitting = Fitting(recipe, train, validation)
     saved = load_checkpoint(run)
     if saved:

@@ -45,7 +45,9 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
 
     Source: Guo et al., "On calibration of modern neural networks" (2017), equation 3.
     """
-    return sum(abs(share * (mean - hits)) for share, mean, hits in reliability(probabilities, right))
+    return sum(
+        abs(share * (mean - hits)) for share, mean, hits in reliability(probabilities, right)
+    )
 
 
 def reliability(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[float, float, float]]:

@@ -158,7 +158,9 @@ def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
     with votes.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     if len(rows) != count:
-        raise DataError(f"{votes} has {len(rows)} rows, FER2013 {count}: they don't belong together.")
+        raise DataError(
+            f"{votes} has {len(rows)} rows, FER2013 {count}: they don't belong together."
+        )
     return rows
 
 

@@ -35,7 +35,9 @@ class Progress:
         figures = "  ".join(f"{key} {value}" for key, value in row.items())
         minutes, seconds = divmod(round(left), 60)
         # On a terminal the bar's line is cleared first.
-        click.echo(f"{chr(13) if self.bar else ''}{figures}  left {minutes}:{seconds:02d}", err=True)
+        click.echo(
+            f"{chr(13) if self.bar else ''}{figures}  left {minutes}:{seconds:02d}", err=True
+        )
 
     def finish(self) -> None:
         """Leave the bar's line."""

@@ -108,7 +108,9 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(fault) for fault in error.errors())) from error
     if recipe.answers not in recipe.heads:
-        raise RecipeError(f"answers: {recipe.answers!r} is no head. Heads: {', '.join(recipe.heads)}.")
+        raise RecipeError(
+            f"answers: {recipe.answers!r} is no head. Heads: {', '.join(recipe.heads)}."
+        )
     return recipe
 
 

@@ -97,7 +97,8 @@ def _describe(card: Card) -> str:
         f"Takes a uint8 crop of {card.size} x {card.size} x {card.channels}, cut with a margin of "
         f"{card.margin}. Data: {card.data['source']} ({card.data['licence']}).",
         "",
-        f"Rebuilt by `{card.training['command']}` ({card.training['minutes']} minutes of training).",
+        f"Rebuilt by `{card.training['command']}` "
+        f"({card.training['minutes']} minutes of training).",
         "",
         f"On the validation part (`{card.figures['command']}`):",
         "",

@@ -114,9 +114,7 @@ def load_classifier(
     path = folder / FILES[chosen]
     content = read_verified(path, card)
     try:
-        network: Network = (
-            OnnxNetwork(content, threads) if chosen == "onnx" else KerasNetwork(path)
-        )
+        network: Network = OnnxNetwork(content, threads) if chosen == "onnx" else KerasNetwork(path)
     except ImportError as error:
         raise ModelError(
             f"{path} needs {error.name}, which is not installed here. "

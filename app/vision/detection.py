@@ -20,9 +20,9 @@ class DetectionSettings:
     # Longest side of the copy that is searched, in pixels: time grows with its area, and a face
     # has to span min_face pixels of it.
     working_side: int = 640
-    # Step between the sizes looked for: 1.2 halves the time and loses 2 points of recall.
+    # Step between the sizes looked for: 1.2 halves the time, and recall falls from 94% to 84%.
     scale_step: float = 1.1
-    # Windows that must agree: below 5 the false boxes double, above it turned faces go.
+    # Windows that must agree: 3 would find 96% instead of 94%, at twice the false boxes.
     agreeing_windows: int = 5
     # Smallest face on the copy, in pixels: the cascade's own window is 24.
     min_face: int = 24
@@ -32,8 +32,8 @@ class DetectionSettings:
     max_faces: int = 64
 
 
-# The cascade's level weight at which half of the boxes are faces, and how fast that changes:
-# a logistic regression on the same pictures, faces against false boxes.
+# The level weight that scores one half, and how fast the score changes. Set near the median of
+# false boxes (2 to 3; faces: 7), not fitted: the score ranks boxes and is no probability.
 EVEN_WEIGHT = 2.0
 WEIGHT_SPREAD = 1.0
 
@@ -61,7 +61,7 @@ class FaceDetector:
             outputRejectLevels=True,
         )
         found = [
-            Detection(_scale_box(box, scale), _score(float(weight)))
+            Detection(_scale_box(np.asarray(box), scale), _score(float(weight)))
             for box, weight in zip(boxes, np.ravel(weights), strict=True)
         ]
         kept = merge_overlapping(found, self.settings.overlap)[: self.settings.max_faces]
@@ -79,7 +79,7 @@ class FaceDetector:
     def _cascade(self) -> cv2.CascadeClassifier:
         """Return this thread's cascade."""
         if not hasattr(self._cascades, "frontal"):
-            folder = cv2.data.haarcascades
+            folder = cv2.data.haarcascades  # type: ignore[attr-defined] # no stub
             self._cascades.frontal = cv2.CascadeClassifier(
                 f"{folder}haarcascade_frontalface_default.xml"
             )
@@ -114,5 +114,5 @@ def _scale_box(box: np.ndarray, scale: float) -> Box:
 
 
 def _score(weight: float) -> float:
-    """Turn a level weight into the share of such boxes that are faces."""
+    """Turn a level weight into a score from 0 to 1 that ranks boxes."""
     return 1 / (1 + math.exp(-(weight - EVEN_WEIGHT) / WEIGHT_SPREAD))

@@ -22,7 +22,9 @@ def describe_api(models: list[str]) -> Schema:
         "paths": {
             "/api/v1/analyze": {"post": _analyze(models)},
             "/api/v1/models": {
-                "get": _operation("listModels", "Describe the loaded models", _object(models=_ARRAY))
+                "get": _operation(
+                    "listModels", "Describe the loaded models", _object(models=_ARRAY)
+                )
             },
             "/healthz": {"get": _operation("healthz", "Tell whether the process lives", _STATUS)},
             "/readyz": {"get": _operation("readyz", "Tell whether models are loaded", _STATUS)},

@@ -1,11 +1,6 @@
 // The cards beside the photo: one for each face, with every probability the models gave.
 
-import {
-  colourOf,
-  expressionProbability,
-  expressionWord,
-  glyphOf,
-} from "./faces.js";
+import { colourOf, expressionProbability, expressionWord, glyphOf } from "./faces.js";
 import { className, formatNumber, formatProbability, text } from "./language.js";
 
 // More open cards than this would push the photo's other faces out of reach.
@@ -110,7 +105,7 @@ function readingSection(title, reading) {
     why.hidden = false;
   }
   const bars = Object.entries(reading.probabilities).map(([name, probability]) =>
-    bar(name, probability, name === reading.label),
+    bar(name, probability, reading.certain && name === reading.label),
   );
   section.querySelector(".bars").append(...bars);
   return section;
@@ -126,9 +121,9 @@ function whyUnsure(reading) {
   });
 }
 
-function bar(name, probability, strongest) {
+function bar(name, probability, answered) {
   const row = clone("bar");
-  row.classList.toggle("strongest", strongest);
+  row.classList.toggle("answered", answered);
   row.querySelector(".bar-name").textContent = className(name);
   row.querySelector(".bar-value").textContent = formatProbability(probability);
   row.querySelector(".bar-fill").style.setProperty("width", `${probability * 100}%`);

@@ -43,6 +43,7 @@ export class Overlay {
       box.setAttribute("aria-pressed", String(at === index));
       box.tabIndex = at === index ? 0 : -1;
     });
+    this.#arrangeChips();
   }
 
   focus(index) {
@@ -95,7 +96,27 @@ export class Overlay {
       box.dataset.align = place.left > 0.6 ? "end" : "start";
       box.classList.toggle("narrow", place.width * width < NARROWEST_WITH_WORDS);
     });
+    this.#shortenOverlappingChips();
   }
+
+  // Where two chips meet, the selected face keeps its words, then the one with the lower number.
+  #shortenOverlappingChips() {
+    const selectedFirst = [...this.#boxes].sort((a, b) => isSelected(b) - isSelected(a));
+    const kept = [];
+    for (const box of selectedFirst) {
+      const chip = box.querySelector(".chip").getBoundingClientRect();
+      if (kept.some((other) => overlap(chip, other))) box.classList.add("narrow");
+      else kept.push(chip);
+    }
+  }
+}
+
+function isSelected(box) {
+  return box.getAttribute("aria-pressed") === "true";
+}
+
+function overlap(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }
 
 function outline(roll) {

@@ -92,7 +92,7 @@ def test_a_chosen_photo_shows_a_box_and_seven_bars(start: Page, astronaut: FileP
     expect(boxes(start)).to_have_text("1 · happy 93%")
     expression = cards(start).locator(".reading").first
     expect(expression.locator(".bars li")).to_have_count(7)
-    expect(expression.locator(".strongest")).to_have_text("happy93%")
+    expect(expression.locator(".answered")).to_have_text("happy93%")
     expect(start.locator("#intake")).to_be_hidden()
 
 
@@ -402,7 +402,7 @@ def test_closing_the_camera_lets_go_of_it(start: Page) -> None:
     )
     start.keyboard.press("Escape")
     expect(start.locator("#camera")).to_be_hidden()
-    assert track.evaluate("(track) => track.readyState") == "ended"
+    start.wait_for_function("(track) => track.readyState === 'ended'", arg=track)
 
 
 @pytest.mark.parametrize(
