@@ -12,15 +12,19 @@ import skimage.data
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
-from werkzeug.test import TestResponse
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
 
 from app.__main__ import cli
 from app.vision.analyzer import FaceAnalyzer
 
 
 def send(client: FlaskClient, content: bytes, field: str = "image", **form: str) -> TestResponse:
-    file = (io.BytesIO(content), "photo.jpg")
-    return client.post("/api/v1/analyze", data={field: file, **form})
+    file = FileStorage(io.BytesIO(content), "photo.jpg")
+    # The client's own form encoding would leave a large body in a temporary file.
+    boundary, body = encode_multipart({field: file, **form})
+    content_type = f"multipart/form-data; boundary={boundary}"
+    return client.post("/api/v1/analyze", data=body, content_type=content_type)
 
 
 def encode(picture: np.ndarray, form: str) -> bytes:
