@@ -108,6 +108,14 @@ def read_part(folder: Path, part: str, shape: CropShape) -> Part:
     return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
 
 
+def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:
+    """Bring pictures in memory, uint8 (count, side, side, channels), to another crop's form."""
+    if pictures.shape[1:] == (shape.size, shape.size, shape.channels):
+        return pictures
+    as_rgb = pictures if pictures.shape[-1] == 3 else np.repeat(pictures, 3, axis=-1)
+    return np.stack([shape_crop(picture, shape) for picture in as_rgb])
+
+
 def find_majority(votes: np.ndarray) -> np.ndarray:
     """Return what most raters saw: int64 (count,), -1 where two classes tie or nobody voted."""
     highest = votes.max(axis=1, keepdims=True)

@@ -20,6 +20,7 @@ import tensorflow as tf
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
 from training.data import VOTED_CLASSES, DataError, Part, find_majority, find_shared, read_part
+from training.distillation import mix_in_teachers
 from training.networks import build_network
 from training.progress import Progress
 from training.recipes import Recipe
@@ -108,6 +109,8 @@ class Fitting:
         self.validation = validation
         self.heads = list_heads(recipe, train.classes)
         self.targets = {name: self._targets(name, train) for name in self.heads}
+        if recipe.distillation:
+            self.targets = mix_in_teachers(self.targets, train, recipe.distillation)
         sizes = {name: len(classes) for name, classes in self.heads.items()}
         network, data = recipe.network, recipe.data
         with _precision(recipe.schedule.precision):

@@ -50,6 +50,17 @@ class Network(Section):
     options: dict[str, Any] = {}
 
 
+class Distillation(Section):
+    """Say which finished models teach, and how much of each target is theirs.
+
+    Source: Hinton et al., "Distilling the knowledge in a neural network" (2015), section 2, with
+    the teachers' probabilities averaged and mixed into the targets.
+    """
+
+    teachers: list[Path]  # model folders; each must have the recipe's heads
+    share: float = 0.5  # of each target; labels and votes keep the rest
+
+
 class Schedule(Section):
     """Say how long and how fast the network learns."""
 
@@ -79,6 +90,7 @@ class Recipe(Section):
     minimum_certainty: float  # share of given answers that must be right, for the "unsure" limit
     network: Network
     schedule: Schedule
+    distillation: Distillation | None = None
     augmentation: Augmentation = Augmentation()
 
 
