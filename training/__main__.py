@@ -41,8 +41,13 @@ def cli() -> None:
 @click.option("--out", type=TARGET, help="The run's folder; runs/RECIPE by default.")
 @click.option("--resume", type=FOLDER, help="Go on with the run in this folder.")
 @click.option("--set", "changes", multiple=True, help="Change a key: schedule.epochs=10")
+@click.option("--tensorboard", is_flag=True, help="Write the curves for TensorBoard too.")
 def fit(
-    recipe: str | None, out: Path | None, resume: Path | None, changes: tuple[str, ...]
+    recipe: str | None,
+    out: Path | None,
+    resume: Path | None,
+    changes: tuple[str, ...],
+    tensorboard: bool,
 ) -> None:
     """Fit a network by RECIPE, a name in training/recipes or a path."""
     from training import fitting
@@ -51,7 +56,7 @@ def fit(
     if resume:
         if recipe or out or changes:
             raise click.UsageError("--resume goes on with the run's own recipe, given alone.")
-        fitting.fit(fitting.load_recipe_of(resume), resume)
+        fitting.fit(fitting.load_recipe_of(resume), resume, tensorboard)
         return
     if not recipe:
         raise click.UsageError("Name a recipe, or a run with --resume.")
@@ -59,7 +64,7 @@ def fit(
     run = out or Path("runs") / chosen.name
     if (run / fitting.RECIPE).exists():
         raise click.UsageError(f"{run} holds a run already: go on with --resume {run}, or --out.")
-    fitting.fit(chosen, run)
+    fitting.fit(chosen, run, tensorboard)
 
 
 @cli.command()
@@ -106,6 +111,38 @@ def predict(model: Path, images: tuple[Path, ...]) -> None:
         prediction = classifier.predict(crop[None])[0]
         unsure = "" if prediction.certain else "  (unsure)"
         click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
+
+
+@cli.command()
+@click.argument("models", type=FOLDER, default="models")
+def verify(models: Path) -> None:
+    """Measure MODELS anew from the data; exit with status 1 where a card says otherwise."""
+    from training.verification import verify_models
+
+    differences = list(verify_models(models))
+    for difference in differences:
+        click.echo(difference, err=True)
+    if differences:
+        raise SystemExit(1)
+    click.echo("Every figure on the cards was found again.")
+
+
+@cli.command("photo-report")
+@click.argument("folder", type=FOLDER)
+@click.option("--model", type=FOLDER, default="models/expression", show_default=True)
+@click.option("--margins", default="", help="Crop margins to try, as 0,0.1; the card's by default.")
+@click.option("--sheet", type=TARGET, help="Draw what was answered wrongly into this PNG.")
+def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
+    """Measure a MODEL from whole photos to answers, on FOLDER with its labels.csv.
+
+    A face that isn't found counts as an error.
+    """
+    from training import photos
+
+    for row in photos.report_photos(model, folder, [float(m) for m in margins.split(",") if m]):
+        click.echo(json.dumps(row))
+    if sheet:
+        photos.draw_contact_sheet(model, folder, sheet)
 
 
 @cli.group()

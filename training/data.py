@@ -31,6 +31,11 @@ VOTED_CLASSES = {
     "contempt": "contempt",
 }
 NO_EXPRESSION = ("unknown", "NF")
+# UTKFace writes age, gender and race into its files' names: 31_1_2_20170116.jpg.
+RACES = ("White", "Black", "Asian", "Indian", "other")
+AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
+CHILDREN = ("child", "older")  # the classes of a head that tells children, under 13, apart
+FIRST_AGE_OF_OLDER = 13
 
 
 class DataError(ValueError):
@@ -61,6 +66,24 @@ class Part:
             tuple(file for file, kept in zip(self.files, keep, strict=True) if kept),
             None if self.votes is None else self.votes[keep],
         )
+
+
+def list_answers(part: Part, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the classes that a head of these targets learns, and the right one of each picture.
+
+    `targets` is "labels", "votes" or "children", as in recipes and cards. The right classes are
+    int64 (count,) indices, -1 where nobody knows. Raises `DataError` where the part tells none.
+    """
+    if targets == "labels":
+        return part.classes, part.labels
+    if targets == "children":
+        children = find_children(part.files)
+        if (children < 0).all():
+            raise DataError("A head learns ages, but no file's name tells one.")
+        return CHILDREN, children
+    if part.votes is None:
+        raise DataError(f"A head learns raters' votes, but there is no {VOTES_FILE}.")
+    return tuple(VOTED_CLASSES), find_majority(part.votes)
 
 
 def list_classes(folder: Path, part: str) -> tuple[str, ...]:
@@ -116,6 +139,22 @@ def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:
     return np.stack([shape_crop(picture, shape) for picture in as_rgb])
 
 
+def read_ages(files: tuple[Path, ...]) -> np.ndarray:
+    """Read ages from UTKFace's file names: int64 (count,), -1 where a name holds none."""
+    return np.array([_utkface_field(file, 0) for file in files])
+
+
+def read_races(files: tuple[Path, ...]) -> np.ndarray:
+    """Read race labels from UTKFace's file names: int64 (count,) into `RACES`, -1 for none."""
+    return np.array([_utkface_field(file, 2) for file in files])
+
+
+def find_children(files: tuple[Path, ...]) -> np.ndarray:
+    """Return int64 (count,) indices into `CHILDREN`, -1 where the file's name holds no age."""
+    ages = read_ages(files)
+    return np.where(ages < 0, -1, (ages >= FIRST_AGE_OF_OLDER).astype(int))
+
+
 def find_majority(votes: np.ndarray) -> np.ndarray:
     """Return what most raters saw: int64 (count,), -1 where two classes tie or nobody voted."""
     highest = votes.max(axis=1, keepdims=True)
@@ -132,6 +171,12 @@ def find_shared(part: Part, other: Part) -> np.ndarray:
     """Mark the pictures of a part that stand in another part too: bool (count,)."""
     known = {digest_picture(picture) for picture in other.pictures}
     return np.array([digest_picture(picture) in known for picture in part.pictures], dtype=bool)
+
+
+def _utkface_field(file: Path, place: int) -> int:
+    """Read one number of a name in UTKFace's form; -1 where it has none."""
+    fields = file.name.split("_")
+    return int(fields[place]) if len(fields) == 4 and fields[place].isdigit() else -1
 
 
 def _read_votes(folder: Path, files: list[Path]) -> np.ndarray:

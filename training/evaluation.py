@@ -6,16 +6,14 @@ from typing import Any
 import numpy as np
 
 from app.vision.cards import Card, Head
-from app.vision.classifiers import Network, load_classifier, read_probabilities
-from training.data import (
-    VOTED_CLASSES,
-    DataError,
-    Part,
-    find_majority,
-    find_shared,
-    read_part,
+from app.vision.classifiers import (
+    Network,
+    find_unsure_limits,
+    load_classifier,
+    read_probabilities,
 )
-from training.metrics import measure_answers
+from training.data import DataError, Part, find_children, find_shared, list_answers, read_part
+from training.metrics import describe_reliability, measure_answers
 
 BATCH = 256
 
@@ -57,20 +55,33 @@ def measure_heads(
     """Return each head's figures; `new` marks the pictures that don't stand in training."""
     figures = {}
     for name, head in card.heads.items():
-        if head.targets == "votes" and pictures.votes is None:
+        if not has_answers(head, pictures):
             continue
         classes, probabilities = read_probabilities(head, logits[name])
+        limits = find_unsure_limits(card, head, logits)
         labels = right_answers(head, pictures)
         counted = labels >= 0
         figures[name] = measure_answers(
-            probabilities[counted], labels[counted], classes, head.unsure_below
+            probabilities[counted], labels[counted], classes, limits[counted]
+        )
+        raw = head.model_copy(update={"temperature": 1.0})
+        _, uncalibrated = read_probabilities(raw, logits[name][counted])
+        figures[name]["reliability_uncalibrated"] = describe_reliability(
+            uncalibrated, uncalibrated.argmax(axis=1) == labels[counted]
         )
         if not new.all():
             unseen = counted & new
             figures[name]["without_training_faces"] = measure_answers(
-                probabilities[unseen], labels[unseen], classes, head.unsure_below
+                probabilities[unseen], labels[unseen], classes, limits[unseen]
             )
     return figures
+
+
+def has_answers(head: Head, pictures: Part) -> bool:
+    """Tell whether the pictures bring what a head's answers are measured by."""
+    if head.targets == "children":
+        return bool((find_children(pictures.files) >= 0).any())
+    return head.targets == "labels" or pictures.votes is not None
 
 
 def right_answers(head: Head, pictures: Part) -> np.ndarray:
@@ -80,15 +91,13 @@ def right_answers(head: Head, pictures: Part) -> np.ndarray:
     Raises `DataError` for a class that the model doesn't know.
     """
     answerable = [name for name in head.classes if name not in head.left_out]
-    if head.targets == "votes":
-        assert pictures.votes is not None
-        names, labels = list(VOTED_CLASSES), find_majority(pictures.votes)
-    else:
-        names, labels = list(pictures.classes), pictures.labels
+    names, labels = list_answers(pictures, head.targets)
+    if head.targets != "votes":
         unknown = [name for name in names if name not in answerable]
         if unknown:
             raise DataError(
                 f"The data has the class {unknown[0]!r}; the model knows {', '.join(answerable)}."
             )
-    index = np.array([answerable.index(n) if n in answerable else -1 for n in names] + [-1])
+    # The last place is for -1: nobody knows.
+    index = np.array([answerable.index(n) if n in answerable else -1 for n in (*names, "")])
     return index[labels]

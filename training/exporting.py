@@ -12,10 +12,13 @@ import numpy as np
 
 from app.vision.cards import CARD, Card, Head
 from app.vision.classifiers import FILES, OnnxNetwork, hash_file
+from training.calibration import calibrate_heads
+from training.compression import fold_normalization, store_half_precision
 from training.data import Part
-from training.evaluation import measure_heads, right_answers, run_network
-from training.fitting import HISTORY, MODEL, list_heads, load_run, read_parts
-from training.metrics import calibrate
+from training.evaluation import run_network
+from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
+from training.measuring import measure_model
+from training.networks import build_network
 from training.recipes import Recipe
 from training.reports import write_model_report
 
@@ -31,23 +34,44 @@ def export(run: Path, folder: Path) -> Card:
 
     Raises `DataError` for an unfinished run, `ParityError` where Keras and ONNX Runtime differ.
     """
-    recipe, model = load_run(run)
+    recipe, trained = load_run(run)
     _, validation = read_parts(recipe)
+    classes = list_heads(recipe, validation)
+    model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / MODEL, folder / FILES["keras"])
+    model.save(folder / FILES["keras"])
     # Keras exports only a model that has run before.
     expected = model.predict(validation.pictures, batch_size=256, verbose=0)
     _export_onnx(model, folder / FILES["onnx"])
     network = OnnxNetwork((folder / FILES["onnx"]).read_bytes(), threads=0)
     logits = run_network(network, validation.pictures)
     _check_parity(expected, logits)
-    heads = {
-        name: _calibrated_head(recipe, name, classes, logits[name], validation)
-        for name, classes in list_heads(recipe, validation.classes).items()
-    }
-    card = _write_card(recipe, run, folder, heads, logits, validation)
-    write_model_report(folder, card, run / HISTORY, logits, validation)
+    heads = calibrate_heads(
+        recipe, _describe_heads(recipe, classes, validation), logits, validation
+    )
+    card = _describe_model(recipe, run, folder, heads)
+    write_card(folder, card)
+    card = card.model_copy(
+        update={"figures": {**measure_model(folder), "history": read_history(run)}}
+    )
+    write_card(folder, card)
+    write_model_report(folder, card)
     return card
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write a model folder's card."""
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _fold(recipe: Recipe, trained: keras.Model, heads: dict[str, int]) -> keras.Model:
+    """Return the network for serving, its normalisation folded into the convolutions."""
+    data, network = recipe.data, recipe.network
+    folded = build_network(
+        network.name, data.channels, heads, network.options, data.size, normalization=None
+    )
+    fold_normalization(trained, folded)
+    return folded
 
 
 def _export_onnx(model: keras.Model, path: Path) -> None:
@@ -55,6 +79,7 @@ def _export_onnx(model: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory() as aside:
         written = Path(aside) / path.name
         model.export(written, format="onnx", verbose=False)
+        store_half_precision(written)
         shutil.copyfile(written, path)
 
 
@@ -67,28 +92,26 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
             raise ParityError(f"The ONNX export's {name} logits differ by {difference:.2g}.")
 
 
-def _calibrated_head(
-    recipe: Recipe, name: str, classes: tuple[str, ...], logits: np.ndarray, part: Part
-) -> Head:
-    """Return a head whose temperature and "unsure" limit were set on the validation part."""
-    targets = recipe.heads[name].targets
-    left_out = [c for c in classes if c not in part.classes]
-    head = Head(targets=targets, classes=list(classes), left_out=left_out)
-    labels = right_answers(head, part)
-    return calibrate(head, logits[labels >= 0], labels[labels >= 0], recipe.minimum_certainty)
+def _describe_heads(
+    recipe: Recipe, classes: dict[str, tuple[str, ...]], part: Part
+) -> dict[str, Head]:
+    """Describe the heads before calibration; voted classes without labels are left out."""
+    return {
+        name: Head(
+            targets=head.targets,
+            classes=list(classes[name]),
+            left_out=[c for c in classes[name] if c not in part.classes]
+            if head.targets == "votes"
+            else [],
+        )
+        for name, head in recipe.heads.items()
+    }
 
 
-def _write_card(
-    recipe: Recipe,
-    run: Path,
-    folder: Path,
-    heads: dict[str, Head],
-    logits: dict[str, np.ndarray],
-    validation: Part,
-) -> Card:
-    """Write the card, measured on the validation part."""
+def _describe_model(recipe: Recipe, run: Path, folder: Path, heads: dict[str, Head]) -> Card:
+    """Return the card of exported files, before any figure."""
     data = recipe.data
-    card = Card(
+    return Card(
         name=recipe.name,
         task=recipe.task,
         region="face",
@@ -104,28 +127,17 @@ def _write_card(
         training=_describe_training(recipe, run),
         figures={},
     )
-    new = np.ones(len(validation.labels), dtype=bool)  # shared pictures were not trained on
-    figures = {
-        "part": "validation",
-        "command": f"python -m training evaluate models/{recipe.name} {data.folder} "
-        "--split validation",
-        "heads": measure_heads(card, logits, validation, new),
-    }
-    card = card.model_copy(update={"figures": figures})
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return card
 
 
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     """Say how the model came about."""
-    last = (run / HISTORY).read_text(encoding="utf-8").splitlines()[-1]
     return {
         "command": f"python -m training fit {recipe.name} --out runs/{recipe.name} && "
         f"python -m training export runs/{recipe.name} models/{recipe.name}",
         "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
         .date()
         .isoformat(),
-        "minutes": round(float(last.rsplit(",", 1)[-1]) / 60, 1),
+        "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
         "processor": platform.machine(),
         "keras": keras.__version__,
         "recipe": recipe.model_dump(mode="json"),

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,24 +20,28 @@ import tensorflow as tf
 
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
-from training.data import VOTED_CLASSES, DataError, Part, find_majority, find_shared, read_part
+from training.data import DataError, Part, find_shared, list_answers, read_part
 from training.distillation import mix_in_teachers
-from training.networks import build_network
-from training.progress import Progress
+from training.networks import FusedBatchNormalization, build_network
+from training.progress import Progress, TensorBoard
 from training.recipes import Recipe
+from training.reports import write_run_report
 
 MODEL = "model.keras"
 RECIPE = "recipe.json"
 HISTORY = "history.csv"
-CHECKPOINT_SECONDS = 60.0  # What a kill may cost; writing one takes about a tenth of a second.
+LOGS = "logs"
+CHECKPOINTS_ON_DISK = 2  # the last one, and the next one aside until it is whole
+MODELS_ON_DISK = 2  # the finished network, and slack for history and curves
 
 
-def fit(recipe: Recipe, run: Path) -> list[dict[str, Any]]:
+def fit(recipe: Recipe, run: Path, tensorboard: bool = False) -> list[dict[str, Any]]:
     """Fit the recipe's network; go on from the run's checkpoint where there is one.
 
-    Leaves in `run` the recipe, the checkpoint, `history.csv` (a row an epoch) and `model.keras`
-    (the network for serving: averaged weights, float32). Returns the history. Raises `DataError`
-    before training starts where the data won't do.
+    Leaves in `run` the recipe, the checkpoint, `history.csv` (a row an epoch), `model.keras`
+    (averaged weights, float32), curves and a report; with `tensorboard` also its event files.
+    Returns the history. Raises `DataError` before training starts where the data or the disk
+    won't do.
     """
     train, validation = read_parts(recipe)
     run.mkdir(parents=True, exist_ok=True)
@@ -44,18 +49,36 @@ def fit(recipe: Recipe, run: Path) -> list[dict[str, Any]]:
         run / RECIPE, lambda stream: stream.write(recipe.model_dump_json(indent=2).encode())
     )
     fitting = Fitting(recipe, train, validation)
+    _check_disk(run, fitting)
     saved = load_checkpoint(run)
     if saved:
         fitting.restore(saved)
-    last_saved = time.monotonic()
+    last_saved, seconds = time.monotonic(), recipe.schedule.checkpoint_seconds
+    board = TensorBoard(run / LOGS) if tensorboard else None
     for epoch_ended in fitting.steps():
-        if epoch_ended or time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+        if epoch_ended or time.monotonic() - last_saved > seconds:
             save_checkpoint(run, fitting.checkpoint())
             last_saved = time.monotonic()
         if epoch_ended:
             write_history(run, fitting.history)
+            if board:
+                board.write(fitting.history[-1])
     fitting.served.save(run / MODEL)
+    write_run_report(run, recipe, fitting.history)
     return fitting.history
+
+
+def _check_disk(run: Path, fitting: "Fitting") -> None:
+    """Refuse to start a run that its disk can't hold. Raises `DataError`."""
+    state = sum(value.nbytes for value in fitting.checkpoint().values)
+    model = sum(weight.numpy().nbytes for weight in fitting.served.weights)
+    needed = CHECKPOINTS_ON_DISK * state + MODELS_ON_DISK * model
+    free = shutil.disk_usage(run).free
+    if free < needed:
+        raise DataError(
+            f"The disk of {run} has {free / 1e6:.0f} MB free; this training needs "
+            f"{needed / 1e6:.0f} MB. Make room, or choose another folder with --out."
+        )
 
 
 def read_parts(recipe: Recipe) -> tuple[Part, Part]:
@@ -74,19 +97,16 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
             f"{shared.sum()} training pictures stand in the validation part too ({names}, ...). "
             'Take them out, or set data.leakage = "drop" to train without them.'
         )
-    if any(head.targets == "votes" for head in recipe.heads.values()) and train.votes is None:
-        raise DataError(f"A head learns raters' votes, but {data.folder} has no ferplus.csv.")
+    for head in recipe.heads.values():
+        list_answers(train, head.targets)
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
     exact = read_part(data.folder, "validation", CropShape(data.size, data.channels))
     return train.subset(~shared), exact
 
 
-def list_heads(recipe: Recipe, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def list_heads(recipe: Recipe, part: Part) -> dict[str, tuple[str, ...]]:
     """Name each head's classes, in the order of its logits."""
-    voted = tuple(VOTED_CLASSES)
-    return {
-        name: classes if head.targets == "labels" else voted for name, head in recipe.heads.items()
-    }
+    return {name: list_answers(part, head.targets)[0] for name, head in recipe.heads.items()}
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
@@ -98,6 +118,12 @@ def write_history(run: Path, history: list[dict[str, Any]]) -> None:
     write_whole(run / HISTORY, lambda stream: stream.write(text.getvalue().encode()))
 
 
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """Read a run's history, a row an epoch, its figures as numbers."""
+    with (run / HISTORY).open(newline="", encoding="utf-8") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
 class Fitting:
     """Hold a training's state and take its steps."""
 
@@ -107,7 +133,7 @@ class Fitting:
         self.recipe = recipe
         self.train = train
         self.validation = validation
-        self.heads = list_heads(recipe, train.classes)
+        self.heads = list_heads(recipe, train)
         self.targets = {name: self._targets(name, train) for name in self.heads}
         if recipe.distillation:
             self.targets = mix_in_teachers(self.targets, train, recipe.distillation)
@@ -115,7 +141,11 @@ class Fitting:
         network, data = recipe.network, recipe.data
         with _precision(recipe.schedule.precision):
             self.network = build_network(
-                network.name, data.channels, sizes, network.options, for_training=True
+                network.name,
+                data.channels,
+                sizes,
+                network.options,
+                normalization=FusedBatchNormalization,
             )
         self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
         self.served.set_weights(self.network.get_weights())
@@ -201,9 +231,11 @@ class Fitting:
         if settings.targets == "votes":
             assert part.votes is not None
             return part.votes
-        count = len(self.heads[head])
-        one_hot = np.eye(count, dtype=np.float32)[part.labels]
-        return one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / count
+        classes, labels = list_answers(part, settings.targets)
+        count = len(classes)
+        one_hot = np.eye(count, dtype=np.float32)[labels]
+        smoothed = one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / count
+        return np.where(labels[:, None] >= 0, smoothed, np.float32(0))
 
     def _step(self, epoch: int, place: int) -> float:
         """Take one step and return its loss."""
@@ -265,20 +297,12 @@ class Fitting:
             "loss": round(self.loss_sum / self.steps_per_epoch, 4),
         }
         for name in self.heads:
-            labels = self._validation_labels(name)
+            _, labels = list_answers(self.validation, self.recipe.heads[name].targets)
             right = logits[name].argmax(axis=1) == labels
             counted = labels >= 0
             row[f"validation_accuracy_{name}"] = round(float(right[counted].mean()), 4)
         row["seconds"] = round(self.seconds, 1)
         return row
-
-    def _validation_labels(self, head: str) -> np.ndarray:
-        """Return a head's right answers on the validation part; -1: nobody knows."""
-        if self.recipe.heads[head].targets == "labels":
-            return self.validation.labels
-        votes = self.validation.votes
-        assert votes is not None
-        return find_majority(votes)
 
     def _out_of_patience(self) -> bool:
         """Tell whether the answering head has been without progress for too long."""

@@ -3,41 +3,85 @@
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import confusion_matrix, f1_score, recall_score
-
-from app.vision.cards import Head
-from app.vision.classifiers import read_probabilities
+from sklearn.metrics import confusion_matrix
 
 CALIBRATION_BINS = 15
 RESAMPLES = 1000
 
 
 def measure_answers(
-    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], unsure_below: float
+    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], limits: np.ndarray
 ) -> dict[str, Any]:
-    """Return the figures of one head's answers.
+    """Return the figures of one head's answers, each with its 95% interval.
 
-    `probabilities` is (count, classes), `labels` int (count,). All figures are shares from 0 to
-    1; `accuracy_interval` is the 95% interval.
+    `probabilities` is (count, classes), `labels` int (count,), `limits` float (count,) the
+    probability from which an answer is given. All figures are shares from 0 to 1.
     """
     answers = probabilities.argmax(axis=1)
     right = answers == labels
-    every = range(len(classes))
-    recalls = recall_score(labels, answers, labels=every, average=None, zero_division=0)
-    given = probabilities.max(axis=1) >= unsure_below
+    given = probabilities.max(axis=1) >= limits
+    confusion = confusion_matrix(labels, answers, labels=range(len(classes)))
+    resampled = resample_confusion(confusion)
+    recalls, recall_samples = find_recalls(confusion), find_recalls(resampled)
+    precisions = find_recalls(confusion.T)
     return {
         "count": len(labels),
-        "accuracy": _rounded(right.mean()),
-        "accuracy_interval": bootstrap_interval(right),
-        "balanced_accuracy": _rounded(recalls[np.isin(every, labels)].mean()),
-        "macro_f1": _rounded(f1_score(labels, answers, average="macro")),
-        "recall": {name: _rounded(r) for name, r in zip(classes, recalls, strict=True)},
-        "confusion": confusion_matrix(labels, answers, labels=every).tolist(),
-        "calibration_error": _rounded(calibration_error(probabilities, right)),
-        "unanswered": _rounded(1 - given.mean()),
-        "accuracy_of_answers_given": _rounded(right[given].mean()) if given.any() else None,
+        **_with_interval("accuracy", right.mean(), _shares_right(resampled)),
+        **_with_interval(
+            "balanced_accuracy", np.nanmean(recalls), np.nanmean(recall_samples, axis=-1)
+        ),
+        **_with_interval("macro_f1", find_macro_f1(confusion), find_macro_f1(resampled)),
+        "recall": _by_class(classes, recalls),
+        "recall_interval": {
+            name: _interval(recall_samples[:, index])
+            for index, name in enumerate(classes)
+            if not np.isnan(recalls[index])
+        },
+        "precision": _by_class(classes, precisions),
+        "confusion": confusion.tolist(),
+        **_with_interval(
+            "calibration_error",
+            calibration_error(probabilities, right),
+            resample_calibration_error(probabilities, right),
+        ),
+        "reliability": describe_reliability(probabilities, right),
+        **_with_interval("unanswered", 1 - given.mean(), _resample_share(~given)),
+        **(
+            _with_interval(
+                "accuracy_of_answers_given", right[given].mean(), _resample_share(right[given])
+            )
+            if given.any()
+            else {"accuracy_of_answers_given": None}
+        ),
     }
+
+
+def find_recalls(confusion: np.ndarray) -> np.ndarray:
+    """Return each class's recall, float (..., classes); NaN for a class without pictures.
+
+    `confusion` is int (..., classes, classes), rows being the right classes. Of the transposed
+    matrix these are the precisions.
+    """
+    counts = confusion.sum(axis=-1)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+
+
+def find_macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Return the mean F1 over the classes that were labelled or answered: float (...)."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    sizes = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    return np.nanmean(np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), np.nan), axis=-1)
+
+
+def resample_confusion(confusion: np.ndarray) -> np.ndarray:
+    """Draw confusion matrices as the bootstrap does: int (`RESAMPLES`, classes, classes).
+
+    Drawing pictures with replacement draws cells of the matrix by their shares (Efron 1979).
+    """
+    count = confusion.sum()
+    drawn = np.random.default_rng(0).multinomial(count, confusion.ravel() / count, RESAMPLES)
+    return drawn.reshape(RESAMPLES, *confusion.shape)
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
@@ -60,42 +104,59 @@ def reliability(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[floa
     ]
 
 
-def bootstrap_interval(right: np.ndarray) -> tuple[float, float]:
-    """Return the 95% interval of a share, by the percentile bootstrap (Efron 1979)."""
-    # Drawing right answers with replacement is a binomial draw.
-    shares = np.random.default_rng(0).binomial(len(right), right.mean(), RESAMPLES) / len(right)
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return _rounded(low), _rounded(high)
+def describe_reliability(probabilities: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    """Return the reliability's bins as a card holds them."""
+    return [
+        {"share": _rounded(share), "probability": _rounded(mean), "right": _rounded(hits)}
+        for share, mean, hits in reliability(probabilities, right)
+    ]
 
 
-def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray, minimum: float) -> Head:
-    """Return the head with its temperature and "unsure" limit set on these pictures.
+def resample_calibration_error(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the calibration errors of bootstrap samples, float (`RESAMPLES`,).
 
-    The temperature makes the right answers likeliest (Guo et al. 2017, section 4.2); the limit
-    is the lowest at which a share of `minimum` of the answers given is right. `labels` are
-    indices into the answerable classes.
+    A sample has more error than the whole by chance alone, so that the interval lies high.
     """
-
-    def surprise(log_temperature: float) -> float:
-        tried = head.model_copy(update={"temperature": float(np.exp(log_temperature))})
-        _, probabilities = read_probabilities(tried, logits)
-        chosen = probabilities[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
-
-    best = minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x
-    calibrated = head.model_copy(update={"temperature": round(float(np.exp(best)), 4)})
-    _, probabilities = read_probabilities(calibrated, logits)
-    right = probabilities.argmax(axis=1) == labels
-    limit = find_unsure_limit(probabilities.max(axis=1), right, minimum)
-    return calibrated.model_copy(update={"unsure_below": limit})
+    generator = np.random.default_rng(0)
+    draws = (generator.integers(0, len(right), len(right)) for _ in range(RESAMPLES))
+    return np.array([calibration_error(probabilities[draw], right[draw]) for draw in draws])
 
 
-def find_unsure_limit(best: np.ndarray, right: np.ndarray, minimum: float) -> float:
-    """Return the lowest limit at which answers given are right often enough; 1 where none is."""
-    order = np.argsort(-best)
-    share_right = np.cumsum(right[order]) / np.arange(1, len(right) + 1)
-    enough = np.flatnonzero(share_right >= minimum)
-    return round(float(best[order][enough[-1]]), 4) if len(enough) else 1.0
+def measure_share(right: np.ndarray) -> dict[str, Any]:
+    """Return the accuracy of answers, bool (count,), with its 95% interval and the count."""
+    accuracy = _with_interval("accuracy", right.mean(), _resample_share(right))
+    return {"count": len(right), **accuracy}
+
+
+def _resample_share(right: np.ndarray) -> np.ndarray:
+    """Draw shares as the bootstrap does: with replacement, which is a binomial draw."""
+    generator = np.random.default_rng(0)
+    return generator.binomial(len(right), right.mean(), RESAMPLES) / len(right)
+
+
+def _shares_right(confusion: np.ndarray) -> np.ndarray:
+    """Return the accuracy of confusion matrices."""
+    hits = np.trace(confusion, axis1=-2, axis2=-1)
+    return np.asarray(hits / confusion.sum(axis=(-2, -1)))
+
+
+def _with_interval(name: str, value: Any, samples: np.ndarray) -> dict[str, Any]:
+    """Name a figure and the 95% interval of its bootstrap samples."""
+    return {name: _rounded(value), f"{name}_interval": _interval(samples)}
+
+
+def _interval(samples: np.ndarray) -> list[float]:
+    """Return the 95% interval by the percentile bootstrap (Efron 1979)."""
+    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    return [_rounded(low), _rounded(high)]
+
+
+def _by_class(classes: list[str], values: np.ndarray) -> dict[str, float | None]:
+    """Name each class's figure; None where it has none."""
+    return {
+        name: None if np.isnan(value) else _rounded(value)
+        for name, value in zip(classes, values, strict=True)
+    }
 
 
 def _rounded(value: float) -> float:

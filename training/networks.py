@@ -57,17 +57,17 @@ def build_network(
     heads: dict[str, int],
     options: dict[str, Any],
     size: int | None = None,
-    for_training: bool = False,
+    normalization: type[layers.Layer] | None = layers.BatchNormalization,
 ) -> keras.Model:
     """Build a network from the registry.
 
     `heads` gives each head's number of classes, `options` goes to the body's builder. Without
     `size` the network takes crops of any size. Takes uint8 (batch, size, size, channels) and
-    gives a dict: head → float32 logits (batch, classes). With `for_training` it is faster to
-    fit; its weights fit the network for serving and the other way round.
+    gives a dict: head → float32 logits (batch, classes). `FusedBatchNormalization` is faster to
+    fit, with weights that fit the default's; None leaves normalisation to the convolutions, as
+    `training.compression` folds it into them.
     """
     inputs = keras.Input((size, size, channels), dtype="uint8", name="crop")
-    normalization = FusedBatchNormalization if for_training else layers.BatchNormalization
     features = NETWORKS[name](_standardize(inputs), normalization=normalization, **options)
     logits = {
         head: layers.Dense(classes, dtype="float32", name=head)(features)
@@ -88,7 +88,7 @@ def _standardize(inputs: keras.KerasTensor) -> keras.KerasTensor:
 @register("plain")
 def plain(
     inputs: keras.KerasTensor,
-    normalization: type[layers.Layer],
+    normalization: type[layers.Layer] | None,
     widths: list[int],
     depths: list[int],
     dropout: float,
@@ -104,7 +104,8 @@ def plain(
         if stage:
             x = layers.MaxPooling2D(2)(x)
         for _ in range(depth):
-            x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-            x = normalization(momentum=0.9)(x)
+            x = layers.Conv2D(width, 3, padding="same", use_bias=normalization is None)(x)
+            if normalization:
+                x = normalization(momentum=0.9)(x)
             x = layers.ReLU()(x)
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))

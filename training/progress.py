@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,3 +44,21 @@ class Progress:
         """Leave the bar's line."""
         if self.bar:
             self.bar.render_finish()
+
+
+class TensorBoard:
+    """Write the figures of each epoch as TensorBoard reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the event file in a folder."""
+        import tensorflow as tf
+
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row of the history."""
+        with self._writer.as_default(step=row["epoch"]):
+            for name, value in row.items():
+                self._summary.scalar(name, value)
+        self._writer.flush()

@@ -31,14 +31,21 @@ class Data(Section):
     stored_size: int  # side at which training pictures wait in memory, for zooming without blur
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
+    photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
     source: str
     licence: str
 
 
 class Head(Section):
-    """Say what one head learns: the folders' labels or raters' votes."""
+    """Say what one head learns.
 
-    targets: Literal["labels", "votes"]
+    `labels` are the folders' names, `votes` the raters' shares, `children` whether the file's
+    name tells an age under 13. `guarded_by` names such a head: to a face that it takes for a
+    child's, this head has to be surer.
+    """
+
+    targets: Literal["labels", "votes", "children"]
+    guarded_by: str | None = None
     weight: float = 1.0
     label_smoothing: float = 0.0
 
@@ -73,6 +80,7 @@ class Schedule(Section):
     average: float = 0.0  # decay of the weights' exponential moving average; 0: none
     sizes: list[tuple[float, int]] = []  # [until this share of the steps, side in pixels]
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    checkpoint_seconds: float = 60.0  # what a kill may cost; writing takes a tenth of a second
     patience: int = 0  # epochs without a better validation figure until it stops; 0: never
 
 
@@ -119,10 +127,11 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(fault) for fault in error.errors())) from error
-    if recipe.answers not in recipe.heads:
-        raise RecipeError(
-            f"answers: {recipe.answers!r} is no head. Heads: {', '.join(recipe.heads)}."
-        )
+    named: list[tuple[str, str | None]] = [("answers", recipe.answers)]
+    named += [(f"heads.{name}.guarded_by", h.guarded_by) for name, h in recipe.heads.items()]
+    for key, head in named:
+        if head is not None and head not in recipe.heads:
+            raise RecipeError(f"{key}: {head!r} is no head. Heads: {', '.join(recipe.heads)}.")
     return recipe
 
 

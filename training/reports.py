@@ -1,6 +1,5 @@
 """Draw and write what a model is worth."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +11,65 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from app.vision.cards import Card
-from app.vision.classifiers import read_probabilities
-from training.data import Part
-from training.evaluation import right_answers
-from training.metrics import reliability
+from training.breakdown import EVERYBODY
+from training.recipes import Recipe
 
 FIGURES = "figures"
+CHARTS = ("curves", "confusion", "reliability")
+GROUP_AXES = ("age", "race", "gender")
 
 
-def write_model_report(
-    folder: Path, card: Card, history: Path, logits: dict[str, np.ndarray], part: Part
-) -> None:
-    """Write the figures and README.md of a model folder."""
+def write_model_report(folder: Path, card: Card) -> None:
+    """Write the figures and README.md of a model folder from its card."""
     figures = folder / FIGURES
     figures.mkdir(exist_ok=True)
-    draw_curves(history, figures / "curves.png")
+    own = card.figures["heads"][card.answers]
     head = card.heads[card.answers]
-    labels = right_answers(head, part)
-    classes, probabilities = read_probabilities(head, logits[card.answers])
-    counted = labels >= 0
-    right = probabilities[counted].argmax(axis=1) == labels[counted]
-    draw_reliability(reliability(probabilities[counted], right), figures / "reliability.png")
-    confusion = np.array(card.figures["heads"][card.answers]["confusion"])
-    draw_confusion(confusion, classes, figures / "confusion.png")
+    draw_curves(card.figures["history"], figures / "curves.png")
+    draw_reliability(own["reliability"], figures / "reliability.png")
+    classes = [name for name in head.classes if name not in head.left_out]
+    draw_confusion(np.array(own["confusion"]), classes, figures / "confusion.png")
     (folder / "README.md").write_text(_describe(card), encoding="utf-8")
 
 
-def draw_curves(history: Path, path: Path) -> None:
-    """Draw loss and validation figures over the epochs."""
-    with history.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+def write_run_report(run: Path, recipe: Recipe, history: list[dict[str, Any]]) -> None:
+    """Write a finished run's curves and `report.md`: the recipe, the best and the last epoch."""
+    draw_curves(history, run / "curves.png")
+    answered = f"validation_accuracy_{recipe.answers}"
+    best = max(history, key=lambda row: row[answered])
+    titles = list(history[0])
+    rows = [[str(row[title]) for title in titles] for row in (best, history[-1])]
+    sections = [
+        f"# {recipe.name}",
+        f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
+        f"The best epoch by {answered}, and the last one, whose averaged weights are kept:",
+        write_table(titles, rows),
+        "![curves](curves.png)",
+        f"```json\n{recipe.model_dump_json(indent=2)}\n```",
+    ]
+    (run / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw loss and validation figures over the epochs, `rows` being a run's history."""
     epochs = [int(row["epoch"]) for row in rows]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(epochs, [float(row["loss"]) for row in rows])
+    left.plot(epochs, [row["loss"] for row in rows])
     left.set(xlabel="epoch", ylabel="training loss")
     for key in rows[0]:
         if key.startswith("validation_accuracy"):
             head = key.removeprefix("validation_accuracy_")
-            right.plot(epochs, [float(row[key]) for row in rows], label=head)
+            right.plot(epochs, [row[key] for row in rows], label=head)
     right.set(xlabel="epoch", ylabel="validation accuracy")
     right.legend()
     _save(figure, path)
 
 
-def draw_reliability(bins: list[tuple[float, float, float]], path: Path) -> None:
+def draw_reliability(bins: list[dict[str, float]], path: Path) -> None:
     """Draw how often answers of each probability are right, the area by how many there are."""
-    shares, means, hits = (np.array(values) for values in zip(*bins, strict=True))
+    shares, means, hits = (
+        np.array([b[key] for b in bins]) for key in ("share", "probability", "right")
+    )
     figure, axes = plt.subplots(figsize=(3.6, 3.4), layout="constrained")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter(means, hits, s=600 * shares)
@@ -87,42 +99,98 @@ def _save(figure: Any, path: Path) -> None:
 
 def _describe(card: Card) -> str:
     """Write a model's page from its card."""
-    lines = [
+    figures = card.figures
+    sections = [
         f"# {card.name}",
-        "",
         card.purpose,
-        "",
         f"**Not for:** {card.not_for}",
-        "",
         f"Takes a uint8 crop of {card.size} x {card.size} x {card.channels}, cut with a margin of "
         f"{card.margin}. Data: {card.data['source']} ({card.data['licence']}).",
-        "",
         f"Rebuilt by `{card.training['command']}` "
         f"({card.training['minutes']} minutes of training).",
-        "",
-        f"On the validation part (`{card.figures['command']}`):",
-        "",
-        "| head | pictures | accuracy (95% interval) | macro-F1 | calibration error | "
-        "right when answered | unanswered |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, figures in card.figures["heads"].items():
-        low, high = figures["accuracy_interval"]
-        answered = figures["accuracy_of_answers_given"]
-        lines.append(
-            f"| {name} | {figures['count']} | {figures['accuracy']:.1%} ({low:.1%} to {high:.1%}) "
-            f"| {figures['macro_f1']:.3f} | {figures['calibration_error']:.1%} | "
-            f"{'none' if answered is None else format(answered, '.1%')} | "
-            f"{figures['unanswered']:.1%} |"
-        )
-    recalls = card.figures["heads"][card.answers]["recall"]
-    weakest = min(recalls, key=lambda name: recalls[name])
-    lines += [
-        "",
-        f"Weakest class: {weakest}, of which {recalls[weakest]:.0%} are found.",
-        "",
-        *(f"![{name}]({FIGURES}/{name}.png)" for name in ("curves", "confusion", "reliability")),
-        "",
+        f"All figures are measured, and checked again, by `{figures['command']}`, on the "
+        f"{figures['part']} part; in brackets their 95% intervals. The head that answers by "
+        f"default: {card.answers}.",
+        _describe_heads(figures["heads"]),
+        _describe_photos(figures.get("photos", {})),
+        _describe_groups(figures["groups"]),
+        _describe_robustness(figures["robustness"]),
+        "## Known weaknesses",
+        "\n".join(f"- {sentence}" for sentence in figures["weaknesses"]) or "None was measured.",
+        "\n".join(f"![{name}]({FIGURES}/{name}.png)" for name in CHARTS),
         "Written by `python -m training export`; don't edit.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _describe_heads(heads: dict[str, Any]) -> str:
+    """Tabulate the figures of each head."""
+    rows = [
+        [
+            name,
+            str(figures["count"]),
+            _with_interval(figures, "accuracy"),
+            _with_interval(figures, "balanced_accuracy"),
+            _with_interval(figures, "calibration_error"),
+            _with_interval(figures, "accuracy_of_answers_given"),
+            _with_interval(figures, "unanswered"),
+        ]
+        for name, figures in heads.items()
+    ]
+    titles = "head, pictures, accuracy, balanced accuracy, calibration error"
+    return write_table([*titles.split(", "), "right when answered", "unanswered"], rows)
+
+
+def _describe_photos(heads: dict[str, Any]) -> str:
+    """Tabulate what comes of whole photos; a face that isn't found counts as an error."""
+    rows = [
+        [
+            name,
+            str(figures["count"]),
+            f"{figures['found']:.1%}",
+            _with_interval(figures, "accuracy"),
+            f"{figures['balanced_accuracy']:.1%}",
+            f"{figures['unanswered']:.1%}",
+        ]
+        for name, figures in heads.items()
+    ]
+    titles = ["head", "whole photos", "found", "accuracy", "balanced accuracy", "unanswered"]
+    return "## From photo to answer\n\n" + write_table(titles, rows) if rows else ""
+
+
+def _describe_groups(groups: list[dict[str, Any]]) -> str:
+    """Tabulate the accuracy by one property of the face at a time."""
+    rows = [
+        [
+            axis,
+            group[axis],
+            str(group["count"]),
+            _with_interval(group, "accuracy"),
+            f"{group['unanswered']:.1%}",
+        ]
+        for axis in GROUP_AXES
+        for group in groups
+        if all((group[other] == EVERYBODY) == (other != axis) for other in GROUP_AXES)
+    ]
+    titles = ["by", "label", "faces", "accuracy", "unanswered"]
+    return "## For whom\n\n" + write_table(titles, rows) if rows else ""
+
+
+def _describe_robustness(rows: list[dict[str, Any]]) -> str:
+    """Tabulate the accuracy under each change of the pictures."""
+    cells = [[row["change"], f"{row['level']:g}", _with_interval(row, "accuracy")] for row in rows]
+    return "## When pictures are worse\n\n" + write_table(["change", "level", "accuracy"], cells)
+
+
+def write_table(titles: list[str], rows: list[list[str]]) -> str:
+    """Write a Markdown table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    """Write a share with its 95% interval."""
+    if figures[name] is None:
+        return "none"
+    low, high = figures[f"{name}_interval"]
+    return f"{figures[name]:.1%} ({low:.1%} to {high:.1%})"

@@ -24,10 +24,12 @@ class FaceAnalyzer:
     One analyzer serves any number of threads: it keeps nothing of a photo.
     """
 
-    def __init__(self, classifiers: dict[str, Classifier], detector: FaceDetector) -> None:
+    def __init__(
+        self, classifiers: dict[str, Classifier], detector: FaceDetector | None = None
+    ) -> None:
         """Join classifiers, by the name of their model, and a detector."""
         self.classifiers = classifiers
-        self.detector = detector
+        self.detector = detector or FaceDetector()
 
     @classmethod
     def load(
@@ -50,7 +52,7 @@ class FaceAnalyzer:
         for folder in folders:
             head = expression_labels if folder.name == "expression" else None
             classifiers[folder.name] = load_classifier(folder, runtime, threads, head)
-        analyzer = cls(classifiers, FaceDetector())
+        analyzer = cls(classifiers)
         for classifier in classifiers.values():
             shape = classifier.card.shape
             classifier.predict(np.zeros((1, shape.size, shape.size, shape.channels), np.uint8))

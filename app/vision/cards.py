@@ -14,21 +14,37 @@ class ModelError(Exception):
     """Refuse a model that is missing, altered or unlike its card; the text names the file."""
 
 
-class Head(BaseModel):
-    """Describe one set of logits and how they become an answer.
+class Guard(BaseModel):
+    """Ask for more certainty about some pictures.
 
-    `targets` says what it learned: the data set's labels or raters' votes. `classes` stand in
-    the order of the logits. Logits of classes in `left_out` are dropped
-    before the softmax, so that the others share their probability in proportion.
+    Where the model's head `head` finds the class `found` likeliest, an answer is certain only
+    from `unsure_below` on.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    targets: Literal["labels", "votes"] = "labels"
+    head: str
+    found: str
+    unsure_below: float = Field(ge=0, le=1)
+
+
+class Head(BaseModel):
+    """Describe one set of logits and how they become an answer.
+
+    `targets` says what it learned: the data set's labels, raters' votes, or whether the file's
+    name tells a child. `classes` stand in the order of the logits. Logits of classes in
+    `left_out` are dropped before the softmax, so that the others share their probability in
+    proportion. An answer whose probability is less than `unsure_below` is given as unsure.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    targets: Literal["labels", "votes", "children"] = "labels"
     classes: list[str]
     left_out: list[str] = []
     temperature: float = Field(1.0, gt=0)
     unsure_below: float = Field(0.0, ge=0, le=1)
+    guard: Guard | None = None
 
 
 class Card(BaseModel):

@@ -73,17 +73,21 @@ class Classifier:
         """Answer for uint8 crops (count, size, size, channels) in one batch."""
         if not len(crops):
             return []
-        logits = self.network.logits(crops)[self.head_name]
-        names, probabilities = read_probabilities(self.head, logits)
-        return [self._answer(names, row) for row in probabilities]
+        logits = self.network.logits(crops)
+        names, probabilities = read_probabilities(self.head, logits[self.head_name])
+        limits = find_unsure_limits(self.card, self.head, logits)
+        return [
+            self._answer(names, row, limit)
+            for row, limit in zip(probabilities, limits, strict=True)
+        ]
 
-    def _answer(self, names: list[str], probabilities: np.ndarray) -> Prediction:
+    def _answer(self, names: list[str], probabilities: np.ndarray, limit: float) -> Prediction:
         """Name the best class, and say whether it is good enough."""
         best = int(probabilities.argmax())
         return Prediction(
             label=names[best],
             probability=float(probabilities[best]),
-            certain=bool(probabilities[best] >= self.head.unsure_below),
+            certain=bool(probabilities[best] >= limit),
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
         )
 
@@ -99,6 +103,18 @@ def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.nd
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     return [head.classes[index] for index in kept], probabilities
+
+
+def find_unsure_limits(card: Card, head: Head, logits: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the probability from which each picture's answer is certain: float64 (count,)."""
+    limits = np.full(len(next(iter(logits.values()))), head.unsure_below)
+    if head.guard:
+        names, probabilities = read_probabilities(
+            card.heads[head.guard.head], logits[head.guard.head]
+        )
+        found = probabilities.argmax(axis=1) == names.index(head.guard.found)
+        limits[found] = head.guard.unsure_below
+    return limits
 
 
 def load_classifier(

@@ -1,0 +1,82 @@
+"""Set the temperature and the "unsure" limits of a model's heads on its validation part."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from app.vision.cards import Guard, Head
+from app.vision.classifiers import read_probabilities
+from training.data import CHILDREN, Part
+from training.evaluation import right_answers
+from training.recipes import Recipe
+
+
+def calibrate_heads(
+    recipe: Recipe, heads: dict[str, Head], logits: dict[str, np.ndarray], part: Part
+) -> dict[str, Head]:
+    """Return the heads with their temperatures, and with limits at which they are unsure.
+
+    The limits are the lowest at which answers given are right as often as the recipe's
+    `minimum_certainty` asks; pictures that a guarding head takes for children's have a limit of
+    their own, found among themselves.
+    """
+    calibrated = {}
+    for name, head in heads.items():
+        labels = right_answers(head, part)
+        counted = labels >= 0
+        calibrated[name] = calibrate(head, logits[name][counted], labels[counted])
+    for name, settings in recipe.heads.items():
+        guarded = np.zeros(len(part.files), dtype=bool)
+        if settings.guarded_by:
+            guarded = _find_guarded(calibrated[settings.guarded_by], logits[settings.guarded_by])
+        limits = [
+            _find_limit(calibrated[name], logits[name], part, chosen, recipe.minimum_certainty)
+            for chosen in (~guarded, guarded)
+        ]
+        change: dict[str, object] = {"unsure_below": limits[0]}
+        if settings.guarded_by:
+            child = CHILDREN[0]
+            change["guard"] = Guard(head=settings.guarded_by, found=child, unsure_below=max(limits))
+        calibrated[name] = calibrated[name].model_copy(update=change)
+    return calibrated
+
+
+def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:
+    """Return the head with the temperature at which the right answers are likeliest.
+
+    `logits` is (count, classes), `labels` int (count,) indices into the answerable classes.
+    Source: Guo et al. 2017, section 4.2.
+    """
+
+    def surprise(log_temperature: float) -> float:
+        tried = head.model_copy(update={"temperature": float(np.exp(log_temperature))})
+        _, probabilities = read_probabilities(tried, logits)
+        chosen = probabilities[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+    best = minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x
+    return head.model_copy(update={"temperature": round(float(np.exp(best)), 4)})
+
+
+def find_unsure_limit(best: np.ndarray, right: np.ndarray, minimum: float) -> float:
+    """Return the lowest limit at which answers given are right often enough; 1 where none is."""
+    order = np.argsort(-best)
+    share_right = np.cumsum(right[order]) / np.arange(1, len(right) + 1)
+    enough = np.flatnonzero(share_right >= minimum)
+    return round(float(best[order][enough[-1]]), 4) if len(enough) else 1.0
+
+
+def _find_guarded(guard: Head, logits: np.ndarray) -> np.ndarray:
+    """Mark the pictures that a guarding head takes for children's: bool (count,)."""
+    names, probabilities = read_probabilities(guard, logits)
+    return np.asarray(probabilities.argmax(axis=1) == names.index(CHILDREN[0]))
+
+
+def _find_limit(
+    head: Head, logits: np.ndarray, part: Part, chosen: np.ndarray, minimum: float
+) -> float:
+    """Find the "unsure" limit among the chosen pictures, bool (count,), with a known answer."""
+    labels = right_answers(head, part)
+    counted = chosen & (labels >= 0)
+    _, probabilities = read_probabilities(head, logits[counted])
+    right = probabilities.argmax(axis=1) == labels[counted]
+    return find_unsure_limit(probabilities.max(axis=1), right, minimum)

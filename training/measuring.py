@@ -1,0 +1,156 @@
+"""Measure all figures of a model folder's card from the data, at export and again in verifying."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.vision.cards import Card, load_card
+from app.vision.classifiers import (
+    FILES,
+    Classifier,
+    find_unsure_limits,
+    load_classifier,
+    read_probabilities,
+)
+from app.vision.crops import CropShape
+from training.breakdown import break_down
+from training.data import Part, find_shared, read_part
+from training.evaluation import measure_heads, right_answers, run_network
+from training.metrics import measure_share
+from training.photos import measure_photos
+from training.recipes import Recipe, parse_recipe
+from training.robustness import measure_robustness
+
+PART = "validation"
+SPEED = "speed"
+FEWEST_IN_GROUP = 30  # a smaller group's rate says little
+WEAK_RECALL = 0.6
+WEAK_BELOW_ALL = 0.03  # a group this far below everybody is named as weak
+WEAK_DROP = 0.1
+TIMED_FACES = 200
+
+
+def measure_model(folder: Path) -> dict[str, Any]:
+    """Measure the model in a folder on the data that its card names.
+
+    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed and
+    weaknesses, with the commands that measure them. Raises `DataError` where the data is
+    missing, `ModelError` for a bad model.
+    """
+    card = load_card(folder)
+    recipe = parse_recipe(card.training["recipe"])
+    classifier = load_classifier(folder, threads=0)
+    large = read_part(recipe.data.folder, PART, CropShape(recipe.data.stored_size, card.channels))
+    part = read_part(recipe.data.folder, PART, card.shape)
+    logits = run_network(classifier.network, part.pictures)
+    figures: dict[str, Any] = {
+        "part": PART,
+        "command": f"python -m training verify {folder.parent}",
+        "heads": measure_heads(card, logits, part, _find_new(recipe, part)),
+        "groups": _measure_groups(classifier, logits, part),
+        "robustness": measure_robustness(
+            large.pictures, card.shape, lambda crops: _measure_share(classifier, crops, part)
+        ),
+    }
+    if recipe.data.photos:
+        figures["photos"] = {
+            head: measure_photos(load_classifier(folder, head=head), recipe.data.photos)
+            for head, settings in card.heads.items()
+            if settings.targets != "children"
+        }
+    figures[SPEED] = measure_speed(folder)
+    figures["weaknesses"] = list_weaknesses(card, figures)
+    return figures
+
+
+def measure_speed(folder: Path) -> dict[str, Any]:
+    """Return the multiply-adds of one face, the served file's bytes, and milliseconds a face.
+
+    The time is the median of single faces on one thread of the processor it runs on.
+    """
+    classifier = load_classifier(folder, threads=1)
+    model = keras.saving.load_model(folder / FILES["keras"], compile=False, safe_mode=True)
+    shape = classifier.card.shape
+    crop = np.random.default_rng(0).integers(
+        0, 256, (1, shape.size, shape.size, shape.channels), np.uint8
+    )
+    times = []
+    for _ in range(TIMED_FACES):
+        started = time.perf_counter()
+        classifier.predict(crop)
+        times.append(time.perf_counter() - started)
+    return {
+        "multiply_adds": count_multiply_adds(model),
+        "parameters": model.count_params(),
+        "bytes": (folder / FILES["onnx"]).stat().st_size,
+        "milliseconds_per_face": round(float(np.median(times)) * 1000, 2),
+    }
+
+
+def count_multiply_adds(model: keras.Model) -> int:
+    """Count the multiplications of convolutions and dense layers for one picture."""
+    count = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            _, height, width, _ = layer.output.shape
+            count += height * width * int(np.prod(layer.kernel.shape))
+        elif isinstance(layer, keras.layers.Dense):
+            count += int(np.prod(layer.kernel.shape))
+    return count
+
+
+def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
+    """Say in sentences where the answering head is weak, each with its rate."""
+    own = figures["heads"][card.answers]
+    sentences = [
+        f"Of {name} faces only {recall:.0%} are found."
+        for name, recall in own["recall"].items()
+        if recall is not None and recall < WEAK_RECALL
+    ]
+    for group in figures["groups"]:
+        narrowed = [group[axis] for axis in ("age", "race", "gender") if group[axis] != "all"]
+        behind = own["accuracy"] - group["accuracy"]
+        if len(narrowed) == 1 and group["count"] >= FEWEST_IN_GROUP and behind > WEAK_BELOW_ALL:
+            sentences.append(
+                f"{group['accuracy']:.0%} of the answers are right for the group "
+                f"“{narrowed[0]}” ({group['count']} faces), {own['accuracy']:.0%} for all."
+            )
+    unchanged = figures["robustness"][0]["accuracy"]
+    for row in figures["robustness"]:
+        if unchanged - row["accuracy"] > WEAK_DROP:
+            sentences.append(
+                f"With {row['change']} at level {row['level']:g}, "
+                f"{row['accuracy']:.0%} are right instead of {unchanged:.0%}."
+            )
+    return sentences
+
+
+def _find_new(recipe: Recipe, part: Part) -> np.ndarray:
+    """Mark the pictures that no training has seen: bool (count,)."""
+    if recipe.data.leakage == "drop":  # what stands in both parts was not trained on
+        return np.ones(len(part.labels), dtype=bool)
+    shape = CropShape(part.pictures.shape[1], part.pictures.shape[-1])
+    return ~find_shared(part, read_part(recipe.data.folder, "train", shape))
+
+
+def _measure_groups(
+    classifier: Classifier, logits: dict[str, np.ndarray], part: Part
+) -> list[dict[str, Any]]:
+    """Break the answering head's accuracy down by the groups that the files' names tell."""
+    head = classifier.head
+    _, probabilities = read_probabilities(head, logits[classifier.head_name])
+    right = probabilities.argmax(axis=1) == right_answers(head, part)
+    limits = find_unsure_limits(classifier.card, head, logits)
+    return break_down(part, right, probabilities.max(axis=1) >= limits)
+
+
+def _measure_share(classifier: Classifier, crops: np.ndarray, part: Part) -> dict[str, Any]:
+    """Return the answering head's accuracy on crops of a part's pictures."""
+    logits = run_network(classifier.network, crops)[classifier.head_name]
+    _, probabilities = read_probabilities(classifier.head, logits)
+    labels = right_answers(classifier.head, part)
+    counted = labels >= 0
+    return measure_share(probabilities.argmax(axis=1)[counted] == labels[counted])

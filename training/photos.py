@@ -1,0 +1,137 @@
+"""Measure from whole photo to answer: the serving call list on photos with labelled faces."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from app.vision.analyzer import FaceAnalyzer
+from app.vision.cards import load_card
+from app.vision.classifiers import Classifier, load_classifier
+from app.vision.readings import FaceReading, Prediction
+from training.data import DataError, read_picture
+from training.metrics import measure_share
+
+LABELS = "labels.csv"
+TILE = 150  # side of a picture on a contact sheet, in pixels
+TILES_ABREAST = 8
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """Hold a photo's file and the labels of its main face, by task."""
+
+    file: Path
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Pair a photo with what was read in its main face; None where no face was found."""
+
+    photo: LabelledPhoto
+    reading: FaceReading | None
+
+    def prediction(self, task: str) -> Prediction | None:
+        """Return the main face's answer for a task."""
+        return self.reading.predictions[task] if self.reading else None
+
+    def is_right(self, task: str) -> bool:
+        """Tell whether a face was found and its answer is the label."""
+        prediction = self.prediction(task)
+        return prediction is not None and prediction.label == self.photo.labels[task]
+
+
+def list_photos(folder: Path) -> list[LabelledPhoto]:
+    """List the photos of a folder with a `labels.csv`: file, and a column for each task.
+
+    Raises `DataError` where there is no such file or it names none.
+    """
+    path = folder / LABELS
+    if not path.is_file():
+        raise DataError(f"{path} is missing: a CSV with the columns file, expression, gender.")
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise DataError(f"{path} names no photo.")
+    return [LabelledPhoto(folder / row.pop("file"), row) for row in rows]
+
+
+def read_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Iterator[Answered]:
+    """Read each photo's main face: the one nearest to the photo's middle."""
+    for photo in photos:
+        analysis = analyzer.analyze(read_picture(photo.file))
+        middle = np.array([analysis.width, analysis.height]) / 2
+
+        def distance(face: FaceReading, middle: np.ndarray = middle) -> float:
+            box = face.detection.box
+            centre = np.array([box.x + box.width / 2, box.y + box.height / 2])
+            return float(np.linalg.norm(centre - middle))
+
+        yield Answered(photo, min(analysis.faces, key=distance, default=None))
+
+
+def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
+    """Measure a classifier on labelled photos; a missed face counts as an error.
+
+    Returns the count, the share of faces found, accuracy with 95% interval, balanced accuracy
+    over the labels, and each label's recall.
+    """
+    task = classifier.card.task
+    photos = [photo for photo in list_photos(folder) if photo.labels.get(task)]
+    if not photos:
+        raise DataError(f"{folder / LABELS} has no column {task!r}.")
+    answered = list(read_photos(_analyzer(classifier), photos))
+    right = np.array([answer.is_right(task) for answer in answered])
+    labels = np.array([photo.labels[task] for photo in photos])
+    recall = {str(name): float(right[labels == name].mean()) for name in np.unique(labels)}
+    given = np.array([bool((p := answer.prediction(task)) and p.certain) for answer in answered])
+    return {
+        "found": round(float(np.mean([answer.reading is not None for answer in answered])), 4),
+        **measure_share(right),
+        "balanced_accuracy": round(float(np.mean(list(recall.values()))), 4),
+        "recall": {name: round(share, 4) for name, share in recall.items()},
+        "unanswered": round(float(1 - given.mean()), 4),
+        "accuracy_of_answers_given": round(float(right[given].mean()), 4) if given.any() else None,
+    }
+
+
+def report_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[dict[str, Any]]:
+    """Measure each head of a model at each crop margin, the card's where none is given."""
+    card = load_card(model)
+    for head, settings in card.heads.items():
+        for margin in (margins or [card.margin]) if settings.targets != "children" else []:
+            classifier = load_classifier(model, head=head)
+            classifier.card = card.model_copy(update={"margin": margin})
+            yield {"head": head, "margin": margin, **measure_photos(classifier, folder)}
+
+
+def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
+    """Draw the photos whose answer isn't their label, each with both words, into a PNG."""
+    classifier = load_classifier(model)
+    task = classifier.card.task
+    tiles = []
+    for answer in read_photos(_analyzer(classifier), list_photos(folder)):
+        if answer.is_right(task):
+            continue
+        prediction = answer.prediction(task)
+        said = f"{prediction.label} {prediction.probability:.2f}" if prediction else "no face"
+        tile = cv2.resize(read_picture(answer.photo.file), (TILE, TILE))
+        for text, row in ((answer.photo.labels[task], 14), (said, TILE - 6)):
+            cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
+            cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 0), 1)
+        tiles.append(tile)
+    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_ABREAST)
+    starts = range(0, len(tiles), TILES_ABREAST)
+    rows = [np.hstack(tiles[start : start + TILES_ABREAST]) for start in starts]
+    if rows:
+        cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def _analyzer(classifier: Classifier) -> FaceAnalyzer:
+    """Return an analyzer that reads with one classifier."""
+    return FaceAnalyzer({classifier.card.name: classifier})

@@ -1,0 +1,46 @@
+"""Recompute the figures on every card from the data, and list where they differ."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app.vision.cards import CARD, load_card
+from training.data import DataError
+from training.measuring import SPEED, measure_model
+
+# What a run on another processor may differ by: one answer in a thousand on the border.
+TOLERANCE = 0.001
+NOT_COMPARED = (SPEED, "weaknesses")  # the machine's, and words made of the other figures
+
+
+def verify_models(models: Path) -> Iterator[str]:
+    """Measure each model folder anew; yield a sentence for each figure that differs.
+
+    Raises `DataError` where there is no model, or data is missing, and `ModelError` for a file
+    that its card doesn't describe.
+    """
+    folders = sorted(path.parent for path in models.glob(f"*/{CARD}"))
+    if not folders:
+        raise DataError(f"{models} holds no models: no {CARD} in any folder of it.")
+    for folder in folders:
+        written = load_card(folder).figures
+        for name, value in measure_model(folder).items():
+            if name not in NOT_COMPARED:
+                yield from _compare(f"{folder.name}: {name}", written.get(name), value)
+
+
+def _compare(place: str, written: Any, measured: Any) -> Iterator[str]:
+    """Yield a sentence for each difference between two JSON values."""
+    if isinstance(measured, dict) and isinstance(written, dict):
+        for key in sorted(written.keys() | measured.keys()):
+            yield from _compare(f"{place}.{key}", written.get(key), measured.get(key))
+    elif isinstance(measured, list) and isinstance(written, list) and len(measured) == len(written):
+        for index, values in enumerate(zip(written, measured, strict=True)):
+            yield from _compare(f"{place}[{index}]", *values)
+    elif isinstance(measured, (int, float)) and isinstance(written, (int, float)):
+        # A count, as of a confusion matrix, may differ by an answer that changed sides.
+        allowed = 1 if isinstance(measured, int) else TOLERANCE
+        if abs(written - measured) > allowed:
+            yield f"{place} is {measured} and was {written}."
+    elif written != measured:
+        yield f"{place} is {measured!r} and was {written!r}."
