@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 TARGET = click.Path(path_type=Path)
+RESULTS = Path(__file__).parent / "results"
 
 
 class Commands(click.Group):
@@ -111,6 +112,24 @@ def predict(model: Path, images: tuple[Path, ...]) -> None:
         prediction = classifier.predict(crop[None])[0]
         unsure = "" if prediction.certain else "  (unsure)"
         click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--out", type=TARGET, help="Folder of the trainings; runs/ablation-NAME by default.")
+def ablate(name: str, out: Path | None) -> None:
+    """Fit a recipe without each of its switches in turn, as training/ablations/NAME.toml says.
+
+    The table goes to training/results/ablation/NAME. A stopped ablation goes on where it was.
+    """
+    from training import ablation
+
+    ablation.ablate(
+        ablation.load_ablation(name),
+        f"python -m training ablate {name}",
+        out or Path("runs") / f"ablation-{name}",
+        RESULTS / "ablation" / name,
+    )
 
 
 @cli.command()

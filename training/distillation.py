@@ -14,8 +14,8 @@ def mix_in_teachers(
 ) -> dict[str, np.ndarray]:
     """Return each head's targets, float32 (count, classes), with the teachers' share in them.
 
-    A row of zeros, whose right answer nobody knows, becomes the teachers' alone. Raises
-    `DataError` where a teacher has other heads or classes.
+    A head that no teacher has keeps its targets. A row of zeros, whose right answer nobody knows,
+    becomes the teachers' alone. Raises `DataError` where a teacher can't teach any head.
     """
     sums = {name: np.zeros_like(values) for name, values in targets.items()}
     for folder in distillation.teachers:
@@ -29,6 +29,9 @@ def mix_in_teachers(
                     sums[name] += _softmax(logits)
     mixed = {}
     for name, values in targets.items():
+        if not sums[name].any():
+            mixed[name] = values
+            continue
         taught = sums[name] / sums[name].sum(axis=1, keepdims=True)
         known = values.sum(axis=1, keepdims=True) > 0
         share = np.where(known, distillation.share, 1.0).astype(np.float32)
@@ -37,11 +40,15 @@ def mix_in_teachers(
 
 
 def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
-    """Refuse a teacher of other heads."""
-    for name, values in targets.items():
-        if name not in card.heads or len(card.heads[name].classes) != values.shape[1]:
+    """Refuse a teacher that has none of the heads, or one of them with other classes."""
+    shared = [name for name in targets if name in card.heads]
+    if not shared:
+        raise DataError(f"The teacher {card.name!r} has none of the heads {', '.join(targets)}.")
+    for name in shared:
+        if len(card.heads[name].classes) != targets[name].shape[1]:
             raise DataError(
-                f"The teacher {card.name!r} has no head {name!r} of {values.shape[1]} classes."
+                f"The teacher {card.name!r} has a head {name!r} of other classes: "
+                f"{', '.join(card.heads[name].classes)}."
             )
 
 

@@ -206,7 +206,7 @@ class Fitting:
         self.history = checkpoint.position["history"]
 
     def learning_rate(self, step: int) -> float:
-        """Return a step's learning rate: a linear warm-up, then a cosine to 0.
+        """Return a step's learning rate: a linear warm-up, then a cosine to 0 or no decay.
 
         Source: Loshchilov and Hutter, "SGDR" (2017), equation 5 without restarts.
         """
@@ -214,6 +214,8 @@ class Fitting:
         warmup = schedule.warmup_epochs * self.steps_per_epoch
         if step < warmup:
             return schedule.learning_rate * (step + 1) / warmup
+        if schedule.decay == "none":
+            return schedule.learning_rate
         done = (step - warmup) / max(1.0, self.total_steps - warmup)
         return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 

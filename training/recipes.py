@@ -64,7 +64,7 @@ class Distillation(Section):
     the teachers' probabilities averaged and mixed into the targets.
     """
 
-    teachers: list[Path]  # model folders; each must have the recipe's heads
+    teachers: list[Path]  # model folders, each with some of the recipe's heads
     share: float = 0.5  # of each target; labels and votes keep the rest
 
 
@@ -75,6 +75,7 @@ class Schedule(Section):
     batch: int
     learning_rate: float  # at its height
     warmup_epochs: float = 1.0
+    decay: Literal["cosine", "none"] = "cosine"
     momentum: float = 0.9
     weight_decay: float = 0.0  # on kernels only
     average: float = 0.0  # decay of the weights' exponential moving average; 0: none
@@ -135,19 +136,35 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     return recipe
 
 
+def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """Return a recipe with other values for some keys, as {"schedule.epochs": 10}.
+
+    Raises `RecipeError` for a key or value that doesn't exist.
+    """
+    values = recipe.model_dump(mode="json")
+    for key, value in changes.items():
+        _place(values, key, value)
+    return parse_recipe(values)
+
+
+def _place(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a key with dots between sections."""
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[last] = value
+
+
 def _set(values: dict[str, Any], change: str) -> None:
     """Carry out one "section.key=value"."""
     key, equals, text = change.partition("=")
     if not equals:
         raise RecipeError(f"--set takes key=value, for example schedule.epochs=10; got {change!r}.")
-    *sections, last = key.split(".")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # A bare word or path needs no quotes.
-    for section in sections:
-        values = values.setdefault(section, {})
-    values[last] = value
+    _place(values, key, value)
 
 
 def _explain(fault: Any) -> str:
