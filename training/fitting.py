@@ -310,7 +310,9 @@ class Fitting:
         """Tell whether the answering head has been without progress for too long."""
         patience = self.recipe.schedule.patience
         figures = [row[f"validation_accuracy_{self.recipe.answers}"] for row in self.history]
-        return bool(patience and len(figures) > patience + int(np.argmax(figures)))
+        if not patience or not figures:
+            return False
+        return len(figures) > patience + int(np.argmax(figures))
 
 
 def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,130 @@
+"""Test the way of a model from recipe to card, as a student goes it."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from app.vision.classifiers import load_classifier
+from training.__main__ import cli
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def model(recipe: Path, tmp_path: Path) -> Path:
+    """A tiny model, fitted and exported by the command line."""
+    fitted = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=3")
+    assert fitted.exit_code == 0, fitted.output
+    folder = tmp_path / "models" / "tiny"
+    exported = run("export", tmp_path / "run", folder)
+    assert exported.exit_code == 0, exported.output
+    return folder
+
+
+def test_a_card_has_its_figures_and_they_are_found_again(model: Path) -> None:
+    card = json.loads((model / "card.json").read_text())
+    figures = card["figures"]
+    own = figures["heads"]["original"]
+    low, high = own["accuracy_interval"]
+    assert low <= own["accuracy"] <= high
+    assert sum(map(sum, own["confusion"])) == own["count"] == 40
+    assert sum(b["share"] for b in own["reliability"]) == pytest.approx(1, abs=0.01)
+    assert {row["change"] for row in figures["robustness"]} >= {"none", "blur", "turn", "occlude"}
+    assert len(figures["history"]) == 3
+    assert "# tiny" in (model / "README.md").read_text()
+
+    verified = run("verify", model.parent)
+    assert verified.exit_code == 0, verified.output
+
+    own["accuracy"] -= 0.1
+    (model / "card.json").write_text(json.dumps(card))
+    refused = run("verify", model.parent)
+    assert refused.exit_code == 1
+    assert "tiny: heads.original.accuracy is" in refused.output
+
+
+def test_both_files_of_a_model_answer_alike(model: Path) -> None:
+    random = np.random.default_rng(1)
+    crops = random.integers(0, 256, (20, 24, 24, 1), np.uint8)
+    by_keras = load_classifier(model, "keras").predict(crops)
+    by_onnx = load_classifier(model, "onnx").predict(crops)
+    for one, other in zip(by_keras, by_onnx, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
+    taught = recipe.with_name("taught.toml")
+    taught.write_text(f'{recipe.read_text()}[distillation]\nteachers = ["{model}"]\n')
+    assert run("fit", taught, "--out", tmp_path / "taught").exit_code == 0
+
+    stranger = recipe.read_text().replace("heads.original", "heads.other")
+    taught.write_text(
+        stranger.replace('answers = "original"', 'answers = "other"')
+        + f'[distillation]\nteachers = ["{model}"]\n'
+    )
+    refused = run("fit", taught, "--out", tmp_path / "refused")
+    assert "has none of the heads other" in refused.output
+
+
+def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
+    model: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(photos / "face.png")
+    Image.fromarray(skimage.data.coffee()).save(photos / "none.png")
+    (photos / "labels.csv").write_text("file,expression\nface.png,happy\nnone.png,happy\n")
+    sheet = tmp_path / "sheet.png"
+    reported = run("photo-report", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet)
+    assert reported.exit_code == 0, reported.output
+    first, second = map(json.loads, reported.output.splitlines())
+    assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)
+    assert first["accuracy"] <= 0.5
+    assert Image.open(sheet).width == 8 * 150
+
+
+def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copyfile(data / "validation" / "sad" / "0.png", data / "train" / "sad" / "copy.png")
+    refused = run("fit", recipe, "--out", tmp_path / "refused")
+    assert refused.exit_code == 1
+    assert "stand in the validation part too" in refused.output
+    assert "copy.png" in refused.output
+    left_out = ("--set", "data.leakage=drop", "--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", tmp_path / "run", *left_out).exit_code == 0
+
+
+def test_too_small_a_disk_is_refused_before_training(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**6, 10**6, 0))
+    refused = run("fit", recipe, "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert "0 MB free" in refused.output
+    assert not (tmp_path / "run" / "history.csv").exists()
+
+
+def test_the_curves_are_written_for_tensorboard_when_asked(recipe: Path, tmp_path: Path) -> None:
+    arguments = ("--tensorboard", "--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", tmp_path / "run", *arguments).exit_code == 0
+    assert list((tmp_path / "run" / "logs").glob("events.out.tfevents.*"))
+    assert "best epoch" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) -> None:
+    patient = ("--set", "schedule.patience=1", "--set", "schedule.learning_rate=0.0")
+    assert run("fit", recipe, "--out", tmp_path / "run", *patient).exit_code == 0
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
