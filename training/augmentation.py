@@ -8,8 +8,35 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict
+
+BLOCK = 8  # side of the blocks that a JPEG is made of
+# The orthonormal cosine transform of one row, and the standard's table for luminance.
+COSINES = np.array(
+    [
+        [
+            math.sqrt((1 if row == 0 else 2) / BLOCK)
+            * math.cos((2 * column + 1) * row * math.pi / (2 * BLOCK))
+            for column in range(BLOCK)
+        ]
+        for row in range(BLOCK)
+    ]
+)
+LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    np.float32,
+)
 
 
 class Augmentation(BaseModel):
@@ -25,6 +52,7 @@ class Augmentation(BaseModel):
     contrast: float = 0.0  # share by which contrast grows or shrinks
     noise: float = 0.0  # largest deviation of Gaussian noise, in grey levels
     blur: float = 0.0  # share of pictures that are shrunk to half and enlarged again
+    compression: float = 0.0  # share of pictures with a JPEG's losses, of quality 10 to 60
     grey: float = 0.0  # share of colour pictures turned grey
     erasing: float = 0.0  # share of pictures with a rectangle of noise
 
@@ -44,6 +72,8 @@ class Augmentation(BaseModel):
             luma = tf.reduce_sum(x * weights, axis=-1, keepdims=True)
             x = tf.where(draw.chosen(self.grey), luma, x)
         x = self._relight(x, draw)
+        if self.compression:
+            x = tf.where(draw.chosen(self.compression), _compress(x, size, draw), x)
         if self.noise:
             deviation = draw.uniform(0.0, self.noise)
             x += deviation * tf.random.stateless_normal(tf.shape(x), draw.next_seed())
@@ -103,6 +133,28 @@ class Augmentation(BaseModel):
         inside &= (columns >= left) & (columns < left + width)
         noise = tf.random.stateless_uniform(tf.shape(x), draw.next_seed(), 0.0, 255.0)
         return tf.where(inside & draw.chosen(self.erasing), noise, x)
+
+
+def _compress(x: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
+    """Lose what a JPEG loses: round the cosine transform of blocks, each channel as luma.
+
+    `x` is float32 (batch, size, size, channels), 0 to 255, as is the result. The table and its
+    scaling by quality are those of the standard (ITU-T T.81, annex K.1) and of libjpeg.
+    """
+    channels, blocks = x.shape[-1], math.ceil(size / BLOCK)
+    padding = blocks * BLOCK - size
+    padded = tf.pad(x, [[0, 0], [0, padding], [0, padding], [0, 0]], "SYMMETRIC")
+    split = tf.reshape(padded - 128.0, [-1, blocks, BLOCK, blocks, BLOCK, channels])
+    split = tf.transpose(split, [0, 1, 3, 5, 2, 4])
+    quality = draw.uniform(10.0, 60.0)[..., None, None]
+    scale = tf.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
+    table = tf.maximum(1.0, tf.round(LUMINANCE * scale))
+    transform = tf.constant(COSINES, tf.float32)
+    coefficients = transform @ split @ tf.transpose(transform)
+    kept = tf.round(coefficients / table) * table
+    restored = tf.transpose(tf.transpose(transform) @ kept @ transform, [0, 1, 4, 2, 5, 3])
+    side = blocks * BLOCK
+    return tf.reshape(restored, [-1, side, side, channels])[:, :size, :size] + 128.0
 
 
 class _Draw:
