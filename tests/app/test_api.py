@@ -74,12 +74,13 @@ def test_a_scene_without_people_has_no_face(client: FlaskClient, scene: str) -> 
         (b"no picture at all", 415, "image_type"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "image_type"),
         (encode(np.zeros((32, 32), np.uint8), "GIF"), 415, "image_type"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), 415, "image_type"),
         (encode(np.zeros((99, 99, 3), np.uint8), "JPEG")[:400], 422, "image_unreadable"),
         (huge_png_header(), 422, "image_dimensions"),
         (encode(np.zeros((1, 1, 3), np.uint8), "PNG"), 422, "image_dimensions"),
         (bytes(30_000_000), 413, "image_too_large"),
     ],
-    ids=["empty", "text", "svg", "gif", "truncated", "claims 60000x60000", "1x1", "30 MB"],
+    ids=["empty", "text", "svg", "gif", "heic", "truncated", "claims 60000x60000", "1x1", "30 MB"],
 )
 def test_bad_content_is_refused_by_name(
     client: FlaskClient, content: bytes, status: int, code: str
@@ -87,6 +88,16 @@ def test_bad_content_is_refused_by_name(
     answer = send(client, content)
     assert (answer.status_code, answer.get_json()["code"]) == (status, code)
     assert answer.content_type == "application/problem+json"
+
+
+def test_an_unaccepted_kind_is_told_what_is_accepted(client: FlaskClient) -> None:
+    problem = send(client, encode(np.zeros((32, 32), np.uint8), "GIF")).get_json()
+    assert problem["accepted"] == ["JPEG", "PNG", "WebP"]
+    assert "JPEG, PNG, WebP" in problem["detail"]
+
+
+def test_a_request_without_a_form_is_refused(client: FlaskClient) -> None:
+    assert client.post("/api/v1/analyze").get_json()["code"] == "image_missing"
 
 
 def test_a_strip_of_10000_by_20_pixels_has_no_face(client: FlaskClient) -> None:

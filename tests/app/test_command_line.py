@@ -1,0 +1,66 @@
+"""Test the command line as somebody with a folder of photos uses it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.__main__ import cli
+
+
+@pytest.fixture
+def album(tmp_path: Path, astronaut_png: bytes) -> Path:
+    """A folder with a photo, another one deeper, a broken one, and a file of another kind."""
+    (tmp_path / "album" / "deeper").mkdir(parents=True)
+    (tmp_path / "album" / "first.png").write_bytes(astronaut_png)
+    (tmp_path / "album" / "deeper" / "second.PNG").write_bytes(astronaut_png)
+    (tmp_path / "album" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "album" / "notes.txt").write_text("not a photo")
+    return tmp_path / "album"
+
+
+def analyze(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["analyze", *map(str, arguments)])
+
+
+def test_a_bad_file_is_reported_and_the_rest_is_done(album: Path) -> None:
+    result = analyze(album)
+    assert result.exit_code == 1
+    assert "broken.jpg: This is no picture of a kind that can be read here." in result.stderr
+    answers = json.loads(result.stdout)
+    assert [Path(answer["file"]).name for answer in answers] == ["second.PNG", "first.png"]
+    assert all(len(answer["faces"]) == 1 for answer in answers)
+
+
+def test_answers_are_written_where_they_are_wanted(album: Path, tmp_path: Path) -> None:
+    (album / "broken.jpg").unlink()
+    as_json, as_csv = tmp_path / "answers.json", tmp_path / "answers.csv"
+    result = analyze(album, "--json", as_json, "--csv", as_csv)
+    assert (result.exit_code, result.stdout) == (0, "")
+    answers = json.loads(as_json.read_text())
+    with as_csv.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(answers) == 2
+    assert rows[0]["expression_label"] == answers[0]["faces"][0]["expression"]["label"]
+    assert float(rows[0]["box_x"]) == answers[0]["faces"][0]["box"]["x"]
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = analyze(tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert "nowhere: there is no such file or folder." in result.stderr
+
+
+def test_no_progress_bar_is_written_into_a_pipe(album: Path) -> None:
+    assert "Analyzing" not in analyze(album).stderr
+
+
+def test_a_folder_without_models_ends_the_command(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAUT_MODELS", str(tmp_path))
+    result = analyze(album)
+    assert result.exit_code == 1
+    assert "holds no models" in result.stderr

@@ -1,0 +1,116 @@
+"""Test that pictures of every accepted kind are decoded rightly, and others refused early."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from app.refusals import Refusal
+from app.vision.images import decode_image
+
+FACE = Image.fromarray(skimage.data.astronaut()).resize((64, 48))
+# Which way the stored picture lies for each EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.5).
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def save(picture: Image.Image, form: str = "PNG", **saving: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, form, **saving)
+    return stream.getvalue()
+
+
+# What a JPEG of this size loses in its colours; a picture turned wrongly differs by 30 and more.
+LOSS = 6
+
+
+def difference(content: bytes, expected: Image.Image) -> float:
+    """The mean difference in grey levels between a decoded picture and another."""
+    decoded = decode_image(content)
+    assert decoded.dtype == np.uint8
+    wanted = np.asarray(expected.convert("RGB")).astype(int)
+    assert decoded.shape == wanted.shape
+    return float(np.abs(decoded - wanted).mean())
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
+    turn = STORED[orientation]
+    stored = FACE.transpose(turn) if turn is not None else FACE
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert difference(save(stored, "PNG", exif=exif), FACE) == 0
+    assert difference(save(stored, "JPEG", exif=exif, quality=95), FACE) < LOSS
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_each_accepted_kind_is_read(form: str) -> None:
+    assert difference(save(FACE, form, quality=95), FACE) < LOSS
+
+
+def test_transparency_is_laid_over_white() -> None:
+    picture = FACE.convert("RGBA")
+    picture.putalpha(0)
+    assert difference(save(picture), Image.new("RGB", FACE.size, "white")) == 0
+    picture.putalpha(255)
+    assert difference(save(picture), FACE) == 0
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
+    grey = FACE.convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert difference(save(deep), grey) == 0
+
+
+def test_cmyk_is_converted() -> None:
+    assert difference(save(FACE.convert("CMYK"), "JPEG", quality=95), FACE) < LOSS
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    decoded = decode_image(save(FACE.convert("L")))
+    assert (decoded[..., 0] == decoded[..., 1]).all()
+    assert (decoded[..., 0] == decoded[..., 2]).all()
+
+
+def test_a_palette_is_looked_up_with_its_transparent_colour() -> None:
+    palette = FACE.quantize(32)
+    assert difference(save(palette), palette) == 0
+    transparent = Image.new("P", FACE.size, 3)
+    transparent.putpalette([0, 0, 0] * 256)
+    content = save(transparent, "PNG", transparency=3)
+    assert difference(content, Image.new("RGB", FACE.size, "white")) == 0
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_is_read(form: str) -> None:
+    black = Image.new("RGB", FACE.size)
+    lossless = {"lossless": True} if form == "WEBP" else {}
+    content = save(FACE, form, save_all=True, append_images=[black], **lossless)
+    assert difference(content, FACE) == 0
+
+
+def test_the_name_of_a_kind_is_told_by_the_content_alone() -> None:
+    with pytest.raises(Refusal, match="JPEG, PNG, WebP") as refused:
+        decode_image(save(FACE, "BMP"))
+    assert refused.value.code == "image_type"
+    assert refused.value.extensions["accepted"] == ["JPEG", "PNG", "WebP"]
+
+
+def test_a_picture_of_more_than_forty_megapixels_is_refused_unread() -> None:
+    # Cut short after the header: whoever decoded it would call it unreadable.
+    content = save(Image.new("1", (8000, 5001)))[:200]
+    with pytest.raises(Refusal) as refused:
+        decode_image(content)
+    assert refused.value.code == "image_dimensions"
+    assert refused.value.extensions["limit_megapixels"] == 40

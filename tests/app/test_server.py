@@ -1,0 +1,75 @@
+"""Test the server as `make serve` starts it: gunicorn with its configuration."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def start(**environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
+        env={**os.environ, "WEB_CONCURRENCY": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return Path(shutil.copytree("models", tmp_path / "models"))
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    """Where a started server answers."""
+    server = start(PORT="0")
+    assert server.stdout
+    for line in server.stdout:
+        listening = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line)
+        if listening:
+            break
+    else:
+        pytest.fail("The server did not start.")
+    yield "127.0.0.1", int(listening[1])
+    server.terminate()
+    server.communicate()
+
+
+def test_a_started_server_is_ready(address: tuple[str, int]) -> None:
+    with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/readyz") as answer:
+        assert answer.status == 200
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, int]) -> None:
+    head = (
+        "POST /api/v1/analyze HTTP/1.1\r\nHost: raut\r\nContent-Length: 30000000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    )
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(head.encode())  # and not a byte of the 30 MB
+        answer = connection.recv(65536).decode()
+    assert answer.startswith("HTTP/1.1 413")
+    assert "image_too_large" in answer
+
+
+@pytest.mark.parametrize("fault", ["altered", "missing"])
+def test_a_bad_model_file_is_named_and_nothing_starts(models: Path, fault: str) -> None:
+    file = models / "gender" / "model.onnx"
+    if fault == "altered":
+        file.write_bytes(file.read_bytes() + b"\0")
+    else:
+        file.unlink()
+    server = start(PORT="0", RAUT_MODELS=str(models))
+    output, _ = server.communicate()
+    assert server.returncode != 0
+    assert f"Raut can't start: {file}" in output
+    assert "Traceback" not in output
