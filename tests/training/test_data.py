@@ -1,0 +1,191 @@
+"""Test that downloads become the one folder form, and that its faults are named."""
+
+import csv
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from training.__main__ import cli
+
+VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def write_fer2013(path: Path, header: str = "emotion,Usage,pixels") -> None:
+    """Write a table of one picture a part and a fourth that is no face."""
+    names = [name.strip() for name in header.split(",")]
+    rows = []
+    for emotion, usage in ((0, "Training"), (3, "PublicTest"), (6, "PrivateTest"), (4, "Training")):
+        pixels = " ".join(str((emotion * 30 + place) % 256) for place in range(48 * 48))
+        fields = {"emotion": str(emotion), "Usage": usage, "pixels": pixels}
+        rows.append(",".join(fields[name] for name in names))
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
+def test_kaggle_s_table_becomes_folders(tmp_path: Path, header: str) -> None:
+    write_fer2013(tmp_path / "fer2013.csv", header)
+    assert (
+        run("data", "prepare", "fer2013", tmp_path / "fer2013.csv", tmp_path / "out").exit_code == 0
+    )
+    pictures = sorted(p.relative_to(tmp_path / "out") for p in tmp_path.glob("out/*/*/*.png"))
+    assert [str(p.parent) for p in pictures] == [
+        "test/neutral",
+        "train/angry",
+        "train/sad",
+        "validation/happy",
+    ]
+    happy = np.asarray(Image.open(tmp_path / "out" / pictures[3]))
+    assert happy[0, :3].tolist() == [90, 91, 92]
+
+
+def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path) -> None:
+    write_fer2013(tmp_path / "fer2013.csv")
+    rows = [
+        f"Training,fer0000000.png,{'1,' * 9}0",
+        f"PublicTest,fer0000001.png,{'0,8,' + '0,' * 7}0",
+        f"PrivateTest,fer0000002.png,{'9,' + '0,' * 8}0",
+        f"Training,,{'0,' * 9}10",
+    ]
+    votes = tmp_path / "fer2013new.csv"
+    votes.write_text("\n".join([f"Usage,Image name,{VOTES}", *rows]) + "\n")
+    arguments = (tmp_path / "fer2013.csv", tmp_path / "out", "--votes", votes)
+    assert run("data", "prepare", "fer2013", *arguments).exit_code == 0
+    with (tmp_path / "out" / "ferplus.csv").open(newline="") as stream:
+        rated = list(csv.DictReader(stream))
+    assert [Path(row["file"]).parts[0] for row in rated] == ["train", "validation", "test"]
+    assert rated[1]["happiness"] == "8"
+    assert not list(tmp_path.glob("out/train/sad/*"))
+
+
+def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    refused = run("data", "prepare", "fer2013", tmp_path / "other.csv", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert "lacks the columns emotion, pixels, Usage" in refused.output
+
+
+def write_picture(path: Path, number: int) -> None:
+    """Write one of many pictures that don't look alike: a face through a window that moves."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene = skimage.data.astronaut()
+    top, left = divmod(number * 97, 400)
+    window = scene[(top * 61) % 400 : (top * 61) % 400 + 100, left : left + 100]
+    Image.fromarray(window).resize((64, 64)).save(path)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "tar"])
+def test_utkface_is_split_by_gender_with_near_duplicates_together(
+    tmp_path: Path, packed: bool
+) -> None:
+    source = tmp_path / "utkface"
+    for number in range(40):
+        write_picture(source / f"{20 + number}_{number % 2}_0_2017{number:04}.jpg", number)
+    # The same face saved once more, under another age.
+    with Image.open(source / "22_0_0_20170002.jpg") as picture:
+        picture.save(source / "61_0_0_20179999.jpg", quality=80)
+    if packed:
+        with tarfile.open(tmp_path / "UTKFace.tar.gz", "w:gz") as archive:
+            archive.add(source, "UTKFace")
+        source = tmp_path / "UTKFace.tar.gz"
+    assert run("data", "prepare", "utkface", source, tmp_path / "out").exit_code == 0
+    places = {p.name: p.relative_to(tmp_path / "out").parts[:2] for p in tmp_path.glob("out/*/*/*")}
+    assert len(places) == 41
+    assert places["22_0_0_20170002.jpg"][0] == places["61_0_0_20179999.jpg"][0]
+    assert {part for part, _ in places.values()} == {"train", "validation"}
+    assert places["21_1_0_20170001.jpg"][1] == "female"
+
+
+def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> None:
+    write_picture(tmp_path / "download" / "Train" / "Happy" / "a.png", 1)
+    write_picture(tmp_path / "download" / "val" / "Happy" / "b.png", 2)
+    assert run("data", "prepare", "folders", tmp_path / "download", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "train" / "happy" / "a.png").is_file()
+    assert (tmp_path / "out" / "validation" / "happy" / "b.png").is_file()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A sound data set of two classes in two parts."""
+    numbers = iter(range(100))
+    for part in ("train", "validation"):
+        for name in ("happy", "sad"):
+            for file in ("a.png", "b.png"):
+                write_picture(tmp_path / "data" / part / name / file, next(numbers))
+    return tmp_path / "data"
+
+
+def test_a_sound_data_set_is_counted(data: Path) -> None:
+    result = run("data", "check", data)
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["train", "happy", "2"],
+        ["train", "sad", "2"],
+        ["validation", "happy", "2"],
+        ["validation", "sad", "2"],
+    ]
+
+
+def test_each_fault_of_a_data_set_is_named(data: Path) -> None:
+    shutil.copyfile(data / "train" / "happy" / "a.png", data / "validation" / "happy" / "c.png")
+    shutil.copyfile(data / "train" / "happy" / "b.png", data / "train" / "sad" / "c.png")
+    (data / "train" / "sad" / "broken.png").write_bytes(b"no picture")
+    for file in (data / "validation" / "sad").iterdir():
+        file.unlink()
+    result = run("data", "check", data)
+    assert result.exit_code == 1
+    assert "The class 'sad' is empty in validation." in result.stderr
+    assert "broken.png" in result.stderr
+    assert "1 pictures stand in two parts" in result.stderr
+    assert "1 pictures stand under two labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ("schedule.epoch=3", "schedule.epoch: there is no such key. Did you mean 'epochs'?"),
+        ("scedule.epochs=3", "scedule: there is no such key. Did you mean 'schedule'?"),
+        ("heads.original.smoothing=0.1", "Did you mean 'label_smoothing'?"),
+        ("schedule.epochs=many", "schedule.epochs: Input should be a valid integer"),
+        ("answers=other", "answers: 'other' is no head. Heads: original."),
+        ("heads.original.guarded_by=child", "heads.original.guarded_by: 'child' is no head."),
+        ("epochs", "--set takes key=value"),
+        ("data.folder=/nowhere", "There is no folder /nowhere/train."),
+    ],
+)
+def test_a_recipe_s_mistake_is_explained_before_training(
+    recipe: Path, tmp_path: Path, change: str, answer: str
+) -> None:
+    refused = run("fit", recipe, "--out", tmp_path / "run", "--set", change)
+    assert refused.exit_code == 1
+    assert answer in refused.output
+
+
+@pytest.mark.parametrize("fault", ["empty class", "unreadable picture"])
+def test_data_that_will_not_do_is_refused_before_training(
+    recipe: Path, tmp_path: Path, fault: str
+) -> None:
+    folder = tmp_path / "data" / "train" / "sad"
+    if fault == "unreadable picture":
+        (folder / "0.png").write_bytes(b"no picture")
+    else:
+        for file in folder.iterdir():
+            file.unlink()
+    refused = run("fit", recipe, "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert str(folder) in refused.output
+
+
+def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
+    refused = run("fit", "expresion")
+    assert refused.exit_code == 1
+    assert "Choose one of expression, " in refused.output
