@@ -107,7 +107,7 @@ class FaceDetector:
         boxes, _, weights = self._cascade().detectMultiScale3(
             grey,
             scaleFactor=self.settings.scale_step,
-            minNeighbors=2,  # Half of what a search asks for: a face was here a moment ago.
+            minNeighbors=3,  # Fewer than a search asks for: a face was here a moment ago.
             minSize=(round(NEAR_FACE / NEAR_FACTOR),) * 2,
             maxSize=(round(NEAR_FACE * NEAR_FACTOR),) * 2,
             outputRejectLevels=True,

@@ -25,11 +25,11 @@ class SteadySettings:
     """
 
     # The shown class yields only to one that leads it by this much probability...
-    lead: float = 0.15
+    lead: float = 0.2
     # ...and has led for this long: a blink takes a tenth of a second.
-    dwell_seconds: float = 0.2
+    dwell_seconds: float = 0.25
     # "Unsure" begins this far below the model's threshold and ends as far above it.
-    threshold_band: float = 0.05
+    threshold_band: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class MatchingSettings:
     # A face missed for no longer than this is still answered at its last place: the detector
     # misses single frames, and a box that blinks is worse than one that is slightly late.
     hold_seconds: float = 0.25
+    # A newcomer that the detector isn't sure of waits for its second sighting: false boxes are
+    # mostly gone in the next frame (the "probation" of Bewley et al., "Simple online and realtime
+    # tracking", 2016, section 3.4).
+    sure_score: float = 0.5
 
 
 # Probabilities below this count as this, or one wild frame would outweigh a second of others.
@@ -144,11 +148,11 @@ class SteadyReading:
 
 @dataclass
 class _Track:
-    """Follow one face."""
+    """Follow one face; its number is 0 until it is shown."""
 
-    number: int
     detection: Detection
     seen_at: float
+    number: int = 0
     readings: dict[str, SteadyReading] = field(default_factory=dict)
 
 
@@ -174,7 +178,7 @@ class Tracker:
         return [track.detection for track in self._tracks]
 
     def update(self, faces: Sequence[FaceReading], now: float) -> tuple[TrackedFace, ...]:
-        """Take the faces read in the newest frame; return them with numbers, by number.
+        """Take the faces read in the newest frame; return them with their numbers.
 
         Faces missed for a moment are among them at their last place. `now` is in seconds and
         never runs back.
@@ -187,6 +191,8 @@ class Tracker:
         for index, face in enumerate(faces):
             track = tracks[known[index]] if index in known else self._begin_track(face, now)
             track.detection, track.seen_at = face.detection, now
+            if index in known or face.detection.score >= self._matching.sure_score:
+                self._give_number(track)
             self._steady(track, face.predictions, now)
         return tuple(self._answers(now))
 
@@ -195,11 +201,16 @@ class Tracker:
         self._tracks = [t for t in self._tracks if now - t.seen_at <= self._keep_seconds]
 
     def _begin_track(self, face: FaceReading, now: float) -> _Track:
-        """Give a number to a face that wasn't there before."""
-        track = _Track(self._next_number, face.detection, now)
-        self._next_number += 1
+        """Follow a face that wasn't there before."""
+        track = _Track(face.detection, now)
         self._tracks.append(track)
         return track
+
+    def _give_number(self, track: _Track) -> None:
+        """Show a face from now on, under the next number where it has none."""
+        if not track.number:
+            track.number = self._next_number
+            self._next_number += 1
 
     def _steady(self, track: _Track, predictions: Mapping[str, Prediction], now: float) -> None:
         """Bring a face's readings up to date."""
@@ -212,7 +223,7 @@ class Tracker:
     def _answers(self, now: float) -> Iterable[TrackedFace]:
         """Return the faces to show."""
         for track in self._tracks:
-            if now - track.seen_at <= self._matching.hold_seconds:
+            if track.number and now - track.seen_at <= self._matching.hold_seconds:
                 predictions = {task: r.prediction() for task, r in track.readings.items()}
                 yield TrackedFace(
                     track.detection, predictions, track.number, seen=track.seen_at == now

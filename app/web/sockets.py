@@ -120,11 +120,11 @@ class Socket:
         self._write(self._protocol.send(event))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
-        """Say goodbye with a code and a reason, and let the other side hear it."""
-        if self._protocol.state is not ConnectionState.OPEN:
-            return
+        """Say goodbye with a code and a reason where nobody has yet, and end the connection."""
         try:
-            self._write(self._protocol.send(CloseConnection(code, reason)))
+            if self._protocol.state is ConnectionState.OPEN:
+                self._write(self._protocol.send(CloseConnection(code, reason)))
+            # Read on until the other side has closed, too.
             self._connection.shutdown(socket.SHUT_WR)
             self._connection.settimeout(LINGER_SECONDS)
             ends = time.monotonic() + LINGER_SECONDS
@@ -132,6 +132,9 @@ class Socket:
                 pass
         except (OSError, SocketClosed):
             pass  # It is gone already.
+        finally:
+            if self._protocol.client:  # A server's connection belongs to the web server.
+                self._connection.close()
 
     def _read(self) -> None:
         """Take in what has arrived."""
@@ -149,12 +152,18 @@ class Socket:
                 elif isinstance(event, Ping):
                     self._write(self._protocol.send(event.response()))
                 elif isinstance(event, CloseConnection):
-                    if self._protocol.state is ConnectionState.REMOTE_CLOSING:
-                        self._write(self._protocol.send(event.response()))
-                    raise SocketClosed(event.code, event.reason or "")
+                    self._hear_goodbye(event)
         except RemoteProtocolError as error:
             self.close(PROTOCOL_ERROR, "protocol_error")
             raise SocketClosed(PROTOCOL_ERROR, str(error)) from error
+
+    def _hear_goodbye(self, event: CloseConnection) -> None:
+        """Answer a close frame, or what wsproto makes of bytes that are no frame at all."""
+        if self._protocol.state is ConnectionState.REMOTE_CLOSING:
+            self._write(self._protocol.send(event.response()))
+        else:
+            self.close(event.code, "protocol_error")
+        raise SocketClosed(event.code, event.reason or "")
 
     def _gather(self, event: TextMessage | BytesMessage) -> None:
         """Put a message together from its parts."""

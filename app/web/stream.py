@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,8 +32,8 @@ SILENCE_SECONDS = 30.0
 MOST_FAULTS = 10  # Messages refused in a row; a client that goes on sends nothing of use.
 # How soon an idle socket notices that its worker ends.
 TICK_SECONDS = 1.0
-# Frames skipped in one go: a client that sends faster than we read must not keep us reading.
-MOST_SKIPPED = 100
+# Messages taken in one go: a client that sends faster than we read must not keep us reading.
+MOST_WAITING = 100
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
@@ -84,17 +84,15 @@ def stream() -> ResponseReturnValue:
     """Answer a camera's frames until either side has had enough."""
     socket = _accept()
     streams: Streams = current_app.extensions[STREAMS]
-    with streams.place() as free:
-        try:
-            if _is_foreign(request.origin):
-                socket.close(POLICY, "foreign_origin")
-            elif not free:
-                socket.close(TRY_LATER, "too_many_streams")
-            else:
-                reader = LiveReader(current_analyzer(), streams.track_seconds)
-                Conversation(socket, reader, streams).run()
-        except SocketClosed:
-            pass  # The client left, or was told why.
+    # A client that left, or was told why, is no fault.
+    with closing(socket), streams.place() as free, suppress(SocketClosed):
+        if _is_foreign(request.origin):
+            socket.close(POLICY, "foreign_origin")
+        elif not free:
+            socket.close(TRY_LATER, "too_many_streams")
+        else:
+            reader = LiveReader(current_analyzer(), streams.track_seconds)
+            Conversation(socket, reader, streams).run()
     return Finished()
 
 
@@ -136,18 +134,21 @@ class Conversation:
 
     def _answer(self, message: bytes | str) -> None:
         """Answer one message, or the newest of those that are waiting."""
-        for _ in range(MOST_SKIPPED):
-            if isinstance(message, str):
-                self._send(self._set(message))
+        newest = None
+        waiting: bytes | str | None = message
+        for count in range(MOST_WAITING):
+            if count:
+                waiting = self._socket.receive(0)
+            if waiting is None:
+                break
+            if isinstance(waiting, str):
+                self._send(self._set(waiting))
             else:
                 self._frame += 1
-            following = self._socket.receive(0)
-            if following is None:
-                break
-            self._dropped += isinstance(message, bytes)
-            message = following
-        if isinstance(message, bytes):
-            self._send(self._read(message))
+                self._dropped += newest is not None
+                newest = waiting
+        if newest is not None:
+            self._send(self._read(newest))
 
     def _read(self, data: bytes) -> dict[str, Any]:
         """Read the faces in a frame."""
@@ -199,7 +200,7 @@ def _no_settings(error: ValidationError) -> Refusal:
     return Refusal(
         "settings_invalid",
         400,
-        f"A text message holds settings as JSON, {{'smoothing_seconds': 0 to "
-        f"{MOST_SMOOTHING_SECONDS:g}}}; {place or 'this one'}: {fault['msg']}. "
+        f"A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
+        f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault['msg']}. "
         "Frames go as binary messages.",
     )
