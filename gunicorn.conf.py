@@ -1,5 +1,6 @@
 """Set gunicorn up. `make serve` reads it."""
 
+import multiprocessing
 import os
 import sys
 
@@ -23,7 +24,19 @@ accesslog = None
 
 
 def on_starting(server):
-    """Refuse to start without sound models, once and in words, not once for each worker."""
+    """Refuse to start without sound models, once and in words, not once for each worker.
+
+    In a process of its own: workers forked from one that has run ONNX Runtime hang when they end.
+    """
+    check = multiprocessing.get_context("fork").Process(target=_load_models)
+    check.start()
+    check.join()
+    if check.exitcode:
+        sys.exit(check.exitcode)
+
+
+def _load_models():
+    """Load the models as a worker does, or say what is wrong."""
     from app.vision.analyzer import FaceAnalyzer
 
     settings = Settings()
