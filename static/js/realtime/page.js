@@ -42,8 +42,8 @@ const transport = new Transport(
 let state = "stopped";
 let takenAt = 0;
 let models = {};
-let announced = { words: "", at: 0 };
-let summarizedAt = 0;
+let announced = { words: "", at: -Infinity };
+let summarizedAt = -Infinity;
 
 element("start").addEventListener("click", () => start());
 element("again").addEventListener("click", () => start());
