@@ -175,6 +175,7 @@ def for_realtime() -> dict[str, Any]:
         "unsure": gettext("unsure"),
         "face": gettext("Face {number}"),
         "box_name": gettext("Face {number}: {expression}"),
+        "gender": gettext("Perceived gender"),
         "milliseconds": gettext("{count} ms"),
         "seconds": gettext("{count} s"),
         "camera_number": gettext("Camera {number}"),

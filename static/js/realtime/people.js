@@ -1,5 +1,6 @@
 // The cards beside the picture: one for each face, kept and brought up to date from frame to frame.
 
+import { genderLine } from "../cards.js";
 import { colourOf, expressionProbability, expressionWord, glyphOf } from "../faces.js";
 import { className, formatProbability, text } from "../language.js";
 
@@ -62,6 +63,7 @@ export class People {
 
   #update(card, face) {
     write(card.querySelector(".face-label"), expressionWord(face) || text("face", { number: face.track }));
+    write(card.querySelector(".face-sublabel"), genderLine(face));
     write(card.querySelector(".face-probability"), expressionProbability(face));
     card.querySelector("use").setAttribute("href", `#glyph-${glyphOf(face)}`);
     for (const name of READINGS) if (face[name]) updateBars(card.querySelector(`.bars-of-${name}`), face[name]);

@@ -104,7 +104,8 @@ export class Stage {
     if (this.locked && this.hasPicture) this.#drawPicture();
     for (const { face, place } of drawn) {
       this.#context.globalAlpha = face.seen === false ? HELD_ALPHA : 1;
-      const unit = density * Math.max(1, width / 900) * (face.track === this.#chosen ? 1.25 : 1);
+      // Letters grow on a hall's screen; the chosen face's lines are thicker on any.
+      const unit = density * Math.max(0.85, width / 900);
       this.#drawFace(this.#context, face, this.mirrored ? mirror(place) : place, unit);
     }
     this.#context.globalAlpha = 1;
@@ -127,7 +128,7 @@ export class Stage {
       height: place.height * height,
     };
     const colour = colourOf(face.track - 1);
-    drawBox(context, box, place.roll, colour, unit);
+    drawBox(context, box, place.roll, colour, face.track === this.#chosen ? 1.5 * unit : unit);
     drawChip(context, box, [face.track, chipWords(face)].filter(Boolean).join(" · "), colour, unit);
   }
 
