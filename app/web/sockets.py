@@ -78,7 +78,7 @@ class Socket:
         accepted = cls(connection, protocol, most_bytes)
         try:
             protocol.initiate_upgrade_connection(headers, path)
-        except RemoteProtocolError as error:
+        except (RemoteProtocolError, UnicodeError) as error:
             raise SocketClosed(PROTOCOL_ERROR, str(error)) from error
         accepted._write(protocol.send(AcceptConnection()))
         return accepted

@@ -35,6 +35,15 @@ TICK_SECONDS = 1.0
 # Messages taken in one go: a client that sends faster than we read must not keep us reading.
 MOST_WAITING = 100
 
+# What the handshake is made of; of the others, some would not pass the protocol's own parser.
+HANDSHAKE_HEADERS = {
+    "host",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+}
+
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
 
@@ -179,10 +188,22 @@ class Conversation:
 
 def _accept() -> Socket:
     """Shake hands over the connection that the web server holds."""
-    environ = request.environ
-    connection = environ.get("gunicorn.socket") or environ["werkzeug.socket"]
-    headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
-    return Socket.accept(connection, headers, request.path, MOST_MESSAGE_BYTES)
+    connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
+    if connection is None:
+        raise Refusal(
+            "sockets_unsupported", 501, "This web server hands over no connection for a WebSocket."
+        )
+    headers = [
+        (name.lower().encode(), value.encode())
+        for name, value in request.headers
+        if name.lower() in HANDSHAKE_HEADERS
+    ]
+    try:
+        return Socket.accept(connection, headers, request.path, MOST_MESSAGE_BYTES)
+    except SocketClosed as error:
+        raise Refusal(
+            "handshake_invalid", 400, f"This is no WebSocket handshake (RFC 6455): {error.reason}."
+        ) from error
 
 
 def _is_foreign(origin: str | None) -> bool:

@@ -4,8 +4,10 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import numpy as np
@@ -262,6 +264,26 @@ def test_no_compression_is_agreed_on(connect: Connect) -> None:
 def test_a_plain_request_to_the_stream_is_refused(client: FlaskClient) -> None:
     answer = client.get("/api/v1/stream")
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+
+
+def test_another_version_of_the_protocol_is_refused(live_server: str) -> None:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "8",
+    }
+    host = urlsplit(live_server).netloc
+    with closing(HTTPConnection(host, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/api/v1/stream", headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 400
+        assert json.load(answer)["code"] == "handshake_invalid"
+
+
+def test_a_web_server_without_sockets_says_so(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert (answer.status_code, answer.get_json()["code"]) == (501, "sockets_unsupported")
 
 
 @pytest.mark.parametrize(
