@@ -358,6 +358,16 @@ def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(
     assert count > 1
 
 
+def test_photos_that_do_not_arrive_are_tried_again_later(live_server: str, page: Page) -> None:
+    page.add_init_script(NO_SOCKETS)
+    page.route(SERVICE, lambda route: route.abort(), times=1)
+    page.goto(f"{live_server}/realtime")
+    begin(page)
+    expect(message(page)).to_contain_text("The connection to the server was lost. Trying again in")
+    expect(people(page).first).to_be_visible()
+    expect(message(page)).to_contain_text("Live connections are blocked")
+
+
 def test_the_real_server_reads_photos_where_sockets_are_blocked(
     live_server: str, page: Page
 ) -> None:

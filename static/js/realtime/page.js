@@ -16,6 +16,8 @@ import { Transport } from "./transport.js";
 const ANNOUNCE_MS = 4000;
 const SUMMARY_MS = 5000;
 const MOST_ANNOUNCED = 5;
+// A sentence about one frame stays this long, or nobody could read it.
+const TROUBLE_MS = 3000;
 
 const element = (id) => document.getElementById(id);
 const root = element("realtime");
@@ -25,7 +27,7 @@ const smoothing = element("smoothing");
 
 const lens = new Lens(video, () => stop("camera.gone"));
 const maker = new FrameMaker();
-const stage = new Stage(view, video, element("canvas"), choose);
+const stage = new Stage(view, element("canvas"), choose);
 const people = new People(element("people"), choose);
 const timeline = new Timeline(element("timeline"), element("classes"), element("timeline-summary"));
 const figures = new Figures(element("rate"), element("delay"), element("dropped"));
@@ -41,6 +43,7 @@ const transport = new Transport(
 
 let state = "stopped";
 let takenAt = 0;
+let troubledAt = null;
 let models = {};
 let announced = { words: "", at: -Infinity };
 let summarizedAt = -Infinity;
@@ -157,6 +160,7 @@ function showAnswer(answer) {
   keep(answer, delay);
   announce(answer.faces);
   element("nobody").hidden = answer.faces.length > 0;
+  if (troubledAt !== null && performance.now() - troubledAt > TROUBLE_MS) connected(transport.name);
 }
 
 function keep(answer, delay) {
@@ -167,10 +171,12 @@ function keep(answer, delay) {
 }
 
 function showProblem(problem) {
+  troubledAt = performance.now();
   say(refusalSentence(problem));
 }
 
 function connected(how) {
+  troubledAt = null;
   say(how === "socket" ? "said.live" : "said.photos");
 }
 
@@ -249,7 +255,9 @@ function onKey(event) {
 /** Show a sentence, by its path or as it is, and speak it. */
 function say(sentence, values = {}, { upload = false } = {}) {
   const known = /^[a-z_]+\.[a-z_]+$/.test(sentence);
-  element("message-text").textContent = known ? text(sentence, values) : sentence;
+  const words = known ? text(sentence, values) : sentence;
+  // Writing the same words again would speak them again.
+  if (element("message-text").textContent !== words) element("message-text").textContent = words;
   element("message-upload").hidden = !upload;
   element("message").hidden = false;
 }

@@ -12,7 +12,6 @@ const HELD_ALPHA = 0.5;
 
 export class Stage {
   #root;
-  #video;
   #canvas;
   #context;
   #frame = document.createElement("canvas");
@@ -28,9 +27,8 @@ export class Stage {
   /** Mirror what is shown; boxes and readings stay as the camera sees them. */
   mirrored = true;
 
-  constructor(root, video, canvas, onChoose) {
+  constructor(root, canvas, onChoose) {
     this.#root = root;
-    this.#video = video;
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d");
     new ResizeObserver(() => this.redraw()).observe(root);

@@ -12,6 +12,9 @@ const LONGEST_ANSWER_MS = 10_000;
 const FAILURES_BEFORE_PHOTOS = 2;
 // The server gave up on this client's messages; the same ones would only be refused again.
 const FINAL_REASONS = new Set(["foreign_origin", "message_too_large", "too_many_faults", "protocol_error"]);
+// Photos refused for these are not sent again at once.
+const WORTH_WAITING = new Set(["overloaded", "rate_limited", "internal"]);
+const PHOTO_WAIT_MS = 2000;
 const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
 
 export class Transport {
@@ -162,9 +165,20 @@ export class Transport {
       this.#busy = false;
       if (this.#wanted) this.#on.answer({ dropped: 0, ...analysis, faces: follow(analysis.faces) });
     } catch (error) {
-      this.#busy = false;
-      if (this.#wanted && error instanceof Refused) this.#on.problem(error.problem);
+      this.#refusedPhoto(error);
     }
+  }
+
+  #refusedPhoto(error) {
+    const hasToWait = WORTH_WAITING.has(error.problem?.code);
+    if (hasToWait) setTimeout(() => (this.#busy = false), PHOTO_WAIT_MS);
+    else this.#busy = false;
+    if (!this.#wanted || !(error instanceof Refused)) return;
+    if (error.problem.code !== "network") return this.#on.problem(error.problem);
+    // Perhaps sockets pass by the way that is found next.
+    this.#photos = false;
+    this.#failures = 1;
+    this.#tryAgain("lost");
   }
 }
 
