@@ -1,16 +1,22 @@
 """Set gunicorn up. `make serve` reads it."""
 
+import multiprocessing
 import os
 import sys
 
 from app.settings import Settings
 from app.vision.cards import ModelError
+from app.web.stream import STREAMS
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A worker holds its own models (about 100 MB); more workers than cores only queue elsewhere.
 workers = int(os.environ.get("WEB_CONCURRENCY", min(4, os.cpu_count() or 1)))
+# The application shares out the live sockets among the workers.
+os.environ["WEB_CONCURRENCY"] = str(workers)
 worker_class = "gthread"
-threads = 8  # Threads that wait for slow clients cost little; the models' work takes turns anyway.
+# Threads that wait for slow clients cost little; the models' work takes turns anyway. A live
+# socket holds a thread as long as it is open, so these come on top and requests keep their 8.
+threads = 8 + Settings().streams_per_worker
 timeout = 60
 control_socket_disable = True
 # Nothing of a request is written down but by the application, which logs no file names.
@@ -18,7 +24,19 @@ accesslog = None
 
 
 def on_starting(server):
-    """Refuse to start without sound models, once and in words, not once for each worker."""
+    """Refuse to start without sound models, once and in words, not once for each worker.
+
+    In a process of its own: workers forked from one that has run ONNX Runtime hang when they end.
+    """
+    check = multiprocessing.get_context("fork").Process(target=_load_models)
+    check.start()
+    check.join()
+    if check.exitcode:
+        sys.exit(check.exitcode)
+
+
+def _load_models():
+    """Load the models as a worker does, or say what is wrong."""
     from app.vision.analyzer import FaceAnalyzer
 
     settings = Settings()
@@ -26,6 +44,11 @@ def on_starting(server):
         FaceAnalyzer.load(settings.models, settings.runtime)
     except ModelError as error:
         sys.exit(f"Raut can't start: {error}")
+
+
+def post_worker_init(worker):
+    """Let live sockets say goodbye when their worker is told to end."""
+    worker.wsgi.extensions[STREAMS].goes_on = lambda: worker.alive
 
 
 def when_ready(server):

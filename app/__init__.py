@@ -8,7 +8,7 @@ from flask_bootstrap import Bootstrap5
 
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
-from app.web import api, errors, health, languages, pages, security
+from app.web import api, errors, health, languages, pages, realtime, security, stream
 from app.web.uploads import ANALYZER, MemoryOnlyRequest
 
 __version__ = "0.1.0"
@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     security.init_security(app)
     errors.init_errors(app)
     languages.init_languages(app)
-    for blueprint in (pages.blueprint, api.blueprint, health.blueprint):
+    for blueprint in (pages.blueprint, realtime.blueprint, api.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
+    stream.init_streams(app, settings)
     return app

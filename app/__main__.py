@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from app.benchmarks.stream import BenchmarkError, measure_streams, write_table
 from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
@@ -49,6 +50,48 @@ def analyze(paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None) 
     for message in missing + refused:
         click.echo(message, err=True)
     sys.exit(1 if missing or refused else 0)
+
+
+@cli.command("bench-stream")
+@click.option("--clients", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1))
+@click.option(
+    "--picture",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A photo with a face; it is panned, zoomed and turned.",
+)
+@click.option(
+    "--rate",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="The cameras' frames a second; 0 sends as fast as answers come.",
+)
+@click.option("--url", help="Measure this server instead of one of its own.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write JSON to a file.")
+def bench_stream(
+    clients: int,
+    seconds: float,
+    picture: Path,
+    rate: float,
+    url: str | None,
+    as_json: Path | None,
+) -> None:
+    """Measure live reading with several clients, and plain requests beside them.
+
+    Prints a table, and the same figures as JSON where no file is named for them.
+    """
+    try:
+        figures = measure_streams(picture, clients, seconds, rate, url and url.rstrip("/"))
+    except (BenchmarkError, Refusal) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(write_table(figures))
+    text = json.dumps(figures, indent=2)
+    if as_json:
+        as_json.write_text(text + "\n", encoding="utf-8")
+    else:
+        click.echo(text)
 
 
 def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:

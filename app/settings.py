@@ -21,6 +21,26 @@ class Settings(BaseSettings):
     )
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime for one batch of faces.")
     max_upload_mb: int = Field(20, ge=1, description="Largest photo taken, in megabytes.")
+    max_streams: int = Field(
+        16,
+        ge=1,
+        description="Live sockets open at the same time, shared out evenly among the worker "
+        "processes: a worker that holds its share sends a further one away, to try again.",
+    )
+    track_seconds: float = Field(
+        1.0, ge=0, le=10, description="How long a face that is missed keeps its number."
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        validation_alias="WEB_CONCURRENCY",
+        description="Worker processes of the web server; gunicorn.conf.py sets it.",
+    )
     trusted_hosts: list[str] = Field(
         [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
     )
+
+    @property
+    def streams_per_worker(self) -> int:
+        """Return one worker's share of the live sockets, at least one."""
+        return max(1, self.max_streams // self.workers)

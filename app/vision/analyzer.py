@@ -65,7 +65,7 @@ class FaceAnalyzer:
         loaded.
         """
         chosen = self.choose(models)
-        watch = _Watch()
+        watch = Watch()
         with watch.stage("decode"):
             image = decode_image(data)
         return self._analyze(image, chosen, watch)
@@ -80,7 +80,7 @@ class FaceAnalyzer:
             raise ValueError(
                 f"A photo is uint8 (height, width, 3); got {image.dtype} {image.shape}."
             )
-        return self._analyze(image, self.choose(models), _Watch())
+        return self._analyze(image, self.choose(models), Watch())
 
     def choose(self, models: Iterable[str] | None) -> dict[str, Classifier]:
         """Return the named classifiers, all where none is named. Raises `Refusal`."""
@@ -97,7 +97,7 @@ class FaceAnalyzer:
         return {name: self.classifiers[name] for name in names}
 
     def _analyze(
-        self, image: np.ndarray, classifiers: dict[str, Classifier], watch: _Watch
+        self, image: np.ndarray, classifiers: dict[str, Classifier], watch: Watch
     ) -> Analysis:
         """Run the call list after decoding."""
         faces = {n: c for n, c in classifiers.items() if c.card.region == "face"}
@@ -105,7 +105,7 @@ class FaceAnalyzer:
         with watch.stage("detect"):
             detections = self.detector.detect(image) if faces else []
         with watch.stage("classify"):
-            readings = _read_faces(image, detections, faces.values())
+            readings = read_faces(image, detections, faces.values())
             picture = {
                 name: classifier.predict(shape_crop(image, classifier.card.shape)[None])[0]
                 for name, classifier in pictures.items()
@@ -120,7 +120,7 @@ class FaceAnalyzer:
         )
 
 
-def _read_faces(
+def read_faces(
     image: np.ndarray, detections: list[Detection], classifiers: Iterable[Classifier]
 ) -> tuple[FaceReading, ...]:
     """Read all faces of a photo, one batch for each classifier."""
@@ -134,10 +134,11 @@ def _read_faces(
     return tuple(map(FaceReading, detections, predictions))
 
 
-class _Watch:
+class Watch:
     """Time the stages of one analysis."""
 
     def __init__(self) -> None:
+        """Start the watch."""
         self._started = time.perf_counter()
         self._stages = {"decode": 0.0, "detect": 0.0, "classify": 0.0}
 

@@ -26,9 +26,9 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(Exception, _answer_fault)
 
 
-def answer_refusal(refusal: Refusal) -> Response:
-    """Answer a refusal as RFC 9457 asks."""
-    problem: dict[str, Any] = {
+def describe_refusal(refusal: Refusal) -> dict[str, Any]:
+    """Return a refusal's members as RFC 9457 names them."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(refusal.status).phrase,
         "status": refusal.status,
@@ -37,7 +37,12 @@ def answer_refusal(refusal: Refusal) -> Response:
         "request_id": g.get("request_id"),
         **refusal.extensions,
     }
-    return Response(json.dumps(problem), refusal.status, content_type=PROBLEM_TYPE)
+
+
+def answer_refusal(refusal: Refusal) -> Response:
+    """Answer a refusal as problem+json."""
+    problem = json.dumps(describe_refusal(refusal))
+    return Response(problem, refusal.status, content_type=PROBLEM_TYPE)
 
 
 def _answer_http(error: HTTPException) -> Response:

@@ -17,7 +17,8 @@ def describe_api(models: list[str]) -> Schema:
             "title": "Raut",
             "version": "1",
             "description": "Finds faces in a photo and reads the expression shown and the "
-            "perceived gender. Nothing is kept.",
+            "perceived gender. Nothing is kept. A camera's frames are read over a WebSocket at "
+            "/api/v1/stream, which OpenAPI can't describe: docs/stream.md does.",
         },
         "paths": {
             "/api/v1/analyze": {"post": _analyze(models)},

@@ -164,3 +164,86 @@ def for_script() -> dict[str, Any]:
             ),
         },
     }
+
+
+def for_realtime() -> dict[str, Any]:
+    """Return every sentence and word that the live page's script shows."""
+    return {
+        "labels": labels(),
+        "refusals": refusals(),
+        "no_face": gettext("No face found"),
+        "unsure": gettext("unsure"),
+        "face": gettext("Face {number}"),
+        "box_name": gettext("Face {number}: {expression}"),
+        "gender": gettext("Perceived gender"),
+        "milliseconds": gettext("{count} ms"),
+        "seconds": gettext("{count} s"),
+        "camera_number": gettext("Camera {number}"),
+        "states": {
+            "live": gettext("LIVE"),
+            "paused": gettext("PAUSED"),
+            "stopped": gettext("STOPPED"),
+        },
+        "pause": gettext("Pause"),
+        "resume": gettext("Go on"),
+        "start_recording": gettext("Start recording"),
+        "stop_recording": gettext("Stop recording"),
+        "recorded": gettext("{count} readings"),
+        "timeline": {
+            "percent": gettext("{count}%"),
+            "ago": gettext("{count} s ago"),
+            "now": gettext("now"),
+            "empty": gettext("No readings of this face in the last minute."),
+            "summary": gettext(
+                "Face {number} in the last minute: mostly {expression}, {share} of the frames."
+            ),
+        },
+        "said": {
+            "connecting": gettext("Connecting to the server…"),
+            "live": gettext("Live. Each frame is read and dropped."),
+            "paused": gettext("Paused. The camera is on, and nothing is sent."),
+            "left": gettext("Paused, because you left this tab. Nothing is sent until you go on."),
+            "stopped": gettext("Stopped. The camera is released."),
+            "waiting": gettext("Trying again in {seconds} s."),
+            "photos": gettext(
+                "Live connections are blocked on the way to this server. Frames go one by one "
+                "as photos instead: slower, and not smoothed."
+            ),
+            "no_full_screen": gettext("This browser does not let a page fill the screen."),
+        },
+        "closed": {
+            "lost": gettext("The connection to the server was lost."),
+            "server_stops": gettext("The server is restarting."),
+            "silent": gettext("The server closed a connection that was silent for too long."),
+            "too_many_streams": gettext("All live places on this server are taken."),
+            "message_too_large": gettext(
+                "The server takes frames of at most 2 MB; this camera's are larger."
+            ),
+            "foreign_origin": gettext(
+                "The server takes live frames only from its own pages. "
+                "Open this page at the server's own address."
+            ),
+            "too_many_faults": gettext("The server could not read this camera's frames."),
+            "protocol_error": gettext(
+                "Something between this browser and the server garbled the connection."
+            ),
+        },
+        "camera": {
+            "opening": gettext("Opening the camera…"),
+            "insecure": gettext(
+                "The browser gives a camera only to pages over HTTPS or on this same computer. "
+                "Open Raut that way."
+            ),
+            "unsupported": gettext("This browser offers no camera to web pages."),
+            "denied": gettext(
+                "The browser did not allow the camera. Allow it in the site's settings and start "
+                "again."
+            ),
+            "missing": gettext("No camera was found on this device."),
+            "busy": gettext(
+                "The camera could not be opened; another program may be using it. "
+                "Close that program and start again."
+            ),
+            "gone": gettext("The camera went away: it was unplugged or taken back."),
+        },
+    }

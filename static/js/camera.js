@@ -44,7 +44,7 @@ export class Camera {
     } catch (error) {
       if (!this.#dialog.open) return;
       this.#release();
-      return this.#say(REASONS[error.name] ?? "camera.busy");
+      return this.#say(reasonOf(error));
     }
     if (!this.#dialog.open) return;
     this.#take.disabled = false;
@@ -75,11 +75,17 @@ export class Camera {
   }
 }
 
-function obstacleBeforeAsking() {
+/** Return the string's path for what rules a camera out on this page, or null. */
+export function obstacleBeforeAsking() {
   if (!window.isSecureContext) return "camera.insecure";
   return navigator.mediaDevices?.getUserMedia ? null : "camera.unsupported";
 }
 
-function stop(stream) {
+/** Return the string's path for why the browser gave no camera. */
+export function reasonOf(error) {
+  return REASONS[error.name] ?? "camera.busy";
+}
+
+export function stop(stream) {
   stream.getTracks().forEach((track) => track.stop());
 }

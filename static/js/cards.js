@@ -82,7 +82,8 @@ export class Cards {
   }
 }
 
-function genderLine(face) {
+/** Return the line under a face's expression. */
+export function genderLine(face) {
   if (!face.gender) return "";
   const word = face.gender.certain ? className(face.gender.label) : text("unsure");
   const probability = face.gender.certain ? ` ${formatProbability(face.gender.probability)}` : "";

@@ -20,19 +20,30 @@ export async function downloadPng(picture, analysis, name) {
 
 /** Write one row for each face; names and numbers as the API gives them, for programs to read. */
 export function csv(faces) {
+  const table = faceTable(faces);
+  return csvText([["face", ...table.head], ...faces.map((face, index) => [index + 1, ...table.row(face)])]);
+}
+
+/** Return the columns that tell all of a face, for faces read by the same models. */
+export function faceTable(faces) {
   const readings = READINGS.map((name) => ({ name, classes: classesOf(faces, name) }));
-  const head = ["face", "x", "y", "width", "height", "roll_degrees", "score", ...readings.flatMap(columns)];
-  const rows = faces.map((face, index) => [
-    index + 1,
-    face.box.x,
-    face.box.y,
-    face.box.width,
-    face.box.height,
-    face.roll_degrees ?? 0,
-    face.score,
-    ...readings.flatMap(({ name, classes }) => values(face[name], classes)),
-  ]);
-  return [head, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+  return {
+    head: ["x", "y", "width", "height", "roll_degrees", "score", ...readings.flatMap(columns)],
+    row: (face) => [
+      face.box.x,
+      face.box.y,
+      face.box.width,
+      face.box.height,
+      face.roll_degrees ?? 0,
+      face.score,
+      ...readings.flatMap(({ name, classes }) => values(face[name], classes)),
+    ],
+  };
+}
+
+/** Write rows of values as CSV (RFC 4180). */
+export function csvText(rows) {
+  return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
 // The classes are the model's own; another model may have others.
@@ -77,7 +88,7 @@ function annotated(picture, { faces, image }) {
   return canvas;
 }
 
-function drawBox(context, box, roll, colour, unit) {
+export function drawBox(context, box, roll, colour, unit) {
   context.save();
   context.translate(box.left + box.width / 2, box.top + box.height / 2);
   context.rotate((roll * Math.PI) / 180);
@@ -89,7 +100,7 @@ function drawBox(context, box, roll, colour, unit) {
   context.restore();
 }
 
-function drawChip(context, box, words, colour, unit) {
+export function drawChip(context, box, words, colour, unit) {
   const size = 14 * unit;
   const padding = 5 * unit;
   context.font = `600 ${size}px system-ui, sans-serif`;
@@ -107,7 +118,7 @@ function drawChip(context, box, words, colour, unit) {
   context.fillText(words, left + padding, top + height / 2);
 }
 
-function save(blob, fileName) {
+export function save(blob, fileName) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = fileName;

@@ -8,6 +8,8 @@ import pytest
 from playwright.sync_api import FilePayload, Page
 from skimage import data
 
+from app.benchmarks.moving import encode_frame, move_picture
+
 from .answers import picture_file
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -21,7 +23,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+def moving_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of a real face that moves, as Chromium's camera plays it."""
+    film = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    frames = move_picture(data.astronaut(), 60)
+    film.write_bytes(b"".join(encode_frame(frame) for frame in frames))
+    return film
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(
+    browser_type_launch_args: dict[str, Any], moving_face: Path
+) -> dict[str, Any]:
     own = {"executable_path": str(CHROMIUM)} if CHROMIUM.exists() else {}
     return {
         **browser_type_launch_args,
@@ -34,6 +47,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
             "--disable-sync",
             "--use-fake-ui-for-media-stream",
             "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-video-capture={moving_face}",
         ],
     }
 

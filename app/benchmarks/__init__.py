@@ -1,0 +1,1 @@
+"""Measure the running application from outside, as its users meet it."""

@@ -1,0 +1,93 @@
+"""Take a camera's frames through the call list, following faces instead of searching each frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
+from app.vision.detection import merge_overlapping
+from app.vision.images import decode_frame
+from app.vision.readings import Analysis, Detection
+from app.vision.tracking import Tracker
+
+# The whole frame is searched this often, for faces that come in: a search costs as much as ten
+# looks near the last places.
+SEARCH_SECONDS = 1.0
+# And no more often than this where a face was lost: its owner may simply have left.
+SEARCH_AGAIN_SECONDS = 0.2
+# Two faces followed into each other are one where they share more than this of the smaller box.
+SAME_FACE = 0.4
+
+
+class LiveReader:
+    """Read the frames of one camera; everything it remembers is about that camera only."""
+
+    def __init__(
+        self,
+        analyzer: FaceAnalyzer,
+        track_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start without faces; `track_seconds` is how long a missed face keeps its number."""
+        self._analyzer = analyzer
+        self._classifiers = {
+            name: classifier
+            for name, classifier in analyzer.classifiers.items()
+            if classifier.card.region == "face"
+        }
+        thresholds = {c.card.task: c.head.unsure_below for c in self._classifiers.values()}
+        self._tracker = Tracker(thresholds, track_seconds)
+        self._clock = clock
+        self._searched_at = -float("inf")
+
+    @property
+    def smoothing_seconds(self) -> float:
+        """Return the time constant of the smoothing, in seconds."""
+        return self._tracker.smoothing_seconds
+
+    @smoothing_seconds.setter
+    def smoothing_seconds(self, seconds: float) -> None:
+        """Smooth with another time constant from the next frame on; 0 smooths nothing."""
+        self._tracker.smoothing_seconds = seconds
+
+    def read_frame(self, data: bytes) -> Analysis:
+        """Read the faces in a JPEG frame; each is a `TrackedFace`.
+
+        Raises `Refusal` as `decode_frame` does.
+        """
+        watch = Watch()
+        now = self._clock()
+        with watch.stage("decode"):
+            image = decode_frame(data)
+        with watch.stage("detect"):
+            detections = self._find(image, now)
+        with watch.stage("classify"):
+            faces = read_faces(image, detections, self._classifiers.values())
+            tracked = self._tracker.update(faces, now)
+        return Analysis(
+            width=image.shape[1],
+            height=image.shape[0],
+            faces=tracked,
+            timings_ms=watch.timings_ms(),
+            models={name: each.digest[:12] for name, each in self._classifiers.items()},
+        )
+
+    def _find(self, image: np.ndarray, now: float) -> list[Detection]:
+        """Look near the last places, or search the frame where that isn't enough."""
+        places = self._tracker.places(now)
+        since = now - self._searched_at
+        if since >= SEARCH_SECONDS:
+            return self._search(image, now)
+        found = self._analyzer.detector.detect_near(image, places)
+        if (not places or None in found) and since >= SEARCH_AGAIN_SECONDS:
+            return self._search(image, now)
+        near = [detection for detection in found if detection]
+        return merge_overlapping(near, SAME_FACE)
+
+    def _search(self, image: np.ndarray, now: float) -> list[Detection]:
+        """Search the whole frame."""
+        self._searched_at = now
+        return self._analyzer.detector.detect(image, effort="fast")

@@ -1,0 +1,227 @@
+"""Read a camera's frames over a WebSocket: `WS /api/v1/stream`. docs/stream.md describes it.
+
+A client sends one JPEG as a binary message and waits for the answer. Of frames that it sends
+ahead only the newest is read, so that nothing ever queues and the delay stays bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, Response, current_app, json, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.refusals import Refusal
+from app.settings import Settings
+from app.vision.live import LiveReader
+from app.vision.tracking import MOST_SMOOTHING_SECONDS
+from app.web.errors import describe_refusal
+from app.web.sockets import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
+from app.web.uploads import current_analyzer
+
+STREAMS = "raut_streams"
+
+MOST_MESSAGE_BYTES = 2_000_000  # A frame of 640 by 480 at the best quality has a tenth of it.
+SILENCE_SECONDS = 30.0
+MOST_FAULTS = 10  # Messages refused in a row; a client that goes on sends nothing of use.
+# How soon an idle socket notices that its worker ends.
+TICK_SECONDS = 1.0
+# Messages taken in one go: a client that sends faster than we read must not keep us reading.
+MOST_WAITING = 100
+
+# What the handshake is made of; of the others, some would not pass the protocol's own parser.
+HANDSHAKE_HEADERS = {
+    "host",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+}
+
+blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
+
+
+class StreamSettings(BaseModel):
+    """Hold what a client may set for its own stream."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    smoothing_seconds: float = Field(ge=0, le=MOST_SMOOTHING_SECONDS)
+
+
+class Streams:
+    """Count the live sockets of this process, and take turns at their frames."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start without sockets."""
+        self.limit = settings.streams_per_worker
+        self.track_seconds = settings.track_seconds
+        self.goes_on: Callable[[], bool] = lambda: True
+        # One frame at a time: more would only be switched between, and a plain request would
+        # wait behind all of them instead of behind one.
+        self.turn = threading.Lock()
+        self._open = 0
+        self._counting = threading.Lock()
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """Hold a place for one socket; yields whether there was one."""
+        with self._counting:
+            free = self._open < self.limit
+            self._open += free
+        try:
+            yield free
+        finally:
+            with self._counting:
+                self._open -= free
+
+
+def init_streams(app: Flask, settings: Settings) -> None:
+    """Set up the counting of live sockets, and the socket itself."""
+    app.extensions[STREAMS] = Streams(settings)
+    app.register_blueprint(blueprint)
+
+
+@blueprint.route("/stream", websocket=True)
+def stream() -> ResponseReturnValue:
+    """Answer a camera's frames until either side has had enough."""
+    socket = _accept()
+    streams: Streams = current_app.extensions[STREAMS]
+    # A client that left, or was told why, is no fault.
+    with closing(socket), streams.place() as free, suppress(SocketClosed):
+        if _is_foreign(request.origin):
+            socket.close(POLICY, "foreign_origin")
+        elif not free:
+            socket.close(TRY_LATER, "too_many_streams")
+        else:
+            reader = LiveReader(current_analyzer(), streams.track_seconds)
+            Conversation(socket, reader, streams).run()
+    return Finished()
+
+
+class Finished(Response):
+    """Tell the web server that its connection has been used up."""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Answer nothing more on a connection that spoke WebSocket."""
+        if "gunicorn.socket" in environ:
+            raise StopIteration  # The sign on which gunicorn closes without an answer.
+        return super().__call__(environ, start_response)
+
+
+class Conversation:
+    """Talk with one client."""
+
+    def __init__(self, socket: Socket, reader: LiveReader, streams: Streams) -> None:
+        """Start a conversation; everything it remembers ends with it."""
+        self._socket = socket
+        self._reader = reader
+        self._streams = streams
+        self._frame = 0
+        self._dropped = 0
+        self._faults = 0
+
+    def run(self) -> None:
+        """Answer messages until the socket closes."""
+        heard = time.monotonic()
+        while self._streams.goes_on():
+            message = self._socket.receive(TICK_SECONDS)
+            if message is not None:
+                self._answer(message)
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SILENCE_SECONDS:
+                return self._socket.close(POLICY, "silent")
+            if self._faults >= MOST_FAULTS:
+                return self._socket.close(POLICY, "too_many_faults")
+        self._socket.close(GOING_AWAY, "server_stops")
+
+    def _answer(self, message: bytes | str) -> None:
+        """Answer one message, or the newest of those that are waiting."""
+        newest = None
+        waiting: bytes | str | None = message
+        for count in range(MOST_WAITING):
+            if count:
+                waiting = self._socket.receive(0)
+            if waiting is None:
+                break
+            if isinstance(waiting, str):
+                self._send(self._set(waiting))
+            else:
+                self._frame += 1
+                self._dropped += newest is not None
+                newest = waiting
+        if newest is not None:
+            self._send(self._read(newest))
+
+    def _read(self, data: bytes) -> dict[str, Any]:
+        """Read the faces in a frame."""
+        counts = {"frame": self._frame, "dropped": self._dropped}
+        try:
+            with self._streams.turn:
+                analysis = self._reader.read_frame(data)
+        except Refusal as refusal:
+            self._faults += 1
+            return {**counts, "problem": describe_refusal(refusal)}
+        self._faults = 0
+        return {**counts, **analysis.to_json()}
+
+    def _set(self, message: str) -> dict[str, Any]:
+        """Obey a text message that holds settings, and repeat them."""
+        try:
+            settings = StreamSettings.model_validate_json(message)
+        except ValidationError as error:
+            self._faults += 1
+            return {"problem": describe_refusal(_no_settings(error))}
+        self._reader.smoothing_seconds = settings.smoothing_seconds
+        return {"settings": settings.model_dump()}
+
+    def _send(self, answer: dict[str, Any]) -> None:
+        """Send one answer."""
+        self._socket.send(json.dumps(answer))
+
+
+def _accept() -> Socket:
+    """Shake hands over the connection that the web server holds."""
+    connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
+    if connection is None:
+        raise Refusal(
+            "sockets_unsupported", 501, "This web server hands over no connection for a WebSocket."
+        )
+    headers = [
+        (name.lower().encode(), value.encode())
+        for name, value in request.headers
+        if name.lower() in HANDSHAKE_HEADERS
+    ]
+    try:
+        return Socket.accept(connection, headers, request.path, MOST_MESSAGE_BYTES)
+    except SocketClosed as error:
+        raise Refusal(
+            "handshake_invalid", 400, f"This is no WebSocket handshake (RFC 6455): {error.reason}."
+        ) from error
+
+
+def _is_foreign(origin: str | None) -> bool:
+    """Tell whether another site's page opened the socket; programs name no origin.
+
+    Browsers let any page open a socket to any host, and send that host's cookies along.
+    """
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def _no_settings(error: ValidationError) -> Refusal:
+    """Refuse a text message."""
+    fault = error.errors(include_url=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    return Refusal(
+        "settings_invalid",
+        400,
+        f"A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
+        f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault['msg']}. "
+        "Frames go as binary messages.",
+    )

@@ -1,0 +1,578 @@
+"""The live page in a real browser, with a camera that plays a real face."""
+
+import csv
+import json
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Download, Page, Route, WebSocketRoute, expect
+
+from .answers import SERVICE, answer, face
+
+SOCKET = "**/api/v1/stream"
+WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
+INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
+
+FIRST_COLOUR = (255, 207, 92)
+
+# A browser on a network where sockets never open.
+NO_SOCKETS = """
+  window.WebSocket = class extends EventTarget {
+    static OPEN = 1;
+    static CONNECTING = 0;
+    readyState = 3;
+    constructor() {
+      super();
+      setTimeout(() => this.dispatchEvent(new CloseEvent("close", { code: 1006 })));
+    }
+    close() {}
+  };
+"""
+
+
+class Server:
+    """Stand in for the server's end of the socket, so that a test is about the page alone."""
+
+    def __init__(self, page: Page, *faces: Any) -> None:
+        self.faces = list(faces)
+        self.frames = 0
+        self.texts: list[Any] = []
+        self.sockets: list[WebSocketRoute] = []
+        self.mute = False
+        page.route_web_socket(SOCKET, self._open)
+
+    def _open(self, route: WebSocketRoute) -> None:
+        self.sockets.append(route)
+        route.on_message(lambda message: self._hear(route, message))
+
+    def _hear(self, route: WebSocketRoute, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self.texts.append(json.loads(message))
+            return
+        self.frames += 1
+        if not self.mute:
+            body = {
+                "frame": self.frames,
+                "dropped": 0,
+                **answer(*self.faces, width=640, height=480),
+            }
+            route.send(json.dumps(body))
+
+    def close(self, code: int, reason: str) -> None:
+        self.sockets[-1].close(code=code, reason=reason)
+
+
+def tracked(track: int, x: float, y: float, label: str = "happy", **more: Any) -> Any:
+    return {"track": track, "seen": True, **face(x, y, label, **more)}
+
+
+@pytest.fixture
+def live(live_server: str, page: Page) -> Any:
+    """Open the live page; whatever its scripts throw fails the test."""
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(f"{live_server}/realtime")
+    yield page
+    assert faults == []
+
+
+def begin(page: Page) -> None:
+    page.click("#start")
+    expect(page.locator("#state")).to_have_text("LIVE")
+
+
+def state(page: Page) -> Any:
+    return page.locator("#state")
+
+
+def message(page: Page) -> Any:
+    return page.locator("#message")
+
+
+def people(page: Page) -> Any:
+    return page.locator(".person")
+
+
+def camera_is_on(page: Page) -> bool:
+    on: bool = page.evaluate("document.getElementById('video').srcObject !== null")
+    return on
+
+
+def let_pass(page: Page, seconds: float) -> None:
+    """Let the camera go on by its own clock."""
+    played = page.evaluate("() => document.getElementById('video').currentTime")
+    page.wait_for_function(
+        "(aim) => document.getElementById('video').currentTime > aim", arg=played + seconds
+    )
+
+
+def downloaded(page: Page, button: str) -> Download:
+    with page.expect_download() as waiting:
+        page.click(button)
+    return waiting.value
+
+
+def content(download: Download) -> bytes:
+    return Path(download.path()).read_bytes()
+
+
+def test_before_the_camera_the_page_says_where_the_picture_goes(live: Page) -> None:
+    before = live.locator("#before")
+    expect(before).to_contain_text("Your camera's frames go to this server's memory")
+    expect(before).to_contain_text("Nothing is kept")
+    expect(before).to_contain_text("Article 50(3)")
+    expect(live.locator("#live")).to_be_hidden()
+    assert not camera_is_on(live)
+
+
+def test_the_real_server_reads_the_camera(live: Page) -> None:
+    begin(live)
+    expect(people(live).first.locator(".face-label")).to_have_text("happy")
+    expect(people(live).first.locator(".bars-of-expression li")).to_have_count(7)
+    expect(live.locator("#rate")).not_to_have_text("–")
+    expect(live.locator("#delay")).to_contain_text("ms")
+    expect(message(live)).to_contain_text("Live.")
+
+
+def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
+    begin(live)
+    expect(people(live)).to_have_count(2)
+    second = people(live).nth(1)
+    colour = second.get_attribute("style")
+    server.faces = [tracked(2, 390, 110, "sad"), tracked(3, 60, 100, "angry")]
+    expect(people(live).locator(".face-number")).to_have_text(["2", "3"])
+    expect(people(live).first.locator(".face-label")).to_have_text("sad")
+    assert people(live).first.get_attribute("style") == colour
+
+
+def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
+    Server(live, tracked(1, 50, 100, "sad", certain=False))
+    begin(live)
+    expect(people(live).locator(".face-label")).to_have_text("unsure")
+    expect(people(live).locator(".answered")).to_have_text("female88%")
+
+
+def test_without_a_face_the_page_says_what_helps(live: Page) -> None:
+    Server(live)
+    begin(live)
+    expect(live.locator("#nobody")).to_contain_text("come closer")
+    expect(people(live)).to_have_count(0)
+
+
+def test_one_frame_is_under_way_at_a_time_and_the_others_are_counted(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    server.mute = True
+    begin(live)
+    let_pass(live, 0.5)
+    assert server.frames == 1
+    server.mute = False
+    body = {"frame": 1, "dropped": 0, **answer(width=640, height=480)}
+    server.sockets[-1].send(json.dumps(body))
+    expect(live.locator("#dropped")).not_to_have_text("0")
+
+
+def test_the_button_pauses_and_goes_on(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(people(live)).to_have_count(1)
+    live.click("#pause")
+    expect(state(live)).to_have_text("PAUSED")
+    expect(message(live)).to_contain_text("nothing is sent")
+    assert camera_is_on(live)
+    sent = server.frames
+    let_pass(live, 0.5)
+    assert server.frames <= sent + 1
+    live.get_by_role("button", name="Go on").click()
+    expect(state(live)).to_have_text("LIVE")
+    expect(message(live)).to_contain_text("Live.")
+
+
+def test_the_keys_pause_go_on_and_stop(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(live.locator("#view")).to_be_focused()
+    live.keyboard.press("Space")
+    expect(state(live)).to_have_text("PAUSED")
+    live.keyboard.press("Space")
+    expect(state(live)).to_have_text("LIVE")
+    live.keyboard.press("Escape")
+    expect(state(live)).to_have_text("STOPPED")
+    assert not camera_is_on(live)
+
+
+def test_keys_do_nothing_while_another_control_has_the_focus(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    live.focus("#smoothing")
+    live.keyboard.press("Escape")
+    expect(state(live)).to_have_text("LIVE")
+
+
+def test_leaving_the_tab_pauses(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    live.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { value: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    expect(state(live)).to_have_text("PAUSED")
+    expect(message(live)).to_contain_text("because you left this tab")
+
+
+def test_stopping_lets_go_of_the_camera_and_starting_again_works(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(people(live)).to_have_count(1)
+    track = live.evaluate_handle("document.getElementById('video').srcObject.getTracks()[0]")
+    live.click("#stop")
+    expect(state(live)).to_have_text("STOPPED")
+    expect(people(live)).to_have_count(0)
+    assert track.evaluate("(track) => track.readyState") == "ended"
+    live.click("#again")
+    expect(state(live)).to_have_text("LIVE")
+    expect(people(live)).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("NotAllowedError", "The browser did not allow the camera."),
+        ("NotFoundError", "No camera was found on this device."),
+        ("NotReadableError", "another program may be using it"),
+    ],
+)
+def test_a_camera_that_does_not_open_says_why(live: Page, fault: str, sentence: str) -> None:
+    live.evaluate(
+        """(name) => {
+          navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
+        }""",
+        fault,
+    )
+    live.click("#start")
+    expect(message(live)).to_contain_text(sentence)
+    expect(message(live).get_by_role("link")).to_have_attribute("href", "/")
+    expect(live.locator("#start")).to_be_visible()
+
+
+def test_an_insecure_page_says_why_it_has_no_camera(live: Page) -> None:
+    live.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
+    live.click("#start")
+    expect(message(live)).to_contain_text("only to pages over HTTPS")
+    expect(message(live).get_by_role("link")).to_be_visible()
+
+
+def test_a_camera_that_goes_away_stops_the_page(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    live.evaluate(
+        """() => {
+          const [track] = document.getElementById("video").srcObject.getTracks();
+          track.dispatchEvent(new Event("ended"));
+        }"""
+    )
+    expect(state(live)).to_have_text("STOPPED")
+    expect(message(live)).to_contain_text("The camera went away")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "sentence"),
+    [
+        (1008, "foreign_origin", "only from its own pages"),
+        (1009, "message_too_large", "frames of at most 2 MB"),
+        (1008, "too_many_faults", "could not read this camera's frames"),
+        (1002, "protocol_error", "garbled the connection"),
+    ],
+)
+def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
+    live: Page, code: int, reason: str, sentence: str
+) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(people(live)).to_have_count(1)
+    server.close(code, reason)
+    expect(message(live)).to_contain_text(sentence)
+    expect(state(live)).to_have_text("PAUSED")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "sentence"),
+    [
+        (1001, "server_stops", "The server is restarting. Trying again in"),
+        (1013, "too_many_streams", "All live places on this server are taken. Trying again in"),
+        (1008, "silent", "silent for too long. Trying again in"),
+        (3000, "", "The connection to the server was lost. Trying again in"),
+    ],
+)
+def test_a_passing_trouble_is_named_and_the_page_connects_again(
+    live: Page, code: int, reason: str, sentence: str
+) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(people(live)).to_have_count(1)
+    said = live.evaluate_handle(
+        """() => {
+          const said = [];
+          const observer = new MutationObserver(() =>
+            said.push(document.getElementById("message-text").textContent));
+          observer.observe(document.getElementById("message"), { subtree: true, childList: true });
+          return said;
+        }"""
+    )
+    server.close(code, reason)
+    live.wait_for_function("(said) => said.at(-1)?.startsWith('Live.')", arg=said)
+    assert any(sentence in each for each in said.json_value())
+    assert len(server.sockets) == 2
+    expect(state(live)).to_have_text("LIVE")
+
+
+def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(
+    live_server: str, page: Page
+) -> None:
+    under_way = 0
+    most = 0
+    count = 0
+
+    def fulfil(route: Route) -> None:
+        nonlocal under_way, most, count
+        under_way += 1
+        most = max(most, under_way)
+        count += 1
+        route.fulfill(json=answer(face(200 + count, 100), width=640, height=480))
+        under_way -= 1
+
+    page.add_init_script(NO_SOCKETS)
+    page.route(SERVICE, fulfil)
+    page.goto(f"{live_server}/realtime")
+    begin(page)
+    expect(message(page)).to_contain_text("Live connections are blocked")
+    expect(people(page).locator(".face-number")).to_have_text("1")
+    expect(page.locator("#rate")).not_to_have_text("–")
+    assert most == 1
+    assert count > 1
+
+
+def test_photos_that_do_not_arrive_are_tried_again_later(live_server: str, page: Page) -> None:
+    page.add_init_script(NO_SOCKETS)
+    page.route(SERVICE, lambda route: route.abort(), times=1)
+    page.goto(f"{live_server}/realtime")
+    begin(page)
+    expect(message(page)).to_contain_text("The connection to the server was lost. Trying again in")
+    expect(people(page).first).to_be_visible()
+    expect(message(page)).to_contain_text("Live connections are blocked")
+
+
+def test_the_real_server_reads_photos_where_sockets_are_blocked(
+    live_server: str, page: Page
+) -> None:
+    page.add_init_script(NO_SOCKETS)
+    page.goto(f"{live_server}/realtime")
+    begin(page)
+    expect(people(page).first.locator(".face-label")).to_have_text("happy")
+
+
+def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    server.mute = True
+    begin(live)
+    let_pass(live, 0.3)
+    problem = {"code": "image_unreadable", "status": 422, "detail": ""}
+    server.mute = False
+    server.sockets[-1].send(json.dumps({"frame": 1, "dropped": 0, "problem": problem}))
+    expect(message(live)).to_contain_text("could not be opened as a picture")
+    expect(people(live)).to_have_count(1)
+
+
+def test_the_slider_sets_the_server_s_smoothing(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(people(live)).to_have_count(1)
+    live.locator("#smoothing").fill("1")
+    expect(live.locator("#smoothing-value")).to_have_text("1 s")
+    let_pass(live, 0.3)
+    assert [each["smoothing_seconds"] for each in server.texts] == [0.2, 1]
+
+
+def expect_colour(page: Page, x: int, y: int) -> None:
+    """Wait for the first face's colour at a place given in pixels of the 640 by 480 frame."""
+    page.wait_for_function(
+        """([x, y, colour]) => {
+          const canvas = document.getElementById("canvas");
+          const scale = canvas.width / 640;
+          const { data } = canvas.getContext("2d").getImageData(x * scale, y * scale, 1, 1);
+          return colour.every((value, index) => Math.abs(value - data[index]) < 12);
+        }""",
+        arg=[x, y, FIRST_COLOUR],
+    )
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_the_mirror_turns_the_view_and_not_the_data(live: Page, locked: bool) -> None:
+    Server(live, tracked(1, 100, 200))
+    begin(live)
+    live.set_checked("#locked", locked)
+    expect(people(live)).to_have_count(1)
+    expect_colour(live, 640 - 100, 250)
+    live.uncheck("#mirrored")
+    expect_colour(live, 100, 250)
+    live.click("#record")
+    expect(live.locator("#recorded")).not_to_have_text("0 readings")
+    live.click("#record")
+    recorded = json.loads(content(downloaded(live, "#save-json")))
+    assert {each["box"]["x"] for each in recorded["readings"]} == {100}
+
+
+def test_a_face_is_chosen_by_its_card_and_by_its_box(live: Page) -> None:
+    Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
+    begin(live)
+    expect(live.locator("#timeline-face")).to_have_text("Face 1")
+    people(live).nth(1).get_by_role("button").click()
+    expect(live.locator("#timeline-face")).to_have_text("Face 2")
+    expect(people(live).nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    canvas = live.locator("#canvas").bounding_box()
+    assert canvas
+    scale = canvas["width"] / 640
+    # Face 1 is at the left, and the view is mirrored.
+    live.locator("#canvas").click(position={"x": (640 - 100) * scale, "y": 150 * scale})
+    expect(live.locator("#timeline-face")).to_have_text("Face 1")
+
+
+def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    classes = live.locator("#classes button")
+    expect(classes).to_have_count(7)
+    classes.first.click()
+    expect(classes.first).to_have_attribute("aria-pressed", "false")
+    expect(live.locator("#timeline-summary")).to_contain_text("mostly happy")
+
+
+def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
+    Server(live, tracked(1, 100, 200))
+    begin(live)
+    expect(people(live)).to_have_count(1)
+    picture = Image.open(BytesIO(content(downloaded(live, "#snapshot")))).convert("RGB")
+    assert picture.size == (640, 480)
+    assert picture.getpixel((100, 250)) == FIRST_COLOUR
+
+
+def test_a_recording_holds_readings_and_what_they_were_made_with(live: Page) -> None:
+    Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
+    begin(live)
+    live.click("#record")
+    expect(live.locator("#recorded")).not_to_have_text("0 readings")
+    live.get_by_role("button", name="Stop recording").click()
+    lines = content(downloaded(live, "#save-csv")).decode().splitlines()
+    remarks = [line for line in lines if line.startswith("# ")]
+    rows = list(csv.DictReader(StringIO("\n".join(lines[len(remarks) :]))))
+    assert {row["track"] for row in rows} == {"1", "2"}
+    assert {row["expression"] for row in rows} == {"happy", "sad"}
+    assert float(rows[0]["expression_happy"]) == 0.93
+    recorded = json.loads(content(downloaded(live, "#save-json")))
+    assert len(recorded["readings"]) == len(rows)
+    about = recorded["about"]
+    assert about["models"] == {"expression": "0123456789ab", "gender": "ba9876543210"}
+    assert about["settings"]["smoothing_seconds"] == 0.2
+    assert about["time_zone"]
+    assert f"# time_zone: {about['time_zone']}" in remarks
+
+
+def test_full_screen_shows_the_picture_alone(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    begin(live)
+    live.click("#full-screen")
+    live.wait_for_function("() => document.fullscreenElement?.id === 'view'")
+    expect(live.locator("#rate")).to_be_visible()
+
+
+def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    begin(live)
+    spoken = live.evaluate_handle(
+        """() => {
+          const spoken = [];
+          new MutationObserver(() => spoken.push(0)).observe(
+            document.getElementById("announcement"), { childList: true });
+          return spoken;
+        }"""
+    )
+    expect(live.locator("#announcement")).to_have_text("Face 1: happy")
+    for label in ("sad", "angry", "fear"):
+        server.faces = [tracked(1, 50, 100, label)]
+        expect(people(live).locator(".face-label")).to_have_text(label)
+    assert len(spoken.json_value()) <= 1
+    assert server.frames > 3
+
+
+def test_the_security_policy_is_never_broken(live: Page) -> None:
+    said: list[str] = []
+    live.on("console", lambda line: said.append(line.text))
+    live.reload()
+    begin(live)
+    expect(people(live).first).to_be_visible()
+    downloaded(live, "#snapshot")
+    assert said == []
+
+
+@WITHOUT_SCRIPT
+def test_without_javascript_the_page_says_what_it_is_and_what_else_there_is(live: Page) -> None:
+    expect(live.get_by_role("heading", level=1)).to_have_text("See what faces show, as they move")
+    expect(live.locator("#before")).to_contain_text("The camera needs JavaScript")
+    expect(live.locator("#start")).to_be_hidden()
+
+
+@INDONESIAN
+def test_an_indonesian_browser_gets_indonesian(live: Page) -> None:
+    Server(live, tracked(1, 50, 100))
+    expect(live.locator("#start")).to_have_text("Nyalakan kamera")
+    live.click("#start")
+    expect(state(live)).to_have_text("LANGSUNG")
+    expect(people(live).locator(".face-label")).to_have_text("senang")
+
+
+def bring_about(page: Page, wanted: str) -> None:
+    """Bring the page into one of its states."""
+    if wanted == "before":
+        return
+    if wanted == "no camera":
+        page.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
+        page.click("#start")
+        expect(message(page)).to_be_visible()
+        return
+    Server(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", certain=False))
+    begin(page)
+    expect(people(page)).to_have_count(2)
+    if wanted == "recorded":
+        page.click("#record")
+        expect(page.locator("#recorded")).not_to_have_text("0 readings")
+        page.click("#record")
+    elif wanted in ("pause", "stop"):
+        page.click(f"#{wanted}")
+
+
+STATES = pytest.mark.parametrize(
+    "wanted", ["before", "no camera", "live", "pause", "stop", "recorded"]
+)
+
+
+@STATES
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.browser_context_args(reduced_motion="reduce")
+def test_axe_finds_nothing(live: Page, wanted: str, colours: Any) -> None:
+    live.emulate_media(color_scheme=colours)
+    bring_about(live, wanted)
+    result = Axe().run(live)
+    assert result.violations_count == 0, result.generate_report()
+
+
+@STATES
+@pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})
+def test_a_narrow_phone_scrolls_in_one_direction_only(live: Page, wanted: str) -> None:
+    bring_about(live, wanted)
+    assert live.evaluate("document.documentElement.scrollWidth") <= 320
