@@ -40,10 +40,10 @@ def list_steps() -> list[Step]:
             "features",
             gettext("The first questions"),
             gettext(
-                "The search slides a window over the copy and asks simple questions of it: is "
-                "the light part brighter than the dark part? These are the first three "
-                "questions, drawn on one window; a window that fails an early stage is dropped "
-                "at once, which makes the search fast."
+                "The search slides a window over the copy and compares the brightness of two "
+                "parts of it: eyes, for one, are darker than the cheeks below them. These are "
+                "the first three comparisons, drawn on one window; one that fails early is "
+                "dropped at once, which makes the search fast."
             ),
         ),
         Step(

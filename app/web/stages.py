@@ -153,7 +153,7 @@ def _features(explanation: Explanation) -> View | None:
         light, dark = feature.contrast(window)
         caption = gettext("Question %(number)s", number=index)
         drawn = pictures.draw_feature(window, feature)
-        shots.append(Shot(f"question-{index}", pictures.encode(drawn), caption))
+        shots.append(Shot(f"question-{index}", pictures.encode(drawn, "jpeg"), caption))
         figures.append(
             (
                 caption,
@@ -230,8 +230,8 @@ def _crop(explanation: Explanation) -> View | None:
     if box is not None and explanation.face is not None:
         cut = cut_crop(photo.values["image"], box, CropShape(MODEL_SIDE, 3, shape.margin))
         shots.append(Shot("cut", pictures.encode(cut, "jpeg"), gettext("As cut from the photo")))
-    shown = pictures.encode(pictures.as_rgb(pictures.enlarge(reading.crop)))
-    shots.append(Shot("input", shown, gettext("As the network gets it, enlarged")))
+    shown = pictures.encode(pictures.as_rgb(reading.crop))
+    shots.append(Shot("input", shown, gettext("As the network gets it")))
     stage = explanation.trace.find("crops", reading.classifier.card.name)
     colours = gettext("grey") if shape.channels == 1 else gettext("colour")
     return View(
