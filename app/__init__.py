@@ -8,7 +8,19 @@ from flask_bootstrap import Bootstrap5
 
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
-from app.web import api, errors, health, languages, pages, realtime, security, stream
+from app.web import (
+    about,
+    api,
+    errors,
+    health,
+    languages,
+    models,
+    pages,
+    realtime,
+    security,
+    steps,
+    stream,
+)
 from app.web.uploads import ANALYZER, MemoryOnlyRequest
 
 __version__ = "0.1.0"
@@ -35,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=settings.max_upload_mb * 1_000_000,
         MAX_UPLOAD_MB=settings.max_upload_mb,
         TRUSTED_HOSTS=settings.trusted_hosts or None,
+        VERSION=__version__,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
@@ -45,7 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     security.init_security(app)
     errors.init_errors(app)
     languages.init_languages(app)
-    for blueprint in (pages.blueprint, realtime.blueprint, api.blueprint, health.blueprint):
-        app.register_blueprint(blueprint)
+    for part in (pages, realtime, steps, models, about, api, health):
+        app.register_blueprint(part.blueprint)
     stream.init_streams(app, settings)
     return app

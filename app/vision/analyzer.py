@@ -16,6 +16,9 @@ from app.vision.crops import cut_crop, shape_crop
 from app.vision.detection import FaceDetector
 from app.vision.images import decode_image
 from app.vision.readings import Analysis, Detection, FaceReading, Prediction
+from app.vision.tracing import Trace, keep
+
+EXPRESSION = "expression"
 
 
 class FaceAnalyzer:
@@ -58,33 +61,70 @@ class FaceAnalyzer:
             classifier.predict(np.zeros((1, shape.size, shape.size, shape.channels), np.uint8))
         return analyzer
 
-    def analyze_file(self, data: bytes, models: Iterable[str] | None = None) -> Analysis:
+    def analyze_file(
+        self,
+        data: bytes,
+        models: Iterable[str] | None = None,
+        expression_labels: str | None = None,
+        trace: Trace | None = None,
+    ) -> Analysis:
         """Decode a JPEG, PNG or WebP and analyze it.
 
-        Raises `Refusal` for content that can't be read and for the name of a model that isn't
-        loaded.
+        `models` and `expression_labels` are as in `choose`; `trace` keeps what every stage
+        handed on. Raises `Refusal` for content that can't be read and for the name of a model or
+        of labels that aren't loaded.
         """
-        chosen = self.choose(models)
+        chosen = self.choose(models, expression_labels)
         watch = Watch()
         with watch.stage("decode"):
             image = decode_image(data)
-        return self._analyze(image, chosen, watch)
+        return self._analyze(image, chosen, watch, trace)
 
-    def analyze(self, image: np.ndarray, models: Iterable[str] | None = None) -> Analysis:
-        """Analyze a photo, RGB uint8 (height, width, 3), with all models or those named.
+    def analyze(
+        self,
+        image: np.ndarray,
+        models: Iterable[str] | None = None,
+        expression_labels: str | None = None,
+    ) -> Analysis:
+        """Analyze a photo, RGB uint8 (height, width, 3), with the models that `choose` gives.
 
-        Raises `Refusal` for the name of a model that isn't loaded, `ValueError` for an array of
-        another form.
+        Raises `Refusal` as `choose` does, `ValueError` for an array of another form.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"A photo is uint8 (height, width, 3); got {image.dtype} {image.shape}."
             )
-        return self._analyze(image, self.choose(models), Watch())
+        return self._analyze(image, self.choose(models, expression_labels), Watch())
 
-    def choose(self, models: Iterable[str] | None) -> dict[str, Classifier]:
-        """Return the named classifiers, all where none is named. Raises `Refusal`."""
-        names = list(self.classifiers) if models is None else list(dict.fromkeys(models))
+    def choose(
+        self, models: Iterable[str] | None, expression_labels: str | None = None
+    ) -> dict[str, Classifier]:
+        """Return the named classifiers, or where none is named one for each task.
+
+        `expression_labels` names the head that answers in the expression model. Raises
+        `Refusal` with the code `unknown_model`, `models_of_one_task` or `unknown_labels`.
+        """
+        names = self._defaults() if models is None else list(dict.fromkeys(models))
+        self._check_names(names)
+        chosen = {name: self.classifiers[name] for name in names}
+        if expression_labels is not None:
+            self._check_labels(expression_labels)
+            for name, classifier in chosen.items():
+                if expression_labels in labels_of(classifier):
+                    chosen[name] = classifier.answering_by(expression_labels)
+        return chosen
+
+    def _defaults(self) -> list[str]:
+        """Name one model for each task: the one named as the task, or else the first."""
+        by_task: dict[str, str] = {}
+        for name, classifier in self.classifiers.items():
+            task = classifier.card.task
+            if name == task or task not in by_task:
+                by_task[task] = name
+        return list(by_task.values())
+
+    def _check_names(self, names: list[str]) -> None:
+        """Refuse a name that isn't loaded, and two models that would answer in one place."""
         unknown = [name for name in names if name not in self.classifiers]
         if unknown:
             choices = sorted(self.classifiers)
@@ -94,20 +134,44 @@ class FaceAnalyzer:
                 f"There is no model {unknown[0]!r}. Choose from {', '.join(choices)}.",
                 choices=choices,
             )
-        return {name: self.classifiers[name] for name in names}
+        tasks = [self.classifiers[name].card.task for name in names]
+        rivals = [name for name, task in zip(names, tasks, strict=True) if tasks.count(task) > 1]
+        if rivals:
+            raise Refusal(
+                "models_of_one_task",
+                400,
+                f"{' and '.join(rivals)} answer the same question. Name one of them.",
+                choices=rivals,
+            )
+
+    def _check_labels(self, name: str) -> None:
+        """Refuse labels that no expression model can follow."""
+        choices = sorted({each for c in self.classifiers.values() for each in labels_of(c)})
+        if name not in choices:
+            raise Refusal(
+                "unknown_labels",
+                400,
+                f"There are no expression labels {name!r}. Choose from {', '.join(choices)}.",
+                choices=choices,
+            )
 
     def _analyze(
-        self, image: np.ndarray, classifiers: dict[str, Classifier], watch: Watch
+        self,
+        image: np.ndarray,
+        classifiers: dict[str, Classifier],
+        watch: Watch,
+        trace: Trace | None = None,
     ) -> Analysis:
         """Run the call list after decoding."""
         faces = {n: c for n, c in classifiers.items() if c.card.region == "face"}
         pictures = {n: c for n, c in classifiers.items() if c.card.region == "image"}
+        keep(trace, "photo", image=image)
         with watch.stage("detect"):
-            detections = self.detector.detect(image) if faces else []
+            detections = self.detector.detect(image, trace=trace) if faces else []
         with watch.stage("classify"):
-            readings = read_faces(image, detections, faces.values())
+            readings = read_faces(image, detections, faces.values(), trace)
             picture = {
-                name: classifier.predict(shape_crop(image, classifier.card.shape)[None])[0]
+                name: _read_picture(image, classifier, trace)
                 for name, classifier in pictures.items()
             }
         return Analysis(
@@ -120,8 +184,16 @@ class FaceAnalyzer:
         )
 
 
+def labels_of(classifier: Classifier) -> list[str]:
+    """Return the names of the labels that an expression model can follow, none for another."""
+    return list(classifier.card.heads) if classifier.card.task == EXPRESSION else []
+
+
 def read_faces(
-    image: np.ndarray, detections: list[Detection], classifiers: Iterable[Classifier]
+    image: np.ndarray,
+    detections: list[Detection],
+    classifiers: Iterable[Classifier],
+    trace: Trace | None = None,
 ) -> tuple[FaceReading, ...]:
     """Read all faces of a photo, one batch for each classifier."""
     predictions: list[dict[str, Prediction]] = [{} for _ in detections]
@@ -129,9 +201,18 @@ def read_faces(
         for classifier in classifiers:
             shape = classifier.card.shape
             crops = np.stack([cut_crop(image, found.box, shape) for found in detections])
-            for reading, prediction in zip(predictions, classifier.predict(crops), strict=True):
+            keep(trace, "crops", classifier.card.name, crops=crops)
+            answers = classifier.predict(crops, trace)
+            for reading, prediction in zip(predictions, answers, strict=True):
                 reading[classifier.card.task] = prediction
     return tuple(map(FaceReading, detections, predictions))
+
+
+def _read_picture(image: np.ndarray, classifier: Classifier, trace: Trace | None) -> Prediction:
+    """Read the whole photo with one classifier."""
+    crops = shape_crop(image, classifier.card.shape)[None]
+    keep(trace, "crops", classifier.card.name, crops=crops)
+    return classifier.predict(crops, trace)[0]
 
 
 class Watch:

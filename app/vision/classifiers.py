@@ -1,5 +1,7 @@
 """Turn crops into calibrated probabilities, by Keras or by ONNX Runtime with the same answers."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 
 from app.vision.cards import Card, Head, ModelError, load_card
 from app.vision.readings import Prediction
+from app.vision.tracing import Trace, keep
 
 Runtime = Literal["auto", "keras", "onnx"]
 FILES = {"keras": "model.keras", "onnx": "model.onnx"}
@@ -30,11 +33,11 @@ class KerasNetwork:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
 
-        self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        self.model = keras.saving.load_model(path, compile=False, safe_mode=True)
 
     def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Run all crops as one batch."""
-        return {name: np.asarray(values) for name, values in self._model(crops).items()}
+        return {name: np.asarray(values) for name, values in self.model(crops).items()}
 
 
 class OnnxNetwork:
@@ -61,19 +64,27 @@ class OnnxNetwork:
 class Classifier:
     """Answer for crops with one model, as its card says."""
 
-    def __init__(self, card: Card, network: Network, digest: str, head: str | None = None) -> None:
+    def __init__(
+        self, card: Card, network: Network, digest: str, folder: Path, head: str | None = None
+    ) -> None:
         """Join a card and a network; `head` answers in place of the card's default."""
         self.card = card
         self.network = network
         self.digest = digest
+        self.folder = folder
         self.head_name = head or card.answers
         self.head = card.heads[self.head_name]
 
-    def predict(self, crops: np.ndarray) -> list[Prediction]:
+    def answering_by(self, head: str) -> Classifier:
+        """Return the same model with another of its heads answering."""
+        return Classifier(self.card, self.network, self.digest, self.folder, head)
+
+    def predict(self, crops: np.ndarray, trace: Trace | None = None) -> list[Prediction]:
         """Answer for uint8 crops (count, size, size, channels) in one batch."""
         if not len(crops):
             return []
         logits = self.network.logits(crops)
+        keep(trace, "logits", self.card.name, logits=logits[self.head_name])
         names, probabilities = read_probabilities(self.head, logits[self.head_name])
         limits = find_unsure_limits(self.card, self.head, logits)
         return [
@@ -136,7 +147,7 @@ def load_classifier(
             f"{path} needs {error.name}, which is not installed here. "
             "Install requirements.txt, or set RAUT_RUNTIME=onnx."
         ) from error
-    return Classifier(card, network, hash_file(content), head)
+    return Classifier(card, network, hash_file(content), folder, head)
 
 
 def read_verified(path: Path, card: Card) -> bytes:

@@ -1,15 +1,21 @@
 """Find faces: OpenCV's Haar cascade on a copy of bounded size."""
 
+from __future__ import annotations
+
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 
 from app.vision.readings import Box, Detection
+from app.vision.tracing import Trace, keep
+
+CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"  # type: ignore[attr-defined] # no stub
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,24 @@ class FaceDetector:
         self.settings = settings or DetectionSettings()
         self._cascades = threading.local()
 
-    def detect(self, image: np.ndarray, effort: Effort = "balanced") -> list[Detection]:
+    def adjusted(self, **changes: float) -> FaceDetector:
+        """Return a detector with some settings changed."""
+        return FaceDetector(replace(self.settings, **changes))  # type: ignore[arg-type]
+
+    def detect(
+        self, image: np.ndarray, effort: Effort = "balanced", trace: Trace | None = None
+    ) -> list[Detection]:
         """Find the faces in a photo.
 
         `image` is RGB uint8 (height, width, 3). Returns detections in its pixels, sorted from
-        left to right, none overlapping another by more than the settings allow.
+        left to right, none overlapping another by more than the settings allow. `trace` also
+        gets what happens on the way.
         """
         side = FAST_SIDE if effort == "fast" else self.settings.working_side
         working, scale = _working_copy(image, side)
+        keep(trace, "working_copy", picture=working, scale=scale)
+        if trace is not None:
+            keep(trace, "windows", boxes=self._windows(working), scale=scale)
         boxes, _, weights = self._cascade().detectMultiScale3(
             working,
             scaleFactor=self.settings.scale_step,
@@ -78,7 +94,9 @@ class FaceDetector:
             Detection(_scale_box(np.asarray(box), scale), _score(float(weight)))
             for box, weight in zip(boxes, np.ravel(weights), strict=True)
         ]
+        keep(trace, "proposals", detections=found)
         kept = merge_overlapping(found, self.settings.overlap)[: self.settings.max_faces]
+        keep(trace, "faces", detections=kept)
         return sorted(kept, key=lambda detection: (detection.box.x, detection.box.y))
 
     def detect_near(
@@ -119,13 +137,20 @@ class FaceDetector:
         moved = Box(found.x + left, found.y + top, found.width, found.height)
         return Detection(moved, _score(float(np.ravel(weights)[best])))
 
+    def _windows(self, working: np.ndarray) -> np.ndarray:
+        """Return every window that passes the cascade, int (count, 4), before any is merged."""
+        windows = self._cascade().detectMultiScale(
+            working,
+            scaleFactor=self.settings.scale_step,
+            minNeighbors=0,
+            minSize=(self.settings.min_face, self.settings.min_face),
+        )
+        return np.reshape(windows, (-1, 4))
+
     def _cascade(self) -> cv2.CascadeClassifier:
         """Return this thread's cascade."""
         if not hasattr(self._cascades, "frontal"):
-            folder = cv2.data.haarcascades  # type: ignore[attr-defined] # no stub
-            self._cascades.frontal = cv2.CascadeClassifier(
-                f"{folder}haarcascade_frontalface_default.xml"
-            )
+            self._cascades.frontal = cv2.CascadeClassifier(str(CASCADE))
         cascade: cv2.CascadeClassifier = self._cascades.frontal
         return cascade
 

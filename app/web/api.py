@@ -4,8 +4,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from app.vision.analyzer import labels_of
+from app.web import uploads
+from app.web.choices import named_choice
 from app.web.openapi import describe_api
-from app.web.uploads import analyze_upload, current_analyzer
+from app.web.uploads import current_analyzer, read_upload
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -13,7 +16,8 @@ blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 @blueprint.post("/analyze")
 def analyze() -> Response:
     """Read the faces in one photo."""
-    return jsonify(analyze_upload(request).to_json())
+    data = read_upload(request)
+    return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
 
 
 @blueprint.get("/models")
@@ -29,4 +33,6 @@ def models() -> Response:
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Describe this API in OpenAPI 3.1."""
-    return jsonify(describe_api(sorted(current_analyzer().classifiers)))
+    classifiers = current_analyzer().classifiers
+    labels = sorted({name for each in classifiers.values() for name in labels_of(each)})
+    return jsonify(describe_api(sorted(classifiers), labels))

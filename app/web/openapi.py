@@ -9,8 +9,8 @@ from app.web.uploads import FIELD
 Schema = dict[str, Any]
 
 
-def describe_api(models: list[str]) -> Schema:
-    """Return the document for an application that serves these models."""
+def describe_api(models: list[str], labels: list[str]) -> Schema:
+    """Return the document for an application that serves these models and expression labels."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -21,7 +21,7 @@ def describe_api(models: list[str]) -> Schema:
             "/api/v1/stream, which OpenAPI can't describe: docs/stream.md does.",
         },
         "paths": {
-            "/api/v1/analyze": {"post": _analyze(models)},
+            "/api/v1/analyze": {"post": _analyze(models, labels)},
             "/api/v1/models": {
                 "get": _operation(
                     "listModels", "Describe the loaded models", _object(models=_ARRAY)
@@ -34,7 +34,7 @@ def describe_api(models: list[str]) -> Schema:
     }
 
 
-def _analyze(models: list[str]) -> Schema:
+def _analyze(models: list[str], labels: list[str]) -> Schema:
     """Describe the analysis of a photo."""
     form = _object(
         **{
@@ -47,7 +47,13 @@ def _analyze(models: list[str]) -> Schema:
     )
     form["properties"]["models"] = {
         "type": "string",
-        "description": f"Which models answer, joined by commas: {', '.join(models)}.",
+        "description": "Which models answer, at most one for each task, joined by commas: "
+        f"{', '.join(models)}.",
+    }
+    form["properties"]["expression_labels"] = {
+        "type": "string",
+        "enum": labels,
+        "description": "Which labels the expression follows; the model's card by default.",
     }
     operation = _operation(
         "analyze", "Read the faces in one photo", {"$ref": "#/components/schemas/Analysis"}
@@ -62,7 +68,7 @@ def _analyze(models: list[str]) -> Schema:
         },
     }
     refusals = {
-        "400": "No photo, an empty one, or an unknown model",
+        "400": "No photo, an empty one, or an unknown model or labels",
         "413": "The upload is too large",
         "415": "No picture of an accepted kind",
         "422": "The picture is damaged, too large or too small",

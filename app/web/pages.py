@@ -6,8 +6,9 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.refusals import Refusal
-from app.web import sentences
-from app.web.uploads import analyze_upload
+from app.web import sentences, uploads
+from app.web.choices import shown_choice, visitors_choice
+from app.web.uploads import current_analyzer, read_upload
 
 blueprint = Blueprint("pages", __name__)
 blueprint.add_app_template_filter(sentences.probability, "probability")
@@ -24,7 +25,8 @@ def photo() -> ResponseReturnValue:
 def photo_without_script() -> ResponseReturnValue:
     """Answer the plain form of a browser that runs no JavaScript."""
     try:
-        analysis = analyze_upload(request)
+        data = read_upload(request)
+        analysis = uploads.analyze(data, visitors_choice(request, current_analyzer()))
     except Refusal as refusal:
         sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
         return photo_page(problem={"code": refusal.code, "sentence": sentence}), refusal.status
@@ -35,6 +37,7 @@ def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
     return render_template(
         "index.html",
+        choice=shown_choice(request, current_analyzer()),
         strings=sentences.for_script(),
         limit_mb=current_app.config["MAX_UPLOAD_MB"],
         **outcome,

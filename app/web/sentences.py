@@ -1,11 +1,12 @@
 """Every sentence that the browser's script and the server's templates both need, written once."""
 
+import datetime
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from babel.lists import format_list
-from flask_babel import format_decimal, format_percent, get_locale, gettext, ngettext
+from flask_babel import format_date, format_decimal, format_percent, get_locale, gettext, ngettext
 
 # A probability is never shown as 0 % or 100 %: the networks are not that sure of anything.
 SMALLEST_SHOWN = 0.01
@@ -41,6 +42,99 @@ def probability(value: float) -> str:
     return str(format_percent(value))
 
 
+def share(value: float | None) -> str:
+    """Write a share as a percentage with one decimal in the reader's language; None as a dash."""
+    return "–" if value is None else str(format_percent(value, "#,##0.0%"))
+
+
+def percent(value: float) -> str:
+    """Write a share as a whole percentage in the reader's language."""
+    return str(format_percent(value))
+
+
+def number(value: float) -> str:
+    """Write a number with as many decimals as it has, at most three, in the reader's language."""
+    return str(format_decimal(value))
+
+
+def decimal(value: float, places: int = 0) -> str:
+    """Write a number with so many decimal places in the reader's language."""
+    pattern = "#,##0" + ("." + "0" * places if places else "")
+    return str(format_decimal(value, pattern))
+
+
+def date(value: datetime.date) -> str:
+    """Write a date in the reader's language."""
+    return str(format_date(value, "long"))
+
+
+def tasks() -> dict[str, str]:
+    """Return what the models' tasks are called in the reader's language."""
+    return {
+        "expression": gettext("Expression shown"),
+        "gender": gettext("Perceived gender"),
+        "face": gettext("Face or not"),
+        "clothing": gettext("Clothing"),
+    }
+
+
+def task(name: str) -> str:
+    """Return one task's name, or the model's own word for a task unknown here."""
+    return tasks().get(name, name)
+
+
+def settings() -> dict[str, str]:
+    """Return what the detector's settings are called in the reader's language."""
+    return {
+        "working_side": gettext("Side of the searched copy, in pixels"),
+        "scale_step": gettext("Step between sizes looked for"),
+        "agreeing_windows": gettext("Windows that must agree"),
+        "min_face": gettext("Smallest face on the copy, in pixels"),
+    }
+
+
+def setting(name: str) -> str:
+    """Return one setting's name, or the setting's own word for one unknown here."""
+    return settings().get(name, name)
+
+
+def card_sentences() -> dict[str, str]:
+    """Return the reader's words for what the models' cards say in English."""
+    return {
+        "Reads which of seven expressions a face shows in a photo, in class, research and play.": (
+            gettext(
+                "Reads which of seven expressions a face shows in a photo, in class, research "
+                "and play."
+            )
+        ),
+        "Emotion recognition at work or school, lie detection, health or any decision about a "
+        "person: an expression shown is not a feeling.": gettext(
+            "Emotion recognition at work or school, lie detection, health or any decision about "
+            "a person: an expression shown is not a feeling."
+        ),
+        "Guesses which gender labellers of photos would perceive, to study and to show such "
+        "guesses.": gettext(
+            "Guesses which gender labellers of photos would perceive, to study and to show such "
+            "guesses."
+        ),
+        "Telling anybody's gender identity, access control, profiling or any decision about a "
+        "person.": gettext(
+            "Telling anybody's gender identity, access control, profiling or any decision about "
+            "a person."
+        ),
+    }
+
+
+def card_sentence(sentence: str) -> str:
+    """Return a card's sentence in the reader's language, or as the card has it."""
+    return card_sentences().get(sentence, sentence)
+
+
+def translated(sentence: str) -> bool:
+    """Tell whether a card's sentence is known in the reader's language."""
+    return sentence in card_sentences() or str(get_locale()) == "en"
+
+
 def refusals() -> dict[str, str]:
     """Return what to tell the reader for each code, with places for the refusal's own figures."""
     return {
@@ -71,6 +165,17 @@ def refusals() -> dict[str, str]:
             "This server has no model of that name. It has {choices}. "
             "Reload the page and try again."
         ),
+        "unknown_labels": gettext(
+            "This server has no expression labels of that name. It has {choices}. "
+            "Reload the page and try again."
+        ),
+        "models_of_one_task": gettext(
+            "Only one model at a time can answer one question. Choose one of {choices}."
+        ),
+        "detector_setting": gettext(
+            "The setting {name} must lie between {low} and {high}. Change it and try again."
+        ),
+        "not_a_number": gettext("The field {name} must hold a number. Change it and try again."),
         "rate_limited": gettext(
             "Too many photos came from your address in a short time. Wait a minute and try again."
         ),
@@ -246,4 +351,16 @@ def for_realtime() -> dict[str, Any]:
             ),
             "gone": gettext("The camera went away: it was unplugged or taken back."),
         },
+    }
+
+
+def for_steps() -> dict[str, Any]:
+    """Return every sentence that the steps page's script shows."""
+    return {
+        "refusals": refusals(),
+        "labels": labels(),
+        "working": gettext("Taking the photo through every step…"),
+        "done": gettext("Every step is shown. The arrow keys go from one to the next."),
+        "channel": gettext("Channel {number} of {count}"),
+        "temperature": gettext("Temperature {value}"),
     }

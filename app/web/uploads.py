@@ -4,11 +4,13 @@ import io
 from typing import IO, Any
 
 from flask import Request, current_app
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.readings import Analysis
+from app.web.choices import LABELS, Choice, model_names
 
 ANALYZER = "raut_analyzer"
 FIELD = "image"
@@ -28,28 +30,36 @@ def current_analyzer() -> FaceAnalyzer:
     return analyzer
 
 
-def analyze_upload(request: Request) -> Analysis:
-    """Analyze the photo in a request's form, with the models that its form names.
+def analyze(data: bytes, choice: Choice) -> Analysis:
+    """Analyze a photo with the models of a choice. Raises `Refusal`."""
+    return current_analyzer().analyze_file(data, model_names(choice), choice.get(LABELS))
 
-    Raises `Refusal` where the form holds no photo or one that can't be read.
-    """
+
+def read_upload(request: Request, field: str = FIELD) -> bytes:
+    """Return the content of the photo in a request's form. Raises `Refusal` where it has none."""
+    upload = find_upload(request, field)
+    if upload is None:
+        raise Refusal(
+            "image_missing",
+            400,
+            f"The form has no file in a field named {field!r}. Send one photo as "
+            "multipart/form-data.",
+            field=field,
+        )
+    return upload.stream.read()
+
+
+def find_upload(request: Request, field: str) -> FileStorage | None:
+    """Return a file of a request's form, if it has one. Raises `Refusal` for one too large."""
     try:
-        upload = request.files.get(FIELD)
+        upload = request.files.get(field)
     except RequestEntityTooLarge as error:
         raise _too_large() from error
     # A browser sends an unchosen file as one without name and content.
     if upload is None or (not upload.filename and not upload.stream.read(1)):
-        raise Refusal(
-            "image_missing",
-            400,
-            f"The form has no file in a field named {FIELD!r}. Send one photo as "
-            "multipart/form-data.",
-            field=FIELD,
-        )
+        return None
     upload.stream.seek(0)
-    names = request.form.get("models")
-    models = [name.strip() for name in names.split(",")] if names else None
-    return current_analyzer().analyze_file(upload.stream.read(), models)
+    return upload
 
 
 def _too_large() -> Refusal:

@@ -10,6 +10,8 @@ const milliseconds = new Intl.NumberFormat(language, {
   unit: "millisecond",
   maximumFractionDigits: 1,
 });
+const share = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const hundredths = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const choices = new Intl.ListFormat(language, { type: "disjunction" });
 const plurals = new Intl.PluralRules(language);
 
@@ -56,6 +58,16 @@ export function formatProbability(value) {
 
 export function formatNumber(value) {
   return number.format(value);
+}
+
+/** Write a share as a percentage with one decimal, as the server does. */
+export function formatShare(value) {
+  return share.format(value);
+}
+
+/** Write a number with two decimals, as the server does. */
+export function formatHundredths(value) {
+  return hundredths.format(value);
 }
 
 export function formatMilliseconds(value) {

@@ -17,7 +17,9 @@ const WORTH_RETRYING = new Set(["network", "overloaded", "rate_limited", "intern
 const element = (id) => document.getElementById(id);
 const form = element("photo-form");
 const picture = element("picture");
-const service = new Service(form.dataset.service, Number(form.dataset.limitMb));
+// The visitor's choice of models, as the server wrote it into the form.
+const choice = [...form.querySelectorAll("input[type=hidden]")].map(({ name, value }) => [name, value]);
+const service = new Service(form.dataset.service, Number(form.dataset.limitMb), choice);
 const overlay = new Overlay(element("overlay"), (index) => selectFromPhoto(index));
 const cards = new Cards(element("cards"), (index) => select(index), (index) => overlay.focus(index));
 

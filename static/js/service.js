@@ -16,10 +16,13 @@ export class Refused extends Error {
 export class Service {
   #address;
   #limit;
+  #fields;
 
-  constructor(address, limitInMb) {
+  /** @param fields name and value of what every request says besides its photo */
+  constructor(address, limitInMb, fields = []) {
     this.#address = address;
     this.#limit = limitInMb;
+    this.#fields = fields;
   }
 
   /** Return the answer as text and as data, or throw Refused; an abort stays an AbortError. */
@@ -27,6 +30,7 @@ export class Service {
     this.#checkSize(photo);
     const form = new FormData();
     form.append("image", photo, photo.name || "photo");
+    this.#fields.forEach(([name, value]) => form.append(name, value));
     const response = await this.#send(form, signal);
     const body = await this.#body(response);
     if (!response.ok) throw new Refused(this.#problem(response.status, body));

@@ -1,9 +1,10 @@
 """Test the server as `make serve` starts it: gunicorn with its configuration."""
 
+import http.client
+import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -50,15 +51,15 @@ def test_a_started_server_is_ready(address: tuple[str, int]) -> None:
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, int]) -> None:
-    head = (
-        "POST /api/v1/analyze HTTP/1.1\r\nHost: raut\r\nContent-Length: 30000000\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-    )
-    with socket.create_connection(address, timeout=30) as connection:
-        connection.sendall(head.encode())  # and not a byte of the 30 MB
-        answer = connection.recv(65536).decode()
-    assert answer.startswith("HTTP/1.1 413")
-    assert "image_too_large" in answer
+    connection = http.client.HTTPConnection(*address, timeout=30)
+    connection.putrequest("POST", "/api/v1/analyze")
+    connection.putheader("Content-Length", "30000000")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+    connection.endheaders()  # and not a byte of the 30 MB
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert json.load(answer)["code"] == "image_too_large"
+    connection.close()
 
 
 @pytest.mark.parametrize("fault", ["altered", "missing"])

@@ -1,0 +1,178 @@
+"""Take a photo through the analyzer's own call list and keep every stage to show it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.refusals import Refusal
+from app.vision.analyzer import FaceAnalyzer
+from app.vision.classifiers import Classifier, read_probabilities
+from app.vision.insides import Insides, Layer
+from app.vision.readings import Analysis, Prediction
+from app.vision.sensitivity import grad_cam, occlude
+from app.vision.tracing import Trace
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bound a setting of the detector that a reader may change."""
+
+    low: float
+    high: float
+    step: float
+
+
+# What one request may cost bounds them: the finest search takes about ten times the usual one.
+ADJUSTABLE = {
+    "working_side": Range(160, 960, 20),
+    "scale_step": Range(1.05, 1.5, 0.01),
+    "agreeing_windows": Range(1, 12, 1),
+    "min_face": Range(16, 200, 1),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Hold how one crop became an answer.
+
+    `crop` is uint8 (size, size, channels); `logits` of the answerable classes `names`, `scaled`
+    the same after the temperature; `layers` and `filters` of the network; `occlusion` float
+    (classes, size, size) and `cam` as in `app.vision.sensitivity`.
+    """
+
+    classifier: Classifier
+    crop: np.ndarray
+    names: list[str]
+    logits: np.ndarray
+    scaled: np.ndarray
+    prediction: Prediction
+    filters: np.ndarray | None
+    layers: list[Layer]
+    occlusion: np.ndarray
+    cam: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Hold the analysis of a photo with its stages, and one crop's reading in full.
+
+    `face` is the index of the face that is explained; None for a whole-picture model and where
+    there is none. `reading` is None where there is no crop to read.
+    """
+
+    analysis: Analysis
+    trace: Trace
+    face: int | None
+    reading: Reading | None
+
+
+class Explainer:
+    """Explain photos; it keeps networks with their insides laid open, and nothing of a photo."""
+
+    def __init__(self, analyzer: FaceAnalyzer) -> None:
+        """Use the analyzer that answers everywhere else."""
+        self.analyzer = analyzer
+        self._insides: dict[str, Insides] = {}
+        self._lock = threading.Lock()
+
+    def explain(
+        self,
+        data: bytes,
+        model: str,
+        face: int = 0,
+        models: Iterable[str] | None = None,
+        expression_labels: str | None = None,
+        adjustments: dict[str, float] | None = None,
+    ) -> Explanation:
+        """Analyze a photo as the API does, and explain what one model reads in one face.
+
+        `model` names one of the models that answer, `face` the face's index (the last one where
+        there are fewer); `adjustments` change the detector's settings. Raises `Refusal` as the
+        analyzer does, and for an adjustment out of its range.
+        """
+        analyzer = self._adjusted(adjustments or {})
+        classifier = self._find_model(model, analyzer.choose(models, expression_labels))
+        trace = Trace()
+        analysis = analyzer.analyze_file(data, models, expression_labels, trace)
+        faces = len(analysis.faces) if classifier.card.region == "face" else 1
+        place = min(face, faces - 1)
+        if place < 0:
+            return Explanation(analysis, trace, None, None)
+        reading = self._read(classifier, trace, analysis, place)
+        shown = place if classifier.card.region == "face" else None
+        return Explanation(analysis, trace, shown, reading)
+
+    def _adjusted(self, adjustments: dict[str, float]) -> FaceAnalyzer:
+        """Return an analyzer with the same models and a changed detector."""
+        for name, value in adjustments.items():
+            bounds = ADJUSTABLE[name]
+            if not bounds.low <= value <= bounds.high:
+                raise Refusal(
+                    "detector_setting",
+                    400,
+                    f"{name} must lie between {bounds.low} and {bounds.high}.",
+                    name=name,
+                    low=bounds.low,
+                    high=bounds.high,
+                )
+        if not adjustments:
+            return self.analyzer
+        detector = self.analyzer.detector.adjusted(**adjustments)
+        return FaceAnalyzer(self.analyzer.classifiers, detector)
+
+    def _find_model(self, model: str, answering: dict[str, Classifier]) -> Classifier:
+        """Return the model to explain. Raises `Refusal` where it doesn't answer."""
+        if model not in answering:
+            choices = sorted(answering)
+            raise Refusal(
+                "unknown_model",
+                400,
+                f"There is no model {model!r} that answers. Choose from {', '.join(choices)}.",
+                choices=choices,
+            )
+        return answering[model]
+
+    def _read(
+        self, classifier: Classifier, trace: Trace, analysis: Analysis, place: int
+    ) -> Reading:
+        """Follow one crop from its pixels to the answer that the analysis gives."""
+        name = classifier.card.name
+        crops, logits = trace.find("crops", name), trace.find("logits", name)
+        assert crops is not None
+        assert logits is not None
+        crop = crops.values["crops"][place]
+        row = logits.values["logits"][place]
+        names, _ = read_probabilities(classifier.head, row[None])
+        kept = [classifier.head.classes.index(each) for each in names]
+        insides = self._open(classifier)
+        return Reading(
+            classifier=classifier,
+            crop=crop,
+            names=names,
+            logits=row[kept],
+            scaled=row[kept] / classifier.head.temperature,
+            prediction=_prediction(classifier, analysis, place),
+            filters=insides.filters,
+            layers=insides.layers(crop),
+            occlusion=occlude(classifier, crop),
+            cam=grad_cam(classifier, crop),
+        )
+
+    def _open(self, classifier: Classifier) -> Insides:
+        """Return a model's network with its insides laid open, loaded once for a process."""
+        with self._lock:
+            name = classifier.card.name
+            if name not in self._insides:
+                self._insides[name] = Insides(classifier.folder, classifier.card)
+            return self._insides[name]
+
+
+def _prediction(classifier: Classifier, analysis: Analysis, place: int) -> Prediction:
+    """Return what the analysis says of the crop."""
+    if classifier.card.region == "face":
+        return analysis.faces[place].predictions[classifier.card.task]
+    return analysis.picture[classifier.card.name]

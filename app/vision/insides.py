@@ -1,0 +1,68 @@
+"""Look inside a network: its first filters, and what each layer answers to a crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.vision.cards import Card
+from app.vision.classifiers import FILES, read_verified
+
+POOLING = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hold a layer's answer to one crop, after its rectifier.
+
+    `maps` is float32 (channels, height, width); `ends_block` says whether the picture is shrunk
+    after it.
+    """
+
+    maps: np.ndarray
+    ends_block: bool
+
+
+class Insides:
+    """Run the ONNX form of a model with its inner tensors laid open.
+
+    ONNX Runtime gives only a graph's outputs, so each rectifier's tensor is made one, in memory.
+    """
+
+    def __init__(self, folder: Path, card: Card) -> None:
+        """Load a model folder's ONNX file once its hash is found in its card."""
+        # Only this page needs them, so that a server which never shows it doesn't pay.
+        import onnx
+        import onnxruntime
+
+        model = onnx.load_model_from_string(read_verified(folder / FILES["onnx"], card))
+        graph = model.graph
+        weights = {each.name: each for each in graph.initializer}
+        convolution = next((node for node in graph.node if node.op_type == "Conv"), None)
+        self.filters = (
+            None
+            if convolution is None
+            else np.asarray(onnx.numpy_helper.to_array(weights[convolution.input[1]]))
+        )
+        convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+        self._names = [
+            node.output[0]
+            for node in graph.node
+            if node.op_type == "Relu" and node.input[0] in convolved
+        ]
+        pooled = {node.input[0] for node in graph.node if node.op_type in POOLING}
+        self._ends = [name in pooled for name in self._names]
+        graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in self._names)
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def layers(self, crop: np.ndarray) -> list[Layer]:
+        """Return each convolution's answer to a crop, uint8 (size, size, channels)."""
+        if not self._names:
+            return []
+        answers = self._session.run(self._names, {self._input: crop[None]})
+        return [Layer(a[0], ends) for a, ends in zip(answers, self._ends, strict=True)]

@@ -1,0 +1,167 @@
+"""Derive from a card's figures what its page draws, in the numbers that its tables also show."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Z_95 = 1.959964  # Two-sided 95% point of the normal distribution.
+
+
+@dataclass(frozen=True)
+class ShareRow:
+    """Hold one named share (0 to 1), its 95% interval and the count it was taken over."""
+
+    name: str
+    share: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Hold what a head is worth on one class; a share is None where nothing was counted."""
+
+    name: str
+    recall: ShareRow
+    precision: ShareRow
+    f1: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """Hold one line of a chart: points (x, y) in the data's own units."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return the 95% interval of a share; (0, 1) where nothing was counted.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference"
+    (1927). It holds for the small counts of rare classes, where the bootstrap doesn't.
+    """
+    if not count:
+        return 0.0, 1.0
+    share, spread = right / count, Z_95**2 / count
+    middle = share + spread / 2
+    reach = Z_95 * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    # At the ends rounding may step over by the smallest of numbers.
+    return max(0.0, (middle - reach) / (1 + spread)), min(1.0, (middle + reach) / (1 + spread))
+
+
+def describe_classes(confusion: list[list[int]], classes: Iterable[str]) -> list[ClassRow]:
+    """Return each class's recall, precision and F1 from a confusion matrix, rows the labels."""
+    rows = []
+    for index, name in enumerate(classes):
+        hit = confusion[index][index]
+        recall = _share(name, hit, sum(confusion[index]))
+        precision = _share(name, hit, sum(row[index] for row in confusion))
+        together = recall.count + precision.count
+        rows.append(ClassRow(name, recall, precision, 2 * hit / together if together else 0.0))
+    return rows
+
+
+def _share(name: str, right: int, count: int) -> ShareRow:
+    """Return a share with its interval."""
+    low, high = wilson_interval(right, count)
+    return ShareRow(name, right / count if count else 0.0, low, high, count)
+
+
+def learning_curves(history: list[Mapping[str, Any]]) -> tuple[list[Line], list[Line]]:
+    """Return the losses and the accuracies over the epochs, whatever columns there are."""
+    keys = list(dict.fromkeys(key for row in history for key in row))
+    return (
+        [_curve(history, key) for key in keys if "loss" in key],
+        [_curve(history, key) for key in keys if "accuracy" in key],
+    )
+
+
+def _curve(history: list[Mapping[str, Any]], key: str) -> Line:
+    """Return one column over the epochs; a cell may be empty."""
+    name = key.removeprefix("validation_accuracy_").replace("_", " ")
+    rows = [row for row in history if row.get(key) not in (None, "")]
+    return Line(name, tuple((float(row["epoch"]), float(row[key])) for row in rows))
+
+
+def robustness_lines(rows: list[Mapping[str, Any]]) -> list[Line]:
+    """Return one line for each change of the pictures: accuracy over the change's level."""
+    changes = list(dict.fromkeys(row["change"] for row in rows))
+    return [
+        Line(
+            change,
+            tuple(
+                (float(row["level"]), float(row["accuracy"]))
+                for row in rows
+                if row["change"] == change
+            ),
+        )
+        for change in changes
+    ]
+
+
+# The drawing field of a line chart, in the units of its viewBox; the rest is for the labels.
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 508.0, 12.0, 228.0
+MOST_TICKS = 6
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Mark a value on an axis at a place in the drawing."""
+
+    place: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Hold a line chart ready to draw: each line's path, and the ticks of both axes."""
+
+    paths: tuple[tuple[str, str], ...]
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+
+
+def plot_lines(lines: Iterable[Line]) -> Plot | None:
+    """Lay lines out in one drawing field; None where there is nothing to draw."""
+    drawn = [line for line in lines if line.points]
+    if not drawn:
+        return None
+    xs, ys = zip(*(point for line in drawn for point in line.points), strict=True)
+    x_ticks, y_ticks = choose_ticks(min(xs), max(xs)), choose_ticks(min(ys), max(ys))
+    x_range = min(*xs, x_ticks[0]), max(*xs, x_ticks[-1])
+    y_range = min(*ys, y_ticks[0]), max(*ys, y_ticks[-1])
+
+    def across(x: float) -> float:
+        return round(_between(x, *x_range, LEFT, RIGHT), 1)
+
+    def up(y: float) -> float:
+        return round(_between(y, *y_range, BOTTOM, TOP), 1)
+
+    return Plot(
+        tuple((line.name, _path([(across(x), up(y)) for x, y in line.points])) for line in drawn),
+        tuple(Tick(across(value), value) for value in x_ticks),
+        tuple(Tick(up(value), value) for value in y_ticks),
+    )
+
+
+def choose_ticks(low: float, high: float) -> list[float]:
+    """Return round values across a range: steps of 1, 2 or 5 times a power of ten."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10 ** math.floor(math.log10(span / MOST_TICKS))
+    step = next(n * power for n in (1, 2, 5, 10) if span / (n * power) <= MOST_TICKS)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 10) for index in range(first, max(first, last) + 1)]
+
+
+def _between(value: float, low: float, high: float, start: float, end: float) -> float:
+    """Map a value from one range to another; an empty range maps to the middle."""
+    return start + (end - start) * ((value - low) / (high - low) if high > low else 0.5)
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    """Write points as an SVG path; a single one becomes a dot by its round line end."""
+    first, *others = points
+    return f"M{first[0]} {first[1]}" + "".join(f"L{x} {y}" for x, y in others or [first])

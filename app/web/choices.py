@@ -1,0 +1,68 @@
+"""Which models answer a visitor: what the request names, or else the visitor's own choice.
+
+A choice is kept as the API's own form fields, joined as a query is: in the page's address for
+one visit, in a cookie for longer.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
+
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.refusals import Refusal
+from app.vision.analyzer import FaceAnalyzer
+
+MODELS = "models"
+LABELS = "expression_labels"
+FIELDS = (MODELS, LABELS)
+COOKIE = "raut_models"
+
+Choice = dict[str, str]
+
+
+def named_choice(*sources: Mapping[str, str]) -> Choice:
+    """Return what forms or queries name; an earlier one goes first."""
+    found = {field: next(filter(None, (s.get(field) for s in sources)), "") for field in FIELDS}
+    return {field: value for field, value in found.items() if value}
+
+
+def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
+    """Return the request's own choice, or else the cookie's where its models are still loaded.
+
+    Raises `Refusal` where the request names a model or labels that aren't loaded.
+    """
+    named = named_choice(request.form, request.args)
+    if named:
+        choose(analyzer, named)
+        return named
+    kept = named_choice(dict(parse_qsl(request.cookies.get(COOKIE, ""))))
+    try:
+        choose(analyzer, kept)
+    except Refusal:
+        return {}
+    return kept
+
+
+def choose(analyzer: FaceAnalyzer, choice: Choice) -> list[str]:
+    """Return the names of the models that a choice asks for. Raises `Refusal`."""
+    return list(analyzer.choose(model_names(choice), choice.get(LABELS)))
+
+
+def model_names(choice: Choice) -> list[str] | None:
+    """Return the models that a choice names, none where it leaves them open."""
+    names = choice.get(MODELS)
+    return [name.strip() for name in names.split(",")] if names else None
+
+
+def as_cookie(choice: Choice) -> str:
+    """Write a choice for the cookie."""
+    return urlencode(choice)
+
+
+def shown_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
+    """Return the visitor's choice, and an empty one where the address names what isn't there."""
+    try:
+        return visitors_choice(request, analyzer)
+    except (Refusal, RequestEntityTooLarge):  # The form of a refused upload can't be read.
+        return {}

@@ -1,0 +1,131 @@
+"""What each step of the steps page teaches: a title and two sentences."""
+
+from dataclasses import dataclass
+
+from flask_babel import gettext
+
+
+@dataclass(frozen=True)
+class Step:
+    """Describe a step of the page: its place in the address, its title and its explanation."""
+
+    id: str
+    title: str
+    words: str
+
+
+def list_steps() -> list[Step]:
+    """Return every step in its order, in the reader's language."""
+    return [
+        Step(
+            "photo",
+            gettext("Opened and turned upright"),
+            gettext(
+                "The file's bytes become red, green and blue values for each pixel, and a note "
+                "in the file says which way the camera was held. Everything that follows works "
+                "on this upright picture."
+            ),
+        ),
+        Step(
+            "grey",
+            gettext("Grey and small"),
+            gettext(
+                "The search for faces looks at brightness alone, on a copy of bounded size, so "
+                "that a large photo takes no longer than a small one. The histogram counts how "
+                "many pixels have each brightness, from black on the left to white on the "
+                "right."
+            ),
+        ),
+        Step(
+            "features",
+            gettext("The first questions"),
+            gettext(
+                "The search slides a window over the copy and compares the brightness of two "
+                "parts of it: eyes, for one, are darker than the cheeks below them. These are "
+                "the first three comparisons, drawn on one window; one that fails early is "
+                "dropped at once, which makes the search fast."
+            ),
+        ),
+        Step(
+            "windows",
+            gettext("Windows that pass"),
+            gettext(
+                "A face is seen by many windows, a little shifted and in several sizes, and "
+                "each that passes all questions is drawn here. A chance likeness is usually "
+                "seen by only a few."
+            ),
+        ),
+        Step(
+            "proposals",
+            gettext("Merged into faces"),
+            gettext(
+                "Windows that agree are averaged into one box, and places on which too few "
+                "agree are dropped. The score ranks the boxes and is no probability."
+            ),
+        ),
+        Step(
+            "crop",
+            gettext("The crop"),
+            gettext(
+                "The square around the face is cut out with the margin that the network was "
+                "trained with, and what lies beyond the photo's edge repeats that edge. Then "
+                "the square is brought to the network's size, and these few pixels are all that "
+                "it ever sees."
+            ),
+        ),
+        Step(
+            "filters",
+            gettext("The first filters"),
+            gettext(
+                "The first layer slides these small patterns over the crop: middle grey stands "
+                "for zero, lighter adds and darker takes away. Nobody drew them; training found "
+                "them, and many react to edges of one direction."
+            ),
+        ),
+        Step(
+            "maps",
+            gettext("Feature maps"),
+            gettext(
+                "Each tile shows where one learned pattern was found in the crop, the brighter "
+                "the stronger. From block to block the picture is halved, and a tile stands for "
+                "larger and less nameable parts of the face."
+            ),
+        ),
+        Step(
+            "spread",
+            gettext("How strong the layers answer"),
+            gettext(
+                "Each histogram counts the values of one layer above zero, from weak on the "
+                "left to strong on the right. The layers set everything negative to zero, so a "
+                "large share is exactly zero and only some patterns speak up for this face."
+            ),
+        ),
+        Step(
+            "where",
+            gettext("What the answer hangs on"),
+            gettext(
+                "A patch covers one place of the crop after another, and the colour shows how "
+                "much of the class's probability goes with it. It shows what this network uses, "
+                "not what a person would look at, and not what anybody feels."
+            ),
+        ),
+        Step(
+            "softmax",
+            gettext("From logits to probabilities"),
+            gettext(
+                "The network ends with one number for each class, its logit; each is divided by "
+                "the temperature, and softmax turns them into shares of one. The temperature "
+                "was fitted once, on photos with known labels, so that of answers given with "
+                "seven tenths, about seven in ten are right."
+            ),
+        ),
+        Step(
+            "decision",
+            gettext("The decision"),
+            gettext(
+                "The likeliest class is the answer where it reaches the threshold; below it "
+                "Raut says “unsure”. The threshold is the lowest at which sure answers were "
+                "right as often as the model's recipe asks."
+            ),
+        ),
+    ]

@@ -1,0 +1,159 @@
+"""The page that shows every step between a photo and its answer."""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.refusals import Refusal
+from app.vision.explanation import ADJUSTABLE, Explainer, Explanation
+from app.web import choices, sentences, stages
+from app.web.choices import LABELS
+from app.web.lessons import list_steps
+from app.web.stages import View
+from app.web.uploads import FIELD, current_analyzer, find_upload, read_upload
+
+EXPLAINER = "raut_explainer"
+SECOND = "second"  # The form's field of a second photo, shown beside the first.
+FACES = {FIELD: "face", SECOND: "second_face"}  # Each photo's field, and that of its face.
+
+blueprint = Blueprint("steps", __name__, url_prefix="/steps")
+blueprint.add_app_template_filter(sentences.setting)
+
+
+@dataclass(frozen=True)
+class Side:
+    """Hold one photo on the page: its explanation, and the view of each stage by its id."""
+
+    field: str
+    name: str
+    explanation: Explanation
+    views: dict[str, View]
+
+
+@blueprint.get("")
+def page() -> ResponseReturnValue:
+    """Show the page, waiting for a photo."""
+    return _page()
+
+
+@blueprint.post("")
+def show() -> ResponseReturnValue:
+    """Show the stages of the photo that the form brings, and of a second one beside it."""
+    try:
+        return _page(sides=_explain_uploads())
+    except Refusal as refusal:
+        return _refused(refusal)
+
+
+@blueprint.post("/stages.zip")
+def download() -> ResponseReturnValue:
+    """Answer with every stage's pictures and numbers as one ZIP file."""
+    try:
+        sides = _explain_uploads()
+    except Refusal as refusal:
+        return _refused(refusal)
+    headers = {"Content-Disposition": 'attachment; filename="raut-steps.zip"'}
+    return Response(_zip(sides), mimetype="application/zip", headers=headers)
+
+
+def _page(**outcome: Any) -> str:
+    """Render the page with what came of the photos, if any were sent."""
+    analyzer = current_analyzer()
+    choice = choices.shown_choice(request, analyzer)
+    sides, sent = outcome.get("sides", []), _sent()
+    return render_template(
+        "steps.html",
+        strings=sentences.for_steps(),
+        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        choice=choice,
+        models=analyzer.choose(choices.model_names(choice), choice.get(LABELS)),
+        model=sent.get("model", ""),
+        faces={field: sent.get(field, "1") for field in FACES.values()},
+        adjustable=ADJUSTABLE,
+        settings={
+            name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE
+        },
+        steps=[each for each in list_steps() if any(each.id in s.views for s in sides)],
+        **outcome,
+    )
+
+
+def _sent() -> dict[str, str]:
+    """Return what the form held, so that it still stands in it; nothing of a refused upload."""
+    try:
+        return request.form.to_dict()
+    except RequestEntityTooLarge:
+        return {}
+
+
+def _refused(refusal: Refusal) -> ResponseReturnValue:
+    """Show the page with what was wrong."""
+    sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
+    return _page(problem={"code": refusal.code, "sentence": sentence}), refusal.status
+
+
+def _explain_uploads() -> list[Side]:
+    """Explain the form's photo, and the second one where there is one. Raises `Refusal`."""
+    photos = {FIELD: read_upload(request)}
+    if second := find_upload(request, SECOND):
+        photos[SECOND] = second.stream.read()
+    return [_explain(field, data) for field, data in photos.items()]
+
+
+def _explain(field: str, data: bytes) -> Side:
+    """Explain one photo as the form asks."""
+    choice = choices.visitors_choice(request, current_analyzer())
+    explanation = _explainer().explain(
+        data,
+        _model(),
+        face=max(0, int(_number(FACES[field], 1)) - 1),
+        models=choices.model_names(choice),
+        expression_labels=choice.get(LABELS),
+        adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
+    )
+    name = request.files[field].filename or ""
+    return Side(field, name, explanation, stages.view_stages(explanation))
+
+
+def _explainer() -> Explainer:
+    """Return the application's explainer."""
+    explainer: Explainer = current_app.extensions.setdefault(
+        EXPLAINER, Explainer(current_analyzer())
+    )
+    return explainer
+
+
+def _model() -> str:
+    """Return the model to explain: the one that the form names, or the first."""
+    return request.form.get("model") or next(iter(current_analyzer().classifiers))
+
+
+def _number(field: str, default: float = 0) -> float:
+    """Read a number of the form: a whole one where the detector counts. Raises `Refusal`."""
+    written = request.form.get(field) or str(default)
+    try:
+        number = float(written)
+    except ValueError as error:
+        raise Refusal("not_a_number", 400, f"{field} must be a number.", name=field) from error
+    return int(number) if number.is_integer() else number
+
+
+def _zip(sides: list[Side]) -> bytes:
+    """Pack the pictures of every stage and the numbers, in memory."""
+    stream = io.BytesIO()
+    # The pictures are compressed already.
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for side in sides:
+            for place, (step, view) in enumerate(side.views.items(), start=1):
+                for shot in view.all_shots():
+                    name = f"{side.field}/{place:02}-{step}-{shot.name}.{shot.picture.kind}"
+                    archive.writestr(name, shot.picture.content)
+            numbers = stages.list_numbers(side.explanation)
+            archive.writestr(f"{side.field}/numbers.json", json.dumps(numbers, indent=2))
+    return stream.getvalue()

@@ -1,0 +1,41 @@
+// The temperature's slider: the same softmax as the server's, with another temperature.
+
+import { formatHundredths, formatShare } from "../language.js";
+
+export function wireTemperatures(root) {
+  for (const table of root.querySelectorAll(".softmax")) wireTable(table);
+}
+
+function wireTable(table) {
+  const own = Number(table.dataset.temperature);
+  const range = table.querySelector("input");
+  // The slider counts doublings, so that halving and doubling lie equally far from the middle.
+  const show = () => draw(table, own * 2 ** Number(range.value));
+  range.addEventListener("input", show);
+  table.querySelector("button").addEventListener("click", () => {
+    range.value = "0";
+    show();
+  });
+}
+
+function draw(table, temperature) {
+  const rows = [...table.querySelectorAll("tbody tr")];
+  const scaled = rows.map((row) => Number(row.dataset.logit) / temperature);
+  const probabilities = softmax(scaled);
+  table.querySelector("output").textContent = formatHundredths(temperature);
+  rows.forEach((row, index) => {
+    row.querySelector(".scaled").textContent = formatHundredths(scaled[index]);
+    const cell = row.querySelector("data");
+    cell.value = String(probabilities[index]);
+    cell.textContent = formatShare(probabilities[index]);
+    row.querySelector(".meter-bar").setAttribute("width", String(probabilities[index] * 100));
+  });
+}
+
+/** Turn numbers into shares of one; the largest is taken away first, so that none overflows. */
+export function softmax(values) {
+  const largest = Math.max(...values);
+  const exponentials = values.map((value) => Math.exp(value - largest));
+  const sum = exponentials.reduce((a, b) => a + b);
+  return exponentials.map((value) => value / sum);
+}
