@@ -279,5 +279,4 @@ def for_steps() -> dict[str, Any]:
         "working": gettext("Taking the photo through every step…"),
         "done": gettext("Every step is shown. The arrow keys go from one to the next."),
         "channel": gettext("Channel {number} of {count}"),
-        "temperature": gettext("Temperature {value}"),
     }
