@@ -119,6 +119,10 @@ class Explainer:
                     low=bounds.low,
                     high=bounds.high,
                 )
+            if bounds.step >= 1 and value != int(value):
+                raise Refusal(
+                    "not_a_whole_number", 400, f"{name} must be a whole number.", name=name
+                )
         if not adjustments:
             return self.analyzer
         detector = self.analyzer.detector.adjusted(**adjustments)

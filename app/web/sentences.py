@@ -175,6 +175,9 @@ def refusals() -> dict[str, str]:
         "detector_setting": gettext(
             "The setting {name} must lie between {low} and {high}. Change it and try again."
         ),
+        "not_a_whole_number": gettext(
+            "The field {name} must be a whole number. Change it and try again."
+        ),
         "not_a_number": gettext("The field {name} must hold a number. Change it and try again."),
         "rate_limited": gettext(
             "Too many photos came from your address in a short time. Wait a minute and try again."
@@ -362,5 +365,4 @@ def for_steps() -> dict[str, Any]:
         "working": gettext("Taking the photo through every step…"),
         "done": gettext("Every step is shown. The arrow keys go from one to the next."),
         "channel": gettext("Channel {number} of {count}"),
-        "temperature": gettext("Temperature {value}"),
     }

@@ -158,7 +158,7 @@ def _features(explanation: Explanation) -> View | None:
             (
                 caption,
                 gettext(
-                    "light part %(light)s, dark part %(dark)s of 255",
+                    "yellow part %(light)s, dark part %(dark)s of 255",
                     light=decimal(light),
                     dark=decimal(dark),
                 ),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from typing import Any
@@ -139,8 +140,10 @@ def _number(field: str, default: float = 0) -> float:
     written = request.form.get(field) or str(default)
     try:
         number = float(written)
-    except ValueError as error:
-        raise Refusal("not_a_number", 400, f"{field} must be a number.", name=field) from error
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Refusal("not_a_number", 400, f"{field} must be a number.", name=field)
     return int(number) if number.is_integer() else number
 
 

@@ -1,0 +1,49 @@
+"""Test that the about page keeps its word."""
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+from flask.testing import FlaskClient
+
+from tests.app.forms import post
+
+
+def test_each_test_that_the_page_names_exists(client: FlaskClient) -> None:
+    page = client.get("/about").get_data(as_text=True)
+    named = re.findall(r"<code>(test_\w+)</code>", page)
+    source = "".join(path.read_text(encoding="utf-8") for path in Path("tests").rglob("test_*.py"))
+    assert named
+    assert [name for name in named if f"def {name}(" not in source] == []
+
+
+def test_the_version_and_the_citation_are_one(client: FlaskClient) -> None:
+    page = client.get("/about").get_data(as_text=True)
+    cited = re.search(r"^version: (.+)$", Path("CITATION.cff").read_text(encoding="utf-8"), re.M)
+    assert cited
+    assert f"This is version {cited[1]}." in page
+
+
+def test_the_licences_are_of_what_is_installed(client: FlaskClient) -> None:
+    page = client.get("/about").get_data(as_text=True)
+    row = re.search(r'<th scope="row">Flask</th><td>(.*?)</td><td>(.*?)</td>', page)
+    assert row
+    assert row.groups() == (version("Flask"), "BSD-3-Clause")
+
+
+def test_no_answer_may_be_kept_on_the_way(client: FlaskClient, astronaut_png: bytes) -> None:
+    for address in ("/", "/steps", "/steps/stages.zip", "/api/v1/analyze"):
+        answer = post(client, address, {"image": astronaut_png})
+        assert answer.headers["Cache-Control"] == "no-store", address
+
+
+def test_cookies_hold_choices_only(client: FlaskClient, astronaut_png: bytes) -> None:
+    post(client, "/", {"image": astronaut_png})
+    post(client, "/steps", {"image": astronaut_png})
+    for address in ("/", "/steps", "/models", "/models/gender", "/about"):
+        client.get(address)
+    assert client.get_cookie("raut_language") is None
+    assert client._cookies == {}
+    client.post("/language", data={"language": "id"})
+    client.post("/models", data={"task-expression": "expression:ferplus"})
+    assert {key[2] for key in client._cookies} == {"raut_language", "raut_models"}

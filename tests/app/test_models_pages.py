@@ -1,0 +1,182 @@
+"""Test the models' pages and the visitor's choice among models."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.settings import Settings
+from app.vision.cards import load_card
+from app.web.charts import choose_ticks, describe_classes, wilson_interval
+from tests.app.forms import post
+
+EVERYTHING: dict[str, Any] = {
+    "groups": [
+        {
+            "age": "0-12",
+            "race": "Asian",
+            "gender": "female",
+            "count": 1234,
+            "accuracy": 0.8125,
+            "interval": [0.75, 0.86],
+        }
+    ],
+    "robustness": [
+        {"change": "blur", "level": level, "accuracy": 0.7 - level / 10} for level in range(4)
+    ],
+    "history": [
+        {"epoch": epoch, "loss": 2 / epoch, "validation_accuracy_original": epoch / 10}
+        for epoch in range(1, 6)
+    ],
+    "speed": {"multiply_adds": 12_300_000, "milliseconds_per_face": 1.25, "bytes": 4_200_000},
+    "weaknesses": ["Fear is found in 48% of its photos."],
+}
+BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
+
+
+@pytest.fixture(scope="module")
+def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Serve cards that hold every figure, and a second model for expressions."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("expression", "gender"):
+        shutil.copytree(Path("models") / name, folder / name)
+    shutil.copytree(folder / "expression", folder / "rival")
+    card = folder / "expression" / "card.json"
+    content = json.loads(card.read_text(encoding="utf-8"))
+    content["figures"] |= EVERYTHING
+    content["figures"]["heads"]["original"] |= {
+        "reliability": BINS,
+        "reliability_uncalibrated": BINS,
+    }
+    card.write_text(json.dumps(content), encoding="utf-8")
+    rival = folder / "rival" / "card.json"
+    renamed = json.loads(rival.read_text(encoding="utf-8")) | {"name": "rival"}
+    rival.write_text(json.dumps(renamed), encoding="utf-8")
+    return create_app(Settings(models=folder))
+
+
+def read(client: FlaskClient, address: str) -> str:
+    return client.get(address).get_data(as_text=True)
+
+
+def test_every_loaded_model_has_its_card(client: FlaskClient) -> None:
+    overview = read(client, "/models")
+    for name in ("expression", "gender"):
+        assert f'href="/models/{name}"' in overview
+        page = read(client, f"/models/{name}")
+        card = load_card(Path("models") / name)
+        assert card.files["model.onnx"] in page
+        assert card.data["licence"] in page
+
+
+def test_an_unknown_model_has_no_card(client: FlaskClient) -> None:
+    assert client.get("/models/age").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "part", ["groups", "robustness", "history", "weaknesses", "before-original", "after-original"]
+)
+def test_a_figure_is_shown_where_the_card_has_it_and_only_there(full_app: Flask, part: str) -> None:
+    client = full_app.test_client()
+    mark = f'id="{part}'
+    assert mark in read(client, "/models/expression")
+    assert mark not in read(client, "/models/rival")
+
+
+def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
+    client = full_app.test_client()
+    english = read(client, "/models/expression")
+    indonesian = client.get("/models/expression", headers={"Accept-Language": "id"}).get_data(True)
+    for written in ("81.2%", "1,234", "12.3 million"):
+        assert written in english
+    for written in ("81,2%", "1.234", "12,3 juta"):
+        assert written in indonesian
+
+
+def test_the_choice_is_kept_for_this_visitor_alone(
+    app: Flask, client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = client.post("/models", data={"task-expression": "expression:ferplus"})
+    assert answer.status_code == 303
+    assert 'name="expression_labels" value="ferplus"' in read(client, "/")
+    assert 'name="expression_labels"' not in read(app.test_client(), "/")
+    client.post("/models", data={"default": "1"})
+    assert 'name="expression_labels"' not in read(client, "/")
+
+
+def test_the_plain_form_follows_the_choice(client: FlaskClient, astronaut_png: bytes) -> None:
+    by_default = post(client, "/", {"image": astronaut_png}).get_data(as_text=True)
+    client.post("/models", data={"task-expression": "expression:ferplus"})
+    by_choice = post(client, "/", {"image": astronaut_png}).get_data(as_text=True)
+    assert "happy" in by_default
+    assert "happy" in by_choice
+    assert by_default != by_choice
+
+
+def test_the_address_chooses_for_one_visit(client: FlaskClient) -> None:
+    assert 'value="ferplus"' in read(client, "/?expression_labels=ferplus")
+    assert 'value="ferplus"' not in read(client, "/")
+
+
+def test_a_choice_of_models_that_are_gone_is_forgotten(client: FlaskClient) -> None:
+    client.set_cookie("raut_models", "models=age&expression_labels=ferplus")
+    assert client.get("/").status_code == 200
+    assert 'value="age"' not in read(client, "/")
+
+
+def test_a_rival_model_can_be_chosen(full_app: Flask, astronaut_png: bytes) -> None:
+    client = full_app.test_client()
+    by_default = post(client, "/api/v1/analyze", {"image": astronaut_png}).get_json()["models"]
+    assert list(by_default) == ["expression", "gender"]
+    client.post("/models", data={"task-expression": "rival:original"})
+    assert 'name="models" value="rival,gender"' in read(client, "/")
+    both = post(
+        client, "/api/v1/analyze", {"image": astronaut_png}, models="expression,rival"
+    ).get_json()
+    assert both["code"] == "models_of_one_task"
+
+
+def test_the_api_takes_the_expression_s_labels(client: FlaskClient, astronaut_png: bytes) -> None:
+    answers = [
+        post(client, "/api/v1/analyze", {"image": astronaut_png}, expression_labels=labels)
+        for labels in ("original", "ferplus")
+    ]
+    first, second = (each.get_json()["faces"][0]["expression"] for each in answers)
+    assert first["probabilities"] != second["probabilities"]
+    refused = post(client, "/api/v1/analyze", {"image": astronaut_png}, expression_labels="new")
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "unknown_labels")
+    assert refused.get_json()["choices"] == ["ferplus", "original"]
+
+
+def test_the_api_describes_the_labels(client: FlaskClient) -> None:
+    content = client.get("/api/v1/openapi.json").get_json()["paths"]["/api/v1/analyze"]["post"]
+    form = content["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["expression_labels"]["enum"] == ["ferplus", "original"]
+
+
+def test_recall_and_precision_come_from_the_confusion_matrix() -> None:
+    first, second = describe_classes([[8, 2], [4, 0]], ["cat", "dog"])
+    assert (first.recall.share, first.recall.count) == (0.8, 10)
+    assert first.precision.share == pytest.approx(8 / 12)
+    assert first.f1 == pytest.approx(16 / 22)
+    assert (second.recall.share, second.f1) == (0.0, 0.0)
+
+
+def test_an_interval_holds_its_share_and_stays_between_0_and_1() -> None:
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    for right in (0, 1, 7):
+        low, high = wilson_interval(right, 7)
+        assert 0 <= low <= right / 7 <= high <= 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.61, 0.69), (1, 90), (3, 3), (0, 0)])
+def test_ticks_are_few_and_lie_in_the_range(low: float, high: float) -> None:
+    ticks = choose_ticks(low, high)
+    assert 1 <= len(ticks) <= 8
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)

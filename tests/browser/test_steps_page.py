@@ -1,0 +1,196 @@
+"""The steps page in a real browser, as a lecturer meets it."""
+
+import zipfile
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import FilePayload, Locator, Page, Route, expect
+from skimage import data
+
+from .answers import picture_file
+
+SHOW = "Show the steps"
+
+
+@pytest.fixture
+def walk(live_server: str, page: Page, astronaut: FilePayload) -> Page:
+    """Open the page and take the astronaut through every step."""
+    page.goto(f"{live_server}/steps")
+    page.set_input_files("#image", [astronaut])
+    expect(steps(page)).to_have_count(12)
+    return page
+
+
+def steps(page: Page) -> Locator:
+    return page.locator(".step")
+
+
+def test_a_chosen_photo_is_taken_through_every_step(walk: Page) -> None:
+    expect(walk.locator("#decision .verdict")).to_contain_text("happy")
+    expect(walk.locator("#status")).to_have_text(
+        "Every step is shown. The arrow keys go from one to the next."
+    )
+    expect(walk.locator("#status")).to_have_attribute("role", "status")
+
+
+def test_the_arrow_keys_go_from_step_to_step(walk: Page) -> None:
+    walk.get_by_role("button", name=SHOW).click()
+    expect(walk.locator("#photo")).to_be_focused()
+    walk.keyboard.press("ArrowRight")
+    expect(walk.locator("#grey")).to_be_focused()
+    assert walk.url.endswith("#grey")
+    walk.keyboard.press("ArrowRight")
+    walk.keyboard.press("ArrowLeft")
+    expect(walk.locator("#grey")).to_be_focused()
+    expect(walk.locator(".walk-map [aria-current=step]")).to_have_text("Grey and small")
+
+
+def test_the_arrow_keys_stay_with_a_field_in_use(walk: Page) -> None:
+    slider = walk.locator("#softmax input")
+    slider.focus()
+    walk.keyboard.press("ArrowRight")
+    expect(slider).to_be_focused()
+    assert float(slider.input_value()) > 0
+
+
+def test_a_link_leads_to_its_step(walk: Page) -> None:
+    walk.locator(".walk-map").get_by_role("link", name="Feature maps").click()
+    expect(walk.locator("#maps")).to_be_in_viewport()
+
+
+def test_a_higher_temperature_flattens_the_probabilities(walk: Page) -> None:
+    best = walk.locator("#softmax tr[data-class=happy] data")
+    own = float(best.get_attribute("value") or 0)
+    walk.locator("#softmax input").fill("3")
+    flat = float(best.get_attribute("value") or 0)
+    assert 1 / 7 < flat < own
+    walk.get_by_role("button", name="The model's own").click()
+    expect(best).to_have_text(f"{own:.1%}")
+    assert float(best.get_attribute("value") or 0) == pytest.approx(own, abs=1e-4)
+
+
+def test_a_channel_can_be_chosen(walk: Page) -> None:
+    block = walk.locator(".block").first
+    canvas = block.locator("canvas")
+    block.locator("input").fill("1")
+    expect(block.locator("output")).to_have_text("Channel 1 of 32")
+    first = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    block.locator("input").fill("2")
+    assert canvas.evaluate("(canvas) => canvas.toDataURL()") != first
+
+
+def test_a_class_can_be_chosen(walk: Page) -> None:
+    shown = walk.locator("#where .pick-body:visible img")
+    expect(shown).to_have_attribute("alt", "Covering places for happy")
+    walk.locator("#where").get_by_text("sad", exact=True).click()
+    expect(shown).to_have_attribute("alt", "Covering places for sad")
+
+
+def test_a_changed_search_is_shown_at_once(walk: Page) -> None:
+    walk.get_by_text("Which face, and how the search works").click()
+    walk.get_by_label("Smallest face on the copy").fill("150")
+    walk.get_by_label("Smallest face on the copy").blur()
+    expect(walk.get_by_role("heading", name="No face found")).to_be_visible()
+    walk.get_by_label("Smallest face on the copy").fill("24")
+    walk.get_by_label("Smallest face on the copy").blur()
+    expect(steps(walk)).to_have_count(12)
+
+
+def test_another_model_can_be_looked_into(walk: Page) -> None:
+    walk.get_by_label("Model to look into").select_option("gender")
+    expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
+
+
+def test_two_photos_stand_side_by_side(walk: Page) -> None:
+    other = picture_file(data.coffee(), "coffee.png")
+    walk.set_input_files("#second", [other])
+    expect(walk.locator("#photo .side")).to_have_count(2)
+    expect(walk.locator("#crop .side").nth(1)).to_contain_text("did not come to this step")
+    expect(walk.get_by_role("heading", name="No face found: coffee.png")).to_be_visible()
+
+
+def test_all_steps_can_be_saved(walk: Page) -> None:
+    with walk.expect_download() as waiting:
+        walk.get_by_role("button", name="All steps as ZIP").click()
+    names = zipfile.ZipFile(waiting.value.path()).namelist()
+    assert "image/numbers.json" in names
+    expect(steps(walk)).to_have_count(12)
+
+
+def test_a_refusal_is_shown_in_words(walk: Page) -> None:
+    walk.set_input_files(
+        "#image", [{"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}]
+    )
+    expect(walk.locator(".problem")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
+    expect(steps(walk)).to_have_count(0)
+
+
+def test_an_unreachable_server_is_said(walk: Page) -> None:
+    walk.route("**/steps", lambda route: route.abort("connectionrefused"))
+    walk.get_by_role("button", name=SHOW).click()
+    expect(walk.locator("#status")).to_contain_text("The server could not be reached.")
+    expect(walk.locator("#outcome")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_an_older_answer_never_covers_a_newer_one(walk: Page) -> None:
+    held: list[Route] = []
+    walk.route("**/steps", lambda route: held.append(route))
+    with walk.expect_request("**/steps"):
+        walk.get_by_role("button", name=SHOW).click()
+    walk.unroute("**/steps")
+    with walk.expect_event("requestfailed"):
+        walk.get_by_label("Model to look into").select_option("gender")
+    expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
+    assert len(held) == 1
+
+
+@pytest.mark.browser_context_args(java_script_enabled=False)
+def test_the_steps_are_shown_without_script(
+    live_server: str, page: Page, astronaut: FilePayload
+) -> None:
+    page.goto(f"{live_server}/steps")
+    page.set_input_files("#image", [astronaut])
+    page.get_by_role("button", name=SHOW).click()
+    expect(steps(page)).to_have_count(12)
+    page.locator("#where").get_by_text("sad", exact=True).click()
+    shown = page.locator("#where .pick-body:visible img")
+    expect(shown).to_have_attribute("alt", "Covering places for sad")
+
+
+def test_every_step_is_on_paper(walk: Page) -> None:
+    walk.emulate_media(media="print")
+    expect(walk.locator("#steps-form")).to_be_hidden()
+    for step in steps(walk).all():
+        expect(step).to_be_visible()
+
+
+@pytest.mark.browser_context_args(locale="id-ID")
+def test_the_steps_speak_indonesian(walk: Page) -> None:
+    expect(walk.locator("#decision h2")).to_have_text("Keputusan")
+    expect(walk.locator("#softmax tr[data-class=happy] data")).to_contain_text(",")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.browser_context_args(reduced_motion="reduce")
+def test_axe_finds_nothing_on_the_steps(walk: Page, colours: Any) -> None:
+    walk.emulate_media(color_scheme=colours)
+    result = Axe().run(walk)
+    assert result.violations_count == 0, result.generate_report()
+
+
+@pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})
+def test_the_steps_fit_a_narrow_phone(walk: Page) -> None:
+    assert walk.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_the_photo_page_asks_for_the_chosen_labels(
+    live_server: str, page: Page, astronaut: FilePayload
+) -> None:
+    page.goto(f"{live_server}/models")
+    page.get_by_label("ferplus").check()
+    page.get_by_role("button", name="Keep this choice").click()
+    page.goto(live_server)
+    with page.expect_request("**/api/v1/analyze") as waiting:
+        page.set_input_files("#image", [astronaut])
+    assert b"ferplus" in (waiting.value.post_data_buffer or b"")
