@@ -112,10 +112,14 @@ def read_picture(file: Path) -> np.ndarray:
         raise DataError(f"{file}: {refusal.detail}") from refusal
 
 
-def read_part(folder: Path, part: str, shape: CropShape) -> Part:
+def read_part(
+    folder: Path, part: str, shape: CropShape, count: int | None = None, seed: int = 0
+) -> Part:
     """Read one part, each picture being a crop already, in the network's size and channels.
 
-    Raises `DataError` for a missing folder, a class without pictures or an unreadable picture.
+    With `count` only so many pictures are drawn, as many of each class, the same ones for the
+    same seed. Raises `DataError` for a missing folder, a class without pictures or with fewer
+    than its share of `count`, or an unreadable picture.
     """
     classes = list_classes(folder, part)
     files: list[Path] = []
@@ -124,11 +128,23 @@ def read_part(folder: Path, part: str, shape: CropShape) -> Part:
         found = list_pictures(folder / part / name)
         if not found:
             raise DataError(f"The class {name!r} is empty: {folder / part / name} has no pictures.")
+        if count is not None:
+            found = _draw(found, max(1, count // len(classes)), (seed, label))
         files += found
         labels += [label] * len(found)
     pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
     votes = _read_votes(folder, files) if (folder / VOTES_FILE).is_file() else None
     return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
+
+
+def _draw(files: list[Path], count: int, seed: tuple[int, int]) -> list[Path]:
+    """Draw files without putting any back, and leave them in order."""
+    if len(files) < count:
+        raise DataError(
+            f"{files[0].parent} has {len(files)} pictures, fewer than the {count} to be drawn."
+        )
+    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
+    return [files[index] for index in sorted(drawn)]
 
 
 def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:
