@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 FOLDER_VARIABLE = "RAUT_PRETRAINED"
 DOWNLOAD_SECONDS = 20  # without an answer until a download is given up
 BATCH = 32
+SECONDS = ".seconds"  # beside a file of features: how long they took
 
 
 class WeightsError(DataError):
@@ -107,17 +109,37 @@ def compute_features(part: Part, name: str, trainable: int, pool: bool, folder: 
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         frozen = _freeze(name, part.pictures.shape[1], trainable, pool)
+        started = time.monotonic()
         batches = [
             frozen.predict_on_batch(part.pictures[start : start + BATCH]).astype(np.float16)
             for start in range(0, len(part.pictures), BATCH)
         ]
         features = np.concatenate(batches)
+        seconds = time.monotonic() - started
         # Several processes may compute the same features: each writes aside under its own name.
         aside = path.with_name(f"{path.stem}-{os.getpid()}.npy")
         write_whole(aside, lambda stream: np.save(stream, features, allow_pickle=False))
+        path.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
         aside.replace(path)
     features = np.load(path, mmap_mode="r", allow_pickle=False)
     return Part(features, part.labels, part.classes, part.files, part.votes)
+
+
+def compute_both(
+    parts: tuple[Part, Part], name: str, trainable: int, pool: bool, folder: Path
+) -> tuple[Part, Part]:
+    """Return training and validation parts with features; see `compute_features`."""
+    train, validation = parts
+    return (
+        compute_features(train, name, trainable, pool, folder),
+        compute_features(validation, name, trainable, pool, folder),
+    )
+
+
+def read_seconds(part: Part) -> float:
+    """Return how long a part's features took, when they were computed."""
+    assert isinstance(part.pictures, np.memmap)
+    return float(Path(str(part.pictures.filename)).with_suffix(SECONDS).read_text())
 
 
 def describe_top(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:

@@ -13,7 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from app.vision.crops import CropShape
+from training import pretrained as pretrained_bodies
 from training.__main__ import cli
+from training.data import read_part
+from training.splitting import split_in_folds
+from training.studies.finetune_depth import judge
+from training.study import load_study
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
@@ -34,6 +40,23 @@ def data(tmp_path: Path) -> Path:
     for seed, (part, count) in enumerate((("train", 16), ("validation", 6))):
         make_pictures(tmp_path / "data" / part, count, ("one", "two"), seed)
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the smoke scale's bodies as a folder of RAUT_PRETRAINED, random ones."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("pretrained")
+    for build in (keras.applications.VGG16, keras.applications.Xception):
+        path = folder / f"{build.__name__.lower()}.weights.h5"
+        build(include_top=False, weights=None).save_weights(path)
+    return folder
+
+
+@pytest.fixture
+def pretrained(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAUT_PRETRAINED", str(weights))
 
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> Result:
@@ -104,3 +127,93 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     resumed.communicate()
     assert resumed.returncode == 0
     assert read_results(tmp_path / "killed") == read_results(tmp_path / "unbroken")
+
+
+def test_resnet18_is_measured_at_its_best_epoch_and_a_missing_start_is_told(
+    data: Path, tmp_path: Path
+) -> None:
+    done = study("gender-resnet18", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    (row,) = read_results(tmp_path / "work")
+    assert (row["photos"], row["start"]) == ("8", "random")
+    report = read_report(tmp_path / "work")
+    assert "runs/nothing holds no finished training" in report
+    assert "One photo, `" in report
+    assert "| accuracy with all photos | not in the paper |  | This did not run. |" in report
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_transfer_by_kept_features_is_compared_with_a_network_from_scratch(
+    data: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    done = study("gender-fast-transfer", data, work)
+    assert done.exit_code == 0, done.output
+    assert [row["way"] for row in read_results(work)] == ["transfer", "scratch"]
+    kept = {path: path.stat().st_mtime_ns for path in (work / "features").glob("vgg16-32-*.npy")}
+    assert len(kept) == 2
+
+    assert study("gender-fast-transfer", data, work, "--resume").exit_code == 0
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_weights_that_cant_be_had_are_told_of_and_no_figure_is_shown(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError("no network")
+
+    fail.__name__ = "VGG16"
+    monkeypatch.setitem(pretrained_bodies.APPLICATIONS, "vgg16", (fail, "caffe"))
+    pretrained_bodies.load_base.cache_clear()
+    monkeypatch.delenv("RAUT_PRETRAINED", raising=False)
+    done = study("gender-fast-transfer", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("The ImageNet weights of vgg16 can't be downloaded")
+    report = read_report(tmp_path / "work")
+    assert "| time by transfer | 102 s |  | This did not run. |" in report
+    assert "vgg16.weights.h5" in report
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_depths_are_compared_and_the_best_is_cross_validated(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pictures", 20, ("one", "two"))
+    done = study("finetune-depth", tmp_path / "pictures", tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    rows = read_results(tmp_path / "work")
+    assert [row["depth"] for row in rows] == ["3", "8"]
+    assert {row["verdict"] for row in rows} <= {"underfit", "good", "overfit"}
+    report = read_report(tmp_path / "work")
+    assert "## vgg16, 2 folds" in report
+    assert "| ResNet50, accuracy | 99.38% |  | This did not run. |" in report
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "verdict"),
+    [(0.6, 0.6, "underfit"), (0.99, 0.97, "good"), (0.99, 0.8, "overfit")],
+)
+def test_curves_are_judged_by_the_stated_rule(
+    training: float, validation: float, verdict: str
+) -> None:
+    history = [{"accuracy_label": training, "validation_accuracy_label": validation}] * 9
+    assert judge(history, load_study("finetune-depth", "full").options) == verdict
+
+
+def test_folds_hold_each_picture_out_once_and_keep_what_looks_the_same_together(
+    tmp_path: Path,
+) -> None:
+    make_pictures(tmp_path, 10, ("one", "two"))
+    for name in ("one", "two"):
+        for number in range(5):
+            picture = Image.open(tmp_path / name / f"{number}.png")
+            picture.save(tmp_path / name / f"{number}-again.jpg", quality=95)
+    part = read_part(tmp_path, "", CropShape(40, 3))
+    folds = list(split_in_folds(part, 5, seed=1))
+    assert (np.sum([held_out for _, held_out in folds], axis=0) == 1).all()
+    for learned, held_out in folds:
+        assert not (learned & held_out).any()
+        names = [
+            {f"{f.parent.name}/{f.stem.removesuffix('-again')}" for f in part.subset(side).files}
+            for side in (learned, held_out)
+        ]
+        assert not names[0] & names[1]
