@@ -217,3 +217,22 @@ def test_folds_hold_each_picture_out_once_and_keep_what_looks_the_same_together(
             for side in (learned, held_out)
         ]
         assert not names[0] & names[1]
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
+    data: Path, tmp_path: Path
+) -> None:
+    make_pictures(tmp_path / "animals", 3, ("cats",), seed=5)
+    done = study("clothing-grid", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    rows = read_results(tmp_path / "work")
+    assert [row["batch"] for row in rows] == ["8", "16"]
+    report = read_report(tmp_path / "work")
+    assert "| xception | 71 |" in report
+    assert "| cats | 3 |" in report
+    assert "| macro-F1, EfficientNetB7 | 92.2% |  | This did not run. |" in report
+
+    trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
+    assert study("clothing-grid", data, tmp_path / "work", "--resume").exit_code == 0
+    assert trainings == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
