@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app.vision.cards import ModelError
-from training.data import PARTS, DataError
+from training.data import DataError
 from training.recipes import RecipeError
 
 # TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any
@@ -213,17 +213,25 @@ def data() -> None:
 
 @data.command()
 @click.argument("folder", type=FOLDER)
-def check(folder: Path) -> None:
-    """Count FOLDER's pictures and list its faults; exit with status 1 if there are any."""
+@click.option("--allow-leakage", is_flag=True, help="Tell pictures in two parts, but don't fail.")
+def check(folder: Path, allow_leakage: bool) -> None:
+    """Count FOLDER's pictures and list its faults and leakage; exit with status 1 if there are any.
+
+    Near-duplicates, the balance of classes and the sizes are told too.
+    """
     from training.inspection import inspect
 
-    counts, faults = inspect(folder)
-    for part in PARTS:
-        for name, count in counts.get(part, {}).items():
+    found = inspect(folder)
+    for part, classes in found.counts.items():
+        for name, count in classes.items():
             click.echo(f"{part:<12}{name:<12}{count:>8}")
-    for fault in faults:
+    for remark in found.remarks:
+        click.echo(remark)
+    for fault in found.faults:
         click.echo(fault, err=True)
-    if faults:
+    for leak in found.leakage:
+        click.echo(f"Leakage: {leak}", err=True)
+    if found.faults or (found.leakage and not allow_leakage):
         raise SystemExit(1)
 
 
