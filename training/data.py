@@ -112,14 +112,24 @@ def read_picture(file: Path) -> np.ndarray:
         raise DataError(f"{file}: {refusal.detail}") from refusal
 
 
-def read_part(
-    folder: Path, part: str, shape: CropShape, count: int | None = None, seed: int = 0
-) -> Part:
+@dataclass(frozen=True)
+class Drawing:
+    """Say which of a part's pictures are taken.
+
+    With `count` so many are drawn at random, as many of each class, the same ones for the same
+    seed. People younger than `youngest`, by the file's name, are left out.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    youngest: int = 0
+
+
+def read_part(folder: Path, part: str, shape: CropShape, drawing: Drawing | None = None) -> Part:
     """Read one part, each picture being a crop already, in the network's size and channels.
 
-    With `count` only so many pictures are drawn, as many of each class, the same ones for the
-    same seed. Raises `DataError` for a missing folder, a class without pictures or with fewer
-    than its share of `count`, or an unreadable picture.
+    Raises `DataError` for a missing folder, a class without pictures or with too few to be drawn
+    from, or an unreadable picture.
     """
     classes = list_classes(folder, part)
     files: list[Path] = []
@@ -128,8 +138,8 @@ def read_part(
         found = list_pictures(folder / part / name)
         if not found:
             raise DataError(f"The class {name!r} is empty: {folder / part / name} has no pictures.")
-        if count is not None:
-            found = _draw(found, max(1, count // len(classes)), (seed, label))
+        if drawing:
+            found = _draw(found, drawing, label, len(classes))
         files += found
         labels += [label] * len(found)
     pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
@@ -137,13 +147,17 @@ def read_part(
     return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
 
 
-def _draw(files: list[Path], count: int, seed: tuple[int, int]) -> list[Path]:
-    """Draw files without putting any back, and leave them in order."""
+def _draw(files: list[Path], drawing: Drawing, label: int, classes: int) -> list[Path]:
+    """Take a class's share of a drawing, and leave the files in order."""
+    if drawing.youngest:
+        old_enough = read_ages(tuple(files)) >= drawing.youngest
+        files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
+    count = max(1, (drawing.count or 0) // classes)
     if len(files) < count:
-        raise DataError(
-            f"{files[0].parent} has {len(files)} pictures, fewer than the {count} to be drawn."
-        )
-    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
+        raise DataError(f"Class {label} has {len(files)} pictures to draw {count} from.")
+    if drawing.count is None:
+        return files
+    drawn = np.random.default_rng((drawing.seed, label)).permutation(len(files))[:count]
     return [files[index] for index in sorted(drawn)]
 
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
-from training.data import DataError, Part, find_shared, list_answers, read_part
+from training.data import DataError, Drawing, Part, find_shared, list_answers, read_part
 from training.distillation import mix_in_teachers
 from training.networks import FusedBatchNormalization, build_network
 from training.progress import Progress, TensorBoard
@@ -97,10 +97,13 @@ def _check_disk(run: Path, fitting: "Fitting") -> None:
 def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     """Read a recipe's training and validation parts and settle what stands in both."""
     data = recipe.data
-    drawn, seed = data.draw, recipe.seed
     stored = CropShape(data.stored_size, data.channels)
-    train = read_part(data.folder, "train", stored, drawn.get("train"), seed)
-    validation = read_part(data.folder, "validation", stored, drawn.get("validation"), seed)
+    drawings = {
+        part: Drawing(data.draw.get(part), recipe.seed, data.youngest)
+        for part in ("train", "validation")
+    }
+    train = read_part(data.folder, "train", stored, drawings["train"])
+    validation = read_part(data.folder, "validation", stored, drawings["validation"])
     if train.classes != validation.classes:
         raise DataError(
             f"The parts have different classes: {train.classes} and {validation.classes}."
@@ -116,7 +119,7 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
         list_answers(train, head.targets)
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
     shape = CropShape(data.size, data.channels)
-    exact = read_part(data.folder, "validation", shape, drawn.get("validation"), seed)
+    exact = read_part(data.folder, "validation", shape, drawings["validation"])
     return train.subset(~shared), exact
 
 
@@ -405,7 +408,7 @@ def _list_body_weights(network: keras.Model) -> list[keras.Variable]:
     """List the weights of all layers that are no head."""
     heads = set(network.output_names)
     layers = [layer for layer in network.layers if layer.name not in heads]
-    return [w for layer in layers for w in layer.weights if "seed_generator" not in w.path]
+    return [weight for layer in layers for weight in layer.weights]
 
 
 class _precision:  # noqa: N801 - reads as a statement

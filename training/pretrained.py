@@ -59,6 +59,8 @@ def load_base(name: str) -> keras.Model:
             base.load_weights(path)
         except (OSError, ValueError) as error:
             raise WeightsError(f"{path} holds no weights of {name}: {error}") from error
+        if name.startswith("efficientnet"):
+            _finish_standardizing(base)
         return base
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
@@ -74,6 +76,18 @@ def load_base(name: str) -> keras.Model:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _finish_standardizing(base: keras.Model) -> None:
+    """Divide by ImageNet's deviations as Keras does for its own download.
+
+    An EfficientNet's weights hold deviations where variances belong, and Keras puts the rest of
+    the division into a layer that it builds only with `weights="imagenet"`.
+    """
+    layer = next(inner for inner in base.layers if isinstance(inner, layers.Normalization))
+    deviations = np.array(IMAGENET_DEVIATION, np.float32) / 255
+    layer.adapt_variance.assign(layer.adapt_variance * deviations)
+    layer.finalize_state()
 
 
 def hash_weights(name: str) -> str:

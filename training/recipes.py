@@ -32,6 +32,7 @@ class Data(Section):
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
     draw: dict[str, int] = {}  # part → pictures drawn from it, as many of each class; else all
+    youngest: int = 0  # people younger than this, by the file's name, are left out
     photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
     source: str
     licence: str
@@ -94,7 +95,7 @@ class Recipe(Section):
     """Hold all choices of one training."""
 
     name: str
-    task: Literal["expression", "gender"]
+    task: Literal["expression", "gender", "clothing", "animals"]
     seed: int
     purpose: str
     not_for: str

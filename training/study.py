@@ -26,6 +26,7 @@ from sklearn.metrics import confusion_matrix
 from training.checkpoints import CHECKPOINT
 from training.data import Part
 from training.fitting import MODEL, fit, fit_parts, load_run, read_history
+from training.inspection import inspect
 from training.metrics import find_recalls
 from training.pretrained import WeightsError, load_base
 from training.recipes import Recipe, RecipeError, Section, change_recipe, parse_recipe
@@ -356,6 +357,7 @@ def _list_versions() -> dict[str, str]:
 
 def _write_report(study: Study, recipe: Recipe, session: Session, findings: Findings) -> str:
     """Return the report in Markdown."""
+    inspection = inspect(recipe.data.folder)
     hardware = describe_hardware()
     sections = [
         f"# {study.title}",
@@ -371,6 +373,8 @@ def _write_report(study: Study, recipe: Recipe, session: Session, findings: Find
         sections += ["## What could not run", _list(findings.missing)]
     sections += ["## Beside the paper", _compare(study.paper, findings.figures)]
     sections += ["## What differs here, and why", _list(study.differences)]
+    faults = inspection.faults + [f"Leakage: {leak}" for leak in inspection.leakage]
+    sections += ["## The data, checked", _list(faults + inspection.remarks)]
     if findings.rows:
         titles = list(dict.fromkeys(key for row in findings.rows for key in row))
         cells = [[str(row.get(title, "")) for title in titles] for row in findings.rows]

@@ -16,7 +16,7 @@ from PIL import Image
 from app.vision.crops import CropShape
 from training import pretrained as pretrained_bodies
 from training.__main__ import cli
-from training.data import read_part
+from training.data import DataError, Drawing, read_part
 from training.splitting import split_in_folds
 from training.studies.finetune_depth import judge
 from training.study import load_study
@@ -236,3 +236,18 @@ def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
     trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
     assert study("clothing-grid", data, tmp_path / "work", "--resume").exit_code == 0
     assert trainings == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
+
+
+def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 9, ("one", "two"))
+    (tmp_path / "one" / "0.png").rename(tmp_path / "one" / "31_0_1_2017.png")
+    shape = CropShape(40, 3)
+    first, again, other = (
+        read_part(tmp_path, "", shape, Drawing(count=6, seed=seed)).files for seed in (1, 1, 2)
+    )
+    assert [file.parent.name for file in first] == ["one"] * 3 + ["two"] * 3
+    assert first == again != other
+    with pytest.raises(DataError, match="to draw 10 from"):
+        read_part(tmp_path, "", shape, Drawing(count=20))
+    adults = read_part(tmp_path, "", shape, Drawing(youngest=18)).files
+    assert [file.name for file in adults] == ["31_0_1_2017.png"]
