@@ -5,6 +5,7 @@ taken up again once its heartbeat has been missing for long enough.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,16 @@ def share_grid(
     what was found, as JSON values. Returns the points with what was found, in the grid's order,
     when all are measured. A trial of a process that was killed is repeated after two heartbeats.
     """
-    study = _open(storage, name, heartbeat)
+    with warnings.catch_warnings():
+        # Heartbeats may change in Optuna's next version, which the pinned one can't.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return _work_off(_open(storage, name, heartbeat), points, measure, heartbeat)
+
+
+def _work_off(
+    study: optuna.Study, points: list[dict[str, Any]], measure: Measure, heartbeat: int
+) -> list[dict[str, Any]]:
+    """Take trials until all are measured."""
     while True:
         optuna.storages.fail_stale_trials(study)
         found = _find_done(study)

@@ -37,7 +37,7 @@ def make_pictures(folder: Path, count: int, classes: tuple[str, ...], seed: int 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for seed, (part, count) in enumerate((("train", 16), ("validation", 6))):
+    for seed, (part, count) in enumerate((("train", 16), ("validation", 8))):
         make_pictures(tmp_path / "data" / part, count, ("one", "two"), seed)
     return tmp_path / "data"
 
