@@ -166,7 +166,8 @@ def study(
         scale,
         work,
         target,
-        f"python -m training study {name} --scale {scale}",
+        f"python -m training study {name} --scale {scale}"
+        + (f" --data {data_folder}" if data_folder else ""),
         data_folder,
         storage,
         tell=lambda sentence: click.echo(sentence, err=True),

@@ -154,7 +154,7 @@ def _draw(files: list[Path], drawing: Drawing, label: int, classes: int) -> list
         files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
     count = max(1, (drawing.count or 0) // classes)
     if len(files) < count:
-        raise DataError(f"Class {label} has {len(files)} pictures to draw {count} from.")
+        raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
     if drawing.count is None:
         return files
     drawn = np.random.default_rng((drawing.seed, label)).permutation(len(files))[:count]

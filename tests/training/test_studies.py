@@ -240,7 +240,8 @@ def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
 
 def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_path: Path) -> None:
     make_pictures(tmp_path, 9, ("one", "two"))
-    (tmp_path / "one" / "0.png").rename(tmp_path / "one" / "31_0_1_2017.png")
+    for name, adult in (("one", "31_0_1_2017.png"), ("two", "40_1_1_2017.png")):
+        (tmp_path / name / "0.png").rename(tmp_path / name / adult)
     shape = CropShape(40, 3)
     first, again, other = (
         read_part(tmp_path, "", shape, Drawing(count=6, seed=seed)).files for seed in (1, 1, 2)
@@ -250,4 +251,6 @@ def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_pa
     with pytest.raises(DataError, match="to draw 10 from"):
         read_part(tmp_path, "", shape, Drawing(count=20))
     adults = read_part(tmp_path, "", shape, Drawing(youngest=18)).files
-    assert [file.name for file in adults] == ["31_0_1_2017.png"]
+    assert [file.name for file in adults] == ["31_0_1_2017.png", "40_1_1_2017.png"]
+    with pytest.raises(DataError, match="has 0 pictures"):
+        read_part(tmp_path, "", shape, Drawing(youngest=41))
