@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app.vision.cards import ModelError
-from training.data import PARTS, DataError
+from training.data import DataError
 from training.recipes import RecipeError
 
 # TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any
@@ -133,6 +133,49 @@ def ablate(name: str, out: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--scale", type=click.Choice(["smoke", "full"]), default="full", show_default=True)
+@click.option("--resume", is_flag=True, help="Go on where it was stopped, or join its grid.")
+@click.option("--storage", help="Optuna's address of the grid; a file in the work folder else.")
+@click.option("--data", "data_folder", type=FOLDER, help="Another folder of data.")
+@click.option("--out", type=TARGET, help="Its trainings; runs/study-NAME-SCALE by default.")
+@click.option("--results", type=TARGET, help="training/results/NAME by default, for full scale.")
+def study(
+    name: str,
+    scale: str,
+    resume: bool,
+    storage: str | None,
+    data_folder: Path | None,
+    out: Path | None,
+    results: Path | None,
+) -> None:
+    """Repeat the published study NAME and set its figures beside the paper's.
+
+    The report goes to training/results/NAME/DATE; of a smoke run, which only tries the code,
+    into its work folder.
+    """
+    from training.study import load_study, run_study
+
+    load_study(name, scale)  # an unknown name is refused before the folder is looked at
+    work = out or Path("runs") / f"study-{name}-{scale}"
+    if work.is_dir() and any(work.iterdir()) and not resume:
+        raise click.UsageError(f"{work} holds this study already: --resume goes on, or give --out.")
+    target = results or (RESULTS / name if scale == "full" else work / "results")
+    written = run_study(
+        name,
+        scale,
+        work,
+        target,
+        f"python -m training study {name} --scale {scale}"
+        + (f" --data {data_folder}" if data_folder else ""),
+        data_folder,
+        storage,
+        tell=lambda sentence: click.echo(sentence, err=True),
+    )
+    click.echo(f"{written / 'report.md'}")
+
+
+@cli.command()
 @click.argument("models", type=FOLDER, default="models")
 def verify(models: Path) -> None:
     """Measure MODELS anew from the data; exit with status 1 where a card says otherwise."""
@@ -171,17 +214,25 @@ def data() -> None:
 
 @data.command()
 @click.argument("folder", type=FOLDER)
-def check(folder: Path) -> None:
-    """Count FOLDER's pictures and list its faults; exit with status 1 if there are any."""
+@click.option("--allow-leakage", is_flag=True, help="Tell pictures in two parts, but don't fail.")
+def check(folder: Path, allow_leakage: bool) -> None:
+    """Count FOLDER's pictures and list its faults and leakage; exit with status 1 if there are any.
+
+    Near-duplicates, the balance of classes and the sizes are told too.
+    """
     from training.inspection import inspect
 
-    counts, faults = inspect(folder)
-    for part in PARTS:
-        for name, count in counts.get(part, {}).items():
+    found = inspect(folder)
+    for part, classes in found.counts.items():
+        for name, count in classes.items():
             click.echo(f"{part:<12}{name:<12}{count:>8}")
-    for fault in faults:
+    for remark in found.remarks:
+        click.echo(remark)
+    for fault in found.faults:
         click.echo(fault, err=True)
-    if faults:
+    for leak in found.leakage:
+        click.echo(f"Leakage: {leak}", err=True)
+    if found.faults or (found.leakage and not allow_leakage):
         raise SystemExit(1)
 
 

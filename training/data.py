@@ -112,10 +112,24 @@ def read_picture(file: Path) -> np.ndarray:
         raise DataError(f"{file}: {refusal.detail}") from refusal
 
 
-def read_part(folder: Path, part: str, shape: CropShape) -> Part:
+@dataclass(frozen=True)
+class Drawing:
+    """Say which of a part's pictures are taken.
+
+    With `count` so many are drawn at random, as many of each class, the same ones for the same
+    seed. People younger than `youngest`, by the file's name, are left out.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    youngest: int = 0
+
+
+def read_part(folder: Path, part: str, shape: CropShape, drawing: Drawing | None = None) -> Part:
     """Read one part, each picture being a crop already, in the network's size and channels.
 
-    Raises `DataError` for a missing folder, a class without pictures or an unreadable picture.
+    Raises `DataError` for a missing folder, a class without pictures or with too few to be drawn
+    from, or an unreadable picture.
     """
     classes = list_classes(folder, part)
     files: list[Path] = []
@@ -124,11 +138,27 @@ def read_part(folder: Path, part: str, shape: CropShape) -> Part:
         found = list_pictures(folder / part / name)
         if not found:
             raise DataError(f"The class {name!r} is empty: {folder / part / name} has no pictures.")
+        if drawing:
+            found = _draw(found, drawing, label, len(classes))
         files += found
         labels += [label] * len(found)
     pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
     votes = _read_votes(folder, files) if (folder / VOTES_FILE).is_file() else None
     return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
+
+
+def _draw(files: list[Path], drawing: Drawing, label: int, classes: int) -> list[Path]:
+    """Take a class's share of a drawing, and leave the files in order."""
+    if drawing.youngest:
+        old_enough = read_ages(tuple(files)) >= drawing.youngest
+        files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
+    count = max(1, (drawing.count or 0) // classes)
+    if len(files) < count:
+        raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
+    if drawing.count is None:
+        return files
+    drawn = np.random.default_rng((drawing.seed, label)).permutation(len(files))[:count]
+    return [files[index] for index in sorted(drawn)]
 
 
 def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:

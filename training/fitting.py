@@ -20,14 +20,15 @@ import tensorflow as tf
 
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
-from training.data import DataError, Part, find_shared, list_answers, read_part
+from training.data import DataError, Drawing, Part, find_shared, list_answers, read_part
 from training.distillation import mix_in_teachers
 from training.networks import FusedBatchNormalization, build_network
 from training.progress import Progress, TensorBoard
-from training.recipes import Recipe
+from training.recipes import Recipe, RecipeError, Schedule
 from training.reports import write_run_report
 
 MODEL = "model.keras"
+BEST = "best.keras"
 RECIPE = "recipe.json"
 HISTORY = "history.csv"
 LOGS = "logs"
@@ -43,7 +44,16 @@ def fit(recipe: Recipe, run: Path, tensorboard: bool = False) -> list[dict[str, 
     Returns the history. Raises `DataError` before training starts where the data or the disk
     won't do.
     """
-    train, validation = read_parts(recipe)
+    return fit_parts(recipe, run, *read_parts(recipe), tensorboard)
+
+
+def fit_parts(
+    recipe: Recipe, run: Path, train: Part, validation: Part, tensorboard: bool = False
+) -> list[dict[str, Any]]:
+    """Fit the recipe's network as `fit` does, on parts that are in memory already.
+
+    Instead of pictures they may hold the features that a frozen base has of them.
+    """
     run.mkdir(parents=True, exist_ok=True)
     write_whole(
         run / RECIPE, lambda stream: stream.write(recipe.model_dump_json(indent=2).encode())
@@ -56,6 +66,9 @@ def fit(recipe: Recipe, run: Path, tensorboard: bool = False) -> list[dict[str, 
     last_saved, seconds = time.monotonic(), recipe.schedule.checkpoint_seconds
     board = TensorBoard(run / LOGS) if tensorboard else None
     for epoch_ended in fitting.steps():
+        # Before the checkpoint: a kill in between repeats the epoch, and with it the file.
+        if epoch_ended and recipe.schedule.keep_best and fitting.epochs_since_best() == 0:
+            fitting.served.save(run / BEST)
         if epoch_ended or time.monotonic() - last_saved > seconds:
             save_checkpoint(run, fitting.checkpoint())
             last_saved = time.monotonic()
@@ -84,8 +97,13 @@ def _check_disk(run: Path, fitting: "Fitting") -> None:
 def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     """Read a recipe's training and validation parts and settle what stands in both."""
     data = recipe.data
-    train = read_part(data.folder, "train", CropShape(data.stored_size, data.channels))
-    validation = read_part(data.folder, "validation", CropShape(data.stored_size, data.channels))
+    stored = CropShape(data.stored_size, data.channels)
+    drawings = {
+        part: Drawing(data.draw.get(part), recipe.seed, data.youngest)
+        for part in ("train", "validation")
+    }
+    train = read_part(data.folder, "train", stored, drawings["train"])
+    validation = read_part(data.folder, "validation", stored, drawings["validation"])
     if train.classes != validation.classes:
         raise DataError(
             f"The parts have different classes: {train.classes} and {validation.classes}."
@@ -100,7 +118,8 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     for head in recipe.heads.values():
         list_answers(train, head.targets)
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
-    exact = read_part(data.folder, "validation", CropShape(data.size, data.channels))
+    shape = CropShape(data.size, data.channels)
+    exact = read_part(data.folder, "validation", shape, drawings["validation"])
     return train.subset(~shared), exact
 
 
@@ -112,7 +131,8 @@ def list_heads(recipe: Recipe, part: Part) -> dict[str, tuple[str, ...]]:
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
     """Replace a run's history, a CSV row an epoch."""
     text = io.StringIO()
-    rows = csv.DictWriter(text, list(history[0]))
+    # A run begun before a figure was measured has no number for its first epochs.
+    rows = csv.DictWriter(text, list(history[-1]), restval="nan")
     rows.writeheader()
     rows.writerows(history)
     write_whole(run / HISTORY, lambda stream: stream.write(text.getvalue().encode()))
@@ -145,16 +165,21 @@ class Fitting:
                 data.channels,
                 sizes,
                 network.options,
-                normalization=FusedBatchNormalization,
+                # Growing pictures need a network for any size; dense layers need one size.
+                None if recipe.schedule.sizes else data.size,
+                FusedBatchNormalization,
             )
+            if network.start:
+                _take_over(self.network, network.start)
         self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
         self.served.set_weights(self.network.get_weights())
-        self.optimizer = keras.optimizers.SGD(momentum=recipe.schedule.momentum, nesterov=True)
+        self.optimizer = _build_optimizer(recipe.schedule)
         self.optimizer.build(self.network.trainable_variables)
         self.history: list[dict[str, Any]] = []
         self.step = 0
         self.seconds = 0.0
         self.loss_sum = 0.0
+        self.right_sums = dict.fromkeys(self.heads, 0.0)
         self._take_step = {size: self._compile(size) for _, size in self._sizes()}
 
     @property
@@ -175,7 +200,8 @@ class Fitting:
             epoch, place = divmod(self.step, self.steps_per_epoch)
             if place == 0:
                 self.loss_sum = 0.0
-            self.loss_sum += self._step(epoch, place)
+                self.right_sums = dict.fromkeys(self.heads, 0.0)
+            self._step(epoch, place)
             self.step += 1
             ended = place + 1 == self.steps_per_epoch
             self.seconds += time.monotonic() - started
@@ -192,6 +218,7 @@ class Fitting:
             "step": self.step,
             "seconds": self.seconds,
             "loss_sum": self.loss_sum,
+            "right_sums": self.right_sums,
             "history": self.history,
         }
         return Checkpoint([keras.ops.convert_to_numpy(v) for v in self._variables()], position)
@@ -203,6 +230,7 @@ class Fitting:
         self.step = checkpoint.position["step"]
         self.seconds = checkpoint.position["seconds"]
         self.loss_sum = checkpoint.position["loss_sum"]
+        self.right_sums = checkpoint.position.get("right_sums", self.right_sums)
         self.history = checkpoint.position["history"]
 
     def learning_rate(self, step: int) -> float:
@@ -239,20 +267,22 @@ class Fitting:
         smoothed = one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / count
         return np.where(labels[:, None] >= 0, smoothed, np.float32(0))
 
-    def _step(self, epoch: int, place: int) -> float:
-        """Take one step and return its loss."""
+    def _step(self, epoch: int, place: int) -> None:
+        """Take one step and count its loss and right answers."""
         schedule = self.recipe.schedule
         order = np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.train.labels))
         chosen = order[place * schedule.batch : (place + 1) * schedule.batch]
         share = self.step / self.total_steps
         size = next(side for until, side in self._sizes() if share < until)
-        loss = self._take_step[size](
+        loss, right = self._take_step[size](
             tf.constant(self.train.pictures[chosen]),
             {name: tf.constant(targets[chosen]) for name, targets in self.targets.items()},
             tf.constant(self.learning_rate(self.step), tf.float32),
             tf.constant([self.recipe.seed, self.step], tf.int32),
         )
-        return float(loss)
+        self.loss_sum += float(loss)
+        for name, share in right.items():
+            self.right_sums[name] += float(share)
 
     def _compile(self, size: int) -> Any:
         """Build the function that takes one step on pictures of a size."""
@@ -263,8 +293,11 @@ class Fitting:
         @tf.function
         def take_step(
             pictures: tf.Tensor, targets: dict[str, tf.Tensor], rate: tf.Tensor, seed: tf.Tensor
-        ) -> tf.Tensor:
-            crops = recipe.augmentation.apply(pictures, size, seed)
+        ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            # Features of a frozen base can't be turned or lit as pictures can.
+            crops = pictures
+            if pictures.dtype == tf.uint8:
+                crops = recipe.augmentation.apply(pictures, size, seed)
             with tf.GradientTape() as tape:
                 logits = network(crops, training=True)
                 loss = sum(
@@ -285,7 +318,7 @@ class Fitting:
             decay = tf.minimum(schedule.average, (1.0 + step) / (10.0 + step))
             for average, weight in zip(self.served.weights, network.weights, strict=True):
                 average.assign(weight + decay * (average - weight))
-            return loss
+            return loss, {name: _share_right(targets[name], logits[name]) for name in targets}
 
         return take_step
 
@@ -297,8 +330,10 @@ class Fitting:
             "step": self.step,
             "learning_rate": round(self.learning_rate(self.step - 1), 6),
             "loss": round(self.loss_sum / self.steps_per_epoch, 4),
+            "validation_loss": round(self._validation_loss(logits), 4),
         }
         for name in self.heads:
+            row[f"accuracy_{name}"] = round(self.right_sums[name] / self.steps_per_epoch, 4)
             _, labels = list_answers(self.validation, self.recipe.heads[name].targets)
             right = logits[name].argmax(axis=1) == labels
             counted = labels >= 0
@@ -306,13 +341,27 @@ class Fitting:
         row["seconds"] = round(self.seconds, 1)
         return row
 
+    def _validation_loss(self, logits: dict[str, np.ndarray]) -> float:
+        """Return the loss on the validation part, with targets and weights as in training."""
+        losses = [
+            head.weight * _cross_entropy(self._targets(name, self.validation), logits[name])
+            for name, head in self.recipe.heads.items()
+        ]
+        return float(sum(losses))
+
+    def epochs_since_best(self) -> int:
+        """Count the epochs since the best one by the watched validation figure."""
+        if self.recipe.schedule.watch == "loss":
+            best = int(np.argmin([row["validation_loss"] for row in self.history]))
+        else:
+            answered = f"validation_accuracy_{self.recipe.answers}"
+            best = int(np.argmax([row[answered] for row in self.history]))
+        return len(self.history) - 1 - best
+
     def _out_of_patience(self) -> bool:
-        """Tell whether the answering head has been without progress for too long."""
+        """Tell whether the watched figure has been without progress for too long."""
         patience = self.recipe.schedule.patience
-        figures = [row[f"validation_accuracy_{self.recipe.answers}"] for row in self.history]
-        if not patience or not figures:
-            return False
-        return len(figures) > patience + int(np.argmax(figures))
+        return bool(patience and self.history) and self.epochs_since_best() >= patience
 
 
 def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -320,6 +369,46 @@ def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
     known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
     return tf.reduce_sum(losses * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
+def _share_right(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return the share of right answers among the pictures whose target is known."""
+    known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
+    right = tf.cast(tf.argmax(targets, axis=1) == tf.argmax(logits, axis=1), tf.float32)
+    return tf.reduce_sum(right * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
+def _build_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
+    """Build the schedule's optimiser; its learning rate is set at each step."""
+    if schedule.optimizer == "adam":
+        return keras.optimizers.Adam()
+    if schedule.optimizer == "adadelta":
+        return keras.optimizers.Adadelta()
+    return keras.optimizers.SGD(momentum=schedule.momentum, nesterov=True)
+
+
+def _take_over(network: keras.Model, run: Path) -> None:
+    """Begin with the weights of a finished run's network, but for the heads.
+
+    Raises `RecipeError` where the two have different bodies.
+    """
+    _, finished = load_run(run)
+    bodies = [_list_body_weights(model) for model in (network, finished)]
+    shapes = [[weight.shape for weight in body] for body in bodies]
+    if shapes[0] != shapes[1]:
+        raise RecipeError(
+            f"network.start: the network in {run} has another body. Take the same network and "
+            "options, and as many channels."
+        )
+    for weight, value in zip(*bodies, strict=True):
+        weight.assign(value)
+
+
+def _list_body_weights(network: keras.Model) -> list[keras.Variable]:
+    """List the weights of all layers that are no head."""
+    heads = set(network.output_names)
+    layers = [layer for layer in network.layers if layer.name not in heads]
+    return [weight for layer in layers for weight in layer.weights]
 
 
 class _precision:  # noqa: N801 - reads as a statement

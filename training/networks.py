@@ -1,7 +1,8 @@
 """Build the networks, each under its name in one registry.
 
 A network takes the raw uint8 crop and gives logits: rescaling and standardising are layers
-inside it, so that nobody can feed it wrongly.
+inside it, so that nobody can feed it wrongly. Only the upper part of a network whose frozen base
+has seen the crop before takes that base's features instead; see `training.pretrained`.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,19 @@ from keras import layers
 
 Builder = Callable[..., keras.KerasTensor]
 NETWORKS: dict[str, Builder] = {}
+# What stands before a body that doesn't take standardised crops: options → network's inputs.
+INPUTS: dict[str, Callable[[dict[str, Any]], keras.KerasTensor]] = {}
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
+def register(
+    name: str, inputs: Callable[[dict[str, Any]], keras.KerasTensor] | None = None
+) -> Callable[[Builder], Builder]:
     """Enter a body's builder in the registry under a name that recipes use."""
 
     def enter(builder: Builder) -> Builder:
         NETWORKS[name] = builder
+        if inputs:
+            INPUTS[name] = inputs
         return builder
 
     return enter
@@ -67,8 +74,12 @@ def build_network(
     fit, with weights that fit the default's; None leaves normalisation to the convolutions, as
     `training.compression` folds it into them.
     """
-    inputs = keras.Input((size, size, channels), dtype="uint8", name="crop")
-    features = NETWORKS[name](_standardize(inputs), normalization=normalization, **options)
+    if name in INPUTS:
+        inputs = body_inputs = INPUTS[name](options)
+    else:
+        inputs = keras.Input((size, size, channels), dtype="uint8", name="crop")
+        body_inputs = _standardize(inputs)
+    features = NETWORKS[name](body_inputs, normalization=normalization, **options)
     logits = {
         head: layers.Dense(classes, dtype="float32", name=head)(features)
         for head, classes in heads.items()
@@ -108,4 +119,59 @@ def plain(
             if normalization:
                 x = normalization(momentum=0.9)(x)
             x = layers.ReLU()(x)
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+
+
+@register("dense")
+def dense(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    kernels: list[int],
+    strides: list[int],
+    dense: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Stack convolutions with max pooling and end in dense layers, as the studies' papers do.
+
+    Nothing normalises batches. `widths`, `kernels` and `strides` give each convolution's
+    channels, side and stride; a 2x2 pooling follows each. `dense` gives the dense layers'
+    widths, with `dropout` after each.
+    """
+    x = inputs
+    for width, kernel, stride in zip(widths, kernels, strides, strict=True):
+        x = layers.Conv2D(width, kernel, stride, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    x = layers.Flatten()(x)
+    for width in dense:
+        x = layers.Dropout(dropout)(layers.Dense(width, activation="relu")(x))
+    return x
+
+
+@register("resnet18")
+def resnet18(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Build the residual network of 18 layers with weights.
+
+    Source: He et al., "Deep residual learning for image recognition" (2016), table 1 and option B
+    for shortcuts. `widths` gives the channels of the four stages: 64, 128, 256 and 512 there.
+    """
+
+    def convolve(x: keras.KerasTensor, width: int, kernel: int, stride: int) -> keras.KerasTensor:
+        bias = normalization is None
+        x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=bias)(x)
+        return normalization(momentum=0.9)(x) if normalization else x
+
+    x = layers.ReLU()(convolve(inputs, widths[0], 7, 2))
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    for stage, width in enumerate(widths):
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            shortcut = x if stride == 1 else convolve(x, width, 1, stride)
+            x = layers.ReLU()(convolve(x, width, 3, stride))
+            x = layers.ReLU()(layers.Add()([convolve(x, width, 3, 1), shortcut]))
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))

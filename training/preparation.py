@@ -109,7 +109,11 @@ def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:
     Pictures are RGB uint8. Compared by the 256-bit difference hash: whether each point of a
     16x16 grid is brighter than its right neighbour (Krawetz, "Kind of like that", 2013).
     """
-    hashes = np.stack([_difference_hash(picture) for picture in pictures])
+    return group_hashes(np.stack([hash_differences(picture) for picture in pictures]))
+
+
+def group_hashes(hashes: np.ndarray) -> np.ndarray:
+    """Give pictures with nearly the same difference hash, uint64 (count, 4), one number each."""
     groups = np.arange(len(hashes))
     for index in range(len(hashes) - 1):
         bits = np.bitwise_count(hashes[index + 1 :] ^ hashes[index]).sum(axis=1)
@@ -118,7 +122,7 @@ def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:
     return groups
 
 
-def _difference_hash(picture: np.ndarray) -> np.ndarray:
+def hash_differences(picture: np.ndarray) -> np.ndarray:
     """Return a picture's difference hash as uint64 (4,)."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)

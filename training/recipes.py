@@ -31,6 +31,8 @@ class Data(Section):
     stored_size: int  # side at which training pictures wait in memory, for zooming without blur
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
+    draw: dict[str, int] = {}  # part → pictures drawn from it, as many of each class; else all
+    youngest: int = 0  # people younger than this, by the file's name, are left out
     photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
     source: str
     licence: str
@@ -55,6 +57,7 @@ class Network(Section):
 
     name: str
     options: dict[str, Any] = {}
+    start: Path | None = None  # a finished run whose network this one begins as, but for its heads
 
 
 class Distillation(Section):
@@ -74,6 +77,7 @@ class Schedule(Section):
     epochs: int
     batch: int
     learning_rate: float  # at its height
+    optimizer: Literal["sgd", "adam", "adadelta"] = "sgd"  # SGD is Nesterov's, with `momentum`
     warmup_epochs: float = 1.0
     decay: Literal["cosine", "none"] = "cosine"
     momentum: float = 0.9
@@ -83,13 +87,15 @@ class Schedule(Section):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     checkpoint_seconds: float = 60.0  # what a kill may cost; writing takes a tenth of a second
     patience: int = 0  # epochs without a better validation figure until it stops; 0: never
+    watch: Literal["accuracy", "loss"] = "accuracy"  # the validation figure that tells better
+    keep_best: bool = False  # keep the network of the best epoch beside the last one
 
 
 class Recipe(Section):
     """Hold all choices of one training."""
 
     name: str
-    task: Literal["expression", "gender"]
+    task: Literal["expression", "gender", "clothing", "animals"]
     seed: int
     purpose: str
     not_for: str

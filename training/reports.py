@@ -51,16 +51,23 @@ def write_run_report(run: Path, recipe: Recipe, history: list[dict[str, Any]]) -
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw loss and validation figures over the epochs, `rows` being a run's history."""
+    """Draw loss and accuracy over the epochs, `rows` being a run's history.
+
+    Where the history has them, the loss is validation's too and the accuracy training's.
+    """
     epochs = [int(row["epoch"]) for row in rows]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(epochs, [row["loss"] for row in rows])
-    left.set(xlabel="epoch", ylabel="training loss")
+    left.plot(epochs, [row["loss"] for row in rows], label="training")
+    if "validation_loss" in rows[0]:
+        left.plot(epochs, [row["validation_loss"] for row in rows], label="validation")
+    left.set(xlabel="epoch", ylabel="loss")
+    left.legend()
     for key in rows[0]:
-        if key.startswith("validation_accuracy"):
-            head = key.removeprefix("validation_accuracy_")
-            right.plot(epochs, [row[key] for row in rows], label=head)
-    right.set(xlabel="epoch", ylabel="validation accuracy")
+        part, is_accuracy, head = key.rpartition("accuracy_")
+        if is_accuracy:
+            name = f"{head}, {part.removesuffix('_') or 'training'}"
+            right.plot(epochs, [row[key] for row in rows], label=name)
+    right.set(xlabel="epoch", ylabel="accuracy")
     right.legend()
     _save(figure, path)
 

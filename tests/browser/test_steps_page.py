@@ -119,9 +119,8 @@ def test_all_steps_can_be_saved(walk: Page) -> None:
 
 
 def test_a_refusal_is_shown_in_words(walk: Page) -> None:
-    walk.set_input_files(
-        "#image", [{"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}]
-    )
+    words: FilePayload = {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}
+    walk.set_input_files("#image", [words])
     expect(walk.locator(".problem")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
     expect(steps(walk)).to_have_count(0)
 

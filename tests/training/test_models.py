@@ -5,6 +5,7 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import skimage.data
@@ -13,6 +14,7 @@ from PIL import Image
 
 from app.vision.classifiers import load_classifier
 from training.__main__ import cli
+from training.fitting import load_run, read_history
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 
@@ -128,3 +130,43 @@ def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) ->
     patient = ("--set", "schedule.patience=1", "--set", "schedule.learning_rate=0.0")
     assert run("fit", recipe, "--out", tmp_path / "run", *patient).exit_code == 0
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
+
+
+def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: Path) -> None:
+    # A rate far too high: the loss grows after some epoch, and the best is not the last.
+    arguments = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
+    switches = (*arguments, "schedule.watch=loss", "schedule.keep_best=true")
+    changes = [part for switch in switches for part in ("--set", switch)]
+    folder = tmp_path / "run"
+    assert run("fit", recipe, "--out", folder, *changes).exit_code == 0
+    history = read_history(folder)
+    losses = [row["validation_loss"] for row in history]
+    assert len(losses) - 1 - int(np.argmin(losses)) == 1
+    best, last = (keras.saving.load_model(folder / name) for name in ("best.keras", "model.keras"))
+    assert any(
+        not np.array_equal(one, other)
+        for one, other in zip(best.get_weights(), last.get_weights(), strict=True)
+    )
+    assert 0 <= history[-1]["accuracy_original"] <= 1
+
+
+def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path: Path) -> None:
+    first, still = tmp_path / "first", ("--set", "schedule.learning_rate=0.0")
+    one_epoch = ("--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", first, *one_epoch).exit_code == 0
+    begun = ("--set", f"network.start={first}", *still, *one_epoch)
+    assert run("fit", recipe, "--out", tmp_path / "second", *begun).exit_code == 0
+    kernels = [
+        next(
+            layer.kernel.numpy()
+            for layer in load_run(tmp_path / name)[1].layers
+            if isinstance(layer, keras.layers.Conv2D)
+        )
+        for name in ("first", "second")
+    ]
+    np.testing.assert_array_equal(*kernels)
+
+    wider = ("--set", "network.options.widths=[8, 24]")
+    refused = run("fit", recipe, "--out", tmp_path / "third", *begun, *wider)
+    assert refused.exit_code == 1
+    assert "has another body" in refused.output

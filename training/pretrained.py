@@ -1,0 +1,246 @@
+"""Use bodies of keras.applications that have learned ImageNet: a frozen base, and what learns on.
+
+The base's features of each picture are computed once and kept on disk; only the layers above it
+are fitted. `top` in the network registry is that upper part.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from training.checkpoints import write_whole
+from training.data import DataError, Part
+from training.networks import register
+
+# Name → builder, and what its paper's preprocessing does to RGB: Keras' modes. "none" stands for
+# networks that rescale inside.
+APPLICATIONS: dict[str, tuple[Any, str]] = {
+    "vgg16": (keras.applications.VGG16, "caffe"),
+    "resnet50": (keras.applications.ResNet50, "caffe"),
+    "densenet201": (keras.applications.DenseNet201, "torch"),
+    "efficientnetb6": (keras.applications.EfficientNetB6, "none"),
+    "efficientnetb7": (keras.applications.EfficientNetB7, "none"),
+    "xception": (keras.applications.Xception, "tf"),
+}
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB, of ImageNet's training pictures
+IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+FOLDER_VARIABLE = "RAUT_PRETRAINED"
+DOWNLOAD_SECONDS = 20  # without an answer until a download is given up
+BATCH = 32
+SECONDS = ".seconds"  # beside a file of features: how long they took
+
+
+class WeightsError(DataError):
+    """Refuse a network whose ImageNet weights can't be had; the text says how to get them."""
+
+
+@cache
+def load_base(name: str) -> keras.Model:
+    """Return a body without its top, with ImageNet weights, for pictures of any size.
+
+    They are read from `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else
+    downloaded by Keras. Raises `WeightsError` where neither works.
+    """
+    build = APPLICATIONS[name][0]
+    folder = os.environ.get(FOLDER_VARIABLE)
+    path = Path(folder) / f"{name}.weights.h5" if folder else None
+    if path and path.is_file():
+        base = build(include_top=False, weights=None)
+        try:
+            base.load_weights(path)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path} holds no weights of {name}: {error}") from error
+        if name.startswith("efficientnet"):
+            _finish_standardizing(base)
+        return base
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        return build(include_top=False, weights="imagenet")
+    except Exception as error:  # Keras raises bare exceptions for failed downloads
+        raise WeightsError(
+            f"The ImageNet weights of {name} can't be downloaded, and {FOLDER_VARIABLE} names no "
+            f"folder with {name}.weights.h5. Where the network can be reached, write it by "
+            f"keras.applications.{build.__name__}(include_top=False)"
+            f'.save_weights("{name}.weights.h5"), put it into a folder here and set '
+            f"{FOLDER_VARIABLE} to that folder."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _finish_standardizing(base: keras.Model) -> None:
+    """Divide by ImageNet's deviations as Keras does for its own download.
+
+    An EfficientNet's weights hold deviations where variances belong, and Keras puts the rest of
+    the division into a layer that it builds only with `weights="imagenet"`.
+    """
+    layer = next(inner for inner in base.layers if isinstance(inner, layers.Normalization))
+    deviations = np.array(IMAGENET_DEVIATION, np.float32) / 255
+    layer.adapt_variance.assign(layer.adapt_variance * deviations)
+    layer.finalize_state()
+
+
+def hash_weights(name: str) -> str:
+    """Return a hash of a base's weights: features belong to the weights that made them."""
+    digest = hashlib.sha256()
+    for weight in load_base(name).get_weights():
+        digest.update(weight.tobytes())
+    return digest.hexdigest()
+
+
+def hash_pictures(part: Part) -> str:
+    """Return a hash of a part's pictures in their order."""
+    return hashlib.sha256(np.ascontiguousarray(part.pictures).tobytes()).hexdigest()
+
+
+def compute_features(part: Part, name: str, trainable: int, pool: bool, folder: Path) -> Part:
+    """Return a part with the frozen base's features in place of its pictures.
+
+    `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
+    the places. Features are float16 (count, ...), kept in `folder` under a key of network,
+    layers, size, weights and data, and read from there the next time.
+    """
+    key = {
+        "network": name,
+        "weights": hash_weights(name),
+        "trainable": trainable,
+        "pool": pool,
+        "size": part.pictures.shape[1],
+        "data": hash_pictures(part),
+    }
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    path = folder / f"{name}-{key['size']}-{digest}.npy"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        frozen = _freeze(name, part.pictures.shape[1], trainable, pool)
+        started = time.monotonic()
+        batches = [
+            frozen.predict_on_batch(part.pictures[start : start + BATCH]).astype(np.float16)
+            for start in range(0, len(part.pictures), BATCH)
+        ]
+        features = np.concatenate(batches)
+        seconds = time.monotonic() - started
+        # Several processes may compute the same features: each writes aside under its own name.
+        aside = path.with_name(f"{path.stem}-{os.getpid()}.npy")
+        write_whole(aside, lambda stream: np.save(stream, features, allow_pickle=False))
+        path.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
+        aside.replace(path)
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    return Part(features, part.labels, part.classes, part.files, part.votes)
+
+
+def compute_both(
+    parts: tuple[Part, Part], name: str, trainable: int, pool: bool, folder: Path
+) -> tuple[Part, Part]:
+    """Return training and validation parts with features; see `compute_features`."""
+    train, validation = parts
+    return (
+        compute_features(train, name, trainable, pool, folder),
+        compute_features(validation, name, trainable, pool, folder),
+    )
+
+
+def read_seconds(part: Part) -> float:
+    """Return how long a part's features took, when they were computed."""
+    assert isinstance(part.pictures, np.memmap)
+    return float(Path(str(part.pictures.filename)).with_suffix(SECONDS).read_text())
+
+
+def describe_top(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:
+    """Return the options of the registry's `top` that goes with `compute_features`."""
+    shape = _freeze(name, size, trainable, pool).output_shape[1:]
+    return {"base": name, "shape": list(shape), "trainable": trainable, **head}
+
+
+def count_parameters(name: str) -> int:
+    """Count a body's parameters, its top left out."""
+    return int(load_base(name).count_params())
+
+
+@cache
+def _freeze(name: str, size: int, trainable: int, pool: bool) -> keras.Model:
+    """Return the lower part of a body: raw RGB crops, uint8, to features."""
+    base = load_base(name)
+    inputs = keras.Input((size, size, 3), dtype="uint8")
+    lower = keras.Model(base.inputs, base.layers[_boundary(base, trainable)].output)
+    features = lower(_preprocess(inputs, APPLICATIONS[name][1]), training=False)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(features) if pool else features)
+
+
+def _boundary(base: keras.Model, trainable: int) -> int:
+    """Return the index of the last frozen layer. Raises `DataError` where no cut goes there."""
+    last = len(base.layers) - 1 - trainable
+    above = set(range(last + 1, len(base.layers)))
+    for index in above:
+        for node in base.layers[index]._inbound_nodes:
+            for tensor in node.input_tensors:
+                source = base.layers.index(tensor._keras_history.operation)
+                if source not in above and source != last:
+                    raise DataError(
+                        f"{base.name} can't be cut {trainable} layers before its end: a shortcut "
+                        "passes there. Cut between blocks."
+                    )
+    return last
+
+
+def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
+    """Bring raw RGB into the form that the body has learned on."""
+    if mode == "tf":
+        return layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    if mode == "torch":
+        variance = [deviation**2 for deviation in IMAGENET_DEVIATION]
+        return layers.Normalization(mean=IMAGENET_MEAN, variance=variance)(inputs)
+    if mode == "caffe":  # blue first
+        centred = layers.Normalization(mean=IMAGENET_MEAN, variance=(1.0, 1.0, 1.0))(inputs)
+        return keras.ops.flip(centred, axis=-1)
+    return layers.Rescaling(1.0)(inputs)
+
+
+def _take_features(options: dict[str, Any]) -> keras.KerasTensor:
+    """Return the input of a network whose base is frozen."""
+    return keras.Input(options["shape"], dtype="float32", name="features")
+
+
+@register("top", inputs=_take_features)
+def top(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    base: str,
+    shape: list[int],
+    trainable: int,
+    pooling: str,
+    dense: list[int],
+    dropout: float = 0.0,
+) -> keras.KerasTensor:
+    """Build the part of a pretrained body that is fitted, and dense layers on it.
+
+    The last `trainable` layers of the body keep their normalisation and start from ImageNet.
+    `pooling` is "average", "flatten" or "none", which features without places need. `dense`
+    gives the widths of the layers before the logits, with `dropout` after each.
+    """
+    x = inputs
+    if trainable:
+        # A body of its own for each network: the cached one's layers must keep their weights.
+        learned = keras.models.clone_model(load_base(base))
+        learned.set_weights(load_base(base).get_weights())
+        cut = learned.layers[_boundary(learned, trainable)].output
+        x = keras.Model(cut, learned.output)(x)
+    if pooling == "average":
+        x = layers.GlobalAveragePooling2D()(x)
+    elif pooling == "flatten":
+        x = layers.Flatten()(x)
+    for width in dense:
+        x = layers.Dense(width, activation="relu")(x)
+        if dropout:
+            x = layers.Dropout(dropout)(x)
+    return x

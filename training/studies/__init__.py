@@ -1,0 +1,1 @@
+"""Repeat published studies: one TOML and one module each, joined by `training.study`."""

@@ -1,0 +1,257 @@
+"""Search a grid of pretrained networks, sizes, batches and learning rates for reading clothes.
+
+Three grids follow one another, each shared between all processes that work on the study: the
+features of each network and size, the search, and the longer training of each network's best.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from app.vision.crops import CropShape
+from training.data import Part, read_part
+from training.fitting import read_parts
+from training.grid import Measure, name_file, share_grid
+from training.metrics import find_macro_f1, find_recalls
+from training.pretrained import (
+    compute_both,
+    compute_features,
+    count_parameters,
+    describe_top,
+    read_seconds,
+)
+from training.recipes import Recipe, change_recipe
+from training.reports import FIGURES, draw_confusion, draw_curves, write_table
+from training.study import (
+    Findings,
+    Session,
+    Study,
+    answer_part,
+    confuse,
+    describe_classes,
+    describe_end,
+    iterate_grid,
+    name_trial,
+    train,
+)
+
+SCHEDULE_KEYS = ("batch", "learning_rate")  # what a grid's point says of the schedule
+
+
+def run(study: Study, recipe: Recipe, session: Session) -> Findings:
+    """Search the grid, fit each network's best point for longer, and try what is no clothing."""
+    findings = Findings()
+    if not session.bases:
+        return findings
+    search = Search(study, recipe, session)
+    points = list(iterate_grid({**study.grid, "base": list(session.bases)}))
+    sizes = [{"base": base, "size": size} for base in session.bases for size in study.grid["size"]]
+    features = search.share("features", sizes, search.measure_features)
+    findings.rows = search.share("search", points, search.measure_point)
+    best = [
+        max((row for row in findings.rows if row["base"] == base), key=lambda row: row["macro_f1"])
+        for base in session.bases
+    ]
+    chosen = [{key: row[key] for key in study.grid} for row in best]
+    final = search.share("final", chosen, search.measure_final)
+    for row in final:
+        findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
+        findings.sections.append(_report_final(session, row))
+    winner = max(final, key=lambda row: row["macro_f1"])
+    findings.sections.insert(0, _compare_bases(findings.rows, features, final))
+    outside = winner["outside"]
+    if outside:
+        count = sum(row["count"] for row in outside)
+        accepted = sum(row["count"] - row["refused"] for row in outside)
+        findings.figures["outside_accepted"] = accepted / count
+        findings.sections.append(_describe_outside(winner))
+    else:
+        findings.missing.append("No folder of pictures of no class was found: that table is empty.")
+    return findings
+
+
+class Search:
+    """Measure the points of the study's three grids."""
+
+    def __init__(self, study: Study, recipe: Recipe, session: Session) -> None:
+        """Begin without any picture read."""
+        self.study = study
+        self.recipe = recipe
+        self.session = session
+        self.read = lru_cache(maxsize=1)(self._read)  # one size's pictures take a gigabyte
+
+    def share(
+        self, stage: str, points: list[dict[str, Any]], measure: Measure
+    ) -> list[dict[str, Any]]:
+        """Work one grid off together with the other processes."""
+        storage = self.session.storage or name_file(self.session.work / "grid.sqlite")
+        # A record belongs to one grid and one recipe: where either changes, it begins anew.
+        asked = json.dumps([points, self.recipe.model_dump(mode="json"), self.study.options])
+        digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
+        name = f"{self.session.name}-{stage}-{digest}"
+        return share_grid(storage, name, points, measure, self.study.options["heartbeat"])
+
+    def measure_features(self, point: dict[str, Any]) -> dict[str, Any]:
+        """Compute a network's features at a size."""
+        parts = self._features(point)
+        return {"feature_seconds": round(sum(read_seconds(part) for part in parts), 1)}
+
+    def measure_point(self, point: dict[str, Any]) -> dict[str, Any]:
+        """Fit one point of the search."""
+        started = time.monotonic()
+        run, _, validation = self._fit(point, self.study.options["search_epochs"], "search")
+        scores = _score(confuse(answer_part(run, validation), validation))
+        return {**scores, "search_seconds": round(time.monotonic() - started, 1)}
+
+    def measure_final(self, point: dict[str, Any]) -> dict[str, Any]:
+        """Fit a network's best point for longer, and ask it about pictures of no class."""
+        started = time.monotonic()
+        run, history, validation = self._fit(point, self.study.options["final_epochs"], "final")
+        seconds = round(time.monotonic() - started, 1)
+        logits = answer_part(run, validation)
+        confusion = confuse(logits, validation)
+        limit = float(
+            np.quantile(find_energies(logits), 1 - self.study.options["refused_of_clothes"])
+        )
+        classes = list(validation.classes)
+        return {
+            **_score(confusion),
+            **describe_end(history),
+            "training_seconds": seconds,
+            "parameters": count_parameters(point["base"])
+            + (validation.pictures.shape[1] + 1) * len(classes),
+            "classes": classes,
+            "confusion": confusion.tolist(),
+            "history": history,
+            "energy_limit": round(limit, 4),
+            "refused_of_clothes": self.study.options["refused_of_clothes"],
+            "outside": self._ask_outside(point, run, classes, limit),
+        }
+
+    def _fit(
+        self, point: dict[str, Any], epochs: int, stage: str
+    ) -> tuple[Path, list[dict[str, Any]], Part]:
+        """Fit one point's dense layer; return its run, history and validation part."""
+        parts = self._features(point)
+        options = describe_top(point["base"], point["size"], 0, True, pooling="none", dense=[])
+        changes = {f"schedule.{key}": point[key] for key in SCHEDULE_KEYS}
+        changes |= {"schedule.epochs": epochs, "network.options": options}
+        changed = change_recipe(self.recipe, changes)
+        folder = self.session.work / stage / name_trial(point)
+        return folder, train(changed, folder, parts), parts[1]
+
+    def _features(self, point: dict[str, Any]) -> tuple[Part, Part]:
+        """Return both parts' features at a point's size, averaged over the places."""
+        pictures = self.read(point["size"])
+        return compute_both(pictures, point["base"], 0, True, self.session.features)
+
+    def _read(self, size: int) -> tuple[Part, Part]:
+        """Read the pictures at a size."""
+        return read_parts(change_recipe(self.recipe, {"data.size": size, "data.stored_size": size}))
+
+    def _ask_outside(
+        self, point: dict[str, Any], run: Path, classes: list[str], limit: float
+    ) -> list[dict[str, Any]]:
+        """Ask a network about pictures of no class; return a row for each kind."""
+        rows = []
+        for name in self.study.options["outside"]:
+            folder = self.recipe.data.folder.parent / name
+            if not folder.is_dir():
+                continue
+            part = read_part(folder, "", CropShape(point["size"], 3))
+            features = compute_features(part, point["base"], 0, True, self.session.features)
+            logits = answer_part(run, features)
+            for label, kind in enumerate(part.classes):
+                own = logits[part.labels == label]
+                answers = Counter(classes[index] for index in own.argmax(axis=1))
+                rows.append(
+                    {
+                        "kind": kind,
+                        "count": len(own),
+                        "answered": answers.most_common(1)[0][0],
+                        "probability": round(float(softmax(own, axis=1).max(axis=1).mean()), 4),
+                        "refused": int((find_energies(own) > limit).sum()),
+                    }
+                )
+        return rows
+
+
+def find_energies(logits: np.ndarray) -> np.ndarray:
+    """Return each answer's energy, float (count,): the higher, the less known the picture looks.
+
+    Source: Liu et al., "Energy-based out-of-distribution detection" (2020), equation 4 at
+    temperature 1.
+    """
+    return np.asarray(-logsumexp(logits, axis=1))
+
+
+def _score(confusion: np.ndarray) -> dict[str, Any]:
+    """Return precision, recall and F1, each averaged over the classes."""
+    return {
+        "precision": round(float(np.nanmean(find_recalls(confusion.T))), 4),
+        "recall": round(float(np.nanmean(find_recalls(confusion))), 4),
+        "macro_f1": round(float(find_macro_f1(confusion)), 4),
+    }
+
+
+def _compare_bases(
+    rows: list[dict[str, Any]], features: list[dict[str, Any]], final: list[dict[str, Any]]
+) -> str:
+    """Tabulate each network's best, its size and what it took."""
+    cells = []
+    for row in final:
+        of_base = [
+            sum(other[key] for other in others if other["base"] == row["base"])
+            for others, key in ((features, "feature_seconds"), (rows, "search_seconds"))
+        ]
+        shares = [f"{row[key]:.2%}" for key in ("precision", "recall", "macro_f1")]
+        point = [str(row[key]) for key in ("base", "size", "batch", "learning_rate")]
+        seconds = [f"{value:.0f} s" for value in (*of_base, row["training_seconds"])]
+        cells.append([*point, *shares, f"{row['parameters']:,}", *seconds])
+    titles = "network, size, batch, rate, precision, recall, macro-F1, parameters, features, search"
+    return "## Each network's best\n\n" + write_table([*titles.split(", "), "training"], cells)
+
+
+def _report_final(session: Session, row: dict[str, Any]) -> str:
+    """Draw a network's curves and confusion matrix; return its section."""
+    base, confusion = row["base"], np.array(row["confusion"])
+    draw_curves(row["history"], session.figure(f"{base}-curves"))
+    draw_confusion(confusion, row["classes"], session.figure(f"{base}-confusion"))
+    return "\n\n".join(
+        [
+            f"## {base}",
+            f"![curves]({FIGURES}/{base}-curves.png)\n"
+            f"![confusion matrix, rows normalised]({FIGURES}/{base}-confusion.png)",
+            describe_classes(confusion, tuple(row["classes"])),
+        ]
+    )
+
+
+def _describe_outside(winner: dict[str, Any]) -> str:
+    """Tabulate what the best network says to pictures of no class."""
+    rows = [
+        [
+            row["kind"],
+            str(row["count"]),
+            row["answered"],
+            f"{row['probability']:.1%}",
+            f"{row['refused'] / row['count']:.1%}",
+        ]
+        for row in winner["outside"]
+    ]
+    titles = ["pictures of", "count", "most often called", "mean probability", "refused"]
+    return "\n\n".join(
+        [
+            f"## Pictures of no class, {winner['base']}",
+            f"Refused is what has an energy above {winner['energy_limit']}, as "
+            f"{winner['refused_of_clothes']:.0%} of the validation part's clothes have.",
+            write_table(titles, rows),
+        ]
+    )

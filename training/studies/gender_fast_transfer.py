@@ -1,0 +1,52 @@
+"""Compare a small classifier on VGG16's features with a network from scratch, also by time."""
+
+from training.fitting import read_parts
+from training.pretrained import compute_both, describe_top, read_seconds
+from training.recipes import Recipe, change_recipe
+from training.study import (
+    Findings,
+    Session,
+    Study,
+    answer_part,
+    confuse,
+    describe_end,
+    find_accuracy,
+    report_trial,
+    train,
+)
+
+
+def run(study: Study, recipe: Recipe, session: Session) -> Findings:
+    """Fit both ways on the same photos; features count to the time of the first."""
+    findings = Findings()
+    pictures = read_parts(recipe)
+    for way in study.grid["way"]:
+        parts, changed, before = pictures, recipe, 0.0
+        if way == "transfer":
+            if not session.bases:
+                continue
+            base = session.bases[0]
+            parts = compute_both(pictures, base, 0, False, session.features)
+            before = sum(read_seconds(part) for part in parts)
+            options = describe_top(base, recipe.data.size, 0, False, **_head(study))
+            changed = change_recipe(recipe, {"network.name": "top", "network.options": options})
+        history = train(changed, session.work / way, parts)
+        confusion = confuse(answer_part(session.work / way, parts[1]), parts[1])
+        row = {"way": way, **describe_end(history), "accuracy": find_accuracy(confusion)}
+        steps = history[-1]["step"]
+        row["seconds_per_epoch"] = round(row["seconds"] / row["epochs_run"], 3)
+        row["seconds_per_step"] = round(row["seconds"] / steps, 4)
+        row["feature_seconds"] = round(before, 1)
+        findings.rows.append(row)
+        findings.sections.append(report_trial(session, way, history, confusion, parts[1]))
+        findings.figures |= {
+            f"{way}_accuracy": row["accuracy"],
+            f"{way}_validation_loss": row["validation_loss"],
+            f"{way}_seconds": row["seconds"] + before,
+        }
+    return findings
+
+
+def _head(study: Study) -> dict[str, object]:
+    """Return the options of what stands on the features."""
+    return {key: study.options[key] for key in ("pooling", "dense")}

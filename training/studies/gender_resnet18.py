@@ -1,0 +1,74 @@
+"""Fit ResNet18 to perceived gender on few and many photos, from several starts."""
+
+from pathlib import Path
+
+import numpy as np
+
+from training.data import Part
+from training.fitting import BEST, MODEL, read_parts
+from training.metrics import find_recalls
+from training.recipes import Recipe, change_recipe
+from training.study import (
+    Findings,
+    Session,
+    Study,
+    answer_part,
+    confuse,
+    describe_end,
+    find_accuracy,
+    iterate_grid,
+    name_trial,
+    report_trial,
+    train,
+)
+
+
+def run(study: Study, recipe: Recipe, session: Session) -> Findings:
+    """Fit each start on each number of photos; measure the best epoch by validation loss."""
+    findings = Findings()
+    for values in iterate_grid(study.grid):
+        changes = [study.options[key][value] for key, value in values.items()]
+        changed = change_recipe(recipe, {k: v for change in changes for k, v in change.items()})
+        start = changed.network.start
+        if start and not (start / MODEL).is_file():
+            findings.missing.append(
+                f"{name_trial(values)}: {start} holds no finished training to begin with. Make it "
+                f"by `python -m training fit {start.name}`."
+            )
+            continue
+        folder = session.work / name_trial(values)
+        parts = read_parts(changed)
+        history = train(changed, folder, parts)
+        logits = answer_part(folder, parts[1], BEST)
+        confusion = confuse(logits, parts[1])
+        row = {**values, **describe_end(history), "accuracy": find_accuracy(confusion)}
+        recalls = dict(zip(parts[1].classes, find_recalls(confusion), strict=True))
+        findings.rows.append({**row, **{f"recall_{name}": r for name, r in recalls.items()}})
+        section = report_trial(session, name_trial(values), history, confusion, parts[1])
+        findings.sections += [section, _describe_photo(logits, parts[1], recipe.seed)]
+    findings.figures = _pick_figures(study, findings)
+    return findings
+
+
+def _describe_photo(logits: np.ndarray, part: Part, seed: int) -> str:
+    """Say what is answered to one photo, drawn with a fixed seed."""
+    index = int(np.random.default_rng(seed).integers(len(part.labels)))
+    exponentials = np.exp(logits[index] - logits[index].max())
+    answer = int(logits[index].argmax())
+    return (
+        f"One photo, `{Path(part.files[index]).name}`: labelled {part.classes[part.labels[index]]},"
+        f" answered {part.classes[answer]} with a probability of "
+        f"{exponentials[answer] / exponentials.sum():.3f}."
+    )
+
+
+def _pick_figures(study: Study, findings: Findings) -> dict[str, float]:
+    """Return the figures that the paper's are compared with: from random weights."""
+    fewest, most = study.grid["photos"][0], study.grid["photos"][-1]
+    figures: dict[str, float] = {}
+    for row in findings.rows:
+        if row["start"] == "random" and row["photos"] == fewest:
+            figures = {key: v for key, v in row.items() if key.startswith(("accuracy", "recall"))}
+        if row["start"] == "random" and row["photos"] == most != fewest:
+            figures["accuracy_all"] = row["accuracy"]
+    return figures
