@@ -38,7 +38,7 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
     answer: dict[str, Any] = {"model": card.name, "part": part, "heads": figures}
     for name, head in card.heads.items():
         key = "accuracy" if head.targets == "labels" else f"accuracy_{name}"
-        if name in figures:
+        if "accuracy" in figures.get(name, {}):
             answer[key] = figures[name]["accuracy"]
     return answer
 
@@ -55,9 +55,13 @@ def measure_heads(
     card: Card, logits: dict[str, np.ndarray], pictures: Part, new: np.ndarray
 ) -> dict[str, Any]:
     """Return each head's figures; `new` marks the pictures that don't stand in training."""
-    figures = {}
+    figures: dict[str, Any] = {}
     for name, head in card.heads.items():
         if head.targets == "votes" and pictures.votes is None:
+            continue
+        if head.targets == "places":
+            if pictures.places is not None:
+                figures[name] = place_errors(logits[name], pictures)
             continue
         classes, probabilities = read_probabilities(head, logits[name])
         labels = right_answers(head, pictures)
@@ -71,6 +75,24 @@ def measure_heads(
                 probabilities[unseen], labels[unseen], classes, head.unsure_below
             )
     return figures
+
+
+def place_errors(values: np.ndarray, pictures: Part) -> dict[str, float]:
+    """Return median errors of a places head over the pictures whose place is known.
+
+    `centre` is the distance as a share of the square's side, `size` the factor between the sides
+    less 1, `roll` in degrees.
+    """
+    assert pictures.places is not None
+    known = pictures.places.any(axis=1)
+    found, right = values[known], pictures.places[known]
+    turn = np.arctan2(found[:, 3], found[:, 4]) - np.arctan2(right[:, 3], right[:, 4])
+    errors = {
+        "centre": np.hypot(*(found[:, :2] - right[:, :2]).T),
+        "size": np.expm1(np.abs(found[:, 2] - right[:, 2])),
+        "roll": np.degrees(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)),
+    }
+    return {name: round(float(np.median(error)), 4) for name, error in errors.items()}
 
 
 def right_answers(head: Head, pictures: Part) -> np.ndarray:

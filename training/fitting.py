@@ -19,8 +19,19 @@ import tensorflow as tf
 
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
-from training.data import VOTED_CLASSES, DataError, Part, find_majority, find_shared, read_part
+from training.data import (
+    PLACE_VALUES,
+    PLACES_FILE,
+    VOTED_CLASSES,
+    VOTES_FILE,
+    DataError,
+    Part,
+    find_majority,
+    find_shared,
+    read_part,
+)
 from training.distillation import mix_in_teachers
+from training.evaluation import place_errors
 from training.networks import build_network
 from training.progress import Progress
 from training.recipes import Recipe
@@ -28,6 +39,7 @@ from training.recipes import Recipe
 MODEL = "model.keras"
 RECIPE = "recipe.json"
 HISTORY = "history.csv"
+HUBER_LIMIT = 0.1
 CHECKPOINT_SECONDS = 60.0  # What a kill may cost; writing one takes about a tenth of a second.
 
 
@@ -74,19 +86,21 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
             f"{shared.sum()} training pictures stand in the validation part too ({names}, ...). "
             'Take them out, or set data.leakage = "drop" to train without them.'
         )
-    if any(head.targets == "votes" for head in recipe.heads.values()) and train.votes is None:
-        raise DataError(f"A head learns raters' votes, but {data.folder} has no ferplus.csv.")
+    for targets, given, table in (
+        ("votes", train.votes, VOTES_FILE),
+        ("places", train.places, PLACES_FILE),
+    ):
+        if given is None and any(head.targets == targets for head in recipe.heads.values()):
+            raise DataError(f"A head learns {targets}, but {data.folder} has no {table}.")
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
     exact = read_part(data.folder, "validation", CropShape(data.size, data.channels))
     return train.subset(~shared), exact
 
 
 def list_heads(recipe: Recipe, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Name each head's classes, in the order of its logits."""
-    voted = tuple(VOTED_CLASSES)
-    return {
-        name: classes if head.targets == "labels" else voted for name, head in recipe.heads.items()
-    }
+    """Name each head's classes or values, in the order of its outputs."""
+    names = {"labels": classes, "votes": tuple(VOTED_CLASSES), "places": PLACE_VALUES}
+    return {name: names[head.targets] for name, head in recipe.heads.items()}
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
@@ -115,7 +129,12 @@ class Fitting:
         network, data = recipe.network, recipe.data
         with _precision(recipe.schedule.precision):
             self.network = build_network(
-                network.name, data.channels, sizes, network.options, for_training=True
+                network.name,
+                data.channels,
+                sizes,
+                network.options,
+                None if recipe.schedule.sizes else data.size,
+                for_training=True,
             )
         self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
         self.served.set_weights(self.network.get_weights())
@@ -196,11 +215,17 @@ class Fitting:
         return self.recipe.schedule.sizes or [(1.0, self.recipe.data.size)]
 
     def _targets(self, head: str, part: Part) -> np.ndarray:
-        """Return a head's target distributions, float32 (count, classes); zeros: unknown."""
+        """Return a head's target distributions or values, float32 (count, classes).
+
+        A row of zeros says that the right answer is unknown.
+        """
         settings = self.recipe.heads[head]
         if settings.targets == "votes":
             assert part.votes is not None
             return part.votes
+        if settings.targets == "places":
+            assert part.places is not None
+            return part.places
         count = len(self.heads[head])
         one_hot = np.eye(count, dtype=np.float32)[part.labels]
         return one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / count
@@ -234,7 +259,7 @@ class Fitting:
             with tf.GradientTape() as tape:
                 logits = network(crops, training=True)
                 loss = sum(
-                    head.weight * _cross_entropy(targets[name], logits[name])
+                    head.weight * LOSSES[head.targets](targets[name], logits[name])
                     for name, head in recipe.heads.items()
                 )
             variables = network.trainable_variables
@@ -265,6 +290,10 @@ class Fitting:
             "loss": round(self.loss_sum / self.steps_per_epoch, 4),
         }
         for name in self.heads:
+            if self.recipe.heads[name].targets == "places":
+                errors = place_errors(logits[name], self.validation)
+                row |= {f"validation_{value}_{name}": error for value, error in errors.items()}
+                continue
             labels = self._validation_labels(name)
             right = logits[name].argmax(axis=1) == labels
             counted = labels >= 0
@@ -287,11 +316,32 @@ class Fitting:
         return bool(patience and len(figures) > patience + int(np.argmax(figures)))
 
 
+def _distance(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Average Huber's distance over the pictures whose place is known.
+
+    Source: Huber, "Robust estimation of a location parameter" (1964), with its limit at 0.1: a
+    labelled place is a median, and single faces stray from it.
+    """
+    losses = tf.reduce_sum(
+        tf.where(
+            tf.abs(values - targets) < HUBER_LIMIT,
+            0.5 * tf.square(values - targets) / HUBER_LIMIT,
+            tf.abs(values - targets) - 0.5 * HUBER_LIMIT,
+        ),
+        axis=1,
+    )
+    known = tf.cast(tf.reduce_any(targets != 0, axis=1), tf.float32)
+    return tf.reduce_sum(losses * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
 def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Average over the pictures whose target is known."""
     losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
     known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
     return tf.reduce_sum(losses * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
+LOSSES = {"labels": _cross_entropy, "votes": _cross_entropy, "places": _distance}
 
 
 class _precision:  # noqa: N801 - reads as a statement

@@ -36,9 +36,9 @@ class Data(Section):
 
 
 class Head(Section):
-    """Say what one head learns: the folders' labels or raters' votes."""
+    """Say what one head learns: the folders' labels, raters' votes or the places of faces."""
 
-    targets: Literal["labels", "votes"]
+    targets: Literal["labels", "votes", "places"]
     weight: float = 1.0
     label_smoothing: float = 0.0
 
@@ -80,7 +80,7 @@ class Recipe(Section):
     """Hold all choices of one training."""
 
     name: str
-    task: Literal["expression", "gender"]
+    task: Literal["expression", "gender", "face"]
     seed: int
     purpose: str
     not_for: str

@@ -107,6 +107,8 @@ def _describe(card: Card) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, figures in card.figures["heads"].items():
+        if card.heads[name].targets == "places":
+            continue
         low, high = figures["accuracy_interval"]
         answered = figures["accuracy_of_answers_given"]
         lines.append(
@@ -115,6 +117,15 @@ def _describe(card: Card) -> str:
             f"{'none' if answered is None else format(answered, '.1%')} | "
             f"{figures['unanswered']:.1%} |"
         )
+    lines += [
+        "",
+        *(
+            f"Median errors of {name}: centre {figures['centre']:.1%} of the side, size "
+            f"{figures['size']:.1%}, roll {figures['roll']:.1f}°."
+            for name, figures in card.figures["heads"].items()
+            if card.heads[name].targets == "places"
+        ),
+    ]
     recalls = card.figures["heads"][card.answers]["recall"]
     weakest = min(recalls, key=lambda name: recalls[name])
     lines += [

@@ -13,7 +13,7 @@ from app.refusals import Refusal
 from app.vision.cards import CARD, ModelError
 from app.vision.classifiers import Classifier, Runtime, load_classifier
 from app.vision.crops import cut_crop, shape_crop
-from app.vision.detection import FaceDetector
+from app.vision.detection import EFFORTS, VERIFIER, Effort, FaceDetector, Trace
 from app.vision.images import decode_image
 from app.vision.readings import Analysis, Detection, FaceReading, Prediction
 
@@ -43,42 +43,49 @@ class FaceAnalyzer:
         expression model's head that answers in place of its card's choice. Raises `ModelError`
         that names the file at fault.
         """
-        folders = sorted(path.parent for path in Path(models).glob(f"*/{CARD}"))
+        found = sorted(path.parent for path in Path(models).glob(f"*/{CARD}"))
+        folders = [folder for folder in found if folder.name != VERIFIER]
         if not folders:
             raise ModelError(f"{models} holds no models: no {CARD} in any folder of it.")
         classifiers = {}
         for folder in folders:
             head = expression_labels if folder.name == "expression" else None
             classifiers[folder.name] = load_classifier(folder, runtime, threads, head)
-        analyzer = cls(classifiers, FaceDetector())
+        analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
+        # The first run of a network takes longest; nobody should wait for it.
         for classifier in classifiers.values():
             shape = classifier.card.shape
             classifier.predict(np.zeros((1, shape.size, shape.size, shape.channels), np.uint8))
+        analyzer.detector.verifier.verify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
         return analyzer
 
-    def analyze_file(self, data: bytes, models: Iterable[str] | None = None) -> Analysis:
+    def analyze_file(
+        self, data: bytes, models: Iterable[str] | None = None, effort: str = "balanced"
+    ) -> Analysis:
         """Decode a JPEG, PNG or WebP and analyze it.
 
-        Raises `Refusal` for content that can't be read and for the name of a model that isn't
-        loaded.
+        Raises `Refusal` for content that can't be read, for the name of a model that isn't
+        loaded and for an unknown effort.
         """
-        chosen = self.choose(models)
+        chosen, checked = self.choose(models), check_effort(effort)
         watch = _Watch()
         with watch.stage("decode"):
             image = decode_image(data)
-        return self._analyze(image, chosen, watch)
+        return self._analyze(image, chosen, checked, watch)
 
-    def analyze(self, image: np.ndarray, models: Iterable[str] | None = None) -> Analysis:
+    def analyze(
+        self, image: np.ndarray, models: Iterable[str] | None = None, effort: str = "balanced"
+    ) -> Analysis:
         """Analyze a photo, RGB uint8 (height, width, 3), with all models or those named.
 
-        Raises `Refusal` for the name of a model that isn't loaded, `ValueError` for an array of
-        another form.
+        `effort` says how hard faces are searched. Raises `Refusal` for the name of a model that
+        isn't loaded and for an unknown effort, `ValueError` for an array of another form.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"A photo is uint8 (height, width, 3); got {image.dtype} {image.shape}."
             )
-        return self._analyze(image, self.choose(models), _Watch())
+        return self._analyze(image, self.choose(models), check_effort(effort), _Watch())
 
     def choose(self, models: Iterable[str] | None) -> dict[str, Classifier]:
         """Return the named classifiers, all where none is named. Raises `Refusal`."""
@@ -95,15 +102,22 @@ class FaceAnalyzer:
         return {name: self.classifiers[name] for name in names}
 
     def _analyze(
-        self, image: np.ndarray, classifiers: dict[str, Classifier], watch: _Watch
+        self,
+        image: np.ndarray,
+        classifiers: dict[str, Classifier],
+        effort: Effort,
+        watch: _Watch,
     ) -> Analysis:
         """Run the call list after decoding."""
         faces = {n: c for n, c in classifiers.items() if c.card.region == "face"}
         pictures = {n: c for n, c in classifiers.items() if c.card.region == "image"}
         with watch.stage("detect"):
-            detections = self.detector.detect(image) if faces else []
+            trace = Trace()
+            detections = self.detector.detect(image, effort, trace) if faces else []
+        watch.note("detect_first", sum(look.milliseconds for look in trace.looks[:1]))
+        watch.note("detect_second", sum(look.milliseconds for look in trace.looks[1:]))
         with watch.stage("classify"):
-            readings = _read_faces(image, detections, faces.values())
+            readings = read_faces(image, detections, faces.values())
             picture = {
                 name: classifier.predict(shape_crop(image, classifier.card.shape)[None])[0]
                 for name, classifier in pictures.items()
@@ -118,7 +132,20 @@ class FaceAnalyzer:
         )
 
 
-def _read_faces(
+def check_effort(effort: str) -> Effort:
+    """Return a known effort. Raises `Refusal`."""
+    for known in EFFORTS:
+        if effort == known:
+            return known
+    raise Refusal(
+        "unknown_effort",
+        400,
+        f"There is no effort {effort!r}. Choose from {', '.join(EFFORTS)}.",
+        choices=list(EFFORTS),
+    )
+
+
+def read_faces(
     image: np.ndarray, detections: list[Detection], classifiers: Iterable[Classifier]
 ) -> tuple[FaceReading, ...]:
     """Read all faces of a photo, one batch for each classifier."""
@@ -126,7 +153,7 @@ def _read_faces(
     if detections:
         for classifier in classifiers:
             shape = classifier.card.shape
-            crops = np.stack([cut_crop(image, found.box, shape) for found in detections])
+            crops = np.stack([cut_crop(image, found, shape) for found in detections])
             for reading, prediction in zip(predictions, classifier.predict(crops), strict=True):
                 reading[classifier.card.task] = prediction
     return tuple(map(FaceReading, detections, predictions))
@@ -145,6 +172,10 @@ class _Watch:
         started = time.perf_counter()
         yield
         self._stages[name] = (time.perf_counter() - started) * 1000
+
+    def note(self, name: str, milliseconds: float) -> None:
+        """Take over a part of a stage that was timed elsewhere."""
+        self._stages[name] = milliseconds
 
     def timings_ms(self) -> dict[str, float]:
         """Return the milliseconds of each stage and in total, until now."""

@@ -17,14 +17,15 @@ class ModelError(Exception):
 class Head(BaseModel):
     """Describe one set of logits and how they become an answer.
 
-    `targets` says what it learned: the data set's labels or raters' votes. `classes` stand in
-    the order of the logits. Logits of classes in `left_out` are dropped
-    before the softmax, so that the others share their probability in proportion.
+    `targets` says what it learned: the data set's labels, raters' votes, or the place of a face,
+    whose values are no logits but numbers, named by `classes`. `classes` stand in the order of
+    the logits. Logits of classes in `left_out` are dropped before the softmax, so that the
+    others share their probability in proportion.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    targets: Literal["labels", "votes"] = "labels"
+    targets: Literal["labels", "votes", "places"] = "labels"
     classes: list[str]
     left_out: list[str] = []
     temperature: float = Field(1.0, gt=0)

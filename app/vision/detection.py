@@ -1,118 +1,265 @@
-"""Find faces: OpenCV's Haar cascade on a copy of bounded size."""
+"""Find faces: the cascade's first stages propose, a small network decides, and looks again."""
 
-import math
-import threading
-from dataclasses import dataclass
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
-from app.vision.readings import Box, Detection
+from app.vision.classifiers import Runtime
+from app.vision.proposals import WINDOW, Proposer
+from app.vision.readings import Detection
+from app.vision.verification import Squares, Verifier
+
+Effort = Literal["fast", "balanced", "thorough"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+VERIFIER = "verifier"  # the verifier's folder among the models
+
+
+@dataclass(frozen=True)
+class Look:
+    """Say how a photo is looked at once.
+
+    `turn` is the turn of the faces looked for, in degrees clockwise; `octave` how often the
+    working copy's side is doubled; `lifted` whether its dark parts are lifted first.
+    """
+
+    turn: float = 0.0
+    octave: int = 0
+    lifted: bool = False
+
+
+UPRIGHT = Look()
+# What a photo without a face so far is worth: the order is of how often each finds one.
+SECOND_LOOKS: dict[Effort, tuple[Look, ...]] = {
+    "fast": (),
+    "balanced": (Look(40.0), Look(-40.0), Look(lifted=True)),
+    "thorough": (
+        Look(40.0),
+        Look(-40.0),
+        Look(lifted=True),
+        Look(180.0),
+        Look(90.0),
+        Look(-90.0),
+        Look(135.0),
+        Look(-135.0),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """Set how the cascade looks, with the reason for each value.
+    """Set how faces are searched, with the reason for each value."""
 
-    Measured on every second photo of the `photos` pack and 307 pictures without a human face.
-    """
-
-    # Longest side of the copy that is searched, in pixels: time grows with its area, and a face
-    # has to span min_face pixels of it.
-    working_side: int = 640
-    # Step between the sizes looked for: 1.2 halves the time, and recall falls from 94% to 84%.
-    scale_step: float = 1.1
-    # Windows that must agree: 3 would find 96% instead of 94%, at twice the false boxes.
-    agreeing_windows: int = 5
-    # Smallest face on the copy, in pixels: the cascade's own window is 24.
-    min_face: int = 24
-    # Share of the smaller of two boxes that may lie in the other before the weaker one goes.
+    # Longest side of the first copy, in pixels: its smallest face is a sixteenth of the photo.
+    working_side: int = 320
+    # Proposals verified in a look at most, the best supported first; a photo has 30 or so.
+    most_proposals: int = 48
+    # Score of a proposal that is worth a second question.
+    promising: float = 0.1
+    # Score from which a face is one. More looks are more chances to err, so they must be surer.
+    accepted: float = 0.97
+    accepted_again: float = 0.985
+    # Score from which a face known from the last frame is still there.
+    still_there: float = 0.3
+    # Share of the smaller of two squares that may lie in the other before the weaker one goes.
     overlap: float = 0.4
     # Faces answered at most, the surest first: what one request may cost the classifiers.
     max_faces: int = 64
+    # Smallest face that "thorough" looks for, in pixels of the photo.
+    smallest_face: int = 20
 
 
-# The level weight that scores one half, and how fast the score changes. Set near the median of
-# false boxes (2 to 3; faces: 7), not fitted: the score ranks boxes and is no probability.
-EVEN_WEIGHT = 2.0
-WEIGHT_SPREAD = 1.0
+@dataclass
+class LookTrace:
+    """Keep the stages of one look, for those who explain it.
+
+    `copy` is the grey picture searched, `windows` float32 (count, 3) what passed the cascade in
+    its pixels, `proposals` the merged windows and `faces` what was found, both in the photo's.
+    """
+
+    look: Look
+    copy: np.ndarray | None = None
+    windows: np.ndarray | None = None
+    proposals: Squares | None = None
+    faces: Squares | None = None
+    milliseconds: float = 0.0
+
+
+@dataclass
+class Trace:
+    """Keep the looks of one detection."""
+
+    looks: list[LookTrace] = field(default_factory=list)
 
 
 class FaceDetector:
-    """Find upright, frontal faces."""
+    """Find faces at any turn."""
 
-    def __init__(self, settings: DetectionSettings | None = None) -> None:
-        """Keep the settings; each thread loads a cascade of its own, as one serves one thread."""
+    def __init__(self, verifier: Verifier, settings: DetectionSettings | None = None) -> None:
+        """Join the cascade with a verifier."""
         self.settings = settings or DetectionSettings()
-        self._cascades = threading.local()
+        self.verifier = verifier
+        self._proposer = Proposer()
 
-    def detect(self, image: np.ndarray) -> list[Detection]:
+    @classmethod
+    def load(cls, models: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceDetector:
+        """Load the verifier among the models. Raises `ModelError`."""
+        # One photo is one thread's work: OpenCV's own threads would only take turns with others.
+        cv2.setNumThreads(1)
+        return cls(Verifier.load(models / VERIFIER, runtime, threads))
+
+    def detect(
+        self, image: np.ndarray, effort: Effort = "balanced", trace: Trace | None = None
+    ) -> list[Detection]:
         """Find the faces in a photo.
 
         `image` is RGB uint8 (height, width, 3). Returns detections in its pixels, sorted from
-        left to right, none overlapping another by more than the settings allow.
+        left to right, none overlapping another by more than the settings allow. `trace` is told
+        every look.
         """
-        working, scale = self._working_copy(image)
-        boxes, _, weights = self._cascade().detectMultiScale3(
-            working,
-            scaleFactor=self.settings.scale_step,
-            minNeighbors=self.settings.agreeing_windows,
-            minSize=(self.settings.min_face, self.settings.min_face),
-            outputRejectLevels=True,
-        )
-        found = [
-            Detection(_scale_box(np.asarray(box), scale), _score(float(weight)))
-            for box, weight in zip(boxes, np.ravel(weights), strict=True)
-        ]
-        kept = merge_overlapping(found, self.settings.overlap)[: self.settings.max_faces]
-        return sorted(kept, key=lambda detection: (detection.box.x, detection.box.y))
-
-    def _working_copy(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return a grey copy for searching, and the photo's pixels for each of its pixels."""
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        scale = max(image.shape[:2]) / self.settings.working_side
-        if scale <= 1:
-            return grey, 1.0
-        height, width = (max(1, round(side / scale)) for side in image.shape[:2])
-        return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), scale
-
-    def _cascade(self) -> cv2.CascadeClassifier:
-        """Return this thread's cascade."""
-        if not hasattr(self._cascades, "frontal"):
-            folder = cv2.data.haarcascades  # type: ignore[attr-defined] # no stub
-            self._cascades.frontal = cv2.CascadeClassifier(
-                f"{folder}haarcascade_frontalface_default.xml"
+        trace = trace or Trace()
+        pyramid = _Pyramid(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), self.settings.working_side)
+        found = self._look(pyramid, UPRIGHT, trace)
+        finest = self._finest_octave(pyramid)
+        for octave in range(1, finest + 1):
+            # A finer look costs four times the one before: it is for photos in which the last
+            # one found a face, or none did.
+            last = trace.looks[-1].faces
+            wanted = effort == "thorough" or (
+                effort == "balanced" and octave == 1 and not len(found)
             )
-        cascade: cv2.CascadeClassifier = self._cascades.frontal
-        return cascade
+            if wanted or (effort != "fast" and last is not None and len(last) and octave > 1):
+                found = self._merge([found, self._look(pyramid, Look(octave=octave), trace)])
+        for look in SECOND_LOOKS[effort]:
+            if len(found) and effort != "thorough":
+                break
+            found = self._merge([found, self._look(pyramid, look, trace)])
+        kept = found.take(np.argsort(-found.scores)[: self.settings.max_faces])
+        return sorted(kept.to_detections(), key=lambda face: (face.box.x, face.box.y))
+
+    def detect_near(self, image: np.ndarray, previous: list[Detection]) -> list[Detection | None]:
+        """Find each face again near its last place; None where it is lost.
+
+        `image` is RGB uint8 (height, width, 3), the frame after the one that `previous` was
+        found in. Asks the verifier only: about a millisecond for a face.
+        """
+        if not previous:
+            return []
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        last = np.array(
+            [
+                (f.box.x + f.box.width / 2, f.box.y + f.box.height / 2, f.box.width, f.roll_degrees)
+                for f in previous
+            ],
+            np.float32,
+        )
+        steps = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float32) * 0.25
+        asked = np.repeat(last, len(steps), axis=0)
+        asked[:, :2] += np.tile(steps, (len(last), 1)) * asked[:, 2:3]
+        answers = self.verifier.verify(grey, asked)
+        best = answers.scores.reshape(len(last), -1).argmax(axis=1)
+        chosen = answers.take(best + np.arange(len(last)) * len(steps))
+        found = self.verifier.verify(grey, chosen.places, mirrored=True).to_detections()
+        return [face if face.score >= self.settings.still_there else None for face in found]
+
+    def _look(self, pyramid: _Pyramid, look: Look, trace: Trace) -> Squares:
+        """Look at a photo once; tell the trace."""
+        started = time.perf_counter()
+        noted = LookTrace(look)
+        copy, scale = pyramid.copy(look.octave)
+        if look.lifted:
+            copy = _lift(copy)
+        # Only the first look is for all sizes: a finer one adds the smaller faces.
+        octaves = 1 if look.octave else 6
+        turned, windows, proposals = self._proposer.propose(copy, octaves, look.turn)
+        proposals = proposals[: self.settings.most_proposals]
+        places = np.column_stack(
+            [proposals[:, :3] * scale, np.full(len(proposals), look.turn)]
+        ).astype(np.float32)
+        noted.copy, noted.windows = turned, windows
+        noted.proposals, noted.faces = self._verify(pyramid, look, places)
+        noted.milliseconds = (time.perf_counter() - started) * 1000
+        trace.looks.append(noted)
+        return noted.faces
+
+    def _verify(self, pyramid: _Pyramid, look: Look, places: np.ndarray) -> tuple[Squares, Squares]:
+        """Score proposals, and keep the faces among them, refined twice."""
+        # Crops are cut from twice the copy that was searched, where the smallest face has the
+        # network's own size or more.
+        grey, scale = pyramid.copy(look.octave + 1)
+        unit = np.array([scale, scale, scale, 1], np.float32)
+        first = self.verifier.verify(grey, places / unit)
+        proposals = Squares(places, first.scores)
+        left = self._merge([first.take(first.scores >= self.settings.promising)])
+        limit = self.settings.accepted if look == UPRIGHT else self.settings.accepted_again
+        refined = self.verifier.verify(grey, left.places)
+        left = self._merge([refined.take(refined.scores >= self.settings.promising)])
+        final = self.verifier.verify(grey, left.places, mirrored=True)
+        faces = final.take(final.scores >= limit)
+        return proposals, Squares(faces.places * unit, faces.scores)
+
+    def _merge(self, parts: list[Squares]) -> Squares:
+        """Keep the surest of squares that overlap, the surest first."""
+        squares = Squares.join(parts)
+        kept: list[int] = []
+        for index in np.argsort(-squares.scores, kind="stable"):
+            place = squares.places[index]
+            if all(shared_area(place, squares.places[i]) <= self.settings.overlap for i in kept):
+                kept.append(int(index))
+        return squares.take(kept)
+
+    def _finest_octave(self, pyramid: _Pyramid) -> int:
+        """Return the octave at which the smallest face fills the cascade's window."""
+        octave = 0
+        while (
+            pyramid.copy_scale(octave) * WINDOW > self.settings.smallest_face
+            and pyramid.copy_scale(octave) > 1
+        ):
+            octave += 1
+        return octave
 
 
-def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detection]:
-    """Keep the surest of detections that overlap, the surest first.
+class _Pyramid:
+    """Give a photo's copies, each twice as fine as the one before, each made once."""
 
-    Two overlap when they share more than `overlap` of the smaller one's area.
+    def __init__(self, grey: np.ndarray, working_side: int) -> None:
+        self._grey = grey
+        self._working_side = working_side
+        self._copies: dict[int, tuple[np.ndarray, float]] = {}
+
+    def copy_scale(self, octave: int) -> float:
+        """Return the photo's pixels for each of the copy's; 1 for the photo itself."""
+        return max(1.0, max(self._grey.shape) / (self._working_side * 2**octave))
+
+    def copy(self, octave: int) -> tuple[np.ndarray, float]:
+        """Return a grey copy and its scale."""
+        if octave not in self._copies:
+            scale = self.copy_scale(octave)
+            copy = self._grey
+            if scale > 1:
+                height, width = (max(1, round(side / scale)) for side in copy.shape)
+                copy = cv2.resize(copy, (width, height), interpolation=cv2.INTER_AREA)
+            self._copies[octave] = (copy, scale)
+        return self._copies[octave]
+
+
+def shared_area(one: np.ndarray, other: np.ndarray) -> float:
+    """Return what two squares share unturned, as a share of the smaller one's area."""
+    smaller = min(one[2], other[2])
+    reach = (one[2] + other[2]) / 2
+    width = min(smaller, reach - abs(one[0] - other[0]))
+    height = min(smaller, reach - abs(one[1] - other[1]))
+    return float(max(0, width) * max(0, height) / smaller**2)
+
+
+def _lift(grey: np.ndarray) -> np.ndarray:
+    """Spread the grey levels of each part of a picture.
+
+    Source: Zuiderveld, "Contrast limited adaptive histogram equalization" (1994).
     """
-    kept: list[Detection] = []
-    for detection in sorted(detections, key=lambda found: -found.score):
-        if all(_shared_area(detection.box, other.box) <= overlap for other in kept):
-            kept.append(detection)
-    return kept
-
-
-def _shared_area(one: Box, other: Box) -> float:
-    """Return the shared area as a share of the smaller box."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    smaller = min(one.width * one.height, other.width * other.height)
-    return max(0, width) * max(0, height) / smaller
-
-
-def _scale_box(box: np.ndarray, scale: float) -> Box:
-    """Bring a box from the working copy to the photo."""
-    x, y, width, height = (round(float(value) * scale) for value in box)
-    return Box(x, y, width, height)
-
-
-def _score(weight: float) -> float:
-    """Turn a level weight into a score from 0 to 1 that ranks boxes."""
-    return 1 / (1 + math.exp(-(weight - EVEN_WEIGHT) / WEIGHT_SPREAD))
+    return cv2.createCLAHE(clipLimit=4.0, tileGridSize=(4, 4)).apply(grey)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.vision.detection import EFFORTS
 from app.vision.images import FORMATS
 from app.web.errors import PROBLEM_TYPE
 from app.web.uploads import FIELD
@@ -48,6 +49,12 @@ def _analyze(models: list[str]) -> Schema:
         "type": "string",
         "description": f"Which models answer, joined by commas: {', '.join(models)}.",
     }
+    form["properties"]["effort"] = {
+        "type": "string",
+        "enum": list(EFFORTS),
+        "description": "How hard faces are searched: fast looks once, balanced looks again where "
+        "nothing was found, thorough looks for all turns and sizes.",
+    }
     operation = _operation(
         "analyze", "Read the faces in one photo", {"$ref": "#/components/schemas/Analysis"}
     )
@@ -61,7 +68,7 @@ def _analyze(models: list[str]) -> Schema:
         },
     }
     refusals = {
-        "400": "No photo, an empty one, or an unknown model",
+        "400": "No photo, an empty one, an unknown model or an unknown effort",
         "413": "The upload is too large",
         "415": "No picture of an accepted kind",
         "422": "The picture is damaged, too large or too small",
@@ -109,7 +116,16 @@ _STATUS = _object(status=_TEXT)
 _PREDICTION = _object(
     label=_TEXT, probability=_SHARE, certain={"type": "boolean"}, probabilities=_map(_SHARE)
 )
-_FACE = _object(box=_object(x=_COUNT, y=_COUNT, width=_COUNT, height=_COUNT), score=_SHARE)
+_FACE = _object(
+    box=_object(x=_COUNT, y=_COUNT, width=_COUNT, height=_COUNT),
+    score=_SHARE,
+    roll_degrees={
+        "type": "number",
+        "minimum": -180,
+        "maximum": 180,
+        "description": "The face's turn, clockwise: the box turned so about its centre lies on it.",
+    },
+)
 _FACE["properties"] |= {"expression": _PREDICTION, "gender": _PREDICTION}
 _ANALYSIS = _object(
     image=_object(width=_COUNT, height=_COUNT),

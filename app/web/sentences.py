@@ -71,6 +71,9 @@ def refusals() -> dict[str, str]:
             "This server has no model of that name. It has {choices}. "
             "Reload the page and try again."
         ),
+        "unknown_effort": gettext(
+            "This server knows no such effort. It knows {choices}. Reload the page and try again."
+        ),
         "rate_limited": gettext(
             "Too many photos came from your address in a short time. Wait a minute and try again."
         ),
@@ -140,6 +143,8 @@ def for_script() -> dict[str, Any]:
         "steps": {
             "decode": gettext("Opening the photo"),
             "detect": gettext("Finding faces"),
+            "detect_first": gettext("of it, the first look"),
+            "detect_second": gettext("of it, further looks"),
             "classify": gettext("Reading faces"),
             "total": gettext("In all"),
         },

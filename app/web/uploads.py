@@ -29,7 +29,7 @@ def current_analyzer() -> FaceAnalyzer:
 
 
 def analyze_upload(request: Request) -> Analysis:
-    """Analyze the photo in a request's form, with the models that its form names.
+    """Analyze the photo in a request's form, with the models and the effort that its form names.
 
     Raises `Refusal` where the form holds no photo or one that can't be read.
     """
@@ -49,7 +49,8 @@ def analyze_upload(request: Request) -> Analysis:
     upload.stream.seek(0)
     names = request.form.get("models")
     models = [name.strip() for name in names.split(",")] if names else None
-    return current_analyzer().analyze_file(upload.stream.read(), models)
+    effort = request.form.get("effort") or current_app.config["EFFORT"]
+    return current_analyzer().analyze_file(upload.stream.read(), models, effort)
 
 
 def _too_large() -> Refusal:
