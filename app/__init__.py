@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         BOOTSTRAP_SERVE_LOCAL=True,
         MAX_CONTENT_LENGTH=settings.max_upload_mb * 1_000_000,
         MAX_UPLOAD_MB=settings.max_upload_mb,
+        EFFORT=settings.effort,
         TRUSTED_HOSTS=settings.trusted_hosts or None,
         VERSION=__version__,
     )

@@ -15,6 +15,7 @@ from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
+from app.vision.detection import EFFORTS
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -28,7 +29,10 @@ def cli() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write JSON to a file.")
 @click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="Write a CSV row a face.")
-def analyze(paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None) -> None:
+@click.option("--effort", type=click.Choice(EFFORTS), help="How hard faces are searched.")
+def analyze(
+    paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None, effort: str | None
+) -> None:
     """Analyze photos, and all photos in folders and their folders.
 
     Without --json or --csv the answers are printed as JSON. A file that can't be read is
@@ -45,7 +49,7 @@ def analyze(paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None) 
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)
-    answers, refused = _analyze_all(analyzer, photos)
+    answers, refused = _analyze_all(analyzer, photos, effort or settings.effort)
     _write(answers, as_json, as_csv)
     for message in missing + refused:
         click.echo(message, err=True)
@@ -110,7 +114,7 @@ def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
 
 
 def _analyze_all(
-    analyzer: FaceAnalyzer, photos: list[Path]
+    analyzer: FaceAnalyzer, photos: list[Path], effort: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Analyze each photo; return the answers and a sentence for each that was refused."""
     answers: list[dict[str, Any]] = []
@@ -120,7 +124,7 @@ def _analyze_all(
     ) as progress:
         for photo in progress:
             try:
-                analysis = analyzer.analyze_file(photo.read_bytes())
+                analysis = analyzer.analyze_file(photo.read_bytes(), effort=effort)
             except (Refusal, OSError) as error:
                 refused.append(f"{photo}: {error}")
             else:

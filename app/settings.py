@@ -19,6 +19,11 @@ class Settings(BaseSettings):
     expression_labels: Literal["original", "ferplus"] | None = Field(
         None, description="Which labels the expression follows; the model's card by default."
     )
+    effort: Literal["fast", "balanced", "thorough"] = Field(
+        "balanced",
+        description="How hard faces are searched in a photo whose request doesn't say: fast looks "
+        "once, balanced again where nothing was found, thorough for all turns and sizes.",
+    )
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime for one batch of faces.")
     max_upload_mb: int = Field(20, ge=1, description="Largest photo taken, in megabytes.")
     max_streams: int = Field(

@@ -94,7 +94,9 @@ def export(run: Path, model: Path) -> None:
 
     card = exporting.export(run, model)
     for name, figures in card.figures["heads"].items():
-        click.echo(f"{name}: validation accuracy {figures['accuracy']:.4f}")
+        measured = ("accuracy", "centre", "size", "roll")
+        text = ", ".join(f"{key} {figures[key]:.4f}" for key in measured if key in figures)
+        click.echo(f"{name}: validation {text}")
 
 
 @cli.command()
@@ -207,6 +209,24 @@ def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) ->
         photos.draw_contact_sheet(model, folder, sheet)
 
 
+@cli.command("detect-report")
+@click.argument("data", type=FOLDER, metavar="DIR")
+@click.option("--models", type=FOLDER, default="models", show_default=True)
+@click.option("--out", type=TARGET, default="training/results/detection", show_default=True)
+@click.option("--seed", default=1, show_default=True, help="As given to data prepare faces.")
+@click.option("--limit", type=int, help="Pictures of each case at most; all by default.")
+def detect_report(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
+    """Measure finding faces on the validation part of the data sets in DIR, beside plain Haar."""
+    from training.detection_report import write_detection_report
+
+    for row in write_detection_report(data, models, out, seed, limit):
+        recall = "" if row.recall is None else f"{row.recall:.1%}"
+        click.echo(
+            f"{row.case:<18}{row.detector:<10}{recall:>7}"
+            f"{row.false_boxes:>8.4f}{row.milliseconds:>8.1f} ms"
+        )
+
+
 @cli.group()
 def data() -> None:
     """Prepare and check data sets."""
@@ -271,6 +291,24 @@ def utkface(source: Path, out: Path, seed: int) -> None:
     from training.preparation import prepare_utkface
 
     click.echo(prepare_utkface(source, out, seed))
+
+
+@prepare.command()
+@click.argument("source", type=FOLDER)
+@click.argument("out", type=TARGET)
+@click.option("--seed", default=1, show_default=True, help="Which photos are held out.")
+@click.option("--mistakes-of", type=FOLDER, metavar="MODELS", help="Add the verifier's mistakes.")
+def faces(source: Path, out: Path, seed: int, mistakes_of: Path | None) -> None:
+    """Cut the face verifier's crops from the data sets in the folder SOURCE.
+
+    With --mistakes-of, only add what that verifier wrongly takes for faces, to fit it again.
+    """
+    from training.faces import prepare_faces, prepare_hard_faces
+
+    if mistakes_of:
+        click.echo(prepare_hard_faces(source, mistakes_of, out, seed))
+    else:
+        click.echo(prepare_faces(source, out, seed))
 
 
 if __name__ == "__main__":

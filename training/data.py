@@ -18,6 +18,8 @@ from app.vision.images import decode_image
 PARTS = ("train", "validation", "test")
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VOTES_FILE = "ferplus.csv"
+PLACES_FILE = "places.csv"
+PLACE_VALUES = ("x", "y", "size", "sine", "cosine")
 # FER+'s columns under the names that the expression classes have here. Contempt is a class of
 # its own in training; "unknown" and "NF" (no face) are no expressions.
 VOTED_CLASSES = {
@@ -49,6 +51,8 @@ class Part:
     `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
     `classes`, `files` the paths, and `votes` float32 (count, len(VOTED_CLASSES)), each row the
     shares of the raters (all 0 where nobody's vote is known), or None without a votes file.
+    `places` is float32 (count, len(PLACE_VALUES)), where a face lies in each crop (all 0 where
+    none does or nobody knows), or None without a places file.
     """
 
     pictures: np.ndarray
@@ -56,6 +60,7 @@ class Part:
     classes: tuple[str, ...]
     files: tuple[Path, ...]
     votes: np.ndarray | None
+    places: np.ndarray | None = None
 
     def subset(self, keep: np.ndarray) -> "Part":
         """Return the part with only those pictures; `keep` is bool (count,)."""
@@ -65,6 +70,7 @@ class Part:
             self.classes,
             tuple(file for file, kept in zip(self.files, keep, strict=True) if kept),
             None if self.votes is None else self.votes[keep],
+            None if self.places is None else self.places[keep],
         )
 
 
@@ -144,7 +150,8 @@ def read_part(folder: Path, part: str, shape: CropShape, drawing: Drawing | None
         labels += [label] * len(found)
     pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
     votes = _read_votes(folder, files) if (folder / VOTES_FILE).is_file() else None
-    return Part(pictures, np.asarray(labels), classes, tuple(files), votes)
+    places = _read_places(folder, files) if (folder / PLACES_FILE).is_file() else None
+    return Part(pictures, np.asarray(labels), classes, tuple(files), votes, places)
 
 
 def _draw(files: list[Path], drawing: Drawing, label: int, classes: int) -> list[Path]:
@@ -211,11 +218,23 @@ def _utkface_field(file: Path, place: int) -> int:
 
 def _read_votes(folder: Path, files: list[Path]) -> np.ndarray:
     """Read the raters' shares for each file; a row of zeros where there is none."""
-    with (folder / VOTES_FILE).open(newline="", encoding="utf-8") as stream:
-        shares = {
-            row["file"]: np.array([float(row[c]) for c in VOTED_CLASSES.values()], np.float32)
+    votes = _read_columns(folder, VOTES_FILE, tuple(VOTED_CLASSES.values()), files)
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
+
+
+def _read_places(folder: Path, files: list[Path]) -> np.ndarray:
+    """Read where the face lies in each file; a row of zeros where there is none."""
+    return _read_columns(folder, PLACES_FILE, PLACE_VALUES, files)
+
+
+def _read_columns(
+    folder: Path, table: str, columns: tuple[str, ...], files: list[Path]
+) -> np.ndarray:
+    """Read a table's numbers for each file: float32 (count, columns), zeros without a row."""
+    with (folder / table).open(newline="", encoding="utf-8") as stream:
+        numbers = {
+            row["file"]: np.array([float(row[column]) for column in columns], np.float32)
             for row in csv.DictReader(stream)
         }
-    none = np.zeros(len(VOTED_CLASSES), np.float32)
-    votes = np.stack([shares.get(file.relative_to(folder).as_posix(), none) for file in files])
-    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
+    none = np.zeros(len(columns), np.float32)
+    return np.stack([numbers.get(file.relative_to(folder).as_posix(), none) for file in files])

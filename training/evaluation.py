@@ -36,7 +36,7 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
     answer: dict[str, Any] = {"model": card.name, "part": part, "heads": figures}
     for name, head in card.heads.items():
         key = "accuracy" if head.targets == "labels" else f"accuracy_{name}"
-        if name in figures:
+        if "accuracy" in figures.get(name, {}):
             answer[key] = figures[name]["accuracy"]
     return answer
 
@@ -53,9 +53,12 @@ def measure_heads(
     card: Card, logits: dict[str, np.ndarray], pictures: Part, new: np.ndarray
 ) -> dict[str, Any]:
     """Return each head's figures; `new` marks the pictures that don't stand in training."""
-    figures = {}
+    figures: dict[str, Any] = {}
     for name, head in card.heads.items():
         if not has_answers(head, pictures):
+            continue
+        if head.targets == "places":
+            figures[name] = place_errors(logits[name], pictures)
             continue
         classes, probabilities = read_probabilities(head, logits[name])
         limits = find_unsure_limits(card, head, logits)
@@ -79,9 +82,31 @@ def measure_heads(
 
 def has_answers(head: Head, pictures: Part) -> bool:
     """Tell whether the pictures bring what a head's answers are measured by."""
-    if head.targets == "children":
-        return bool((find_children(pictures.files) >= 0).any())
-    return head.targets == "labels" or pictures.votes is not None
+    known = {
+        "labels": True,
+        "votes": pictures.votes is not None,
+        "children": bool((find_children(pictures.files) >= 0).any()),
+        "places": pictures.places is not None,
+    }
+    return known[head.targets]
+
+
+def place_errors(values: np.ndarray, pictures: Part) -> dict[str, float]:
+    """Return median errors of a places head over the pictures whose place is known.
+
+    `centre` is the distance as a share of the square's side, `size` the factor between the sides
+    less 1, `roll` in degrees.
+    """
+    assert pictures.places is not None
+    known = pictures.places.any(axis=1)
+    found, right = values[known], pictures.places[known]
+    turn = np.arctan2(found[:, 3], found[:, 4]) - np.arctan2(right[:, 3], right[:, 4])
+    errors = {
+        "centre": np.hypot(*(found[:, :2] - right[:, :2]).T),
+        "size": np.expm1(np.abs(found[:, 2] - right[:, 2])),
+        "roll": np.degrees(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)),
+    }
+    return {name: round(float(np.median(error)), 4) for name, error in errors.items()}
 
 
 def right_answers(head: Head, pictures: Part) -> np.ndarray:

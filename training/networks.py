@@ -175,3 +175,28 @@ def resnet18(
             x = layers.ReLU()(convolve(x, width, 3, stride))
             x = layers.ReLU()(layers.Add()([convolve(x, width, 3, 1), shortcut]))
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+
+
+@register("compact")
+def compact(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Answer dozens of small squares in a few milliseconds, and keep where things are.
+
+    A 5x5 convolution halves the picture at once; of each further stage the first convolution
+    halves it and the second doesn't. The last map is flattened, not averaged, because a place
+    can't be told from an average.
+    """
+    x = inputs
+    for stage, width in enumerate(widths):
+        for step in range(1 if stage == 0 else 2):
+            size, stride = (5, 2) if stage == 0 else (3, 2 - step)
+            bias = normalization is None
+            x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=bias)(x)
+            if normalization:
+                x = normalization(momentum=0.9)(x)
+            x = layers.ReLU()(x)
+    return layers.Dropout(dropout)(layers.Flatten()(x))

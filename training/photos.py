@@ -12,11 +12,13 @@ import numpy as np
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import load_card
 from app.vision.classifiers import Classifier, load_classifier
+from app.vision.detection import FaceDetector
 from app.vision.readings import FaceReading, Prediction
 from training.data import DataError, read_picture
 from training.metrics import measure_share
 
 LABELS = "labels.csv"
+SERVED = Path("models")  # where the verifier lies that decides what a face is
 TILE = 150  # side of a picture on a contact sheet, in pixels
 TILES_ABREAST = 8
 
@@ -133,5 +135,5 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
 
 
 def _analyzer(classifier: Classifier) -> FaceAnalyzer:
-    """Return an analyzer that reads with one classifier."""
-    return FaceAnalyzer({classifier.card.name: classifier})
+    """Return an analyzer that reads with one classifier and searches as the app does."""
+    return FaceAnalyzer({classifier.card.name: classifier}, FaceDetector.load(SERVED))

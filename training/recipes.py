@@ -42,11 +42,11 @@ class Head(Section):
     """Say what one head learns.
 
     `labels` are the folders' names, `votes` the raters' shares, `children` whether the file's
-    name tells an age under 13. `guarded_by` names such a head: to a face that it takes for a
-    child's, this head has to be surer.
+    name tells an age under 13, `places` where a face lies in its square. `guarded_by` names a
+    head of children: to a face that it takes for a child's, this head has to be surer.
     """
 
-    targets: Literal["labels", "votes", "children"]
+    targets: Literal["labels", "votes", "children", "places"]
     guarded_by: str | None = None
     weight: float = 1.0
     label_smoothing: float = 0.0
@@ -95,7 +95,7 @@ class Recipe(Section):
     """Hold all choices of one training."""
 
     name: str
-    task: Literal["expression", "gender", "clothing", "animals"]
+    task: Literal["expression", "gender", "face", "clothing", "animals"]
     seed: int
     purpose: str
     not_for: str

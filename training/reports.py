@@ -143,9 +143,17 @@ def _describe_heads(heads: dict[str, Any]) -> str:
             _with_interval(figures, "unanswered"),
         ]
         for name, figures in heads.items()
+        if "accuracy" in figures
     ]
     titles = "head, pictures, accuracy, balanced accuracy, calibration error"
-    return write_table([*titles.split(", "), "right when answered", "unanswered"], rows)
+    table = write_table([*titles.split(", "), "right when answered", "unanswered"], rows)
+    places = [
+        f"Median errors of {name}: centre {figures['centre']:.1%} of the side, size "
+        f"{figures['size']:.1%}, roll {figures['roll']:.1f}°."
+        for name, figures in heads.items()
+        if "roll" in figures
+    ]
+    return "\n\n".join([table, *places])
 
 
 def _describe_photos(heads: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from app.refusals import Refusal
 from app.vision.cards import CARD, ModelError
 from app.vision.classifiers import Classifier, Runtime, load_classifier
 from app.vision.crops import cut_crop, shape_crop
-from app.vision.detection import FaceDetector
+from app.vision.detection import EFFORTS, VERIFIER, Effort, FaceDetector, Looked
 from app.vision.images import decode_image
 from app.vision.readings import Analysis, Detection, FaceReading, Prediction
 from app.vision.tracing import Trace, keep
@@ -27,12 +27,10 @@ class FaceAnalyzer:
     One analyzer serves any number of threads: it keeps nothing of a photo.
     """
 
-    def __init__(
-        self, classifiers: dict[str, Classifier], detector: FaceDetector | None = None
-    ) -> None:
+    def __init__(self, classifiers: dict[str, Classifier], detector: FaceDetector) -> None:
         """Join classifiers, by the name of their model, and a detector."""
         self.classifiers = classifiers
-        self.detector = detector or FaceDetector()
+        self.detector = detector
 
     @classmethod
     def load(
@@ -48,17 +46,20 @@ class FaceAnalyzer:
         expression model's head that answers in place of its card's choice. Raises `ModelError`
         that names the file at fault.
         """
-        folders = sorted(path.parent for path in Path(models).glob(f"*/{CARD}"))
+        found = sorted(path.parent for path in Path(models).glob(f"*/{CARD}"))
+        folders = [folder for folder in found if folder.name != VERIFIER]
         if not folders:
             raise ModelError(f"{models} holds no models: no {CARD} in any folder of it.")
         classifiers = {}
         for folder in folders:
             head = expression_labels if folder.name == "expression" else None
             classifiers[folder.name] = load_classifier(folder, runtime, threads, head)
-        analyzer = cls(classifiers)
+        analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
+        # The first run of a network takes longest; nobody should wait for it.
         for classifier in classifiers.values():
             shape = classifier.card.shape
             classifier.predict(np.zeros((1, shape.size, shape.size, shape.channels), np.uint8))
+        analyzer.detector.verifier.verify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
         return analyzer
 
     def analyze_file(
@@ -66,35 +67,40 @@ class FaceAnalyzer:
         data: bytes,
         models: Iterable[str] | None = None,
         expression_labels: str | None = None,
+        effort: str = "balanced",
         trace: Trace | None = None,
     ) -> Analysis:
         """Decode a JPEG, PNG or WebP and analyze it.
 
-        `models` and `expression_labels` are as in `choose`; `trace` keeps what every stage
-        handed on. Raises `Refusal` for content that can't be read and for the name of a model or
-        of labels that aren't loaded.
+        `models` and `expression_labels` are as in `choose`; `effort` says how hard faces are
+        searched; `trace` keeps what every stage handed on. Raises `Refusal` for content that
+        can't be read, for the name of a model or of labels that aren't loaded and for an unknown
+        effort.
         """
-        chosen = self.choose(models, expression_labels)
+        chosen, checked = self.choose(models, expression_labels), check_effort(effort)
         watch = Watch()
         with watch.stage("decode"):
             image = decode_image(data)
-        return self._analyze(image, chosen, watch, trace)
+        return self._analyze(image, chosen, checked, watch, trace)
 
     def analyze(
         self,
         image: np.ndarray,
         models: Iterable[str] | None = None,
         expression_labels: str | None = None,
+        effort: str = "balanced",
     ) -> Analysis:
         """Analyze a photo, RGB uint8 (height, width, 3), with the models that `choose` gives.
 
-        Raises `Refusal` as `choose` does, `ValueError` for an array of another form.
+        `effort` says how hard faces are searched. Raises `Refusal` as `choose` does and for an
+        unknown effort, `ValueError` for an array of another form.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"A photo is uint8 (height, width, 3); got {image.dtype} {image.shape}."
             )
-        return self._analyze(image, self.choose(models, expression_labels), Watch())
+        chosen = self.choose(models, expression_labels)
+        return self._analyze(image, chosen, check_effort(effort), Watch())
 
     def choose(
         self, models: Iterable[str] | None, expression_labels: str | None = None
@@ -159,6 +165,7 @@ class FaceAnalyzer:
         self,
         image: np.ndarray,
         classifiers: dict[str, Classifier],
+        effort: Effort,
         watch: Watch,
         trace: Trace | None = None,
     ) -> Analysis:
@@ -167,7 +174,11 @@ class FaceAnalyzer:
         pictures = {n: c for n, c in classifiers.items() if c.card.region == "image"}
         keep(trace, "photo", image=image)
         with watch.stage("detect"):
-            detections = self.detector.detect(image, trace=trace) if faces else []
+            looks: list[Looked] = []
+            detections = self.detector.detect(image, effort, looks) if faces else []
+        watch.note("detect_first", sum(look.milliseconds for look in looks[:1]))
+        watch.note("detect_second", sum(look.milliseconds for look in looks[1:]))
+        _keep_looks(trace, looks)
         with watch.stage("classify"):
             readings = read_faces(image, detections, faces.values(), trace)
             picture = {
@@ -189,6 +200,28 @@ def labels_of(classifier: Classifier) -> list[str]:
     return list(classifier.card.heads) if classifier.card.task == EXPRESSION else []
 
 
+def check_effort(effort: str) -> Effort:
+    """Return a known effort. Raises `Refusal`."""
+    for known in EFFORTS:
+        if effort == known:
+            return known
+    raise Refusal(
+        "unknown_effort",
+        400,
+        f"There is no effort {effort!r}. Choose from {', '.join(EFFORTS)}.",
+        choices=list(EFFORTS),
+    )
+
+
+def _keep_looks(trace: Trace | None, looks: list[Looked]) -> None:
+    """Keep the stages of the look that found a face, or else of the first."""
+    shown = next((look for look in looks if len(look.faces)), looks[0] if looks else None)
+    if shown:
+        keep(trace, "working_copy", picture=shown.copy, scale=shown.scale)
+        keep(trace, "windows", windows=shown.windows)
+        keep(trace, "proposals", squares=shown.proposals, looks=looks)
+
+
 def read_faces(
     image: np.ndarray,
     detections: list[Detection],
@@ -200,7 +233,7 @@ def read_faces(
     if detections:
         for classifier in classifiers:
             shape = classifier.card.shape
-            crops = np.stack([cut_crop(image, found.box, shape) for found in detections])
+            crops = np.stack([cut_crop(image, found, shape) for found in detections])
             keep(trace, "crops", classifier.card.name, crops=crops)
             answers = classifier.predict(crops, trace)
             for reading, prediction in zip(predictions, answers, strict=True):
@@ -229,6 +262,10 @@ class Watch:
         started = time.perf_counter()
         yield
         self._stages[name] = (time.perf_counter() - started) * 1000
+
+    def note(self, name: str, milliseconds: float) -> None:
+        """Take over a part of a stage that was timed elsewhere."""
+        self._stages[name] = milliseconds
 
     def timings_ms(self) -> dict[str, float]:
         """Return the milliseconds of each stage and in total, until now."""

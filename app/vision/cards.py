@@ -31,15 +31,16 @@ class Guard(BaseModel):
 class Head(BaseModel):
     """Describe one set of logits and how they become an answer.
 
-    `targets` says what it learned: the data set's labels, raters' votes, or whether the file's
-    name tells a child. `classes` stand in the order of the logits. Logits of classes in
-    `left_out` are dropped before the softmax, so that the others share their probability in
-    proportion. An answer whose probability is less than `unsure_below` is given as unsure.
+    `targets` says what it learned: the data set's labels, raters' votes, whether the file's name
+    tells a child, or the place of a face, whose values are no logits but numbers, named by
+    `classes`. `classes` stand in the order of the logits. Logits of classes in `left_out` are
+    dropped before the softmax, so that the others share their probability in proportion. An
+    answer whose probability is less than `unsure_below` is given as unsure.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    targets: Literal["labels", "votes", "children"] = "labels"
+    targets: Literal["labels", "votes", "children", "places"] = "labels"
     classes: list[str]
     left_out: list[str] = []
     temperature: float = Field(1.0, gt=0)

@@ -1,168 +1,249 @@
-"""Find faces: OpenCV's Haar cascade on a copy of bounded size."""
+"""Find faces: the cascade's first stages propose, a small network decides, and looks again."""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
-from app.vision.readings import Box, Detection
-from app.vision.tracing import Trace, keep
+from app.vision.classifiers import Runtime
+from app.vision.proposals import WINDOW, Proposer
+from app.vision.readings import Detection
+from app.vision.verification import Squares, Verifier
 
-CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"  # type: ignore[attr-defined] # no stub
+Effort = Literal["fast", "balanced", "thorough"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+VERIFIER = "verifier"  # the verifier's folder among the models
+
+
+@dataclass(frozen=True)
+class Look:
+    """Say how a photo is looked at once.
+
+    `turn` is the turn of the faces looked for, in degrees clockwise; `octave` how often the
+    working copy's side is doubled; `lifted` whether its dark parts are lifted first.
+    """
+
+    turn: float = 0.0
+    octave: int = 0
+    lifted: bool = False
+
+
+UPRIGHT = Look()
+# What a photo without a face so far is worth: the order is of how often each finds one.
+SECOND_LOOKS: dict[Effort, tuple[Look, ...]] = {
+    "fast": (),
+    "balanced": (Look(40.0), Look(-40.0), Look(lifted=True)),
+    "thorough": (
+        Look(40.0),
+        Look(-40.0),
+        Look(lifted=True),
+        Look(180.0),
+        Look(90.0),
+        Look(-90.0),
+        Look(135.0),
+        Look(-135.0),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """Set how the cascade looks, with the reason for each value.
+    """Set how faces are searched, with the reason for each value."""
 
-    Measured on every second photo of the `photos` pack and 307 pictures without a human face.
-    """
-
-    # Longest side of the copy that is searched, in pixels: time grows with its area, and a face
-    # has to span min_face pixels of it.
-    working_side: int = 640
-    # Step between the sizes looked for: 1.2 halves the time, and recall falls from 94% to 84%.
-    scale_step: float = 1.1
-    # Windows that must agree: 3 would find 96% instead of 94%, at twice the false boxes.
-    agreeing_windows: int = 5
-    # Smallest face on the copy, in pixels: the cascade's own window is 24.
-    min_face: int = 24
-    # Share of the smaller of two boxes that may lie in the other before the weaker one goes.
+    # Longest side of the first copy, in pixels: its smallest face is a sixteenth of the photo.
+    working_side: int = 320
+    # Proposals verified in a look at most, the best supported first; a photo has 30 or so.
+    most_proposals: int = 48
+    # Score of a proposal that is worth a second question.
+    promising: float = 0.1
+    # Score from which a face is one. More looks are more chances to err, so they must be surer.
+    accepted: float = 0.97
+    accepted_again: float = 0.985
+    # Score from which a face known from the last frame is still there.
+    still_there: float = 0.3
+    # Share of the smaller of two squares that may lie in the other before the weaker one goes.
     overlap: float = 0.4
     # Faces answered at most, the surest first: what one request may cost the classifiers.
     max_faces: int = 64
+    # Smallest face that "thorough" looks for, in pixels of the photo.
+    smallest_face: int = 20
 
 
-# The level weight that scores one half, and how fast the score changes. Set near the median of
-# false boxes (2 to 3; faces: 7), not fitted: the score ranks boxes and is no probability.
-EVEN_WEIGHT = 2.0
-WEIGHT_SPREAD = 1.0
+@dataclass(frozen=True)
+class Looked:
+    """Hold what one look came to.
 
+    `copy` is the grey picture searched, with `scale` of the photo's pixels for each of its own;
+    `windows` float32 (count, 3) the left, top and side of what passed the cascade, in its pixels;
+    `proposals` the merged windows and `faces` what was found among them, both in the photo's.
+    """
 
-Effort = Literal["fast", "balanced"]
-
-# Longest side of the copy that the fast search looks through, in pixels.
-FAST_SIDE = 320
-# A face is looked for again within this many sides of its last box, on a copy where it is this
-# many pixels wide, at sizes up to this factor from its last one.
-NEAR_SIDES = 2.0
-NEAR_FACE = 48
-NEAR_FACTOR = 1.35
+    look: Look
+    copy: np.ndarray
+    scale: float
+    windows: np.ndarray
+    proposals: Squares
+    faces: Squares
+    milliseconds: float
 
 
 class FaceDetector:
-    """Find upright, frontal faces."""
+    """Find faces at any turn."""
 
-    def __init__(self, settings: DetectionSettings | None = None) -> None:
-        """Keep the settings; each thread loads a cascade of its own, as one serves one thread."""
+    def __init__(self, verifier: Verifier, settings: DetectionSettings | None = None) -> None:
+        """Join the cascade with a verifier."""
         self.settings = settings or DetectionSettings()
-        self._cascades = threading.local()
+        self.verifier = verifier
+        self._proposer = Proposer()
+
+    @classmethod
+    def load(cls, models: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceDetector:
+        """Load the verifier among the models. Raises `ModelError`."""
+        # One photo is one thread's work: OpenCV's own threads would only take turns with others.
+        cv2.setNumThreads(1)
+        return cls(Verifier.load(models / VERIFIER, runtime, threads))
 
     def adjusted(self, **changes: float) -> FaceDetector:
         """Return a detector with some settings changed."""
-        return FaceDetector(replace(self.settings, **changes))  # type: ignore[arg-type]
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        return FaceDetector(self.verifier, settings)
 
     def detect(
-        self, image: np.ndarray, effort: Effort = "balanced", trace: Trace | None = None
+        self, image: np.ndarray, effort: Effort = "balanced", looks: list[Looked] | None = None
     ) -> list[Detection]:
         """Find the faces in a photo.
 
         `image` is RGB uint8 (height, width, 3). Returns detections in its pixels, sorted from
-        left to right, none overlapping another by more than the settings allow. `trace` also
-        gets what happens on the way.
+        left to right, none overlapping another by more than the settings allow. What each look
+        came to is added to `looks`.
         """
-        side = FAST_SIDE if effort == "fast" else self.settings.working_side
-        working, scale = _working_copy(image, side)
-        keep(trace, "working_copy", picture=working, scale=scale)
-        if trace is not None:
-            keep(trace, "windows", boxes=self._windows(working), scale=scale)
-        boxes, _, weights = self._cascade().detectMultiScale3(
-            working,
-            scaleFactor=self.settings.scale_step,
-            minNeighbors=self.settings.agreeing_windows,
-            minSize=(self.settings.min_face, self.settings.min_face),
-            outputRejectLevels=True,
-        )
-        found = [
-            Detection(_scale_box(np.asarray(box), scale), _score(float(weight)))
-            for box, weight in zip(boxes, np.ravel(weights), strict=True)
-        ]
-        keep(trace, "proposals", detections=found)
-        kept = merge_overlapping(found, self.settings.overlap)[: self.settings.max_faces]
-        keep(trace, "faces", detections=kept)
-        return sorted(kept, key=lambda detection: (detection.box.x, detection.box.y))
+        looks = [] if looks is None else looks
+        pyramid = _Pyramid(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), self.settings.working_side)
+        found = self._look(pyramid, UPRIGHT, looks)
+        finest = self._finest_octave(pyramid)
+        for octave in range(1, finest + 1):
+            # A finer look costs four times the one before: it is for photos in which the last
+            # one found a face, or none did.
+            last = looks[-1].faces
+            wanted = effort == "thorough" or (
+                effort == "balanced" and octave == 1 and not len(found)
+            )
+            if wanted or (effort != "fast" and len(last) and octave > 1):
+                found = self._merge([found, self._look(pyramid, Look(octave=octave), looks)])
+        for look in SECOND_LOOKS[effort]:
+            if len(found) and effort != "thorough":
+                break
+            found = self._merge([found, self._look(pyramid, look, looks)])
+        kept = found.take(np.argsort(-found.scores)[: self.settings.max_faces])
+        return sorted(kept.to_detections(), key=lambda face: (face.box.x, face.box.y))
 
-    def detect_near(
-        self, image: np.ndarray, previous: Sequence[Detection]
-    ) -> list[Detection | None]:
-        """Find each face again near its last place; None stands for one that is lost.
+    def detect_near(self, image: np.ndarray, previous: list[Detection]) -> list[Detection | None]:
+        """Find each face again near its last place; None where it is lost.
 
-        `image` is RGB uint8 (height, width, 3) and `previous` in its pixels.
+        `image` is RGB uint8 (height, width, 3), the frame after the one that `previous` was
+        found in. Asks the verifier only: about a millisecond for a face.
         """
-        return [self._find_near(image, detection) for detection in previous]
-
-    def _find_near(self, image: np.ndarray, previous: Detection) -> Detection | None:
-        """Search the neighbourhood of one face's last box."""
-        box = previous.box
-        reach = box.width * (NEAR_SIDES - 1) / 2
-        left, top = (max(0, round(edge - reach)) for edge in (box.x, box.y))
-        right, bottom = round(box.x + box.width + reach), round(box.y + box.height + reach)
-        region = image[top:bottom, left:right]
-        if min(region.shape[:2], default=0) < box.width / NEAR_FACTOR:
-            return None
-        scale = box.width / NEAR_FACE
-        size = tuple(max(1, round(side / scale)) for side in region.shape[1::-1])
-        grey = cv2.resize(
-            cv2.cvtColor(region, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA
+        if not previous:
+            return []
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        last = np.array(
+            [
+                (f.box.x + f.box.width / 2, f.box.y + f.box.height / 2, f.box.width, f.roll_degrees)
+                for f in previous
+            ],
+            np.float32,
         )
-        boxes, _, weights = self._cascade().detectMultiScale3(
-            grey,
-            scaleFactor=self.settings.scale_step,
-            minNeighbors=3,  # Fewer than a search asks for: a face was here a moment ago.
-            minSize=(round(NEAR_FACE / NEAR_FACTOR),) * 2,
-            maxSize=(round(NEAR_FACE * NEAR_FACTOR),) * 2,
-            outputRejectLevels=True,
-        )
-        if not len(boxes):
-            return None
-        best = int(np.ravel(weights).argmax())
-        found = _scale_box(np.asarray(boxes[best]), scale)
-        moved = Box(found.x + left, found.y + top, found.width, found.height)
-        return Detection(moved, _score(float(np.ravel(weights)[best])))
+        steps = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float32) * 0.25
+        asked = np.repeat(last, len(steps), axis=0)
+        asked[:, :2] += np.tile(steps, (len(last), 1)) * asked[:, 2:3]
+        answers = self.verifier.verify(grey, asked)
+        best = answers.scores.reshape(len(last), -1).argmax(axis=1)
+        chosen = answers.take(best + np.arange(len(last)) * len(steps))
+        found = self.verifier.verify(grey, chosen.places, mirrored=True).to_detections()
+        return [face if face.score >= self.settings.still_there else None for face in found]
 
-    def _windows(self, working: np.ndarray) -> np.ndarray:
-        """Return every window that passes the cascade, int (count, 4), before any is merged."""
-        windows = self._cascade().detectMultiScale(
-            working,
-            scaleFactor=self.settings.scale_step,
-            minNeighbors=0,
-            minSize=(self.settings.min_face, self.settings.min_face),
-        )
-        return np.reshape(windows, (-1, 4))
+    def _look(self, pyramid: _Pyramid, look: Look, looks: list[Looked]) -> Squares:
+        """Look at a photo once, and add what it came to to the looks."""
+        started = time.perf_counter()
+        copy, scale = pyramid.copy(look.octave)
+        if look.lifted:
+            copy = _lift(copy)
+        # Only the first look is for all sizes: a finer one adds the smaller faces.
+        octaves = 1 if look.octave else 6
+        turned, windows, proposals = self._proposer.propose(copy, octaves, look.turn)
+        proposals = proposals[: self.settings.most_proposals]
+        places = np.column_stack(
+            [proposals[:, :3] * scale, np.full(len(proposals), look.turn)]
+        ).astype(np.float32)
+        verified, faces = self._verify(pyramid, look, places)
+        milliseconds = (time.perf_counter() - started) * 1000
+        looks.append(Looked(look, turned, scale, windows, verified, faces, milliseconds))
+        return faces
 
-    def _cascade(self) -> cv2.CascadeClassifier:
-        """Return this thread's cascade."""
-        if not hasattr(self._cascades, "frontal"):
-            self._cascades.frontal = cv2.CascadeClassifier(str(CASCADE))
-        cascade: cv2.CascadeClassifier = self._cascades.frontal
-        return cascade
+    def _verify(self, pyramid: _Pyramid, look: Look, places: np.ndarray) -> tuple[Squares, Squares]:
+        """Score proposals, and keep the faces among them, refined twice."""
+        # Crops are cut from twice the copy that was searched, where the smallest face has the
+        # network's own size or more.
+        grey, scale = pyramid.copy(look.octave + 1)
+        unit = np.array([scale, scale, scale, 1], np.float32)
+        first = self.verifier.verify(grey, places / unit)
+        proposals = Squares(places, first.scores)
+        left = self._merge([first.take(first.scores >= self.settings.promising)])
+        limit = self.settings.accepted if look == UPRIGHT else self.settings.accepted_again
+        refined = self.verifier.verify(grey, left.places)
+        left = self._merge([refined.take(refined.scores >= self.settings.promising)])
+        final = self.verifier.verify(grey, left.places, mirrored=True)
+        faces = final.take(final.scores >= limit)
+        return proposals, Squares(faces.places * unit, faces.scores)
+
+    def _merge(self, parts: list[Squares]) -> Squares:
+        """Keep the surest of squares that overlap, the surest first."""
+        squares = Squares.join(parts)
+        kept: list[int] = []
+        for index in np.argsort(-squares.scores, kind="stable"):
+            place = squares.places[index]
+            if all(shared_area(place, squares.places[i]) <= self.settings.overlap for i in kept):
+                kept.append(int(index))
+        return squares.take(kept)
+
+    def _finest_octave(self, pyramid: _Pyramid) -> int:
+        """Return the octave at which the smallest face fills the cascade's window."""
+        octave = 0
+        while (
+            pyramid.copy_scale(octave) * WINDOW > self.settings.smallest_face
+            and pyramid.copy_scale(octave) > 1
+        ):
+            octave += 1
+        return octave
 
 
-def _working_copy(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
-    """Return a grey copy for searching, and the photo's pixels for each of its pixels."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = max(image.shape[:2]) / longest_side
-    if scale <= 1:
-        return grey, 1.0
-    height, width = (max(1, round(side / scale)) for side in image.shape[:2])
-    return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), scale
+class _Pyramid:
+    """Give a photo's copies, each twice as fine as the one before, each made once."""
+
+    def __init__(self, grey: np.ndarray, working_side: int) -> None:
+        self._grey = grey
+        self._working_side = working_side
+        self._copies: dict[int, tuple[np.ndarray, float]] = {}
+
+    def copy_scale(self, octave: int) -> float:
+        """Return the photo's pixels for each of the copy's; 1 for the photo itself."""
+        return max(1.0, max(self._grey.shape) / (self._working_side * 2**octave))
+
+    def copy(self, octave: int) -> tuple[np.ndarray, float]:
+        """Return a grey copy and its scale."""
+        if octave not in self._copies:
+            scale = self.copy_scale(octave)
+            copy = self._grey
+            if scale > 1:
+                height, width = (max(1, round(side / scale)) for side in copy.shape)
+                copy = cv2.resize(copy, (width, height), interpolation=cv2.INTER_AREA)
+            self._copies[octave] = (copy, scale)
+        return self._copies[octave]
 
 
 def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detection]:
@@ -172,25 +253,30 @@ def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detec
     """
     kept: list[Detection] = []
     for detection in sorted(detections, key=lambda found: -found.score):
-        if all(_shared_area(detection.box, other.box) <= overlap for other in kept):
+        place = _to_place(detection)
+        if all(shared_area(place, _to_place(other)) <= overlap for other in kept):
             kept.append(detection)
     return kept
 
 
-def _shared_area(one: Box, other: Box) -> float:
-    """Return the shared area as a share of the smaller box."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    smaller = min(one.width * one.height, other.width * other.height)
-    return max(0, width) * max(0, height) / smaller
+def _to_place(detection: Detection) -> np.ndarray:
+    """Return a detection's centre and side as `shared_area` takes them."""
+    box = detection.box
+    return np.array([box.x + box.width / 2, box.y + box.height / 2, box.width])
 
 
-def _scale_box(box: np.ndarray, scale: float) -> Box:
-    """Bring a box from the working copy to the photo."""
-    x, y, width, height = (round(float(value) * scale) for value in box)
-    return Box(x, y, width, height)
+def shared_area(one: np.ndarray, other: np.ndarray) -> float:
+    """Return what two squares share unturned, as a share of the smaller one's area."""
+    smaller = min(one[2], other[2])
+    reach = (one[2] + other[2]) / 2
+    width = min(smaller, reach - abs(one[0] - other[0]))
+    height = min(smaller, reach - abs(one[1] - other[1]))
+    return float(max(0, width) * max(0, height) / smaller**2)
 
 
-def _score(weight: float) -> float:
-    """Turn a level weight into a score from 0 to 1 that ranks boxes."""
-    return 1 / (1 + math.exp(-(weight - EVEN_WEIGHT) / WEIGHT_SPREAD))
+def _lift(grey: np.ndarray) -> np.ndarray:
+    """Spread the grey levels of each part of a picture.
+
+    Source: Zuiderveld, "Contrast limited adaptive histogram equalization" (1994).
+    """
+    return cv2.createCLAHE(clipLimit=4.0, tileGridSize=(4, 4)).apply(grey)

@@ -28,10 +28,11 @@ class Range:
 
 # What one request may cost bounds them: the finest search takes about ten times the usual one.
 ADJUSTABLE = {
-    "working_side": Range(160, 960, 20),
-    "scale_step": Range(1.05, 1.5, 0.01),
-    "agreeing_windows": Range(1, 12, 1),
-    "min_face": Range(16, 200, 1),
+    "working_side": Range(80, 640, 20),
+    "most_proposals": Range(1, 96, 1),
+    "promising": Range(0.0, 1.0, 0.01),
+    "accepted": Range(0.0, 1.0, 0.001),
+    "accepted_again": Range(0.0, 1.0, 0.001),
 }
 
 
@@ -86,18 +87,20 @@ class Explainer:
         face: int = 0,
         models: Iterable[str] | None = None,
         expression_labels: str | None = None,
+        effort: str = "balanced",
         adjustments: dict[str, float] | None = None,
     ) -> Explanation:
         """Analyze a photo as the API does, and explain what one model reads in one face.
 
         `model` names one of the models that answer, `face` the face's index (the last one where
-        there are fewer); `adjustments` change the detector's settings. Raises `Refusal` as the
-        analyzer does, and for an adjustment out of its range.
+        there are fewer); `effort` says how hard faces are searched; `adjustments` change the
+        detector's settings. Raises `Refusal` as the analyzer does, and for an adjustment out of
+        its range.
         """
         analyzer = self._adjusted(adjustments or {})
         classifier = self._find_model(model, analyzer.choose(models, expression_labels))
         trace = Trace()
-        analysis = analyzer.analyze_file(data, models, expression_labels, trace)
+        analysis = analyzer.analyze_file(data, models, expression_labels, effort, trace)
         faces = len(analysis.faces) if classifier.card.region == "face" else 1
         place = min(face, faces - 1)
         if place < 0:

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 
-from app.vision.detection import CASCADE
-
-WINDOW = 24  # Side of the window that the cascade was trained on, in pixels.
+from app.vision.proposals import WINDOW, read_cascade
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def _place(part: Rectangle) -> tuple[slice, slice]:
 @cache
 def first_features(count: int) -> tuple[Feature, ...]:
     """Return the first features of the cascade's first stage."""
-    cascade = ElementTree.parse(CASCADE).getroot().find("cascade")
+    cascade = read_cascade().find("cascade")
     assert cascade is not None
     nodes = cascade.findall("stages/_[1]/weakClassifiers/_/internalNodes")
     features = cascade.findall("features/_")
@@ -73,12 +70,3 @@ def _read_feature(element: ElementTree.Element) -> Feature:
         )
     )
     return Feature(whole, tuple(bright))
-
-
-def cut_window(picture: np.ndarray, x: float, y: float, side: float) -> np.ndarray:
-    """Cut a window out of a grey picture and bring it to the cascade's size, uint8 (24, 24)."""
-    height, width = picture.shape
-    left, top = max(0, round(x)), max(0, round(y))
-    part = picture[top : min(height, round(y + side)), left : min(width, round(x + side))]
-    window = cv2.resize(part, (WINDOW, WINDOW), interpolation=cv2.INTER_AREA)
-    return np.asarray(window)

@@ -20,10 +20,16 @@ class Box:
 
 @dataclass(frozen=True)
 class Detection:
-    """Pair a face's box with the detector's score (0 to 1, higher is surer)."""
+    """Say where a face is.
+
+    `box` is the face's square before turning: turned clockwise about its centre by
+    `roll_degrees` (-180 to 180, 0 when upright), it lies on the face. `score` is the probability
+    that a face is there.
+    """
 
     box: Box
     score: float
+    roll_degrees: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class FaceReading:
         return {
             "box": self.detection.box.to_json(),
             "score": round(self.detection.score, 4),
+            "roll_degrees": round(self.detection.roll_degrees, 1),
             **{task: prediction.to_json() for task, prediction in self.predictions.items()},
         }
 

@@ -11,11 +11,12 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
-from app.vision.analyzer import FaceAnalyzer
+from app.vision.analyzer import FaceAnalyzer, check_effort
 
 MODELS = "models"
 LABELS = "expression_labels"
-FIELDS = (MODELS, LABELS)
+EFFORT = "effort"
+FIELDS = (MODELS, LABELS, EFFORT)
 COOKIE = "raut_models"
 
 Choice = dict[str, str]
@@ -30,7 +31,7 @@ def named_choice(*sources: Mapping[str, str]) -> Choice:
 def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
     """Return the request's own choice, or else the cookie's where its models are still loaded.
 
-    Raises `Refusal` where the request names a model or labels that aren't loaded.
+    Raises `Refusal` where the request names a model or labels that aren't loaded, or no effort.
     """
     named = named_choice(request.form, request.args)
     if named:
@@ -46,6 +47,8 @@ def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
 
 def choose(analyzer: FaceAnalyzer, choice: Choice) -> list[str]:
     """Return the names of the models that a choice asks for. Raises `Refusal`."""
+    if EFFORT in choice:
+        check_effort(choice[EFFORT])
     return list(analyzer.choose(model_names(choice), choice.get(LABELS)))
 
 

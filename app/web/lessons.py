@@ -42,25 +42,26 @@ def list_steps() -> list[Step]:
             gettext(
                 "The search slides a window over the copy and compares the brightness of two "
                 "parts of it: eyes, for one, are darker than the cheeks below them. These are "
-                "the first three comparisons, drawn on one window; one that fails early is "
-                "dropped at once, which makes the search fast."
+                "the first three comparisons, drawn on the face turned upright; a window that "
+                "fails early is dropped at once, which makes the search fast."
             ),
         ),
         Step(
             "windows",
             gettext("Windows that pass"),
             gettext(
-                "A face is seen by many windows, a little shifted and in several sizes, and "
-                "each that passes all questions is drawn here. A chance likeness is usually "
-                "seen by only a few."
+                "Only the first stages of questions are asked, so that turned and dark faces "
+                "pass too, and much that is no face. Every window that passes is drawn here; "
+                "where no face is found, the photo is turned or lightened and searched again."
             ),
         ),
         Step(
             "proposals",
-            gettext("Merged into faces"),
+            gettext("A network decides"),
             gettext(
-                "Windows that agree are averaged into one box, and places on which too few "
-                "agree are dropped. The score ranks the boxes and is no probability."
+                "Windows that overlap become one place, and a small network looks at each: is "
+                "it a face, where exactly, and how far is it turned? The score is its "
+                "probability; the places with the best scores are listed."
             ),
         ),
         Step(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.vision.detection import EFFORTS
 from app.vision.images import FORMATS
 from app.web.errors import PROBLEM_TYPE
 from app.web.uploads import FIELD
@@ -55,6 +56,12 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
         "enum": labels,
         "description": "Which labels the expression follows; the model's card by default.",
     }
+    form["properties"]["effort"] = {
+        "type": "string",
+        "enum": list(EFFORTS),
+        "description": "How hard faces are searched: fast looks once, balanced looks again where "
+        "nothing was found, thorough looks for all turns and sizes.",
+    }
     operation = _operation(
         "analyze", "Read the faces in one photo", {"$ref": "#/components/schemas/Analysis"}
     )
@@ -68,7 +75,7 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
         },
     }
     refusals = {
-        "400": "No photo, an empty one, or an unknown model or labels",
+        "400": "No photo, an empty one, or an unknown model, labels or effort",
         "413": "The upload is too large",
         "415": "No picture of an accepted kind",
         "422": "The picture is damaged, too large or too small",
@@ -116,7 +123,16 @@ _STATUS = _object(status=_TEXT)
 _PREDICTION = _object(
     label=_TEXT, probability=_SHARE, certain={"type": "boolean"}, probabilities=_map(_SHARE)
 )
-_FACE = _object(box=_object(x=_COUNT, y=_COUNT, width=_COUNT, height=_COUNT), score=_SHARE)
+_FACE = _object(
+    box=_object(x=_COUNT, y=_COUNT, width=_COUNT, height=_COUNT),
+    score=_SHARE,
+    roll_degrees={
+        "type": "number",
+        "minimum": -180,
+        "maximum": 180,
+        "description": "The face's turn, clockwise: the box turned so about its centre lies on it.",
+    },
+)
 _FACE["properties"] |= {"expression": _PREDICTION, "gender": _PREDICTION}
 _ANALYSIS = _object(
     image=_object(width=_COUNT, height=_COUNT),

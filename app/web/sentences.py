@@ -87,9 +87,10 @@ def settings() -> dict[str, str]:
     """Return what the detector's settings are called in the reader's language."""
     return {
         "working_side": gettext("Side of the searched copy, in pixels"),
-        "scale_step": gettext("Step between sizes looked for"),
-        "agreeing_windows": gettext("Windows that must agree"),
-        "min_face": gettext("Smallest face on the copy, in pixels"),
+        "most_proposals": gettext("Places asked about at most"),
+        "promising": gettext("Score worth a second question"),
+        "accepted": gettext("Score of a face"),
+        "accepted_again": gettext("Score of a face in a second look"),
     }
 
 
@@ -179,6 +180,9 @@ def refusals() -> dict[str, str]:
             "The field {name} must be a whole number. Change it and try again."
         ),
         "not_a_number": gettext("The field {name} must hold a number. Change it and try again."),
+        "unknown_effort": gettext(
+            "This server knows no such effort. It knows {choices}. Reload the page and try again."
+        ),
         "rate_limited": gettext(
             "Too many photos came from your address in a short time. Wait a minute and try again."
         ),
@@ -248,6 +252,8 @@ def for_script() -> dict[str, Any]:
         "steps": {
             "decode": gettext("Opening the photo"),
             "detect": gettext("Finding faces"),
+            "detect_first": gettext("of it, the first look"),
+            "detect_second": gettext("of it, further looks"),
             "classify": gettext("Reading faces"),
             "total": gettext("In all"),
         },

@@ -10,13 +10,15 @@ from flask_babel import gettext
 from app.vision import pictures
 from app.vision.crops import CropShape, cut_crop
 from app.vision.explanation import Explanation
-from app.vision.haar import cut_window, first_features
+from app.vision.haar import first_features
 from app.vision.pictures import Picture, Tiles
-from app.vision.readings import Box
+from app.vision.proposals import WINDOW
+from app.vision.readings import Box, Detection
 from app.web.lessons import list_steps
 from app.web.sentences import decimal, label, number, percent, share
 
 FEATURES = 3  # How many of the cascade's first features are drawn.
+BEST = 5  # Scores listed, the best first.
 BINS = 32  # Bars of a histogram.
 MODEL_SIDE = 288  # Side of the crop shown before it is shrunk, in pixels.
 
@@ -142,12 +144,10 @@ def _grey(explanation: Explanation) -> View | None:
 
 def _features(explanation: Explanation) -> View | None:
     """Show the cascade's first features on the chosen face."""
-    copy, box = explanation.trace.find("working_copy"), _chosen_box(explanation)
-    if copy is None or box is None:
+    photo, place = explanation.trace.find("photo"), _chosen_place(explanation)
+    if photo is None or place is None:
         return None
-    scale = copy.values["scale"]
-    side = max(box.width, box.height) / scale
-    window = cut_window(copy.values["picture"], box.x / scale, box.y / scale, side)
+    window = cut_crop(photo.values["image"], place, CropShape(WINDOW, 1))[:, :, 0]
     shots, figures = [], []
     for index, feature in enumerate(first_features(FEATURES), start=1):
         light, dark = feature.contrast(window)
@@ -172,7 +172,7 @@ def _windows(explanation: Explanation) -> View | None:
     stage, copy = explanation.trace.find("windows"), explanation.trace.find("working_copy")
     if stage is None or copy is None:
         return None
-    boxes = [Box(*map(int, each)) for each in stage.values["boxes"]]
+    boxes = [Box(round(x), round(y), round(s), round(s)) for x, y, s in stage.values["windows"]]
     drawn = pictures.draw_boxes(copy.values["picture"], boxes, 1.0)
     sides = [box.width for box in boxes]
     figures = [(gettext("Windows that pass"), number(len(boxes)))]
@@ -194,11 +194,15 @@ def _proposals(explanation: Explanation) -> View | None:
         return None
     shown = pictures.fit(photo.values["image"])
     scale = shown.shape[1] / photo.values["image"].shape[1]
+    squares = stage.values["squares"]
+    best = " · ".join(decimal(each, 2) for each in sorted(squares.scores.tolist())[::-1][:BEST])
     faces = explanation.analysis.faces
     boxes = [face.detection.box for face in faces]
     drawn = pictures.draw_boxes(shown, boxes, scale, explanation.face)
     figures = [
-        (gettext("Boxes after merging"), number(len(stage.values["detections"]))),
+        (gettext("Looks at the photo"), number(len(stage.values["looks"]))),
+        (gettext("Places asked about"), number(len(squares))),
+        (gettext("Best scores"), best or "–"),
         (gettext("Faces answered"), number(len(faces))),
     ]
     figures += [
@@ -206,7 +210,8 @@ def _proposals(explanation: Explanation) -> View | None:
             gettext("Face %(number)s", number=place),
             gettext(
                 "score %(score)s, %(size)s pixels wide, %(left)s from the left, "
-                "%(top)s from the top",
+                "%(top)s from the top, turned by %(roll)s°",
+                roll=decimal(face.detection.roll_degrees),
                 score=decimal(face.detection.score, 2),
                 size=number(face.detection.box.width),
                 left=number(face.detection.box.x),
@@ -226,9 +231,9 @@ def _crop(explanation: Explanation) -> View | None:
         return None
     shape = reading.classifier.card.shape
     shots = []
-    box = _chosen_box(explanation)
-    if box is not None and explanation.face is not None:
-        cut = cut_crop(photo.values["image"], box, CropShape(MODEL_SIDE, 3, shape.margin))
+    place = _chosen_place(explanation)
+    if place is not None and explanation.face is not None:
+        cut = cut_crop(photo.values["image"], place, CropShape(MODEL_SIDE, 3, shape.margin))
         shots.append(Shot("cut", pictures.encode(cut, "jpeg"), gettext("As cut from the photo")))
     shown = pictures.encode(pictures.as_rgb(reading.crop))
     shots.append(Shot("input", shown, gettext("As the network gets it")))
@@ -415,16 +420,15 @@ def _layers(explanation: Explanation) -> list[Any]:
     return explanation.reading.layers if explanation.reading else []
 
 
-def _chosen_box(explanation: Explanation) -> Box | None:
-    """Return the box of the face that is explained, or of the first window that passed."""
+def _chosen_place(explanation: Explanation) -> Detection | None:
+    """Return the face that is explained, or else the place with the best score."""
     if explanation.face is not None:
-        return explanation.analysis.faces[explanation.face].detection.box
-    windows = explanation.trace.find("windows")
-    if windows is None or not len(windows.values["boxes"]):
+        return explanation.analysis.faces[explanation.face].detection
+    stage = explanation.trace.find("proposals")
+    if stage is None or not len(stage.values["squares"]):
         return None
-    scale = windows.values["scale"]
-    x, y, width, height = (round(float(value) * scale) for value in windows.values["boxes"][0])
-    return Box(x, y, width, height)
+    squares = stage.values["squares"]
+    return squares.take([int(squares.scores.argmax())]).to_detections()[0]
 
 
 VIEWS: dict[str, Callable[[Explanation], View | None]] = {

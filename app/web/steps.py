@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.refusals import Refusal
 from app.vision.explanation import ADJUSTABLE, Explainer, Explanation
 from app.web import choices, sentences, stages
-from app.web.choices import LABELS
+from app.web.choices import EFFORT, LABELS
 from app.web.lessons import list_steps
 from app.web.stages import View
 from app.web.uploads import FIELD, current_analyzer, find_upload, read_upload
@@ -116,6 +116,7 @@ def _explain(field: str, data: bytes) -> Side:
         face=max(0, int(_number(FACES[field], 1)) - 1),
         models=choices.model_names(choice),
         expression_labels=choice.get(LABELS),
+        effort=choice.get(EFFORT) or current_app.config["EFFORT"],
         adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
     )
     name = request.files[field].filename or ""

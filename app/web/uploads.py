@@ -10,7 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.readings import Analysis
-from app.web.choices import LABELS, Choice, model_names
+from app.web.choices import EFFORT, LABELS, Choice, model_names
 
 ANALYZER = "raut_analyzer"
 FIELD = "image"
@@ -31,8 +31,9 @@ def current_analyzer() -> FaceAnalyzer:
 
 
 def analyze(data: bytes, choice: Choice) -> Analysis:
-    """Analyze a photo with the models of a choice. Raises `Refusal`."""
-    return current_analyzer().analyze_file(data, model_names(choice), choice.get(LABELS))
+    """Analyze a photo with the models and the effort of a choice. Raises `Refusal`."""
+    effort = choice.get(EFFORT) or current_app.config["EFFORT"]
+    return current_analyzer().analyze_file(data, model_names(choice), choice.get(LABELS), effort)
 
 
 def read_upload(request: Request, field: str = FIELD) -> bytes:

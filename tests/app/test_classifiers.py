@@ -9,7 +9,7 @@ import pytest
 from app.vision.cards import ModelError
 from app.vision.classifiers import load_classifier
 from app.vision.crops import cut_crop
-from app.vision.readings import Box
+from app.vision.readings import Box, Detection
 
 
 @pytest.mark.parametrize("model", ["expression", "gender"])
@@ -18,7 +18,9 @@ def test_keras_and_onnx_give_the_same_probabilities(model: str, astronaut: np.nd
     folder = Path("models") / model
     by_keras, by_onnx = load_classifier(folder, "keras"), load_classifier(folder, "onnx")
     boxes = [Box(177 + step, 66, 95, 95) for step in (-12, -6, 0, 6, 12)]
-    crops = np.stack([cut_crop(astronaut, box, by_onnx.card.shape) for box in boxes])
+    crops = np.stack(
+        [cut_crop(astronaut, Detection(box, 1.0), by_onnx.card.shape) for box in boxes]
+    )
     for one, other in zip(by_keras.predict(crops), by_onnx.predict(crops), strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 

@@ -125,19 +125,19 @@ def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes
 
 
 def test_a_stricter_search_finds_no_face(client: FlaskClient, astronaut_png: bytes) -> None:
-    answer = post(client, "/steps/stages.zip", {"image": astronaut_png}, min_face="200")
+    answer = post(client, "/steps/stages.zip", {"image": astronaut_png}, accepted="1.0")
     assert read_zip(answer.data, "image/numbers.json")["analysis"]["faces"] == []
 
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("scale_step", "1.0001", "must lie between"),
+        ("accepted", "1.1", "must lie between"),
         ("working_side", "100000", "must lie between"),
-        ("min_face", "nan", "must hold a number"),
+        ("promising", "nan", "must hold a number"),
         ("face", "1e999", "must hold a number"),
-        ("agreeing_windows", "2.5", "must be a whole number"),
-        ("min_face", "many", "must hold a number"),
+        ("most_proposals", "2.5", "must be a whole number"),
+        ("promising", "many", "must hold a number"),
         ("model", "age", "has no model of that name"),
         ("expression_labels", "angry", "has no expression labels"),
     ],
