@@ -125,7 +125,7 @@ def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes
 
 
 def test_a_stricter_search_finds_no_face(client: FlaskClient, astronaut_png: bytes) -> None:
-    answer = post(client, "/steps/stages.zip", {"image": astronaut_png}, accepted="1.0")
+    answer = post(client, "/steps/stages.zip", {"image": astronaut_png}, working_side="80", effort="fast")
     assert read_zip(answer.data, "image/numbers.json")["analysis"]["faces"] == []
 
 
