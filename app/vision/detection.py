@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,8 @@ from app.vision.verification import Squares, Verifier
 
 Effort = Literal["fast", "balanced", "thorough"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
+TILE, OVERLAP = 640, 64  # pixels of a copy
+LARGE = 2.0  # pixels for each of the first copy's, from which a photo is looked at finer anyway
 VERIFIER = "verifier"  # the verifier's folder among the models
 
 
@@ -57,15 +60,15 @@ class DetectionSettings:
 
     # Longest side of the first copy, in pixels: its smallest face is a sixteenth of the photo.
     working_side: int = 320
-    # Proposals verified in a look at most, the best supported first; a photo has 30 or so.
-    most_proposals: int = 48
+    # Proposals verified in a look or tile at most, the best supported first; a photo has 30.
+    most_proposals: int = 64
     # Score of a proposal that is worth a second question.
     promising: float = 0.1
     # Score from which a face is one. More looks are more chances to err, so they must be surer.
     accepted: float = 0.97
     accepted_again: float = 0.985
     # Score from which a face known from the last frame is still there.
-    still_there: float = 0.3
+    still_there: float = 0.8
     # Share of the smaller of two squares that may lie in the other before the weaker one goes.
     overlap: float = 0.4
     # Faces answered at most, the surest first: what one request may cost the classifiers.
@@ -78,7 +81,8 @@ class DetectionSettings:
 class Looked:
     """Hold what one look came to.
 
-    `copy` is the grey picture searched, with `scale` of the photo's pixels for each of its own;
+    `copy` is the grey picture searched (of several tiles the last), with `scale` of the photo's
+    pixels for each of its own;
     `windows` float32 (count, 3) the left, top and side of what passed the cascade, in its pixels;
     `proposals` the merged windows and `faces` what was found among them, both in the photo's.
     """
@@ -125,16 +129,10 @@ class FaceDetector:
         looks = [] if looks is None else looks
         pyramid = _Pyramid(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), self.settings.working_side)
         found = self._look(pyramid, UPRIGHT, looks)
-        finest = self._finest_octave(pyramid)
-        for octave in range(1, finest + 1):
-            # A finer look costs four times the one before: it is for photos in which the last
-            # one found a face, or none did.
-            last = looks[-1].faces
-            wanted = effort == "thorough" or (
-                effort == "balanced" and octave == 1 and not len(found)
-            )
-            if wanted or (effort != "fast" and len(last) and octave > 1):
-                found = self._merge([found, self._look(pyramid, Look(octave=octave), looks)])
+        for octave in range(1, self._finest_octave(pyramid) + 1):
+            if not self._wants_finer(pyramid, octave, effort, found, looks):
+                break
+            found = self._merge([found, self._look(pyramid, Look(octave=octave), looks)])
         for look in SECOND_LOOKS[effort]:
             if len(found) and effort != "thorough":
                 break
@@ -175,14 +173,18 @@ class FaceDetector:
             copy = _lift(copy)
         # Only the first look is for all sizes: a finer one adds the smaller faces.
         octaves = 1 if look.octave else 6
-        turned, windows, proposals = self._proposer.propose(copy, octaves, look.turn)
-        proposals = proposals[: self.settings.most_proposals]
-        places = np.column_stack(
-            [proposals[:, :3] * scale, np.full(len(proposals), look.turn)]
-        ).astype(np.float32)
-        verified, faces = self._verify(pyramid, look, places)
+        places = []
+        for left, top, tile in _cut_tiles(copy):
+            searched, windows, proposals = self._proposer.propose(tile, octaves, look.turn)
+            found = proposals[: self.settings.most_proposals]
+            places.append((found[:, :3] + (left, top, 0)) * scale)
+        squares = np.concatenate(places)
+        turns = np.full((len(squares), 1), look.turn)
+        verified, faces = self._verify(
+            pyramid, look, np.hstack([squares, turns]).astype(np.float32)
+        )
         milliseconds = (time.perf_counter() - started) * 1000
-        looks.append(Looked(look, turned, scale, windows, verified, faces, milliseconds))
+        looks.append(Looked(look, searched, scale, windows, verified, faces, milliseconds))
         return faces
 
     def _verify(self, pyramid: _Pyramid, look: Look, places: np.ndarray) -> tuple[Squares, Squares]:
@@ -198,7 +200,7 @@ class FaceDetector:
         refined = self.verifier.verify(grey, left.places)
         left = self._merge([refined.take(refined.scores >= self.settings.promising)])
         final = self.verifier.verify(grey, left.places, mirrored=True)
-        faces = final.take(final.scores >= limit)
+        faces = self._merge([final.take(final.scores >= limit)])
         return proposals, Squares(faces.places * unit, faces.scores)
 
     def _merge(self, parts: list[Squares]) -> Squares:
@@ -210,6 +212,22 @@ class FaceDetector:
             if all(shared_area(place, squares.places[i]) <= self.settings.overlap for i in kept):
                 kept.append(int(index))
         return squares.take(kept)
+
+    def _wants_finer(
+        self, pyramid: _Pyramid, octave: int, effort: Effort, found: Squares, looks: list[Looked]
+    ) -> bool:
+        """Tell whether a look at an octave, four times as costly as the last, may pay."""
+        if effort != "balanced":
+            return effort == "thorough"
+        if octave == 1:
+            # A large photo has room for people further away, an empty one for nobody else.
+            if not len(found) or pyramid.copy_scale(0) > LARGE:
+                return True
+            last = found
+        else:
+            last = looks[-1].faces if len(looks[-1].faces) else found
+        smallest = WINDOW * pyramid.copy_scale(octave - 1)
+        return bool((last.places[:, 2] < 2 * smallest).any())
 
     def _finest_octave(self, pyramid: _Pyramid) -> int:
         """Return the octave at which the smallest face fills the cascade's window."""
@@ -244,6 +262,17 @@ class _Pyramid:
                 copy = cv2.resize(copy, (width, height), interpolation=cv2.INTER_AREA)
             self._copies[octave] = (copy, scale)
         return self._copies[octave]
+
+
+def _cut_tiles(copy: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Cut a copy into tiles that overlap by more than the largest face of a finer look.
+
+    Yields left, top and the tile. It bounds what one tile may propose, and the memory.
+    """
+    height, width = copy.shape
+    for top in range(0, max(1, height - OVERLAP), TILE - OVERLAP):
+        for left in range(0, max(1, width - OVERLAP), TILE - OVERLAP):
+            yield left, top, copy[top : top + TILE, left : left + TILE]
 
 
 def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detection]:

@@ -118,6 +118,20 @@ def test_an_unknown_model_is_refused_with_those_that_exist(
     assert answer.get_json()["choices"] == ["expression", "gender"]
 
 
+def test_an_unknown_effort_is_refused_with_those_that_exist(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = send(client, astronaut_png, effort="heroic")
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "unknown_effort")
+    assert answer.get_json()["choices"] == ["fast", "balanced", "thorough"]
+
+
+def test_a_found_face_costs_no_further_look(client: FlaskClient, astronaut_png: bytes) -> None:
+    timings = send(client, astronaut_png, effort="fast").get_json()["timings_ms"]
+    assert timings["detect_first"] > 0
+    assert timings["detect_second"] == 0
+
+
 def test_only_the_named_model_answers(client: FlaskClient, astronaut_png: bytes) -> None:
     (face,) = send(client, astronaut_png, models="gender").get_json()["faces"]
     assert "gender" in face

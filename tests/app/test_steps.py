@@ -124,8 +124,10 @@ def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes
     assert page.count('data-side="image"') == page.count('data-side="second"') == len(STEPS)
 
 
-def test_a_stricter_search_finds_no_face(client: FlaskClient, astronaut_png: bytes) -> None:
-    answer = post(client, "/steps/stages.zip", {"image": astronaut_png}, working_side="80", effort="fast")
+def test_a_coarser_search_finds_no_face(client: FlaskClient, astronaut_png: bytes) -> None:
+    answer = post(
+        client, "/steps/stages.zip", {"image": astronaut_png}, working_side="80", effort="fast"
+    )
     assert read_zip(answer.data, "image/numbers.json")["analysis"]["faces"] == []
 
 
