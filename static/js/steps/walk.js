@@ -10,11 +10,12 @@ export function walkByKeys(root) {
     if (!move || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (event.target.closest(OWN_KEYS)) return;
     const steps = [...root.querySelectorAll(".step")];
-    const next = steps[stepInView(steps) + move];
+    const next = steps[currentStep(steps) + move];
     if (!next) return;
     event.preventDefault();
     history.replaceState(null, "", `#${next.id}`);
-    next.scrollIntoView();
+    // Smoothly, a second key press would find the page still on its way.
+    next.scrollIntoView({ behavior: "instant" });
     next.focus({ preventScroll: true });
   });
 }
@@ -30,6 +31,14 @@ export function markCurrentStep(root) {
     });
   }, { rootMargin: "-20% 0% -60% 0%" });
   steps.forEach((step) => watcher.observe(step));
+}
+
+// The step in focus goes first, unless the reader has scrolled it out of sight.
+function currentStep(steps) {
+  const focused = steps.findIndex((step) => step.contains(document.activeElement));
+  if (focused < 0) return stepInView(steps);
+  const { top, bottom } = steps[focused].getBoundingClientRect();
+  return bottom > 0 && top < window.innerHeight ? focused : stepInView(steps);
 }
 
 // The last step that begins above the window's upper third; before the first there is none.
