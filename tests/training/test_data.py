@@ -132,7 +132,7 @@ def test_a_sound_data_set_is_counted(data: Path) -> None:
         ["train", "sad", "2"],
         ["validation", "happy", "2"],
         ["validation", "sad", "2"],
-        "Every picture is 64 x 64 pixels.".split(),
+        ["Every", "picture", "is", "64", "x", "64", "pixels."],
     ]
 
 
