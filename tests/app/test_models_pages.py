@@ -23,7 +23,7 @@ EVERYTHING: dict[str, Any] = {
             "gender": "female",
             "count": 1234,
             "accuracy": 0.8125,
-            "interval": [0.75, 0.86],
+            "accuracy_interval": [0.75, 0.86],
         }
     ],
     "robustness": [
@@ -55,8 +55,13 @@ def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     }
     card.write_text(json.dumps(content), encoding="utf-8")
     rival = folder / "rival" / "card.json"
-    renamed = json.loads(rival.read_text(encoding="utf-8")) | {"name": "rival"}
-    rival.write_text(json.dumps(renamed), encoding="utf-8")
+    bare = json.loads(rival.read_text(encoding="utf-8")) | {"name": "rival"}
+    for figure in EVERYTHING:
+        bare["figures"].pop(figure, None)
+    for head in bare["figures"]["heads"].values():
+        head.pop("reliability", None)
+        head.pop("reliability_uncalibrated", None)
+    rival.write_text(json.dumps(bare), encoding="utf-8")
     return create_app(Settings(models=folder))
 
 

@@ -1,5 +1,6 @@
 """The steps page in a real browser, as a lecturer meets it."""
 
+import re
 import zipfile
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_a_channel_can_be_chosen(walk: Page) -> None:
     block = walk.locator(".block").first
     canvas = block.locator("canvas")
     block.locator("input").fill("1")
-    expect(block.locator("output")).to_have_text("Channel 1 of 32")
+    expect(block.locator("output")).to_have_text(re.compile(r"Channel 1 of \d+"))
     first = canvas.evaluate("(canvas) => canvas.toDataURL()")
     block.locator("input").fill("2")
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != first
@@ -89,11 +90,11 @@ def test_a_class_can_be_chosen(walk: Page) -> None:
 
 def test_a_changed_search_is_shown_at_once(walk: Page) -> None:
     walk.get_by_text("Which face, and how the search works").click()
-    walk.get_by_label("Smallest face on the copy").fill("150")
-    walk.get_by_label("Smallest face on the copy").blur()
-    expect(walk.get_by_role("heading", name="No face found")).to_be_visible()
-    walk.get_by_label("Smallest face on the copy").fill("24")
-    walk.get_by_label("Smallest face on the copy").blur()
+    side = walk.get_by_label("Side of the searched copy")
+    for pixels in ("160", "320"):
+        side.fill(pixels)
+        side.blur()
+        expect(walk.locator("#grey")).to_contain_text(f"{pixels} × {pixels} pixels")
     expect(steps(walk)).to_have_count(12)
 
 
