@@ -214,7 +214,7 @@ def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) ->
 @click.option("--models", type=FOLDER, default="models", show_default=True)
 @click.option("--out", type=TARGET, default="training/results/detection", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="As given to data prepare faces.")
-@click.option("--limit", type=int, help="Pictures of each case at most; all by default.")
+@click.option("--limit", type=int, help="Photos of people at most; all by default.")
 def detect_report(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
     """Measure finding faces on the validation part of the data sets in DIR, beside plain Haar."""
     from training.detection_report import write_detection_report

@@ -50,7 +50,8 @@ class Row:
     """Hold one detector's figures in one case.
 
     `recall` is the share of faces found (None without faces), `false_boxes` are per picture,
-    `roll_error` is the median over the faces found in degrees, `milliseconds` the median.
+    `roll_error` is the median over the faces found in degrees, `milliseconds` the median of one
+    core's.
     """
 
     case: str
@@ -68,7 +69,7 @@ def write_detection_report(
     """Measure every case with plain Haar and every effort; write table and plots to `out`.
 
     `data` is the folder that `data prepare faces` reads; its validation part is measured, of
-    each case at most `limit` pictures. Raises `DataError` where a source is missing.
+    the people at most `limit` photos. Raises `DataError` where a source is missing.
     """
     detector = FaceDetector.load(models)
     finders: dict[str, Finder] = {"haar": _plain_haar()}
@@ -116,9 +117,10 @@ def _measure(case: str, name: str, find: Finder, pictures: list[Picture]) -> Row
     found = false = count = 0
     milliseconds, roll_errors = [], []
     for picture in pictures:
-        started = time.perf_counter()
+        # One thread's processor time is what one core takes, however busy the machine is.
+        started = time.process_time()
         boxes = find(picture.pixels)
-        milliseconds.append((time.perf_counter() - started) * 1000)
+        milliseconds.append((time.process_time() - started) * 1000)
         for face in picture.faces:
             near = max(boxes, key=lambda box: joint_share(face, box), default=None)
             count += 1
@@ -142,7 +144,7 @@ def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
     """Draw the pictures of each case from the validation part."""
     sources = list_sources(data, "validation", seed)
     photos = [read_grey(file) for file in list_photos(data, "validation", seed)[:limit]]
-    scenes = [read_grey(file) for file in sources.scenes[:limit]]
+    scenes = [read_grey(file) for file in sources.scenes]
     generator = np.random.default_rng(seed)
 
     def frame(photo: np.ndarray, side: float, turn: float = 0.0, gamma: float = 1.0) -> Picture:
@@ -168,7 +170,7 @@ def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         yield f"gamma {gamma}", [frame(photo, FACE_SIDE, gamma=gamma) for photo in photos]
     yield "six faces", [_group(photos, scenes, generator) for _ in range(len(photos) // 3)]
     yield "no face, scenes", [Picture(_as_rgb(scene), ()) for scene in scenes]
-    animals = [read_grey(file) for file in sources.animals[:limit]]
+    animals = [read_grey(file) for file in sources.animals]
     yield "no face, animals", [Picture(_as_rgb(animal), ()) for animal in animals]
 
 
@@ -212,7 +214,10 @@ def _write_tables(rows: list[Row], out: Path) -> None:
     lines = [
         "# How well faces are found",
         "",
-        "Share of faces found / false boxes per picture / median milliseconds.",
+        "Share of faces found / false boxes per picture / median milliseconds on one core.",
+        "",
+        "Photos of people and pictures of clothes and animals that nothing was trained on. Faces "
+        "are set into 640 x 480 unless plain, 160 pixels large where nothing else is said.",
         "",
         "| case | pictures | " + " | ".join(names) + " |",
         "| --- " * (len(names) + 2) + "|",

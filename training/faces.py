@@ -149,6 +149,8 @@ def _write_samples(cut: Cut, number: int) -> list[Row]:
     for index, sample in enumerate(cut(number)):
         name = "other" if sample.place is None else "face"
         kind = cut.__name__.removeprefix("_cut_")
+        if _verifier:
+            kind += f"-of-{_verifier.digest[:6]}-"  # another verifier makes mistakes of its own
         file = f"{_worker.part}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
         rows.append([file, *(f"{value:.4f}" for value in sample.place or ())])
