@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 POINT = "point"  # a trial's place in the grid, in Optuna's user attributes
@@ -75,12 +76,35 @@ def _open(storage: str, name: str, heartbeat: int) -> optuna.Study:
                 heartbeat_interval=heartbeat,
                 grace_period=2 * heartbeat,
             )
+            if storage.startswith("sqlite:"):
+                _lock_from_the_start(database.engine)
             return optuna.create_study(storage=database, study_name=name, load_if_exists=True)
         except SQLAlchemyError:  # another process is making the tables
             if attempt == OPENING_ATTEMPTS - 1:
                 raise
             time.sleep(0.5)
     raise AssertionError("the loop returns or raises")
+
+
+def _lock_from_the_start(engine: Engine) -> None:
+    """Let each transaction on SQLite lock the file when it begins.
+
+    Optuna reads whether a trial is free and then takes it. Other databases lock the row in
+    between; SQLite knows no such lock, and two processes would take the same trial.
+    """
+    event.listen(engine, "connect", _begin_nothing_by_itself)
+    event.listen(engine, "begin", _begin_locked)
+    engine.dispose()  # connections of before don't know
+
+
+def _begin_nothing_by_itself(connection: Any, _: Any) -> None:
+    """Keep Python's driver from beginning transactions of its own."""
+    connection.isolation_level = None
+
+
+def _begin_locked(connection: Connection) -> None:
+    """Begin a transaction with the lock for writing."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _find_done(study: optuna.Study) -> dict[int, dict[str, Any]]:
