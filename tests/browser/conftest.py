@@ -20,6 +20,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(
         pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods")
     )
+    # Werkzeug's server, which serves the tests only, leaves a static file to the garbage
+    # collector where the browser leaves a page before the file has come.
+    item.add_marker(pytest.mark.filterwarnings(r"ignore:unclosed file .*static:ResourceWarning"))
 
 
 @pytest.fixture(scope="session")
