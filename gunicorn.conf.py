@@ -13,9 +13,9 @@ bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", min(4, os.cpu_count() or 1)))
 # The application shares out the live sockets among the workers.
 os.environ["WEB_CONCURRENCY"] = str(workers)
-worker_class = "gthread"
-# Threads that wait for slow clients cost little; the models' work takes turns anyway. A live
-# socket holds a thread as long as it is open, so these come on top and requests keep their 8.
+# Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
+# and requests keep their 8.
+worker_class = "app.web.worker.PatientWorker"
 threads = 8 + Settings().streams_per_worker
 timeout = 60
 control_socket_disable = True

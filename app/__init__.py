@@ -20,6 +20,7 @@ from app.web import (
     security,
     steps,
     stream,
+    turns,
 )
 from app.web.uploads import ANALYZER, MemoryOnlyRequest
 
@@ -61,5 +62,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     languages.init_languages(app)
     for part in (pages, realtime, steps, models, about, api, health):
         app.register_blueprint(part.blueprint)
+    turns.init_turns(app, settings)
     stream.init_streams(app, settings)
     return app

@@ -18,3 +18,9 @@ class Refusal(Exception):  # noqa: N818 - what was sent is at fault, not the pro
         self.status = status
         self.detail = detail
         self.extensions = extensions
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return what HTTP says of a refusal in headers: after how many seconds to try again."""
+        retry_after = self.extensions.get("retry_after")
+        return {} if retry_after is None else {"Retry-After": str(retry_after)}

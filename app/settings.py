@@ -1,5 +1,6 @@
 """Declare every setting once: its name, type, default and help. Read from RAUT_* variables."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,13 @@ class Settings(BaseSettings):
         description="Live sockets open at the same time, shared out evenly among the worker "
         "processes: a worker that holds its share sends a further one away, to try again.",
     )
+    max_waiting: int = Field(
+        1,
+        ge=0,
+        description="Photos that may wait for their turn in each worker process; a further one is "
+        "refused at once, to try again. Each waits as long as reading a photo takes, so that more "
+        "would be answered later than their senders are patient.",
+    )
     track_seconds: float = Field(
         1.0, ge=0, le=10, description="How long a face that is missed keeps its number."
     )
@@ -44,6 +52,11 @@ class Settings(BaseSettings):
     trusted_hosts: list[str] = Field(
         [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
     )
+
+    @property
+    def at_once(self) -> int:
+        """Return one worker's share of the processors: how many analyses it runs at once."""
+        return max(1, (os.cpu_count() or 1) // self.workers)
 
     @property
     def streams_per_worker(self) -> int:

@@ -8,6 +8,7 @@ from app.vision.analyzer import labels_of
 from app.web import uploads
 from app.web.choices import named_choice
 from app.web.openapi import describe_api
+from app.web.turns import current_turns
 from app.web.uploads import current_analyzer, read_upload
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -16,8 +17,9 @@ blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 @blueprint.post("/analyze")
 def analyze() -> Response:
     """Read the faces in one photo."""
-    data = read_upload(request)
-    return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
+    with current_turns().photo():
+        data = read_upload(request)
+        return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
 
 
 @blueprint.get("/models")

@@ -4,7 +4,7 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, json
+from flask import Flask, Response, current_app, g, has_app_context, json
 from werkzeug.exceptions import HTTPException
 
 from app.refusals import Refusal
@@ -27,14 +27,14 @@ def init_errors(app: Flask) -> None:
 
 
 def describe_refusal(refusal: Refusal) -> dict[str, Any]:
-    """Return a refusal's members as RFC 9457 names them."""
+    """Return a refusal's members as RFC 9457 names them, with the request's id where it has one."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(refusal.status).phrase,
         "status": refusal.status,
         "detail": refusal.detail,
         "code": refusal.code,
-        "request_id": g.get("request_id"),
+        **({"request_id": g.get("request_id")} if has_app_context() else {}),
         **refusal.extensions,
     }
 
@@ -42,7 +42,7 @@ def describe_refusal(refusal: Refusal) -> dict[str, Any]:
 def answer_refusal(refusal: Refusal) -> Response:
     """Answer a refusal as problem+json."""
     problem = json.dumps(describe_refusal(refusal))
-    return Response(problem, refusal.status, content_type=PROBLEM_TYPE)
+    return Response(problem, refusal.status, refusal.headers, content_type=PROBLEM_TYPE)
 
 
 def _answer_http(error: HTTPException) -> Response:

@@ -78,7 +78,9 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
         "400": "No photo, an empty one, or an unknown model, labels or effort",
         "413": "The upload is too large",
         "415": "No picture of an accepted kind",
+        "408": "The upload came in too slowly",
         "422": "The picture is damaged, too large or too small",
+        "503": "Too many photos wait already; Retry-After says when to try again",
     }
     operation["responses"].update({code: _problem(text) for code, text in refusals.items()})
     return operation

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from app.refusals import Refusal
 from app.web import sentences, uploads
 from app.web.choices import shown_choice, visitors_choice
+from app.web.turns import current_turns
 from app.web.uploads import current_analyzer, read_upload
 
 blueprint = Blueprint("pages", __name__)
@@ -25,11 +26,13 @@ def photo() -> ResponseReturnValue:
 def photo_without_script() -> ResponseReturnValue:
     """Answer the plain form of a browser that runs no JavaScript."""
     try:
-        data = read_upload(request)
-        analysis = uploads.analyze(data, visitors_choice(request, current_analyzer()))
+        with current_turns().photo():
+            data = read_upload(request)
+            analysis = uploads.analyze(data, visitors_choice(request, current_analyzer()))
     except Refusal as refusal:
         sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
-        return photo_page(problem={"code": refusal.code, "sentence": sentence}), refusal.status
+        page = photo_page(problem={"code": refusal.code, "sentence": sentence})
+        return page, refusal.status, refusal.headers
     return photo_page(analysis=analysis.to_json())
 
 

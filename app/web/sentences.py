@@ -154,6 +154,10 @@ def refusals() -> dict[str, str]:
             "This file is larger than {limit_mb} MB, the most that this server takes. "
             "Save a smaller copy of the photo and try that one."
         ),
+        "request_slow": gettext(
+            "The photo came in too slowly and was not read. Try a better connection, or save a "
+            "smaller copy of the photo and try that one."
+        ),
         "image_dimensions": gettext(
             "This photo is too small or too large to read. Each side must have at least "
             "{minimum_side} pixels, and the whole photo at most {limit_megapixels} megapixels. "
@@ -186,9 +190,7 @@ def refusals() -> dict[str, str]:
         "rate_limited": gettext(
             "Too many photos came from your address in a short time. Wait a minute and try again."
         ),
-        "overloaded": gettext(
-            "The server is busy with other photos. Wait a few seconds and try again."
-        ),
+        "busy": gettext("The server is busy with other photos. Wait a few seconds and try again."),
         "internal": gettext(
             "Something failed on the server while it read this photo. Try again; "
             "if it keeps failing, tell the person who runs this server."

@@ -17,6 +17,7 @@ from app.web import choices, sentences, stages
 from app.web.choices import EFFORT, LABELS
 from app.web.lessons import list_steps
 from app.web.stages import View
+from app.web.turns import current_turns
 from app.web.uploads import FIELD, current_analyzer, find_upload, read_upload
 
 EXPLAINER = "raut_explainer"
@@ -96,15 +97,17 @@ def _sent() -> dict[str, str]:
 def _refused(refusal: Refusal) -> ResponseReturnValue:
     """Show the page with what was wrong."""
     sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
-    return _page(problem={"code": refusal.code, "sentence": sentence}), refusal.status
+    page = _page(problem={"code": refusal.code, "sentence": sentence})
+    return page, refusal.status, refusal.headers
 
 
 def _explain_uploads() -> list[Side]:
     """Explain the form's photo, and the second one where there is one. Raises `Refusal`."""
-    photos = {FIELD: read_upload(request)}
-    if second := find_upload(request, SECOND):
-        photos[SECOND] = second.stream.read()
-    return [_explain(field, data) for field, data in photos.items()]
+    with current_turns().photo():
+        photos = {FIELD: read_upload(request)}
+        if second := find_upload(request, SECOND):
+            photos[SECOND] = second.stream.read()
+        return [_explain(field, data) for field, data in photos.items()]
 
 
 def _explain(field: str, data: bytes) -> Side:

@@ -23,6 +23,7 @@ from app.vision.live import LiveReader
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
 from app.web.errors import describe_refusal
 from app.web.sockets import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
+from app.web.turns import Turns, current_turns
 from app.web.uploads import current_analyzer
 
 STREAMS = "raut_streams"
@@ -56,16 +57,13 @@ class StreamSettings(BaseModel):
 
 
 class Streams:
-    """Count the live sockets of this process, and take turns at their frames."""
+    """Count the live sockets of this process."""
 
     def __init__(self, settings: Settings) -> None:
         """Start without sockets."""
         self.limit = settings.streams_per_worker
         self.track_seconds = settings.track_seconds
         self.goes_on: Callable[[], bool] = lambda: True
-        # One frame at a time: more would only be switched between, and a plain request would
-        # wait behind all of them instead of behind one.
-        self.turn = threading.Lock()
         self._open = 0
         self._counting = threading.Lock()
 
@@ -101,7 +99,7 @@ def stream() -> ResponseReturnValue:
             socket.close(TRY_LATER, "too_many_streams")
         else:
             reader = LiveReader(current_analyzer(), streams.track_seconds)
-            Conversation(socket, reader, streams).run()
+            Conversation(socket, reader, streams, current_turns()).run()
     return Finished()
 
 
@@ -118,11 +116,12 @@ class Finished(Response):
 class Conversation:
     """Talk with one client."""
 
-    def __init__(self, socket: Socket, reader: LiveReader, streams: Streams) -> None:
+    def __init__(self, socket: Socket, reader: LiveReader, streams: Streams, turns: Turns) -> None:
         """Start a conversation; everything it remembers ends with it."""
         self._socket = socket
         self._reader = reader
         self._streams = streams
+        self._turns = turns
         self._frame = 0
         self._dropped = 0
         self._faults = 0
@@ -163,7 +162,7 @@ class Conversation:
         """Read the faces in a frame."""
         counts = {"frame": self._frame, "dropped": self._dropped}
         try:
-            with self._streams.turn:
+            with self._turns.frame():
                 analysis = self._reader.read_frame(data)
         except Refusal as refusal:
             self._faults += 1

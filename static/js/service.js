@@ -3,7 +3,7 @@
 const BYTES_IN_MB = 1_000_000;
 
 // A proxy in front of the server may refuse in its own words; its status still tells why.
-const CODE_OF_STATUS = { 413: "image_too_large", 429: "rate_limited", 502: "overloaded", 503: "overloaded", 504: "overloaded" };
+const CODE_OF_STATUS = { 408: "request_slow", 413: "image_too_large", 429: "rate_limited", 502: "busy", 503: "busy", 504: "busy" };
 
 /** A refusal with the members of its problem document. */
 export class Refused extends Error {

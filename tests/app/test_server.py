@@ -1,18 +1,24 @@
 """Test the server as `make serve` starts it: gunicorn with its configuration."""
 
 import http.client
+import io
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
+from app.settings import Settings
 from app.vision.classifiers import hash_file
 
 
@@ -24,6 +30,13 @@ def start(**environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def last_body(client: socket.socket) -> bytes:
+    """The body of the answer that comes after any interim ones."""
+    answer = http.client.HTTPResponse(client)
+    answer.begin()  # skips interim answers
+    return answer.read()
 
 
 @pytest.fixture
@@ -62,6 +75,91 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, 
     assert answer.status == 413
     assert json.load(answer)["code"] == "image_too_large"
     connection.close()
+
+
+# More than the threads of one worker: 8, and one for each live socket.
+MANY = 8 + Settings().max_streams + 10
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /readyz HTT",
+        b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n--bound",
+        b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n--",
+    ],
+    ids=["nothing", "half a head", "half a body", "half a chunk"],
+)
+def test_clients_that_send_no_more_hold_nobody_up(address: tuple[str, int], begun: bytes) -> None:
+    with ExitStack() as opened:
+        for _ in range(MANY):
+            client = opened.enter_context(socket.create_connection(address))
+            client.sendall(begun)
+        with urllib.request.urlopen(
+            f"http://{address[0]}:{address[1]}/readyz", timeout=4
+        ) as answer:
+            assert answer.status == 200
+
+
+def test_a_request_may_come_in_any_pieces(address: tuple[str, int], astronaut_png: bytes) -> None:
+    boundary, body = encode_multipart({"image": FileStorage(io.BytesIO(astronaut_png), "a.png")})
+    head = (
+        "POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
+    ).encode()
+    halves = body[:100_001], body[100_001:]
+    chunked = b"".join(b"%x\r\n%s\r\n" % (len(half), half) for half in halves) + b"0\r\n\r\n"
+    with socket.create_connection(address, timeout=30) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for request in (
+            head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+            head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked,
+        ):
+            # The head a byte at a time, the body in uneven pieces, all on one connection.
+            for place in range(300):
+                client.send(request[place : place + 1])
+            for place in range(300, len(request), 77_777):
+                client.sendall(request[place : place + 77_777])
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert len(json.load(answer)["faces"]) == 1
+
+
+def test_requests_sent_ahead_are_answered_in_turn(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=30) as client:
+        client.sendall(
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        answers = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert answers.index(b'"alive"') < answers.index(b'"ready"')
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=30) as client:
+        client.sendall(
+            b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 5\r\n\r\n"
+        )
+        assert client.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b"hello")
+        assert json.loads(last_body(client))["code"] == "image_missing"
+
+
+def test_what_follows_a_body_that_was_refused_unread_is_no_request(
+    address: tuple[str, int],
+) -> None:
+    with socket.create_connection(address, timeout=30) as client:
+        client.sendall(
+            b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        answers = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert b"image_too_large" in answers
 
 
 def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) -> None:

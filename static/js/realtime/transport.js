@@ -13,7 +13,7 @@ const FAILURES_BEFORE_PHOTOS = 2;
 // The server gave up on this client's messages; the same ones would only be refused again.
 const FINAL_REASONS = new Set(["foreign_origin", "message_too_large", "too_many_faults", "protocol_error"]);
 // Photos refused for these are not sent again at once.
-const WORTH_WAITING = new Set(["overloaded", "rate_limited", "internal"]);
+const WORTH_WAITING = new Set(["busy", "rate_limited", "internal"]);
 const PHOTO_WAIT_MS = 2000;
 const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
 

@@ -1,0 +1,98 @@
+"""Let the analyses of one process take turns: photos before frames, and no long queue.
+
+More at once than there are processors would only be switched between, and all would answer late.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask, current_app
+
+from app.refusals import Refusal
+from app.settings import Settings
+
+TURNS = "raut_turns"
+RETRY_SECONDS = 1  # By then whoever waits now has been answered.
+
+
+class Turns:
+    """Give turns in the order of asking, photos first; between two photos one frame may go."""
+
+    def __init__(self, at_once: int, most_waiting: int) -> None:
+        """Allow so many analyses at once, and so many photos to wait for them."""
+        self._at_once = at_once
+        self._most_waiting = most_waiting
+        self._running = 0
+        self._photos: deque[object] = deque()
+        self._frames: deque[object] = deque()
+        self._photo_went_last = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def photo(self) -> Iterator[None]:
+        """Hold a turn for a photo. Raises `Refusal` with the code `busy` where too many wait."""
+        with self._changed:
+            if self._running >= self._at_once and len(self._photos) >= self._most_waiting:
+                raise _busy()
+            self._wait(self._photos)
+            self._photo_went_last = True
+        try:
+            yield
+        finally:
+            self._end()
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """Hold a turn for a live frame; its own socket never sends a second one meanwhile."""
+        with self._changed:
+            self._wait(self._frames)
+            self._photo_went_last = False
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _wait(self, queue: deque[object]) -> None:
+        """Wait at a queue's end for a turn, and take it."""
+        ticket = object()
+        queue.append(ticket)
+        self._changed.wait_for(lambda: self._running < self._at_once and self._next() is ticket)
+        queue.popleft()
+        self._running += 1
+        self._changed.notify_all()
+
+    def _next(self) -> object:
+        """Return whose turn it is."""
+        frame_goes = self._frames and (self._photo_went_last or not self._photos)
+        return self._frames[0] if frame_goes else self._photos[0]
+
+    def _end(self) -> None:
+        """Give a turn back."""
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+
+def init_turns(app: Flask, settings: Settings) -> None:
+    """Set up the turns of this process."""
+    app.extensions[TURNS] = Turns(settings.at_once, settings.max_waiting)
+
+
+def current_turns() -> Turns:
+    """Return the application's turns."""
+    turns: Turns = current_app.extensions[TURNS]
+    return turns
+
+
+def _busy() -> Refusal:
+    """Refuse a photo that would have to wait too long."""
+    return Refusal(
+        "busy",
+        503,
+        "The server is busy with other photos. Wait a few seconds and try again.",
+        retry_after=RETRY_SECONDS,
+    )
