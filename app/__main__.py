@@ -8,7 +8,8 @@ from typing import IO, Any
 
 import click
 
-from app.benchmarks.stream import BenchmarkError, measure_streams, write_table
+from app.benchmarks import load, stream
+from app.benchmarks.serving import BenchmarkError
 from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
@@ -87,10 +88,49 @@ def bench_stream(
     Prints a table, and the same figures as JSON where no file is named for them.
     """
     try:
-        figures = measure_streams(picture, clients, seconds, rate, url and url.rstrip("/"))
+        figures = stream.measure_streams(picture, clients, seconds, rate, url and url.rstrip("/"))
     except (BenchmarkError, Refusal) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(write_table(figures))
+    click.echo(stream.write_table(figures))
+    click.echo(json.dumps(figures, indent=2), as_json)
+
+
+@cli.command("bench-load")
+@click.option(
+    "--picture",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The photo that every request sends.",
+)
+@click.option("--clients", default=64, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(1))
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    type=click.FloatRange(0.1),
+    help="Requests a second, more than once if you like; 1, 2, 4, 8 times what it can serve else.",
+)
+@click.option("--url", help="Measure this server instead of one of its own.")
+@click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
+def bench_load(
+    picture: Path,
+    clients: int,
+    seconds: float,
+    rates: tuple[float, ...],
+    url: str | None,
+    as_json: IO[str] | None,
+) -> None:
+    """Measure photos that come whether or not the server keeps up.
+
+    First one at a time, then as many as it can serve, then at each rate, and one at a time again.
+    Prints a table, and the same figures as JSON where no file is named for them.
+    """
+    try:
+        figures = load.measure_load(picture, clients, seconds, rates, url and url.rstrip("/"))
+    except (BenchmarkError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(load.write_table(figures))
     click.echo(json.dumps(figures, indent=2), as_json)
 
 

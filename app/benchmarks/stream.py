@@ -8,34 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from app.benchmarks.moving import encode_frame, move_picture
+from app.benchmarks.serving import ANSWER_SECONDS, own_server, percentile, usage, write_form
 from app.vision.images import decode_image
 from app.web.sockets import Socket, SocketClosed
 
 FRAMES = 150  # Five seconds at 30 frames a second; then the sequence starts again.
 PLAIN_EVERY_SECONDS = 0.5
-ANSWER_SECONDS = 30.0
-START_SECONDS = 60.0
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class BenchmarkError(Exception):
-    """Tell why nothing could be measured."""
 
 
 @dataclass
@@ -61,7 +49,7 @@ def measure_streams(
     frames = [encode_frame(frame) for frame in move_picture(decode_image(photo), FRAMES)]
     if url:
         return _measure(url, frames, photo, clients, seconds, rate, pid=None)
-    with _own_server() as (address, pid):
+    with own_server() as (address, pid):
         return _measure(address, frames, photo, clients, seconds, rate, pid)
 
 
@@ -113,7 +101,7 @@ def _measure(
         thread.start()
     # Once every worker has met frames and photos; what it takes then is no growth.
     time.sleep(min(3.0, seconds / 2))
-    before = _usage(pid) if pid else None
+    before = usage(pid) if pid else None
     measured_from = time.monotonic()
     for thread in threads:
         thread.join()
@@ -126,12 +114,12 @@ def _measure(
         "plain_requests": {
             "count": len(plain),
             "failed": len(failed),
-            "p50_ms": _percentile(plain, 50),
-            "p95_ms": _percentile(plain, 95),
+            "p50_ms": percentile(plain, 50),
+            "p95_ms": percentile(plain, 95),
         },
     }
     if pid and before:
-        after = _usage(pid)
+        after = usage(pid)
         spent = (after[0] - before[0]) / (time.monotonic() - measured_from)
         figures["server"] = {
             "processor_percent": round(spent * 100, 1),
@@ -179,14 +167,8 @@ def _play_over(
 
 def _ask(url: str, photo: bytes, plain: list[float], failed: list[str], ends: float) -> None:
     """Send photos as plain requests now and then."""
-    boundary = uuid.uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'
-    body = head.encode() + photo + f"\r\n--{boundary}--\r\n".encode()
-    request = urllib.request.Request(
-        f"{url}/api/v1/analyze",
-        body,
-        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
+    body, kind = write_form(photo)
+    request = urllib.request.Request(f"{url}/api/v1/analyze", body, {"Content-Type": kind})
     while time.monotonic() < ends:
         started = time.monotonic()
         try:
@@ -203,67 +185,10 @@ def _summarize(client: Client, seconds: float) -> dict[str, Any]:
     """Return one client's figures."""
     return {
         "frames_per_second": round(len(client.delays) / seconds, 2),
-        "delay_p50_ms": _percentile(client.delays, 50),
-        "delay_p95_ms": _percentile(client.delays, 95),
-        "delay_worst_ms": _percentile(client.delays, 100),
+        "delay_p50_ms": percentile(client.delays, 50),
+        "delay_p95_ms": percentile(client.delays, 95),
+        "delay_worst_ms": percentile(client.delays, 100),
         "dropped": client.dropped,
         "faceless": client.faceless,
         "closed": client.closed,
     }
-
-
-def _percentile(values: Sequence[float], share: int) -> float:
-    """Return a percentile, 0 where nothing was measured."""
-    return round(float(np.percentile(values, share)), 1) if values else 0.0
-
-
-@contextmanager
-def _own_server() -> Iterator[tuple[str, int]]:
-    """Run a server as `make serve` does; yields its address and the id of its first process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
-        cwd=ROOT,
-        env={**os.environ, "PORT": str(port)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_until_ready(server, url)
-        yield url, server.pid
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
-    """Wait for the server's first answer."""
-    ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise BenchmarkError(f"The server did not start at {url}; try `make serve` to see why.")
-
-
-def _usage(pid: int) -> tuple[float, float]:
-    """Return the processor seconds and the megabytes of a process and its children (Linux)."""
-    seconds, kilobytes = 0.0, 0
-    for each in [pid, *_children(pid)]:
-        process = Path(f"/proc/{each}")
-        times = process.joinpath("stat").read_text().rpartition(")")[2].split()
-        seconds += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
-        # Pss shares out what processes have in common, so that the sum counts it once.
-        rollup = process.joinpath("smaps_rollup").read_text().splitlines()
-        kilobytes += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    return seconds, round(kilobytes / 1000, 1)
-
-
-def _children(pid: int) -> list[int]:
-    """Return the ids of a process's children."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

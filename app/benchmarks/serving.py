@@ -1,0 +1,89 @@
+"""Start a server to measure, ask it, and say what it takes of the machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+ANSWER_SECONDS = 30.0
+START_SECONDS = 60.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class BenchmarkError(Exception):
+    """Tell why nothing could be measured."""
+
+
+def write_form(photo: bytes) -> tuple[bytes, str]:
+    """Return the form that sends a photo to the API, and its content type."""
+    boundary = uuid.uuid4().hex
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'
+    body = head.encode() + photo + f"\r\n--{boundary}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={boundary}"
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """Return a percentile, 0 where nothing was measured."""
+    return round(float(np.percentile(values, share)), 1) if values else 0.0
+
+
+@contextmanager
+def own_server() -> Iterator[tuple[str, int]]:
+    """Run a server as `make serve` does; yields its address and the id of its first process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
+        cwd=ROOT,
+        env={**os.environ, "PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until_ready(server, url)
+        yield url, server.pid
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
+    """Wait for the server's first answer."""
+    ends = time.monotonic() + START_SECONDS
+    while time.monotonic() < ends and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise BenchmarkError(f"The server did not start at {url}; try `make serve` to see why.")
+
+
+def usage(pid: int) -> tuple[float, float]:
+    """Return the processor seconds and the megabytes of a process and its children (Linux)."""
+    seconds, kilobytes = 0.0, 0
+    for each in [pid, *list_children(pid)]:
+        process = Path(f"/proc/{each}")
+        times = process.joinpath("stat").read_text().rpartition(")")[2].split()
+        seconds += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        # Pss shares out what processes have in common, so that the sum counts it once.
+        rollup = process.joinpath("smaps_rollup").read_text().splitlines()
+        kilobytes += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    return seconds, round(kilobytes / 1000, 1)
+
+
+def list_children(pid: int) -> list[int]:
+    """Return the ids of a process's children (Linux)."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
