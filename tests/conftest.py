@@ -16,6 +16,17 @@ from app import create_app
 from app.settings import Settings
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-count", type=int, default=500, help="Broken pictures to try.")
+
+
+@pytest.fixture(scope="session")
+def fuzz_count(request: pytest.FixtureRequest) -> int:
+    """How many broken pictures are tried."""
+    count: int = request.config.getoption("--fuzz-count")
+    return count
+
+
 @pytest.fixture(scope="session")
 def app() -> Flask:
     return create_app(Settings())

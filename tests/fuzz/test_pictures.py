@@ -1,0 +1,110 @@
+"""Send broken and forged pictures, many of them: `pytest tests/fuzz --fuzz-count 20000`.
+
+A picture that fails is named by its number, from which `corpus.mutate` makes it again.
+"""
+
+import gc
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.refusals import Refusal
+from app.vision.images import decode_frame, decode_image
+from tests.app.forms import post
+from tests.fuzz.corpus import make_corpus, mutate
+
+# What a picture may be refused for; anything else is a fault of ours.
+CODES = {"image_empty", "image_type", "image_dimensions", "image_unreadable"}
+LONGEST_SECONDS = 10
+# Allocators keep some; a leak of one picture's pixels in a hundred would show.
+MOST_GROWTH_BYTES = 150_000_000
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[bytes]:
+    return make_corpus()
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def outcome(client: FlaskClient, data: bytes) -> str:
+    """Send a picture, and return "read" or the refusal's code, as decoding alone says, too."""
+    answer = post(client, "/api/v1/analyze", {"image": data})
+    assert answer.status_code < 500, answer.text
+    told = answer.get_json().get("code", "read")
+    assert told in CODES | {"read"}
+    assert told == decoded(decode_image, data)
+    return told
+
+
+def decoded(decode: Callable[[bytes], np.ndarray], data: bytes) -> str:
+    """Decode a picture, and return "read" or the refusal's code."""
+    try:
+        decode(data)
+    except Refusal as refusal:
+        return refusal.code
+    return "read"
+
+
+def test_broken_pictures_are_read_or_refused_by_name(
+    client: FlaskClient, corpus: list[bytes], fuzz_count: int
+) -> None:
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+    before = 0
+    for number in range(fuzz_count):
+        if number == fuzz_count // 5:
+            before = resident_bytes()  # by now every code path has taken its memory
+        name, data = mutate(corpus, number)
+        started = time.monotonic()
+        try:
+            told = outcome(client, data)
+        except AssertionError as error:
+            raise AssertionError(f"number {number}, {name}: {error}") from error
+        slowest = max(slowest, time.monotonic() - started)
+        outcomes[told] += 1
+    growth = resident_bytes() - before
+    print(f"\n{fuzz_count} pictures: {dict(outcomes)}; slowest {slowest:.2f} s; ", end="")
+    print(f"memory from the first fifth on {growth / 1e6:+.1f} MB")
+    assert slowest < LONGEST_SECONDS
+    assert growth < MOST_GROWTH_BYTES
+    # A corpus that is all refused, or all read, would try nothing.
+    assert set(outcomes) >= {"read", "image_unreadable", "image_type", "image_dimensions"}
+
+
+STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"RIFF\0\0\1\0WEBPVP8 "]
+
+
+@pytest.mark.parametrize("decode", [decode_image, decode_frame])
+def test_bytes_of_any_kind_are_decoded_or_refused(
+    decode: Callable[[bytes], np.ndarray], fuzz_count: int
+) -> None:
+    @settings(
+        max_examples=max(10, fuzz_count // 10),
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.sampled_from(STARTS), st.binary(max_size=2000))
+    def check(start: bytes, rest: bytes) -> None:
+        assert decoded(decode, start + rest) in CODES | {"read"}
+
+    check()
+
+
+def test_frames_of_any_kind_are_decoded_or_refused(corpus: list[bytes], fuzz_count: int) -> None:
+    for number in range(fuzz_count):
+        name, data = mutate(corpus, number)
+        assert decoded(decode_frame, data) in CODES | {"read"}, f"number {number}, {name}"
