@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+from pathlib import Path
 
 from app.settings import Settings
 from app.vision.cards import ModelError
@@ -19,6 +20,8 @@ worker_class = "app.web.worker.PatientWorker"
 threads = 8 + Settings().streams_per_worker
 timeout = 60
 control_socket_disable = True
+# Where each worker shows that it is alive; in memory, so that the file system may be read-only.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 # Nothing of a request is written down but by the application, which logs no file names.
 accesslog = None
 

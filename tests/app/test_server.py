@@ -3,12 +3,8 @@
 import http.client
 import io
 import json
-import os
-import re
 import shutil
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,16 +16,7 @@ from werkzeug.test import encode_multipart
 
 from app.settings import Settings
 from app.vision.classifiers import hash_file
-
-
-def start(**environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
-        env={**os.environ, "WEB_CONCURRENCY": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+from tests.app.servers import start, started
 
 
 def last_body(client: socket.socket) -> bytes:
@@ -47,17 +34,8 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
     """Where a started server answers."""
-    server = start(PORT="0")
-    assert server.stdout
-    for line in server.stdout:
-        listening = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line)
-        if listening:
-            break
-    else:
-        pytest.fail("The server did not start.")
-    yield "127.0.0.1", int(listening[1])
-    server.terminate()
-    server.communicate()
+    with started() as server:
+        yield server.place
 
 
 def test_a_started_server_is_ready(address: tuple[str, int]) -> None:

@@ -1,0 +1,95 @@
+"""Test what the server's clients notice when processes are told to end, or are killed."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.request import urlopen
+
+import pytest
+import skimage.data
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as open_socket
+
+from app.benchmarks.moving import encode_frame
+from app.benchmarks.serving import list_children, write_form
+from tests.app.servers import GRACE_SECONDS, Server, started
+
+PATIENCE = 20
+
+
+class Upload:
+    """A photo on its way: the worker has its head, and says so, before the rest is sent."""
+
+    def __init__(self, connection: socket.socket, photo: bytes) -> None:
+        self.connection = connection
+        body, kind = write_form(photo)
+        head = (
+            "POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body[:100])
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        self._body = body[100:]
+
+    def finish(self) -> int:
+        """Send the rest; return the answer's status, or 0 where the connection broke."""
+        try:
+            self.connection.sendall(self._body)
+            answer = http.client.HTTPResponse(self.connection)
+            answer.begin()
+            assert answer.status != 200 or len(json.load(answer)["faces"]) == 1
+        except (OSError, http.client.HTTPException):
+            return 0
+        return answer.status
+
+
+@contextmanager
+def uploads(server: Server, photo: bytes, count: int) -> Iterator[list[Upload]]:
+    with ExitStack() as opened:
+        yield [
+            Upload(opened.enter_context(socket.create_connection(server.place, PATIENCE)), photo)
+            for _ in range(count)
+        ]
+
+
+def test_a_server_told_to_end_takes_leave_of_everybody(astronaut_png: bytes) -> None:
+    with (
+        started(HOME="/nowhere", TMPDIR="/nowhere") as server,
+        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        uploads(server, astronaut_png, 1) as (upload,),
+    ):
+        live.send(encode_frame(skimage.data.astronaut()))
+        assert json.loads(live.recv(PATIENCE))["frame"] == 1
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            live.recv(PATIENCE)
+        assert closed.value.rcvd
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "server_stops")
+        assert upload.finish() == 200
+        assert server.process.wait(GRACE_SECONDS) == 0
+
+
+def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes) -> None:
+    # Room enough that no upload is refused for the others.
+    with (
+        started(WEB_CONCURRENCY="2", RAUT_MAX_WAITING="20") as server,
+        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        uploads(server, astronaut_png, 6) as begun,
+    ):
+        victim, other = list_children(server.process.pid)
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(r"Booting worker with pid")
+        assert {upload.finish() for upload in begun} <= {0, 200}
+        for _ in range(10):
+            with urlopen(f"http://{server.netloc}/readyz", timeout=PATIENCE) as answer:
+                assert answer.status == 200
+        alive = list_children(server.process.pid)
+        assert other in alive
+        assert len(alive) == 2
+        live.close()
+        with uploads(server, astronaut_png, 4) as again:
+            assert {upload.finish() for upload in again} == {200}
