@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CATALOG := translations/id/LC_MESSAGES/messages.mo
 
-.PHONY: serve test check chromium
+.PHONY: serve test check chromium audit sbom lock
 
 serve: .venv/serve.stamp $(CATALOG)
 	exec $(BIN)/gunicorn --no-control-socket wsgi:app
@@ -15,6 +15,23 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit -q -r -ll app training wsgi.py gunicorn.conf.py
+
+# Look the locked packages up among the known vulnerabilities; asks PyPI.
+audit: .venv/test.stamp
+	$(BIN)/pip-audit --disable-pip -r requirements/serve.lock
+
+# List what a server consists of.
+sbom: sbom.json
+
+sbom.json: requirements/serve.lock .venv/test.stamp
+	$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+		--output-file $@ $<
+
+# Lock what requirements/serve.txt names, for Linux, macOS and Windows on any processor.
+lock: .venv/test.stamp
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" requirements/serve.txt -o requirements/serve.lock
 
 chromium:
 	@if command -v chromium >/dev/null; then :; \
@@ -27,8 +44,8 @@ chromium:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/serve.stamp: requirements/serve.txt | .venv/bin/python
-	$(BIN)/python -m pip install -q -r requirements/serve.txt
+.venv/serve.stamp: requirements/serve.lock | .venv/bin/python
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/serve.lock
 	@touch $@
 
 .venv/test.stamp: requirements.txt $(wildcard requirements/*.txt) | .venv/bin/python

@@ -21,7 +21,7 @@ threads = 8 + Settings().streams_per_worker
 timeout = 60
 control_socket_disable = True
 # Where each worker shows that it is alive; in memory, so that the file system may be read-only.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108: random names
 # Nothing of a request is written down but by the application, which logs no file names.
 accesslog = None
 

@@ -32,12 +32,22 @@ class Turns:
         self._photo_went_last = False
         self._changed = threading.Condition()
 
+    @property
+    def taken(self) -> bool:
+        """Tell whether a photo that came now would have to wait."""
+        return self._running >= self._at_once
+
+    @property
+    def full(self) -> bool:
+        """Tell whether a photo that came now would be refused."""
+        return self.taken and len(self._photos) >= self._most_waiting
+
     @contextmanager
     def photo(self) -> Iterator[None]:
         """Hold a turn for a photo. Raises `Refusal` with the code `busy` where too many wait."""
         with self._changed:
-            if self._running >= self._at_once and len(self._photos) >= self._most_waiting:
-                raise _busy()
+            if self.full:
+                raise busy()
             self._wait(self._photos)
             self._photo_went_last = True
         try:
@@ -88,7 +98,7 @@ def current_turns() -> Turns:
     return turns
 
 
-def _busy() -> Refusal:
+def busy() -> Refusal:
     """Refuse a photo that would have to wait too long."""
     return Refusal(
         "busy",

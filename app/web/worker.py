@@ -22,7 +22,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from app.refusals import Refusal
 from app.settings import Settings
 from app.web.errors import PROBLEM_TYPE, describe_refusal
-from app.web.turns import RETRY_SECONDS
+from app.web.turns import RETRY_SECONDS, TURNS, Turns, busy
 
 READ_BYTES = 1_000_000
 MOST_HEAD_BYTES = 65_536  # gunicorn refuses a head long before.
@@ -33,6 +33,11 @@ LEAST_BYTES_PER_SECOND = 16_000
 MOST_LARGE_UPLOADS = 8
 # Unread bytes would turn a close into a reset, and the client would never see its answer.
 LINGER_SECONDS = 2.0
+
+# How long a busy worker leaves a new connection to the others: time enough to wake up.
+COURTESY_SECONDS = 0.002
+# A program's photo. A page's form is answered with a page, which takes the application.
+API_PHOTO = b"POST /api/v1/analyze "
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
@@ -150,6 +155,12 @@ class PatientWorker(ThreadWorker):
         self._leaving: dict[TConn, float] = {}  # until when each may go on sending
         super().init_process()
 
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, but let a worker that has nothing to do go first."""
+        if self._turns.taken:
+            time.sleep(COURTESY_SECONDS)
+        super().accept(listener)
+
     def enqueue_req(self, conn: TConn) -> None:
         """Gather the request that a new or kept connection begins."""
         conn.init()
@@ -216,8 +227,20 @@ class PatientWorker(ThreadWorker):
         """Return what all requests under way may take of memory."""
         return MOST_LARGE_UPLOADS * self._most_body_bytes
 
+    @property
+    def _turns(self) -> Turns:
+        """Return the application's turns."""
+        turns: Turns = self.wsgi.extensions[TURNS]
+        return turns
+
     def _hand_over(self, conn: TConn) -> None:
-        """Let a thread answer a request."""
+        """Let a thread answer a request, or refuse a photo at once that would be refused anyway.
+
+        Under many times the load that can be served, it is the refusals that take the processors.
+        """
+        if self._turns.full and self._arrivals[conn].data.startswith(API_PHOTO):
+            self._refuse(conn, busy())
+            return
         arrival = self._forget(conn)
         conn.parser.unreader.sock = Gathered(arrival.data)
         super().enqueue_req(conn)

@@ -78,13 +78,17 @@ def test_a_client_that_leaves_in_the_middle_of_a_frame_disturbs_nobody(
         pass
 
 
-@pytest.mark.usefixtures("answers_others")
-def test_noise_of_any_kind_disturbs_nobody(live_server: str, fuzz_count: int) -> None:
+def test_noise_of_any_kind_disturbs_nobody(
+    client: ClientConnection, live_server: str, fuzz_count: int
+) -> None:
+    frame = encode_frame(skimage.data.astronaut())
     for number in range(fuzz_count // 50):
         noise = random.Random(number).randbytes(random.Random(number).choice([1, 2, 14, 3000]))
         with (
             suppress(OSError, ConnectionClosed),
-            open_socket(f"{live_server.replace('http', 'ws')}/api/v1/stream") as client,
+            open_socket(f"{live_server.replace('http', 'ws')}/api/v1/stream") as noisy,
         ):
-            client.socket.sendall(noise)
-            client.socket.close()
+            noisy.socket.sendall(noise)
+            noisy.socket.close()
+        client.send(frame)
+        assert json.loads(client.recv(PATIENCE))["frame"] == number + 1
