@@ -14,6 +14,10 @@ from app.vision.cards import Card, Head, ModelError, load_card
 from app.vision.readings import Prediction
 from app.vision.tracing import Trace, keep
 
+# ONNX Runtime would note an identifier of the device and its own use below the home directory, for
+# its maker to collect. It reads this when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 Runtime = Literal["auto", "keras", "onnx"]
 FILES = {"keras": "model.keras", "onnx": "model.onnx"}
 

@@ -1,7 +1,10 @@
 """Test that models are verified, and that both runtimes answer alike."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,9 @@ from app.vision.cards import ModelError
 from app.vision.classifiers import hash_file, load_classifier
 from app.vision.crops import cut_crop
 from app.vision.readings import Box, Detection
+
+# Importing the application sets it for our own process; another must do so itself.
+TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 @pytest.mark.parametrize("model", ["expression", "gender"])
@@ -104,3 +110,12 @@ def test_a_file_swapped_after_its_hash_was_checked_is_not_what_is_loaded(
     classifier = load_classifier(models / "gender", "keras")
     crops = np.zeros((1, *([classifier.card.size] * 2), classifier.card.channels), np.uint8)
     assert len(classifier.predict(crops)) == 1
+
+
+def test_a_loaded_model_leaves_nothing_in_the_home_directory(tmp_path: Path) -> None:
+    command = "from app.vision.analyzer import FaceAnalyzer; FaceAnalyzer.load('models')"
+    environment = {name: value for name, value in os.environ.items() if name != TELEMETRY}
+    subprocess.run(
+        [sys.executable, "-c", command], env={**environment, "HOME": str(tmp_path)}, check=True
+    )
+    assert list(tmp_path.rglob("*")) == []
