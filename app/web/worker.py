@@ -34,8 +34,10 @@ MOST_LARGE_UPLOADS = 8
 # Unread bytes would turn a close into a reset, and the client would never see its answer.
 LINGER_SECONDS = 2.0
 
-# How long a busy worker leaves a new connection to the others: time enough to wake up.
-COURTESY_SECONDS = 0.002
+# How long a worker leaves a new connection to the others, for each connection that it holds: time
+# enough to wake up. Left to the system, all sockets of a room could lie with one worker.
+COURTESY_SECONDS = 0.001
+MOST_BURDEN = 4
 # A program's photo. A page's form is answered with a page, which takes the application.
 API_PHOTO = b"POST /api/v1/analyze "
 
@@ -156,9 +158,10 @@ class PatientWorker(ThreadWorker):
         super().init_process()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, but let a worker that has nothing to do go first."""
-        if self._turns.taken:
-            time.sleep(COURTESY_SECONDS)
+        """Accept a connection, but let a worker that has less to do go first."""
+        burden = min(self.nr_conns, MOST_BURDEN) + (MOST_BURDEN if self._turns.taken else 0)
+        # Where photos are refused, the others have no less to do.
+        time.sleep(0 if self._turns.full else burden * COURTESY_SECONDS)
         super().accept(listener)
 
     def enqueue_req(self, conn: TConn) -> None:
