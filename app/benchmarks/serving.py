@@ -17,6 +17,7 @@ import numpy as np
 
 ANSWER_SECONDS = 30.0
 START_SECONDS = 60.0
+IDLE_SECONDS = 0.5
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -53,6 +54,7 @@ def own_server() -> Iterator[tuple[str, int]]:
     )
     try:
         _wait_until_ready(server, url)
+        _wait_until_idle(server.pid)
         yield url, server.pid
     finally:
         server.terminate()
@@ -69,6 +71,14 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
         except OSError:
             time.sleep(0.2)
     raise BenchmarkError(f"The server did not start at {url}; try `make serve` to see why.")
+
+
+def _wait_until_idle(pid: int) -> None:
+    """Wait for the workers that come up later than the one which answered."""
+    before, now = -1.0, usage(pid)[0]
+    while now - before > IDLE_SECONDS / 10:
+        time.sleep(IDLE_SECONDS)
+        before, now = now, usage(pid)[0]
 
 
 def usage(pid: int) -> tuple[float, float]:
