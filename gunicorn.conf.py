@@ -5,13 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from app.settings import Settings
+from app.settings import Settings, count_processors
 from app.vision.cards import ModelError
 from app.web.stream import STREAMS
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A worker holds its own models (about 100 MB); more workers than cores only queue elsewhere.
-workers = int(os.environ.get("WEB_CONCURRENCY", min(4, os.cpu_count() or 1)))
+workers = int(os.environ.get("WEB_CONCURRENCY", min(4, count_processors())))
 # The application shares out the live sockets among the workers.
 os.environ["WEB_CONCURRENCY"] = str(workers)
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
@@ -20,8 +20,9 @@ worker_class = "app.web.worker.PatientWorker"
 threads = 8 + Settings().streams_per_worker
 timeout = 60
 control_socket_disable = True
-# Where each worker shows that it is alive; in memory, so that the file system may be read-only.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108: random names
+# Where each worker shows that it is alive, under random names; in memory, so that the file system
+# may be read-only.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108
 # Nothing of a request is written down but by the application, which logs no file names.
 accesslog = None
 

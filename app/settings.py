@@ -8,6 +8,13 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+def count_processors() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has none.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Settings(BaseSettings):
     """Hold the settings of one application."""
 
@@ -56,7 +63,7 @@ class Settings(BaseSettings):
     @property
     def at_once(self) -> int:
         """Return one worker's share of the processors: how many analyses it runs at once."""
-        return max(1, (os.cpu_count() or 1) // self.workers)
+        return max(1, count_processors() // self.workers)
 
     @property
     def streams_per_worker(self) -> int:

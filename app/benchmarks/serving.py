@@ -66,7 +66,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
     ends = time.monotonic() + START_SECONDS
     while time.monotonic() < ends and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # nosec B310: our own server
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # nosec B310
                 return
         except OSError:
             time.sleep(0.2)

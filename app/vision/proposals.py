@@ -132,7 +132,7 @@ class Proposer:
 def read_cascade() -> ElementTree.Element:
     """Return OpenCV's frontal cascade as it is written down."""
     folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined] # no stub
-    return ElementTree.fromstring((folder / FRONTAL).read_text())  # nosec B314: OpenCV's own
+    return ElementTree.fromstring((folder / FRONTAL).read_text())  # nosec B314
 
 
 def _truncate_cascade(stages: int) -> str:

@@ -86,7 +86,9 @@ def test_noise_of_any_kind_disturbs_nobody(
         noise = random.Random(number).randbytes(random.Random(number).choice([1, 2, 14, 3000]))
         with (
             suppress(OSError, ConnectionClosed),
-            open_socket(f"{live_server.replace('http', 'ws')}/api/v1/stream") as noisy,
+            open_socket(
+                f"{live_server.replace('http', 'ws')}/api/v1/stream", close_timeout=1
+            ) as noisy,
         ):
             noisy.socket.sendall(noise)
             noisy.socket.close()
