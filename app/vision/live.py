@@ -38,8 +38,7 @@ class LiveReader:
             for name, classifier in analyzer.classifiers.items()
             if classifier.card.region == "face"
         }
-        thresholds = {c.card.task: c.head.unsure_below for c in self._classifiers.values()}
-        self._tracker = Tracker(thresholds, track_seconds)
+        self._tracker = Tracker(track_seconds)
         self._clock = clock
         self._searched_at = -float("inf")
 

@@ -82,7 +82,7 @@ def list_numbers(explanation: Explanation) -> dict[str, Any]:
             "head": reading.classifier.head_name,
             "face": None if explanation.face is None else explanation.face + 1,
             "temperature": head.temperature,
-            "unsure_below": head.unsure_below,
+            "unsure_below": reading.prediction.unsure_below,
             "logits": dict(zip(reading.names, map(float, reading.logits), strict=True)),
             **reading.prediction.to_json(),
         }
@@ -396,11 +396,11 @@ def _decision(explanation: Explanation) -> View | None:
     reading = explanation.reading
     if reading is None:
         return None
-    head, prediction = reading.classifier.head, reading.prediction
+    prediction = reading.prediction
     figures = [
         (gettext("Likeliest class"), label(prediction.label)),
         (gettext("Its probability"), share(prediction.probability)),
-        (gettext("Threshold"), share(head.unsure_below)),
+        (gettext("Threshold"), share(prediction.unsure_below)),
     ]
     return View(
         [],
@@ -408,7 +408,7 @@ def _decision(explanation: Explanation) -> View | None:
         more={
             "certain": prediction.certain,
             "label": prediction.label,
-            "limit": head.unsure_below,
+            "limit": prediction.unsure_below,
             "probabilities": prediction.to_json()["probabilities"],
             "numbers": list_numbers(explanation),
         },
