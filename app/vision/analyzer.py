@@ -214,12 +214,15 @@ def check_effort(effort: str) -> Effort:
 
 
 def _keep_looks(trace: Trace | None, looks: list[Looked]) -> None:
-    """Keep the stages of the look that found a face, or else of the first."""
+    """Keep the stages of the look that found a face, or else of the first; the time of all."""
     shown = next((look for look in looks if len(look.faces)), looks[0] if looks else None)
     if shown:
-        keep(trace, "working_copy", picture=shown.copy, scale=shown.scale)
-        keep(trace, "windows", windows=shown.windows)
-        keep(trace, "proposals", squares=shown.proposals, looks=looks)
+        copying = sum(look.copying_ms for look in looks)
+        searching = sum(look.searching_ms for look in looks)
+        verifying = sum(look.verifying_ms for look in looks)
+        keep(trace, "working_copy", "", copying, picture=shown.copy, scale=shown.scale)
+        keep(trace, "windows", "", searching, windows=shown.windows)
+        keep(trace, "proposals", "", verifying, squares=shown.proposals, looks=looks)
 
 
 def read_faces(

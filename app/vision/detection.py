@@ -87,6 +87,7 @@ class Looked:
     pixels for each of its own;
     `windows` float32 (count, 3) the left, top and side of what passed the cascade, in its pixels;
     `proposals` the merged windows and `faces` what was found among them, both in the photo's.
+    The milliseconds are those of making the copy, of the cascade and of the verifier.
     """
 
     look: Look
@@ -95,7 +96,14 @@ class Looked:
     windows: np.ndarray
     proposals: Squares
     faces: Squares
-    milliseconds: float
+    copying_ms: float
+    searching_ms: float
+    verifying_ms: float
+
+    @property
+    def milliseconds(self) -> float:
+        """Return the time of the whole look."""
+        return self.copying_ms + self.searching_ms + self.verifying_ms
 
 
 class FaceDetector:
@@ -129,7 +137,7 @@ class FaceDetector:
         came to is added to `looks`.
         """
         looks = [] if looks is None else looks
-        pyramid = _Pyramid(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), self.settings.working_side)
+        pyramid = _Pyramid(image, self.settings.working_side)
         found = self._look(pyramid, UPRIGHT, looks)
         for octave in range(1, self._finest_octave(pyramid) + 1):
             if not self._wants_finer(pyramid, octave, effort, found, looks):
@@ -171,10 +179,10 @@ class FaceDetector:
 
     def _look(self, pyramid: _Pyramid, look: Look, looks: list[Looked]) -> Squares:
         """Look at a photo once, and add what it came to to the looks."""
-        started = time.perf_counter()
         copy, scale = pyramid.copy(look.octave)
         if look.lifted:
             copy = _lift(copy)
+        copying = pyramid.lap()
         # Only the first look is for all sizes: a finer one adds the smaller faces.
         octaves = 1 if look.octave else 6
         places = []
@@ -183,12 +191,13 @@ class FaceDetector:
             found = proposals[: self.settings.most_proposals]
             places.append((found[:, :3] + (left, top, 0)) * scale)
         squares = np.concatenate(places)
+        searching = pyramid.lap()
         turns = np.full((len(squares), 1), look.turn)
         verified, faces = self._verify(
             pyramid, look, np.hstack([squares, turns]).astype(np.float32)
         )
-        milliseconds = (time.perf_counter() - started) * 1000
-        looks.append(Looked(look, searched, scale, windows, verified, faces, milliseconds))
+        times = (copying, searching, pyramid.lap())
+        looks.append(Looked(look, searched, scale, windows, verified, faces, *times))
         return faces
 
     def _verify(self, pyramid: _Pyramid, look: Look, places: np.ndarray) -> tuple[Squares, Squares]:
@@ -251,12 +260,18 @@ class FaceDetector:
 
 
 class _Pyramid:
-    """Give a photo's copies, each twice as fine as the one before, each made once."""
+    """Give a photo's grey copies, each twice as fine as the one before, each made once."""
 
-    def __init__(self, grey: np.ndarray, working_side: int) -> None:
-        self._grey = grey
+    def __init__(self, image: np.ndarray, working_side: int) -> None:
+        self._since = time.perf_counter()
+        self._grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         self._working_side = working_side
         self._copies: dict[int, tuple[np.ndarray, float]] = {}
+
+    def lap(self) -> float:
+        """Return the milliseconds since the last call, or since the photo came."""
+        before, self._since = self._since, time.perf_counter()
+        return (self._since - before) * 1000
 
     def is_dark(self, limit: int) -> bool:
         """Tell whether the mean grey level is under a limit."""

@@ -75,6 +75,19 @@ def test_the_numbers_of_a_photo_equal_the_api_s(
     assert shown == api["faces"][0][model]["probabilities"]
 
 
+def test_each_part_of_the_search_has_its_own_time(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+    found = NUMBERS.search(page)
+    assert found
+    numbers = json.loads(unescape(found[1]))
+    times = {each["stage"]: each["ms"] for each in numbers["stages_ms"]}
+    parts = [times[name] for name in ("working_copy", "windows", "proposals")]
+    assert min(parts) > 0
+    assert sum(parts) <= numbers["analysis"]["timings_ms"]["detect"] + 0.1
+
+
 def test_every_stage_is_shown_in_its_order(client: FlaskClient, astronaut_png: bytes) -> None:
     page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
     assert steps_of(page) == STEPS
