@@ -65,9 +65,10 @@ class Row:
 
 def write_detection_report(
     data: Path, models: Path, out: Path, seed: int, limit: int | None
-) -> list[Row]:
+) -> Iterator[Row]:
     """Measure every case with plain Haar and every effort; write table and plots to `out`.
 
+    Yields each row as soon as it is measured; the files are written after the last.
     `data` is the folder that `data prepare faces` reads; its validation part is measured, of
     the people at most `limit` photos. Raises `DataError` where a source is missing.
     """
@@ -76,11 +77,12 @@ def write_detection_report(
     finders |= {effort: _our_finder(detector, effort) for effort in EFFORTS}
     rows = []
     for case, pictures in _draw_cases(data, seed, limit):
-        rows += [_measure(case, name, finder, pictures) for name, finder in finders.items()]
+        for name, finder in finders.items():
+            rows.append(_measure(case, name, finder, pictures))
+            yield rows[-1]
     out.mkdir(parents=True, exist_ok=True)
     _write_tables(rows, out)
     _draw_plots(rows, out)
-    return rows
 
 
 def _our_finder(detector: FaceDetector, effort: Effort) -> Finder:

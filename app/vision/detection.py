@@ -19,7 +19,6 @@ from app.vision.verification import Squares, Verifier
 Effort = Literal["fast", "balanced", "thorough"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 TILE, OVERLAP = 640, 64  # pixels of a copy
-LARGE = 2.0  # pixels for each of the first copy's, from which a photo is looked at finer anyway
 VERIFIER = "verifier"  # the verifier's folder among the models
 
 
@@ -53,8 +52,9 @@ SECOND_LOOKS: dict[Effort, tuple[Look, ...]] = {
 class DetectionSettings:
     """Set how faces are searched, with the reason for each value."""
 
-    # Longest side of the first copy, in pixels: its smallest face is a sixteenth of the photo.
-    working_side: int = 320
+    # Longest side of the first copy, in pixels: its smallest face is a tenth of the photo. On
+    # validation photos a side of 320 found no more, in 1.6 times the time.
+    working_side: int = 256
     # Proposals verified in a look or tile at most, the best supported first; a photo has 30.
     most_proposals: int = 64
     # Score of a proposal that is worth a second question.
@@ -75,6 +75,12 @@ class DetectionSettings:
     overlap: float = 0.4
     # Faces answered at most, the surest first: what one request may cost the classifiers.
     max_faces: int = 64
+    # Pixels for each of the first copy's, above which a photo is looked at finer anyway: one of
+    # 640 pixels isn't.
+    large: float = 2.6
+    # A face smaller than so many times the smallest that a look finds lets us look finer. At 2,
+    # six faces in 1280 x 800 took 1.3 times the time and no more of them were found.
+    finer: float = 1.5
     # Smallest face that "thorough" looks for, in pixels of the photo.
     smallest_face: int = 20
 
@@ -240,13 +246,13 @@ class FaceDetector:
             return effort == "thorough"
         if octave == 1:
             # A large photo has room for people further away, an empty one for nobody else.
-            if not len(found) or pyramid.copy_scale(0) > LARGE:
+            if not len(found) or pyramid.copy_scale(0) > self.settings.large:
                 return True
             last = found
         else:
             last = looks[-1].faces if len(looks[-1].faces) else found
         smallest = WINDOW * pyramid.copy_scale(octave - 1)
-        return bool((last.places[:, 2] < 2 * smallest).any())
+        return bool((last.places[:, 2] < self.settings.finer * smallest).any())
 
     def _finest_octave(self, pyramid: _Pyramid) -> int:
         """Return the octave at which the smallest face fills the cascade's window."""
