@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from app.vision.classifiers import Runtime
+from app.vision.images import Photo
 from app.vision.proposals import WINDOW, Proposer
 from app.vision.readings import Detection
 from app.vision.verification import Squares, Verifier
@@ -134,16 +135,21 @@ class FaceDetector:
         return FaceDetector(self.verifier, settings)
 
     def detect(
-        self, image: np.ndarray, effort: Effort = "balanced", looks: list[Looked] | None = None
+        self,
+        image: np.ndarray | Photo,
+        effort: Effort = "balanced",
+        looks: list[Looked] | None = None,
     ) -> list[Detection]:
         """Find the faces in a photo.
 
-        `image` is RGB uint8 (height, width, 3). Returns detections in its pixels, sorted from
-        left to right, none overlapping another by more than the settings allow. What each look
-        came to is added to `looks`.
+        `image` is RGB uint8 (height, width, 3), or a photo that is decoded as far as it is
+        looked at. Returns detections in its pixels, sorted from left to right, none overlapping
+        another by more than the settings allow. What each look came to is added to `looks`.
+        Raises `Refusal` for a photo that breaks off.
         """
         looks = [] if looks is None else looks
-        pyramid = _Pyramid(image, self.settings.working_side)
+        photo = image if isinstance(image, Photo) else Photo.of(image)
+        pyramid = _Pyramid(photo, self.settings.working_side)
         found = self._look(pyramid, UPRIGHT, looks)
         for octave in range(1, self._finest_octave(pyramid) + 1):
             if not self._wants_finer(pyramid, octave, effort, found, looks):
@@ -157,6 +163,16 @@ class FaceDetector:
             found = self._merge([found, self._look(pyramid, look, looks)])
         kept = found.take(np.argsort(-found.scores)[: self.settings.max_faces])
         return sorted(kept.to_detections(), key=lambda face: (face.box.x, face.box.y))
+
+    def first_scale(self, photo: Photo, effort: Effort) -> float:
+        """Return the coarsest scale at which a photo has to be decoded, whatever is found."""
+        pyramid = _Pyramid(photo, self.settings.working_side)
+        octave = 0
+        if effort == "thorough":
+            octave = self._finest_octave(pyramid)
+        elif effort == "balanced" and self._is_large(pyramid):
+            octave = 1
+        return pyramid.copy_scale(octave + 1)
 
     def detect_near(self, image: np.ndarray, previous: list[Detection]) -> list[Detection | None]:
         """Find each face again near its last place; None where it is lost.
@@ -246,13 +262,17 @@ class FaceDetector:
             return effort == "thorough"
         if octave == 1:
             # A large photo has room for people further away, an empty one for nobody else.
-            if not len(found) or pyramid.copy_scale(0) > self.settings.large:
+            if not len(found) or self._is_large(pyramid):
                 return True
             last = found
         else:
             last = looks[-1].faces if len(looks[-1].faces) else found
         smallest = WINDOW * pyramid.copy_scale(octave - 1)
         return bool((last.places[:, 2] < self.settings.finer * smallest).any())
+
+    def _is_large(self, pyramid: _Pyramid) -> bool:
+        """Tell whether a photo is looked at finer whatever is found first."""
+        return pyramid.copy_scale(0) > self.settings.large
 
     def _finest_octave(self, pyramid: _Pyramid) -> int:
         """Return the octave at which the smallest face fills the cascade's window."""
@@ -268,10 +288,11 @@ class FaceDetector:
 class _Pyramid:
     """Give a photo's grey copies, each twice as fine as the one before, each made once."""
 
-    def __init__(self, image: np.ndarray, working_side: int) -> None:
+    def __init__(self, photo: Photo, working_side: int) -> None:
         self._since = time.perf_counter()
-        self._grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        self._photo = photo
         self._working_side = working_side
+        self._greys: dict[int, np.ndarray] = {}
         self._copies: dict[int, tuple[np.ndarray, float]] = {}
 
     def lap(self) -> float:
@@ -285,18 +306,27 @@ class _Pyramid:
 
     def copy_scale(self, octave: int) -> float:
         """Return the photo's pixels for each of the copy's; 1 for the photo itself."""
-        return max(1.0, max(self._grey.shape) / (self._working_side * 2**octave))
+        longest = max(self._photo.width, self._photo.height)
+        return max(1.0, longest / (self._working_side * 2**octave))
 
     def copy(self, octave: int) -> tuple[np.ndarray, float]:
         """Return a grey copy and its scale."""
         if octave not in self._copies:
             scale = self.copy_scale(octave)
-            copy = self._grey
+            copy = self._grey(scale)
             if scale > 1:
-                height, width = (max(1, round(side / scale)) for side in copy.shape)
-                copy = cv2.resize(copy, (width, height), interpolation=cv2.INTER_AREA)
+                sides = (self._photo.width, self._photo.height)
+                size = [max(1, round(side / scale)) for side in sides]
+                copy = cv2.resize(copy, size, interpolation=cv2.INTER_AREA)
             self._copies[octave] = (copy, scale)
         return self._copies[octave]
+
+    def _grey(self, scale: float) -> np.ndarray:
+        """Return the photo in grey, as it is decoded for a scale."""
+        pixels, decoded = self._photo.pixels(scale)
+        if decoded not in self._greys:
+            self._greys[decoded] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        return self._greys[decoded]
 
 
 def _cut_tiles(copy: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

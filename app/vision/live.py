@@ -9,7 +9,7 @@ import numpy as np
 
 from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
 from app.vision.detection import merge_overlapping
-from app.vision.images import decode_frame
+from app.vision.images import Photo, decode_frame
 from app.vision.readings import Analysis, Detection
 from app.vision.tracking import Tracker
 
@@ -64,7 +64,7 @@ class LiveReader:
         with watch.stage("detect"):
             detections = self._find(image, now)
         with watch.stage("classify"):
-            faces = read_faces(image, detections, self._classifiers.values())
+            faces = read_faces(Photo.of(image), detections, self._classifiers.values())
             tracked = self._tracker.update(faces, now)
         return Analysis(
             width=image.shape[1],

@@ -8,7 +8,7 @@ import numpy as np
 from flask_babel import gettext
 
 from app.vision import pictures
-from app.vision.crops import CropShape, cut_crop
+from app.vision.crops import CropShape, cut_from_photo
 from app.vision.explanation import Explanation
 from app.vision.haar import first_features
 from app.vision.pictures import Picture, Tiles
@@ -93,7 +93,7 @@ def _photo(explanation: Explanation) -> View:
     """Show the decoded photo."""
     stage = explanation.trace.find("photo")
     assert stage is not None
-    image = stage.values["image"]
+    image, _ = stage.values["photo"].pixels()
     height, width = image.shape[:2]
     return View(
         [Shot("photo", pictures.encode(pictures.fit(image), "jpeg"), gettext("The photo upright"))],
@@ -147,7 +147,7 @@ def _features(explanation: Explanation) -> View | None:
     photo, place = explanation.trace.find("photo"), _chosen_place(explanation)
     if photo is None or place is None:
         return None
-    window = cut_crop(photo.values["image"], place, CropShape(WINDOW, 1))[:, :, 0]
+    window = cut_from_photo(photo.values["photo"], place, CropShape(WINDOW, 1))[:, :, 0]
     shots, figures = [], []
     for index, feature in enumerate(first_features(FEATURES), start=1):
         light, dark = feature.contrast(window)
@@ -192,8 +192,9 @@ def _proposals(explanation: Explanation) -> View | None:
     stage, photo = explanation.trace.find("proposals"), explanation.trace.find("photo")
     if stage is None or photo is None:
         return None
-    shown = pictures.fit(photo.values["image"])
-    scale = shown.shape[1] / photo.values["image"].shape[1]
+    image, _ = photo.values["photo"].pixels()
+    shown = pictures.fit(image)
+    scale = shown.shape[1] / image.shape[1]
     squares = stage.values["squares"]
     best = " · ".join(decimal(each, 2) for each in sorted(squares.scores.tolist())[::-1][:BEST])
     faces = explanation.analysis.faces
@@ -233,7 +234,7 @@ def _crop(explanation: Explanation) -> View | None:
     shots = []
     place = _chosen_place(explanation)
     if place is not None and explanation.face is not None:
-        cut = cut_crop(photo.values["image"], place, CropShape(MODEL_SIDE, 3, shape.margin))
+        cut = cut_from_photo(photo.values["photo"], place, CropShape(MODEL_SIDE, 3, shape.margin))
         shots.append(Shot("cut", pictures.encode(cut, "jpeg"), gettext("As cut from the photo")))
     shown = pictures.encode(pictures.as_rgb(reading.crop))
     shots.append(Shot("input", shown, gettext("As the network gets it")))
