@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -170,7 +171,10 @@ def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         yield f"size {side}", [frame(photo, side) for photo in photos]
     for gamma in GAMMAS:
         yield f"gamma {gamma}", [frame(photo, FACE_SIDE, gamma=gamma) for photo in photos]
-    yield "six faces", [_group(photos, scenes, generator) for _ in range(len(photos) // 3)]
+    yield (
+        "six faces",
+        [_group(photos, scenes, generator) for _ in range(math.ceil(len(photos) / 3))],
+    )
     yield "no face, scenes", [Picture(_as_rgb(scene), ()) for scene in scenes]
     animals = [read_grey(file) for file in sources.animals]
     yield "no face, animals", [Picture(_as_rgb(animal), ()) for animal in animals]
