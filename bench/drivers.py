@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,10 @@ def started(command: Sequence[str], core: int = 0) -> Iterator[Driver]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    with process:
-        try:
-            yield Driver(process)
-        finally:
-            process.kill()
+    try:
+        yield Driver(process)
+    finally:
+        process.kill()
+        # What a driver that has ended never read can't be flushed.
+        with suppress(BrokenPipeError):
+            process.communicate()
