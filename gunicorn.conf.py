@@ -41,7 +41,9 @@ def _load_models():
 
     settings = Settings()
     try:
-        FaceAnalyzer.load(settings.models, settings.runtime)
+        FaceAnalyzer.load(
+            settings.models, settings.runtime, settings.threads, settings.expression_labels
+        )
     except ModelError as error:
         sys.exit(f"Raut can't start: {error}")
 

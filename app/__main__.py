@@ -1,12 +1,10 @@
 """Run the command line: python -m app <command>."""
 
 import csv
-import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -17,6 +15,8 @@ from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.detection import EFFORTS
 
+# Opened before the work begins, so that a file which can't be written is told at once.
+WRITTEN = click.File("w", encoding="utf-8", lazy=False)
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -27,11 +27,11 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write JSON to a file.")
-@click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="Write a CSV row a face.")
+@click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
+@click.option("--csv", "as_csv", type=WRITTEN, help="Write a CSV row a face.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How hard faces are searched.")
 def analyze(
-    paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None, effort: str | None
+    paths: tuple[Path, ...], as_json: IO[str] | None, as_csv: IO[str] | None, effort: str | None
 ) -> None:
     """Analyze photos, and all photos in folders and their folders.
 
@@ -73,14 +73,14 @@ def analyze(
     help="The cameras' frames a second; 0 sends as fast as answers come.",
 )
 @click.option("--url", help="Measure this server instead of one of its own.")
-@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write JSON to a file.")
+@click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
 def bench_stream(
     clients: int,
     seconds: float,
     picture: Path,
     rate: float,
     url: str | None,
-    as_json: Path | None,
+    as_json: IO[str] | None,
 ) -> None:
     """Measure live reading with several clients, and plain requests beside them.
 
@@ -91,11 +91,7 @@ def bench_stream(
     except (BenchmarkError, Refusal) as error:
         raise click.ClickException(str(error)) from error
     click.echo(write_table(figures))
-    text = json.dumps(figures, indent=2)
-    if as_json:
-        as_json.write_text(text + "\n", encoding="utf-8")
-    else:
-        click.echo(text)
+    click.echo(json.dumps(figures, indent=2), as_json)
 
 
 def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
@@ -132,32 +128,25 @@ def _analyze_all(
     return answers, refused
 
 
-def _write(answers: list[dict[str, Any]], as_json: Path | None, as_csv: Path | None) -> None:
+def _write(answers: list[dict[str, Any]], as_json: IO[str] | None, as_csv: IO[str] | None) -> None:
     """Write the answers where they are wanted."""
-    written: list[tuple[Path | None, Callable[[], str]]] = [
-        (as_json, lambda: json.dumps(answers, indent=2) + "\n"),
-        (as_csv, lambda: _to_csv(answers)),
-    ]
-    for path, text in written:
-        if path:
-            path.write_text(text(), encoding="utf-8")
-    if not as_json and not as_csv:
-        click.echo(json.dumps(answers, indent=2))
+    if as_json or not as_csv:
+        click.echo(json.dumps(answers, indent=2), as_json)
+    if as_csv:
+        _write_csv(answers, as_csv)
 
 
-def _to_csv(answers: list[dict[str, Any]]) -> str:
-    """Give a row for each face; a photo without a face has none."""
+def _write_csv(answers: list[dict[str, Any]], stream: IO[str]) -> None:
+    """Write a row for each face; a photo without a face has none."""
     rows = [
         {"file": answer["file"], "face": number, **_flatten(face)}
         for answer in answers
         for number, face in enumerate(answer["faces"], start=1)
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.vision.cards import CARD, Card, Head
+from app.vision.cards import CARD, Card, Head, ModelError
 from app.vision.classifiers import FILES, OnnxNetwork, hash_file
 from training.calibration import calibrate_heads
 from training.compression import fold_normalization, store_half_precision
@@ -26,7 +26,7 @@ from training.reports import write_model_report
 LARGEST_DIFFERENCE = 2e-4
 
 
-class ParityError(Exception):
+class ParityError(ModelError):
     """Refuse an export whose answers differ from the model of record's."""
 
 

@@ -3,7 +3,7 @@
 import csv
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,22 +31,16 @@ def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, in
     left out, and `ferplus.csv` is written. Returns the number of pictures of each part. Raises
     `DataError` for a file of another form.
     """
-    with source.open(newline="", encoding="utf-8") as stream:
-        # icml_face_data.csv writes its column names with blanks in front.
-        rows = [
-            {key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)
-        ]
-    if not rows or not {"emotion", "Usage", "pixels"} <= rows[0].keys():
-        raise DataError(f"{source} lacks the columns emotion, pixels, Usage of FER2013's CSV.")
+    rows = _read_table(source, ("emotion", "pixels", "Usage"), "FER2013's CSV")
     rated = _read_ferplus(votes, len(rows)) if votes else [None] * len(rows)
     kept: list[dict[str, str]] = []
     counts = dict.fromkeys(PARTS, 0)
     for index, (row, rating) in enumerate(zip(rows, rated, strict=True)):
         if rating is not None and not rating["Image name"]:
             continue  # FER+ leaves the name out where it found no face.
-        part = FER_PARTS[row["Usage"].strip()]
-        name = f"{FER_CLASSES[int(row['emotion'])]}/fer{index:07d}.png"
-        _write_fer_picture(row["pixels"], out / part / name)
+        part, label, picture = _read_fer_row(row, f"{source}, row {index + 1}")
+        name = f"{label}/fer{index:07d}.png"
+        _write_picture(picture, out / part / name)
         counts[part] += 1
         if rating is not None:
             columns = {column: rating[column] for column in VOTE_COLUMNS}
@@ -159,8 +153,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
 
 def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
     """Read FER+'s table, whose rows stand in the order of FER2013's."""
-    with votes.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
     if len(rows) != count:
         raise DataError(
             f"{votes} has {len(rows)} rows, FER2013 {count}: they don't belong together."
@@ -168,8 +161,43 @@ def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
     return rows
 
 
-def _write_fer_picture(pixels: str, path: Path) -> None:
-    """Write one row's pixels as a lossless PNG."""
-    values = np.array(pixels.split(), np.uint8).reshape(FER_SIDE, FER_SIDE)
+def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, str]]:
+    """Read a CSV file's rows. Raises `DataError` where it is no text, has no rows or lacks columns.
+
+    Blanks around the columns' names are dropped: icml_face_data.csv has some.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            # A row that is longer or shorter than the header has None among its keys or values.
+            rows = [
+                {(key or "").strip(): value or "" for key, value in row.items()}
+                for row in csv.DictReader(stream)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} can't be read as CSV in UTF-8: {error}") from error
+    if not rows or not rows[0].keys() >= set(columns):
+        raise DataError(f"{path} lacks the columns {', '.join(columns)} of {of}.")
+    return rows
+
+
+def _read_fer_row(row: dict[str, str], place: str) -> tuple[str, str, np.ndarray]:
+    """Read the part, the class and the picture, uint8 (48, 48). Raises `DataError`."""
+    usage, emotion = row["Usage"].strip(), row["emotion"].strip()
+    if usage not in FER_PARTS:
+        *others, last = FER_PARTS
+        raise DataError(f"{place}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")
+    if emotion not in map(str, range(len(FER_CLASSES))):
+        highest = len(FER_CLASSES) - 1
+        raise DataError(f"{place}: emotion must be from 0 to {highest}, not {emotion!r}.")
+    try:
+        values = np.array(row["pixels"].split(), np.uint8).reshape(FER_SIDE, FER_SIDE)
+    except (ValueError, OverflowError) as error:
+        count = FER_SIDE * FER_SIDE
+        raise DataError(f"{place}: pixels must be {count} numbers from 0 to 255.") from error
+    return FER_PARTS[usage], FER_CLASSES[int(emotion)], values
+
+
+def _write_picture(values: np.ndarray, path: Path) -> None:
+    """Write a grey picture as a lossless PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values).save(path)

@@ -55,10 +55,8 @@ class FaceAnalyzer:
             head = expression_labels if folder.name == "expression" else None
             classifiers[folder.name] = load_classifier(folder, runtime, threads, head)
         analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
-        # The first run of a network takes longest; nobody should wait for it.
         for classifier in classifiers.values():
-            shape = classifier.card.shape
-            classifier.predict(np.zeros((1, shape.size, shape.size, shape.channels), np.uint8))
+            classifier.rehearse()
         analyzer.detector.verifier.verify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
         return analyzer
 

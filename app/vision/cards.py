@@ -1,9 +1,11 @@
 """Read model cards: what a model takes, answers and is worth."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.vision.crops import CropShape
 
@@ -72,6 +74,15 @@ class Card(BaseModel):
     data: dict[str, Any]
     training: dict[str, Any]
     figures: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Card:
+        """Refuse a card that refers to a head which it doesn't describe."""
+        guards = [head.guard.head for head in self.heads.values() if head.guard]
+        for name in (self.answers, *guards):
+            if name not in self.heads:
+                raise ValueError(f"{name!r} is no head. Heads: {', '.join(self.heads)}.")
+        return self
 
     @property
     def shape(self) -> CropShape:

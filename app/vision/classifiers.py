@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, Protocol
 
 import numpy as np
@@ -27,13 +28,17 @@ class Network(Protocol):
 class KerasNetwork:
     """Run the model of record. Needs TensorFlow, which serving doesn't install."""
 
-    def __init__(self, path: Path) -> None:
-        """Load a `.keras` file in safe mode: it can bring no code along."""
+    def __init__(self, content: bytes) -> None:
+        """Load the content of a `.keras` file in safe mode: it can bring no code along."""
         # TensorFlow tells of every processor feature it finds; only warnings are wanted.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
 
-        self.model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # Keras reads only files. The model's own could have been swapped since it was verified.
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / FILES["keras"]
+            copy.write_bytes(content)
+            self.model = keras.saving.load_model(copy, compile=False, safe_mode=True)
 
     def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Run all crops as one batch."""
@@ -78,6 +83,26 @@ class Classifier:
     def answering_by(self, head: str) -> Classifier:
         """Return the same model with another of its heads answering."""
         return Classifier(self.card, self.network, self.digest, self.folder, head)
+
+    def rehearse(self) -> None:
+        """Run the network once: the first run takes longest, and nobody should wait for it.
+
+        Raises `ModelError` where it doesn't take or answer what its card says.
+        """
+        shape = self.card.shape
+        expected = {name: (1, len(head.classes)) for name, head in self.card.heads.items()}
+        try:
+            logits = self.network.logits(
+                np.zeros((1, shape.size, shape.size, shape.channels), np.uint8)
+            )
+        except Exception as error:  # Each runtime has its own for crops of another shape.
+            raise self._unlike_card(str(error)) from error
+        if (found := {name: values.shape for name, values in logits.items()}) != expected:
+            raise self._unlike_card(f"it answers {found} where {expected} is described")
+
+    def _unlike_card(self, reason: str) -> ModelError:
+        """Tell that the network and its card don't belong together."""
+        return ModelError(f"The model in {self.folder} doesn't answer as its card says: {reason}.")
 
     def predict(self, crops: np.ndarray, trace: Trace | None = None) -> list[Prediction]:
         """Answer for uint8 crops (count, size, size, channels) in one batch."""
@@ -135,19 +160,27 @@ def load_classifier(
     """Load a model folder once its file's hash is found in its card.
 
     `auto` takes the ONNX export. Raises `ModelError` that names the file which is missing,
-    altered or unreadable.
+    altered or unreadable, or tells that the model has no head of that name.
     """
     card = load_card(folder)
+    if head is not None and head not in card.heads:
+        raise ModelError(
+            f"The model in {folder} has no labels {head!r}. Choose from {', '.join(card.heads)}."
+        )
     chosen = "onnx" if runtime == "auto" else runtime
     path = folder / FILES[chosen]
     content = read_verified(path, card)
     try:
-        network: Network = OnnxNetwork(content, threads) if chosen == "onnx" else KerasNetwork(path)
+        network: Network = (
+            OnnxNetwork(content, threads) if chosen == "onnx" else KerasNetwork(content)
+        )
     except ImportError as error:
         raise ModelError(
             f"{path} needs {error.name}, which is not installed here. "
             "Install requirements.txt, or set RAUT_RUNTIME=onnx."
         ) from error
+    except Exception as error:  # Each runtime has its own for a file that makes no sense to it.
+        raise ModelError(f"{path} can't be read as a model: {error}") from error
     return Classifier(card, network, hash_file(content), folder, head)
 
 

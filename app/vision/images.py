@@ -145,7 +145,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     """Convert any of Pillow's modes to 8-bit RGB over white."""
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion would clip to white instead of scaling.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        deep = np.asarray(image)
+        grey = (deep >> 8).astype(np.uint8)
+        grey[deep == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

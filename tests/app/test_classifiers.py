@@ -1,13 +1,15 @@
 """Test that models are verified, and that both runtimes answer alike."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
-from app.vision.classifiers import load_classifier
+from app.vision.classifiers import hash_file, load_classifier
 from app.vision.crops import cut_crop
 from app.vision.readings import Box, Detection
 
@@ -38,3 +40,67 @@ def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "gender" / "model.onnx").unlink()
     with pytest.raises(ModelError, match=r"model\.onnx is missing"):
         load_classifier(tmp_path / "gender")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return Path(shutil.copytree("models", tmp_path / "models"))
+
+
+def rewrite_card(folder: Path, **changes: object) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changes))
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    return {path.name: hash_file(path.read_bytes()) for path in folder.glob("model.*")}
+
+
+def test_labels_that_the_model_lacks_are_answered_with_those_it_has(models: Path) -> None:
+    with pytest.raises(ModelError, match=r"no labels 'other'.* Choose from original, ferplus"):
+        FaceAnalyzer.load(models, expression_labels="other")
+
+
+@pytest.mark.parametrize("runtime", ["keras", "onnx"])
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x80\x04N."])
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_a_file_that_is_no_model_is_named_though_its_card_has_its_hash(
+    models: Path, runtime: str, content: bytes
+) -> None:
+    folder = models / "gender"
+    (folder / f"model.{runtime}").write_bytes(content)
+    rewrite_card(folder, files=hash_files(folder))
+    with pytest.raises(ModelError, match=rf"model\.{runtime} can't be read as a model"):
+        load_classifier(folder, runtime)  # type: ignore[arg-type]
+
+
+def test_a_model_that_answers_otherwise_than_its_card_says_is_named(models: Path) -> None:
+    shutil.copyfile(models / "expression" / "model.onnx", models / "gender" / "model.onnx")
+    rewrite_card(models / "gender", files=hash_files(models / "gender"))
+    with pytest.raises(ModelError, match=r"gender.*doesn't answer as its card says"):
+        FaceAnalyzer.load(models)
+
+
+def test_a_card_whose_answering_head_is_missing_is_refused(models: Path) -> None:
+    rewrite_card(models / "gender", answers="other")
+    with pytest.raises(ModelError, match="'other' is no head"):
+        FaceAnalyzer.load(models)
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_a_file_swapped_after_its_hash_was_checked_is_not_what_is_loaded(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = models / "gender" / "model.keras"
+    read = Path.read_bytes
+
+    def read_and_swap(path: Path) -> bytes:
+        content = read(path)
+        if path == file:
+            path.write_bytes(b"another file")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_swap)
+    classifier = load_classifier(models / "gender", "keras")
+    crops = np.zeros((1, *([classifier.card.size] * 2), classifier.card.channels), np.uint8)
+    assert len(classifier.predict(crops)) == 1

@@ -64,3 +64,13 @@ def test_a_folder_without_models_ends_the_command(
     result = analyze(album)
     assert result.exit_code == 1
     assert "holds no models" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
+    album: Path, option: str
+) -> None:
+    result = analyze(album, option, album / "nowhere" / "answers")
+    assert result.exit_code == 2
+    assert "No such file or directory" in result.stderr
+    assert "broken.jpg" not in result.stderr

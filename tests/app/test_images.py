@@ -96,6 +96,15 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     assert difference(save(deep), grey) == 0
 
 
+def test_the_transparent_grey_of_sixteen_bits_is_laid_over_white() -> None:
+    deep = np.full((32, 32), 40_000, np.uint16)
+    deep[:16] = 7
+    content = save(Image.fromarray(deep), transparency=7)
+    expected = np.full((32, 32), 40_000 >> 8, np.uint8)
+    expected[:16] = 255
+    assert difference(content, Image.fromarray(expected)) == 0
+
+
 def test_cmyk_is_converted() -> None:
     assert difference(save(FACE.convert("CMYK"), "JPEG", quality=95), FACE) < LOSS
 

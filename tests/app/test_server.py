@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from app.vision.classifiers import hash_file
+
 
 def start(**environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -60,6 +62,31 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, 
     assert answer.status == 413
     assert json.load(answer)["code"] == "image_too_large"
     connection.close()
+
+
+def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) -> None:
+    file, card = models / "gender" / "model.onnx", models / "gender" / "card.json"
+    file.write_bytes(b"no model")
+    described = json.loads(card.read_text())
+    described["files"]["model.onnx"] = hash_file(b"no model")
+    card.write_text(json.dumps(described))
+    server = start(PORT="0", RAUT_MODELS=str(models))
+    output, _ = server.communicate()
+    assert server.returncode == 1
+    assert f"Raut can't start: {file} can't be read as a model" in output
+    assert "Traceback" not in output
+
+
+def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path) -> None:
+    card = models / "expression" / "card.json"
+    described = json.loads(card.read_text())
+    described["heads"] = {"original": described["heads"]["original"]}
+    card.write_text(json.dumps({**described, "answers": "original"}))
+    server = start(PORT="0", RAUT_MODELS=str(models), RAUT_EXPRESSION_LABELS="ferplus")
+    output, _ = server.communicate()
+    assert server.returncode == 1
+    assert "has no labels 'ferplus'. Choose from original." in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("fault", ["altered", "missing"])

@@ -74,6 +74,53 @@ def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
     assert "lacks the columns emotion, pixels, Usage" in refused.output
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "answer"),
+    [
+        ("emotion", "9", "row 2: emotion must be from 0 to 6, not '9'"),
+        ("emotion", "glad", "row 2: emotion must be from 0 to 6, not 'glad'"),
+        ("Usage", "Test", "row 2: Usage must be Training, PublicTest or PrivateTest, not 'Test'"),
+        ("pixels", "1 2 3", "row 2: pixels must be 2304 numbers from 0 to 255"),
+        ("pixels", "256 " * 2304, "row 2: pixels must be 2304 numbers from 0 to 255"),
+        ("pixels", "x " * 2304, "row 2: pixels must be 2304 numbers from 0 to 255"),
+    ],
+)
+def test_a_bad_value_of_a_table_is_told_with_its_row(
+    tmp_path: Path, column: str, value: str, answer: str
+) -> None:
+    write_fer2013(tmp_path / "fer2013.csv")
+    with (tmp_path / "fer2013.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[1][column] = value
+    with (tmp_path / "fer2013.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    refused = run("data", "prepare", "fer2013", tmp_path / "fer2013.csv", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert answer in refused.output
+
+
+@pytest.mark.parametrize("cut", ["in a row", "no text"])
+def test_a_table_that_breaks_off_is_refused(tmp_path: Path, cut: str) -> None:
+    table = tmp_path / "fer2013.csv"
+    write_fer2013(table)
+    table.write_bytes(table.read_bytes()[:20_000] if cut == "in a row" else b"\xff\xfe\0\0")
+    refused = run("data", "prepare", "fer2013", table, tmp_path / "out")
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, SystemExit)
+    assert str(table) in refused.output
+
+
+def test_votes_of_another_form_are_refused(tmp_path: Path) -> None:
+    write_fer2013(tmp_path / "fer2013.csv")
+    (tmp_path / "votes.csv").write_text("a\n1\n2\n3\n4\n")
+    arguments = (tmp_path / "fer2013.csv", tmp_path / "out", "--votes", tmp_path / "votes.csv")
+    refused = run("data", "prepare", "fer2013", *arguments)
+    assert refused.exit_code == 1
+    assert "votes.csv lacks the columns" in refused.output
+
+
 def write_picture(path: Path, number: int) -> None:
     """Write one of many pictures that don't look alike: a face through a window that moves."""
     path.parent.mkdir(parents=True, exist_ok=True)

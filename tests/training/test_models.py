@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.classifiers import load_classifier
+from training import exporting
 from training.__main__ import cli
 from training.fitting import load_run, read_history
 
@@ -65,6 +66,15 @@ def test_both_files_of_a_model_answer_alike(model: Path) -> None:
     by_onnx = load_classifier(model, "onnx").predict(crops)
     for one, other in zip(by_keras, by_onnx, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_an_export_that_answers_otherwise_ends_with_a_sentence(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
+    refused = run("export", tmp_path / "run", tmp_path / "models" / "again")
+    assert refused.exit_code == 1
+    assert "Error: The ONNX export's original logits differ by" in refused.output
 
 
 def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
