@@ -94,8 +94,9 @@ class Part:
 def list_answers(part: Part, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the classes that a head of these targets learns, and the right one of each picture.
 
-    `targets` is "labels", "votes" or "children", as in recipes and cards. The right classes are
-    int64 (count,) indices, -1 where nobody knows. Raises `DataError` where the part tells none.
+    `targets` is as in recipes and cards. The right classes are int64 (count,) indices, -1 where
+    nobody knows, and always for "places", which are values and no classes. Raises `DataError`
+    where the part tells none.
     """
     if targets == "labels":
         return part.classes, part.labels
@@ -104,6 +105,10 @@ def list_answers(part: Part, targets: str) -> tuple[tuple[str, ...], np.ndarray]
         if (children < 0).all():
             raise DataError("A head learns ages, but no file's name tells one.")
         return CHILDREN, children
+    if targets == "places":
+        if part.places is None:
+            raise DataError(f"A head learns places, but there is no {PLACES_FILE}.")
+        return PLACE_VALUES, np.full(len(part.files), -1)
     if part.votes is None:
         raise DataError(f"A head learns raters' votes, but there is no {VOTES_FILE}.")
     return tuple(VOTED_CLASSES), find_majority(part.votes)

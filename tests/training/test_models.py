@@ -138,6 +138,24 @@ def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: 
     assert run("fit", recipe, "--out", tmp_path / "run", *left_out).exit_code == 0
 
 
+def test_a_network_can_learn_where_a_face_lies(recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    files = [path.relative_to(data).as_posix() for path in data.glob("*/happy/*.png")]
+    rows = [f"{file},0.1,0,0,0,1" for file in files]
+    (data / "places.csv").write_text("\n".join(["file,x,y,size,sine,cosine", *rows]))
+    recipe.write_text(f'{recipe.read_text()}[heads.place]\ntargets = "places"\n')
+    fitted = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
+    assert fitted.exit_code == 0, fitted.output
+    exported = run("export", tmp_path / "run", tmp_path / "model")
+    assert exported.exit_code == 0, exported.output
+    assert "tiny, place: validation centre" in exported.output
+
+    (data / "places.csv").unlink()
+    refused = run("fit", recipe, "--out", tmp_path / "refused")
+    assert refused.exit_code == 1
+    assert "A head learns places, but there is no places.csv." in refused.output
+
+
 def test_pictures_of_a_rare_class_can_be_shown_more_often(recipe: Path, tmp_path: Path) -> None:
     often = ("--set", "data.repeat.sad=3", "--set", "schedule.epochs=1")
     assert run("fit", recipe, "--out", tmp_path / "run", *often).exit_code == 0
