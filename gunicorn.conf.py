@@ -2,17 +2,23 @@
 
 import multiprocessing
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 from app.settings import Settings
 from app.vision.cards import ModelError
-from app.web.stream import STREAMS
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A worker holds its own models (about 100 MB); more workers than cores only queue elsewhere.
 workers = int(os.environ.get("WEB_CONCURRENCY", min(4, os.cpu_count() or 1)))
 # The application shares out the live sockets among the workers.
 os.environ["WEB_CONCURRENCY"] = str(workers)
+# Each worker counts for /metrics in a file here, in memory where the system has such a folder.
+memory = Path("/dev/shm")
+counts = tempfile.mkdtemp(prefix="raut-", dir=memory if memory.is_dir() else None)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
 worker_class = "gthread"
 # Threads that wait for slow clients cost little; the models' work takes turns anyway. A live
 # socket holds a thread as long as it is open, so these come on top and requests keep their 8.
@@ -32,6 +38,7 @@ def on_starting(server):
     check.start()
     check.join()
     if check.exitcode:
+        on_exit(server)
         sys.exit(check.exitcode)
 
 
@@ -50,7 +57,22 @@ def _load_models():
 
 def post_worker_init(worker):
     """Let live sockets say goodbye when their worker is told to end."""
+    # Imported by the workers only, as the counts of /metrics belong to processes.
+    from app.web.stream import STREAMS
+
     worker.wsgi.extensions[STREAMS].goes_on = lambda: worker.alive
+
+
+def child_exit(server, worker):
+    """Count no more streams of a worker that has ended."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    """Leave nothing of the counts."""
+    shutil.rmtree(counts, ignore_errors=True)
 
 
 def when_ready(server):

@@ -15,6 +15,7 @@ from app.web import (
     errors,
     health,
     languages,
+    metrics,
     models,
     pages,
     realtime,
@@ -55,6 +56,7 @@ def build_application(settings: Settings | None = None) -> Flask:
         settings.models, settings.runtime, settings.threads, settings.expression_labels
     )
     Bootstrap5(app)
+    metrics.init_metrics(app)
     security.init_security(app)
     errors.init_errors(app)
     languages.init_languages(app)

@@ -1,6 +1,7 @@
 """Test the server as `make serve` starts it: gunicorn with its configuration."""
 
 import http.client
+import io
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 from app.vision.classifiers import hash_file
 
@@ -50,6 +53,28 @@ def address() -> Iterator[tuple[str, int]]:
 def test_a_started_server_is_ready(address: tuple[str, int]) -> None:
     with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/readyz") as answer:
         assert answer.status == 200
+
+
+def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
+    before = set(Path("/dev/shm").glob("raut-*"))
+    server = start(PORT="0", WEB_CONCURRENCY="2")
+    assert server.stdout
+    port = next(filter(None, (re.search(r"127\.0\.0\.1:(\d+)", line) for line in server.stdout)))
+    address = f"http://127.0.0.1:{port[1]}"
+    photo = FileStorage(io.BytesIO(astronaut_png), "secret-name.png")
+    boundary, body = encode_multipart({"image": photo})
+    kind = f"multipart/form-data; boundary={boundary}"
+    for _ in range(4):
+        asked = urllib.request.Request(f"{address}/api/v1/analyze", body, {"Content-Type": kind})
+        urllib.request.urlopen(asked).close()
+    with urllib.request.urlopen(f"{address}/metrics") as answer:
+        counts = answer.read().decode()
+    server.terminate()
+    server.communicate()
+    assert 'raut_requests_total{endpoint="api.analyze",status="200"} 4.0' in counts
+    assert 'raut_stage_seconds_count{stage="detect"} 4.0' in counts
+    assert not {"secret-name", "happy", "127.0.0.1"} & set(re.findall(r"[\w.-]+", counts))
+    assert set(Path("/dev/shm").glob("raut-*")) == before
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, int]) -> None:
