@@ -58,6 +58,8 @@ class DetectionSettings:
     working_side: int = 256
     # Proposals verified in a look or tile at most, the best supported first; a photo has 30.
     most_proposals: int = 64
+    # Proposals verified in a look at most: a picture full of small faces must end, too.
+    most_in_look: int = 1024
     # Score of a proposal that is worth a second question.
     promising: float = 0.1
     # Score from which a face is one. More looks are more chances to err, so they must be surer.
@@ -211,8 +213,10 @@ class FaceDetector:
         for left, top, tile in _cut_tiles(copy):
             searched, windows, proposals = self._proposer.propose(tile, octaves, look.turn)
             found = proposals[: self.settings.most_proposals]
-            places.append((found[:, :3] + (left, top, 0)) * scale)
-        squares = np.concatenate(places)
+            places.append((found + np.array((left, top, 0, 0))) * (scale, scale, scale, 1))
+        supported = np.concatenate(places)
+        best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.most_in_look]
+        squares = supported[best, :3]
         searching = pyramid.lap()
         turns = np.full((len(squares), 1), look.turn)
         verified, faces = self._verify(
@@ -249,8 +253,8 @@ class FaceDetector:
         squares = Squares.join(parts)
         kept: list[int] = []
         for index in np.argsort(-squares.scores, kind="stable"):
-            place = squares.places[index]
-            if all(shared_area(place, squares.places[i]) <= self.settings.overlap for i in kept):
+            shared = shared_areas(squares.places[index], squares.places[kept])
+            if (shared <= self.settings.overlap).all():
                 kept.append(int(index))
         return squares.take(kept)
 
@@ -347,25 +351,29 @@ def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detec
     """
     kept: list[Detection] = []
     for detection in sorted(detections, key=lambda found: -found.score):
-        place = _to_place(detection)
-        if all(shared_area(place, _to_place(other)) <= overlap for other in kept):
+        others = np.array([_to_place(other) for other in kept]).reshape(-1, 3)
+        if (shared_areas(_to_place(detection), others) <= overlap).all():
             kept.append(detection)
     return kept
 
 
 def _to_place(detection: Detection) -> np.ndarray:
-    """Return a detection's centre and side as `shared_area` takes them."""
+    """Return a detection's centre and side as `shared_areas` takes them."""
     box = detection.box
     return np.array([box.x + box.width / 2, box.y + box.height / 2, box.width])
 
 
-def shared_area(one: np.ndarray, other: np.ndarray) -> float:
-    """Return what two squares share unturned, as a share of the smaller one's area."""
-    smaller = min(one[2], other[2])
-    reach = (one[2] + other[2]) / 2
-    width = min(smaller, reach - abs(one[0] - other[0]))
-    height = min(smaller, reach - abs(one[1] - other[1]))
-    return float(max(0, width) * max(0, height) / smaller**2)
+def shared_areas(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return what a square shares with each of others unturned, as a share of the smaller's area.
+
+    `one` begins with centre x, centre y and side, as each row of `others` does: (count, 3 or
+    more). Returns (count,).
+    """
+    smaller = np.minimum(one[2], others[:, 2])
+    reach = (one[2] + others[:, 2]) / 2
+    width = np.minimum(smaller, reach - abs(one[0] - others[:, 0]))
+    height = np.minimum(smaller, reach - abs(one[1] - others[:, 1]))
+    return np.asarray(np.maximum(0, width) * np.maximum(0, height) / smaller**2)
 
 
 def _lift(grey: np.ndarray) -> np.ndarray:

@@ -218,7 +218,12 @@ def _is_foreign(origin: str | None) -> bool:
 
     Browsers let any page open a socket to any host, and send that host's cookies along.
     """
-    return origin is not None and urlsplit(origin).netloc != request.host
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != request.host
+    except ValueError:  # What is no address is nobody's here.
+        return True
 
 
 def _no_settings(error: ValidationError) -> Refusal:
