@@ -251,12 +251,7 @@ class FaceDetector:
     def _merge(self, parts: list[Squares]) -> Squares:
         """Keep the surest of squares that overlap, the surest first."""
         squares = Squares.join(parts)
-        kept: list[int] = []
-        for index in np.argsort(-squares.scores, kind="stable"):
-            shared = shared_areas(squares.places[index], squares.places[kept])
-            if (shared <= self.settings.overlap).all():
-                kept.append(int(index))
-        return squares.take(kept)
+        return squares.take(find_surest(squares.places, squares.scores, self.settings.overlap))
 
     def _wants_finer(
         self, pyramid: _Pyramid, octave: int, effort: Effort, found: Squares, looks: list[Looked]
@@ -349,18 +344,23 @@ def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detec
 
     Two overlap when they share more than `overlap` of the smaller one's area.
     """
-    kept: list[Detection] = []
-    for detection in sorted(detections, key=lambda found: -found.score):
-        others = np.array([_to_place(other) for other in kept]).reshape(-1, 3)
-        if (shared_areas(_to_place(detection), others) <= overlap).all():
-            kept.append(detection)
+    boxes = [detection.box for detection in detections]
+    places = [(box.x + box.width / 2, box.y + box.height / 2, box.width) for box in boxes]
+    scores = np.array([detection.score for detection in detections])
+    surest = find_surest(np.array(places).reshape(-1, 3), scores, overlap)
+    return [detections[index] for index in surest]
+
+
+def find_surest(places: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]:
+    """Return the indices of squares that no surer one overlaps too far, the surest first.
+
+    `places` is (count, 3 or more) as in `shared_areas`, `scores` (count,).
+    """
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        if (shared_areas(places[index], places[kept]) <= overlap).all():
+            kept.append(int(index))
     return kept
-
-
-def _to_place(detection: Detection) -> np.ndarray:
-    """Return a detection's centre and side as `shared_areas` takes them."""
-    box = detection.box
-    return np.array([box.x + box.width / 2, box.y + box.height / 2, box.width])
 
 
 def shared_areas(one: np.ndarray, others: np.ndarray) -> np.ndarray:

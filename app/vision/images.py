@@ -65,7 +65,7 @@ class Photo:
 
 
 def open_photo(data: bytes, formats: Sequence[str] = FORMATS) -> Photo:
-    """Read the header of a JPEG, PNG or WebP, and decode the photo when its pixels are wanted.
+    """Open a JPEG, PNG or WebP; a JPEG is decoded when its pixels are wanted, at their scale.
 
     The format is told by the content, the EXIF orientation is applied, transparency is laid
     over white, and of an animation the first frame is taken.
@@ -79,13 +79,15 @@ def open_photo(data: bytes, formats: Sequence[str] = FORMATS) -> Photo:
         )
     image = _open(data, formats)
     _check_dimensions(image.width, image.height)
+    if not isinstance(image, JpegImageFile):
+        # There is one scale only, and of a PNG even the orientation may stand behind the pixels.
+        return Photo.of(_decode(image))
     try:
         lying = image.getexif().get(ExifTags.Base.Orientation, 1) in LYING
     except Exception as error:  # A header can be broken in as many ways as a body.
         raise _unreadable() from error
     width, height = (image.height, image.width) if lying else image.size
-    scales = JPEG_SCALES if isinstance(image, JpegImageFile) else (1,)
-    return Photo(width, height, lambda scale: _decode(data, formats, scale), scales)
+    return Photo(width, height, lambda scale: _decode(_open(data, formats), scale), JPEG_SCALES)
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -106,9 +108,8 @@ def decode_frame(data: bytes) -> np.ndarray:
     return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
 
 
-def _decode(data: bytes, formats: Sequence[str], scale: int) -> np.ndarray:
-    """Decode a photo upright, a JPEG at a scale that `JPEG_SCALES` names."""
-    image = _open(data, formats)
+def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
+    """Decode an opened photo upright, a JPEG at a scale that `JPEG_SCALES` names."""
     try:
         if scale > 1:
             image.draft("RGB", (image.width // scale, image.height // scale))

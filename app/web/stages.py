@@ -20,6 +20,7 @@ from app.web.sentences import decimal, label, number, percent, share
 FEATURES = 3  # How many of the cascade's first features are drawn.
 BEST = 5  # Scores listed, the best first.
 BINS = 32  # Bars of a histogram.
+CHANNELS = 3  # Values of a pixel: red, green and blue.
 MODEL_SIDE = 288  # Side of the crop shown before it is shrunk, in pixels.
 
 
@@ -93,10 +94,10 @@ def _photo(explanation: Explanation) -> View:
     """Show the decoded photo."""
     stage = explanation.trace.find("photo")
     assert stage is not None
-    image, _ = stage.values["photo"].pixels()
-    height, width = image.shape[:2]
+    photo = stage.values["photo"]
+    width, height = photo.width, photo.height
     return View(
-        [Shot("photo", pictures.encode(pictures.fit(image), "jpeg"), gettext("The photo upright"))],
+        [Shot("photo", pictures.encode(pictures.fit(photo), "jpeg"), gettext("The photo upright"))],
         [
             (
                 gettext("Size"),
@@ -105,7 +106,7 @@ def _photo(explanation: Explanation) -> View:
                 ),
             ),
             (gettext("Megapixels"), decimal(width * height / 1e6, 1)),
-            (gettext("Values"), number(image.size)),
+            (gettext("Values"), number(width * height * CHANNELS)),
         ],
         stage.milliseconds,
     )
@@ -192,9 +193,8 @@ def _proposals(explanation: Explanation) -> View | None:
     stage, photo = explanation.trace.find("proposals"), explanation.trace.find("photo")
     if stage is None or photo is None:
         return None
-    image, _ = photo.values["photo"].pixels()
-    shown = pictures.fit(image)
-    scale = shown.shape[1] / image.shape[1]
+    shown = pictures.fit(photo.values["photo"])
+    scale = shown.shape[1] / photo.values["photo"].width
     squares = stage.values["squares"]
     best = " · ".join(decimal(each, 2) for each in sorted(squares.scores.tolist())[::-1][:BEST])
     faces = explanation.analysis.faces
