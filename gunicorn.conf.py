@@ -44,13 +44,10 @@ def on_starting(server):
 
 def _load_models():
     """Load the models as a worker does, or say what is wrong."""
-    from app.vision.analyzer import FaceAnalyzer
+    from app.catalog import load_analyzer
 
-    settings = Settings()
     try:
-        FaceAnalyzer.load(
-            settings.models, settings.runtime, settings.threads, settings.expression_labels
-        )
+        load_analyzer(Settings())
     except ModelError as error:
         sys.exit(f"Raut can't start: {error}")
 

@@ -9,6 +9,7 @@ from typing import IO, Any
 import click
 
 from app.benchmarks.stream import BenchmarkError, measure_streams, write_table
+from app.catalog import load_analyzer
 from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
@@ -40,12 +41,7 @@ def analyze(
     """
     try:
         settings = Settings()
-        analyzer = FaceAnalyzer.load(
-            settings.models,
-            settings.runtime,
-            settings.threads,
-            settings.expression_labels,
-        )
+        analyzer = load_analyzer(settings)
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)

@@ -7,8 +7,8 @@ from flask import Flask
 from flask_bootstrap import Bootstrap5
 
 from app import __version__
+from app.catalog import load_analyzer
 from app.settings import Settings
-from app.vision.analyzer import FaceAnalyzer
 from app.web import (
     about,
     api,
@@ -52,9 +52,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
-    app.extensions[ANALYZER] = FaceAnalyzer.load(
-        settings.models, settings.runtime, settings.threads, settings.expression_labels
-    )
+    app.extensions[ANALYZER] = load_analyzer(settings)
     Bootstrap5(app)
     metrics.init_metrics(app)
     security.init_security(app)
