@@ -22,7 +22,7 @@ GROWING_FACES = (1, 2, 4, 8, 16, 32, 64)
 def make_pictures(folder: Path) -> list[Path]:
     """Write the five pictures into a folder as JPEG; returns their files."""
     made = {name: fit_face(*size) for name, size in SIZES.items()}
-    made[SIX_FACES] = tile_faces(6, 1280, 800)
+    made[SIX_FACES] = tile_faces(6, 1280, 800, columns=3, rows=2)
     return [_write(folder / f"{name}.jpg", picture) for name, picture in made.items()]
 
 
@@ -38,7 +38,9 @@ def make_growing_photos(folder: Path) -> dict[float, Path]:
 def make_growing_groups(folder: Path) -> dict[float, Path]:
     """Write groups of 1 to 64 faces at 1600x1200; returns the files by faces."""
     return {
-        float(count): _write(folder / f"faces-{count}.jpg", tile_faces(count, 1600, 1200, 8))
+        float(count): _write(
+            folder / f"faces-{count}.jpg", tile_faces(count, 1600, 1200, columns=8, rows=8)
+        )
         for count in GROWING_FACES
     }
 
@@ -53,11 +55,11 @@ def fit_face(width: int, height: int) -> np.ndarray:
     return cv2.copyMakeBorder(fitted, *borders, cv2.BORDER_REPLICATE)
 
 
-def tile_faces(count: int, width: int, height: int, columns: int = 3) -> np.ndarray:
-    """Stand faces side by side in rows on grey, RGB uint8 (height, width, 3)."""
+def tile_faces(count: int, width: int, height: int, columns: int, rows: int) -> np.ndarray:
+    """Stand faces side by side in rows on grey, RGB uint8 (height, width, 3), room for all kept."""
     face = skimage.data.astronaut()[:300, 70:370]
     canvas = np.full((height, width, 3), 128, np.uint8)
-    side = min(width // columns, height // 2 if columns == 3 else height // 8)
+    side = min(width // columns, height // rows)
     for number in range(count):
         row, column = divmod(number, columns)
         place = canvas[row * side : (row + 1) * side, column * side : (column + 1) * side]

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +15,7 @@ import pytest
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from app.vision.classifiers import hash_file
+from tests.app.cards import hash_files, read_card, rewrite_card
 
 
 def start(**environment: str) -> subprocess.Popen[str]:
@@ -29,23 +28,21 @@ def start(**environment: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return Path(shutil.copytree("models", tmp_path / "models"))
+def read_port(server: subprocess.Popen[str]) -> int:
+    """Wait until a server says where it listens."""
+    assert server.stdout
+    for line in server.stdout:
+        listening = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line)
+        if listening:
+            return int(listening[1])
+    pytest.fail("The server did not start.")
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
     """Where a started server answers."""
     server = start(PORT="0")
-    assert server.stdout
-    for line in server.stdout:
-        listening = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line)
-        if listening:
-            break
-    else:
-        pytest.fail("The server did not start.")
-    yield "127.0.0.1", int(listening[1])
+    yield "127.0.0.1", read_port(server)
     server.terminate()
     server.communicate()
 
@@ -58,9 +55,7 @@ def test_a_started_server_is_ready(address: tuple[str, int]) -> None:
 def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
     before = set(Path("/dev/shm").glob("raut-*"))
     server = start(PORT="0", WEB_CONCURRENCY="2")
-    assert server.stdout
-    port = next(filter(None, (re.search(r"127\.0\.0\.1:(\d+)", line) for line in server.stdout)))
-    address = f"http://127.0.0.1:{port[1]}"
+    address = f"http://127.0.0.1:{read_port(server)}"
     photo = FileStorage(io.BytesIO(astronaut_png), "secret-name.png")
     boundary, body = encode_multipart({"image": photo})
     kind = f"multipart/form-data; boundary={boundary}"
@@ -90,11 +85,9 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, 
 
 
 def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) -> None:
-    file, card = models / "gender" / "model.onnx", models / "gender" / "card.json"
+    file = models / "gender" / "model.onnx"
     file.write_bytes(b"no model")
-    described = json.loads(card.read_text())
-    described["files"]["model.onnx"] = hash_file(b"no model")
-    card.write_text(json.dumps(described))
+    rewrite_card(file.parent, files=hash_files(file.parent))
     server = start(PORT="0", RAUT_MODELS=str(models))
     output, _ = server.communicate()
     assert server.returncode == 1
@@ -103,10 +96,8 @@ def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) ->
 
 
 def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path) -> None:
-    card = models / "expression" / "card.json"
-    described = json.loads(card.read_text())
-    described["heads"] = {"original": described["heads"]["original"]}
-    card.write_text(json.dumps({**described, "answers": "original"}))
+    heads = read_card(models / "expression")["heads"]
+    rewrite_card(models / "expression", heads={"original": heads["original"]}, answers="original")
     server = start(PORT="0", RAUT_MODELS=str(models), RAUT_EXPRESSION_LABELS="ferplus")
     output, _ = server.communicate()
     assert server.returncode == 1

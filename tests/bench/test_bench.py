@@ -1,3 +1,5 @@
+"""Test the measurements beside peers, with peers that do nothing."""
+
 import sys
 from pathlib import Path
 
