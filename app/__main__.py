@@ -10,6 +10,7 @@ import click
 
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
+from app.catalog import load_analyzer
 from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
@@ -41,12 +42,7 @@ def analyze(
     """
     try:
         settings = Settings()
-        analyzer = FaceAnalyzer.load(
-            settings.models,
-            settings.runtime,
-            settings.threads,
-            settings.expression_labels,
-        )
+        analyzer = load_analyzer(settings)
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)

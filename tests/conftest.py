@@ -1,8 +1,10 @@
 """Give tests the real application, its client, and real pictures."""
 
 import io
+import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,12 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def app() -> Flask:
     return create_app(Settings())
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A copy of the served models, to be changed."""
+    return Path(shutil.copytree("models", tmp_path / "models"))
 
 
 @pytest.fixture

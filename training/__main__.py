@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.vision.cards import ModelError
+from app.vision.cards import Card, ModelError
 from training.data import DataError
 from training.recipes import RecipeError
 
@@ -92,11 +92,32 @@ def export(run: Path, model: Path) -> None:
     """Write the finished RUN as the MODEL folder, with card, figures and ONNX form."""
     from training import exporting
 
-    card = exporting.export(run, model)
+    _tell_figures(exporting.export(run, model))
+
+
+def _tell_figures(card: Card) -> None:
+    """Print each head's main figures."""
     for name, figures in card.figures["heads"].items():
         measured = ("accuracy", "centre", "size", "roll")
         text = ", ".join(f"{key} {figures[key]:.4f}" for key in measured if key in figures)
-        click.echo(f"{name}: validation {text}")
+        click.echo(f"{card.name}, {name}: validation {text}")
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option(
+    "--out", type=TARGET, help="The model folder; models/NAME by default, by the recipe's."
+)
+def rebuild(recipe: str, out: Path | None) -> None:
+    """Build the model of RECIPE anew, from the data to its folder, and its teachers first.
+
+    RECIPE is a name in training/recipes or a path. A rebuilding that was stopped goes on where it
+    was.
+    """
+    from training import rebuilding
+
+    for card in rebuilding.rebuild(recipe, out):
+        _tell_figures(card)
 
 
 @cli.command()

@@ -19,12 +19,16 @@ def calibrate_heads(
     `minimum_certainty` asks; pictures that a guarding head takes for children's have a limit of
     their own, found among themselves.
     """
-    calibrated = {}
-    for name, head in heads.items():
-        labels = right_answers(head, part)
+    calibrated = dict(heads)
+    # Places are values: they have no temperature and no limit.
+    answering = {
+        n: settings for n, settings in recipe.heads.items() if settings.targets != "places"
+    }
+    for name in answering:
+        labels = right_answers(heads[name], part)
         counted = labels >= 0
-        calibrated[name] = calibrate(head, logits[name][counted], labels[counted])
-    for name, settings in recipe.heads.items():
+        calibrated[name] = calibrate(heads[name], logits[name][counted], labels[counted])
+    for name, settings in answering.items():
         guarded = np.zeros(len(part.files), dtype=bool)
         if settings.guarded_by:
             guarded = _find_guarded(calibrated[settings.guarded_by], logits[settings.guarded_by])

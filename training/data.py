@@ -6,6 +6,7 @@ their names (age_gender_race_time), from which the breakdowns read age and race.
 
 import csv
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,23 +63,40 @@ class Part:
     votes: np.ndarray | None
     places: np.ndarray | None = None
 
-    def subset(self, keep: np.ndarray) -> "Part":
-        """Return the part with only those pictures; `keep` is bool (count,)."""
+    def subset(self, chosen: np.ndarray) -> "Part":
+        """Return the part with only those pictures.
+
+        `chosen` is bool (count,), or int64 indices, among which a picture may stand repeatedly.
+        """
         return Part(
-            self.pictures[keep],
-            self.labels[keep],
+            self.pictures[chosen],
+            self.labels[chosen],
             self.classes,
-            tuple(file for file, kept in zip(self.files, keep, strict=True) if kept),
-            None if self.votes is None else self.votes[keep],
-            None if self.places is None else self.places[keep],
+            tuple(self.files[index] for index in np.arange(len(self.files))[chosen]),
+            None if self.votes is None else self.votes[chosen],
+            None if self.places is None else self.places[chosen],
         )
+
+    def repeat(self, times: Mapping[str, int]) -> "Part":
+        """Return the part with each picture of some classes as many times.
+
+        Raises `DataError` for a class that doesn't exist.
+        """
+        unknown = sorted(set(times) - set(self.classes))
+        if unknown:
+            raise DataError(
+                f"There is no class {unknown[0]!r} to repeat. Classes: {', '.join(self.classes)}."
+            )
+        counts = np.array([times.get(name, 1) for name in self.classes])
+        return self.subset(np.repeat(np.arange(len(self.labels)), counts[self.labels]))
 
 
 def list_answers(part: Part, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the classes that a head of these targets learns, and the right one of each picture.
 
-    `targets` is "labels", "votes" or "children", as in recipes and cards. The right classes are
-    int64 (count,) indices, -1 where nobody knows. Raises `DataError` where the part tells none.
+    `targets` is as in recipes and cards. The right classes are int64 (count,) indices, -1 where
+    nobody knows, and always for "places", which are values and no classes. Raises `DataError`
+    where the part tells none.
     """
     if targets == "labels":
         return part.classes, part.labels
@@ -87,6 +105,10 @@ def list_answers(part: Part, targets: str) -> tuple[tuple[str, ...], np.ndarray]
         if (children < 0).all():
             raise DataError("A head learns ages, but no file's name tells one.")
         return CHILDREN, children
+    if targets == "places":
+        if part.places is None:
+            raise DataError(f"A head learns places, but there is no {PLACES_FILE}.")
+        return PLACE_VALUES, np.full(len(part.files), -1)
     if part.votes is None:
         raise DataError(f"A head learns raters' votes, but there is no {VOTES_FILE}.")
     return tuple(VOTED_CLASSES), find_majority(part.votes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,9 +66,10 @@ class Row:
 
 def write_detection_report(
     data: Path, models: Path, out: Path, seed: int, limit: int | None
-) -> list[Row]:
+) -> Iterator[Row]:
     """Measure every case with plain Haar and every effort; write table and plots to `out`.
 
+    Yields each row as soon as it is measured; the files are written after the last.
     `data` is the folder that `data prepare faces` reads; its validation part is measured, of
     the people at most `limit` photos. Raises `DataError` where a source is missing.
     """
@@ -76,11 +78,12 @@ def write_detection_report(
     finders |= {effort: _our_finder(detector, effort) for effort in EFFORTS}
     rows = []
     for case, pictures in _draw_cases(data, seed, limit):
-        rows += [_measure(case, name, finder, pictures) for name, finder in finders.items()]
+        for name, finder in finders.items():
+            rows.append(_measure(case, name, finder, pictures))
+            yield rows[-1]
     out.mkdir(parents=True, exist_ok=True)
     _write_tables(rows, out)
     _draw_plots(rows, out)
-    return rows
 
 
 def _our_finder(detector: FaceDetector, effort: Effort) -> Finder:
@@ -168,7 +171,10 @@ def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         yield f"size {side}", [frame(photo, side) for photo in photos]
     for gamma in GAMMAS:
         yield f"gamma {gamma}", [frame(photo, FACE_SIDE, gamma=gamma) for photo in photos]
-    yield "six faces", [_group(photos, scenes, generator) for _ in range(len(photos) // 3)]
+    yield (
+        "six faces",
+        [_group(photos, scenes, generator) for _ in range(math.ceil(len(photos) / 3))],
+    )
     yield "no face, scenes", [Picture(_as_rgb(scene), ()) for scene in scenes]
     animals = [read_grey(file) for file in sources.animals]
     yield "no face, animals", [Picture(_as_rgb(animal), ()) for animal in animals]

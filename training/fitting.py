@@ -122,7 +122,7 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
     shape = CropShape(data.size, data.channels)
     exact = read_part(data.folder, "validation", shape, drawings["validation"])
-    return train.subset(~shared), exact
+    return train.subset(~shared).repeat(data.repeat), exact
 
 
 def list_heads(recipe: Recipe, part: Part) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from training.augmentation import Augmentation
 
@@ -32,6 +32,7 @@ class Data(Section):
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
     draw: dict[str, int] = {}  # part → pictures drawn from it, as many of each class; else all
+    repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
     youngest: int = 0  # people younger than this, by the file's name, are left out
     photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
     source: str

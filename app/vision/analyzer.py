@@ -12,9 +12,9 @@ import numpy as np
 from app.refusals import Refusal
 from app.vision.cards import CARD, ModelError
 from app.vision.classifiers import Classifier, Runtime, load_classifier
-from app.vision.crops import cut_crop, shape_crop
+from app.vision.crops import cut_from_photo, shape_crop
 from app.vision.detection import EFFORTS, VERIFIER, Effort, FaceDetector, Looked
-from app.vision.images import decode_image
+from app.vision.images import Photo, open_photo
 from app.vision.readings import Analysis, Detection, FaceReading, Prediction
 from app.vision.tracing import Trace, keep
 
@@ -78,8 +78,9 @@ class FaceAnalyzer:
         chosen, checked = self.choose(models, expression_labels), check_effort(effort)
         watch = Watch()
         with watch.stage("decode"):
-            image = decode_image(data)
-        return self._analyze(image, chosen, checked, watch, trace)
+            photo = open_photo(data)
+            photo.pixels(self.detector.first_scale(photo, checked))
+        return self._analyze(photo, chosen, checked, watch, trace)
 
     def analyze(
         self,
@@ -98,7 +99,7 @@ class FaceAnalyzer:
                 f"A photo is uint8 (height, width, 3); got {image.dtype} {image.shape}."
             )
         chosen = self.choose(models, expression_labels)
-        return self._analyze(image, chosen, check_effort(effort), Watch())
+        return self._analyze(Photo.of(image), chosen, check_effort(effort), Watch())
 
     def choose(
         self, models: Iterable[str] | None, expression_labels: str | None = None
@@ -161,7 +162,7 @@ class FaceAnalyzer:
 
     def _analyze(
         self,
-        image: np.ndarray,
+        photo: Photo,
         classifiers: dict[str, Classifier],
         effort: Effort,
         watch: Watch,
@@ -170,22 +171,22 @@ class FaceAnalyzer:
         """Run the call list after decoding."""
         faces = {n: c for n, c in classifiers.items() if c.card.region == "face"}
         pictures = {n: c for n, c in classifiers.items() if c.card.region == "image"}
-        keep(trace, "photo", image=image)
+        keep(trace, "photo", photo=photo)
         with watch.stage("detect"):
             looks: list[Looked] = []
-            detections = self.detector.detect(image, effort, looks) if faces else []
+            detections = self.detector.detect(photo, effort, looks) if faces else []
         watch.note("detect_first", sum(look.milliseconds for look in looks[:1]))
         watch.note("detect_second", sum(look.milliseconds for look in looks[1:]))
         _keep_looks(trace, looks)
         with watch.stage("classify"):
-            readings = read_faces(image, detections, faces.values(), trace)
+            readings = read_faces(photo, detections, faces.values(), trace)
             picture = {
-                name: _read_picture(image, classifier, trace)
+                name: _read_picture(photo, classifier, trace)
                 for name, classifier in pictures.items()
             }
         return Analysis(
-            width=image.shape[1],
-            height=image.shape[0],
+            width=photo.width,
+            height=photo.height,
             faces=readings,
             timings_ms=watch.timings_ms(),
             models={name: classifier.digest[:12] for name, classifier in classifiers.items()},
@@ -212,16 +213,19 @@ def check_effort(effort: str) -> Effort:
 
 
 def _keep_looks(trace: Trace | None, looks: list[Looked]) -> None:
-    """Keep the stages of the look that found a face, or else of the first."""
+    """Keep the stages of the look that found a face, or else of the first; the time of all."""
     shown = next((look for look in looks if len(look.faces)), looks[0] if looks else None)
     if shown:
-        keep(trace, "working_copy", picture=shown.copy, scale=shown.scale)
-        keep(trace, "windows", windows=shown.windows)
-        keep(trace, "proposals", squares=shown.proposals, looks=looks)
+        copying = sum(look.copying_ms for look in looks)
+        searching = sum(look.searching_ms for look in looks)
+        verifying = sum(look.verifying_ms for look in looks)
+        keep(trace, "working_copy", "", copying, picture=shown.copy, scale=shown.scale)
+        keep(trace, "windows", "", searching, windows=shown.windows)
+        keep(trace, "proposals", "", verifying, squares=shown.proposals, looks=looks)
 
 
 def read_faces(
-    image: np.ndarray,
+    photo: Photo,
     detections: list[Detection],
     classifiers: Iterable[Classifier],
     trace: Trace | None = None,
@@ -231,7 +235,7 @@ def read_faces(
     if detections:
         for classifier in classifiers:
             shape = classifier.card.shape
-            crops = np.stack([cut_crop(image, found, shape) for found in detections])
+            crops = np.stack([cut_from_photo(photo, found, shape) for found in detections])
             keep(trace, "crops", classifier.card.name, crops=crops)
             answers = classifier.predict(crops, trace)
             for reading, prediction in zip(predictions, answers, strict=True):
@@ -239,9 +243,11 @@ def read_faces(
     return tuple(map(FaceReading, detections, predictions))
 
 
-def _read_picture(image: np.ndarray, classifier: Classifier, trace: Trace | None) -> Prediction:
+def _read_picture(photo: Photo, classifier: Classifier, trace: Trace | None) -> Prediction:
     """Read the whole photo with one classifier."""
-    crops = shape_crop(image, classifier.card.shape)[None]
+    shape = classifier.card.shape
+    pixels, _ = photo.pixels(min(photo.width, photo.height) / shape.size)
+    crops = shape_crop(pixels, shape)[None]
     keep(trace, "crops", classifier.card.name, crops=crops)
     return classifier.predict(crops, trace)[0]
 

@@ -129,6 +129,7 @@ class Classifier:
             probability=float(probabilities[best]),
             certain=bool(probabilities[best] >= limit),
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+            unsure_below=float(limit),
         )
 
 

@@ -1,11 +1,12 @@
 """Cut the crop that a network sees: one way, for training and for serving."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from app.vision.images import Photo
 from app.vision.readings import Box, Detection
 
 # Faces turned by less are cut as they stand: the classifiers were trained with such turns, and
@@ -53,6 +54,19 @@ def cut_crop(image: np.ndarray, detection: Detection, shape: CropShape) -> np.nd
         borderMode=cv2.BORDER_REPLICATE,
     )
     return crop.reshape(shape.size, shape.size, shape.channels)
+
+
+def cut_from_photo(photo: Photo, detection: Detection, shape: CropShape) -> np.ndarray:
+    """Cut a face as `cut_crop` does, from the coarsest decoding that has the crop's pixels.
+
+    The detection is in the whole photo's pixels. Raises `Refusal` for a photo that breaks off.
+    """
+    box = detection.box
+    side = max(box.width, box.height) * (1 + 2 * shape.margin)
+    pixels, scale = photo.pixels(side / shape.size)
+    values = (box.x, box.y, box.width, box.height)
+    scaled = Box(*(round(value / scale) for value in values))
+    return cut_crop(pixels, replace(detection, box=scaled), shape)
 
 
 def _cut_square(image: np.ndarray, box: Box, scale: float) -> np.ndarray:

@@ -28,7 +28,7 @@ class Range:
 
 # What one request may cost bounds them: the finest search takes about ten times the usual one.
 ADJUSTABLE = {
-    "working_side": Range(80, 640, 20),
+    "working_side": Range(64, 640, 16),
     "most_proposals": Range(1, 96, 1),
     "promising": Range(0.0, 1.0, 0.01),
     "accepted": Range(0.0, 1.0, 0.001),

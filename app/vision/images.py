@@ -1,29 +1,74 @@
 """Turn bytes into an upright RGB array, or refuse them by name."""
 
+from __future__ import annotations
+
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from app.refusals import Refusal
 
 FORMATS = ("JPEG", "PNG", "WebP")
 MAX_MEGAPIXELS = 40  # 120 MB as RGB: what one request may cost in memory; phones make 12 to 50.
 FRAME_SIDE = 640  # Longest side that a live frame needs; larger ones are decoded smaller.
+JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
+LYING = range(5, 9)  # EXIF orientations of a photo whose columns are stored as rows
 MIN_SIDE = 16  # Below this no face can be told from noise.
 
 # Pillow's own guard warns first and refuses later; ours refuses once, before any decoding.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
-def decode_image(data: bytes) -> np.ndarray:
-    """Decode a JPEG, PNG or WebP into an upright photo.
+class Photo:
+    """Give an upright photo at the scales asked for, and decode no more of it than that.
+
+    Most of what a large photo costs is its decoding, and a JPEG can be decoded at a half, a
+    quarter or an eighth of its size. `width` and `height` are the whole photo's, in pixels.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        decode: Callable[[int], np.ndarray],
+        scales: Sequence[int] = (1,),
+    ) -> None:
+        """Take what decodes the photo at one of `scales`, powers of two in rising order."""
+        self.width = width
+        self.height = height
+        self._decode = decode
+        self._scales = scales
+        self._decoded: dict[int, np.ndarray] = {}
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> Photo:
+        """Take a photo that is decoded already, RGB uint8 (height, width, 3)."""
+        return cls(image.shape[1], image.shape[0], lambda _: image)
+
+    def pixels(self, scale: float = 1.0) -> tuple[np.ndarray, int]:
+        """Return the photo with at most `scale` of its pixels' sides in a side of each pixel.
+
+        Returns RGB uint8 (height, width, 3) and the scale at which that is: the coarsest one
+        decoded already that is fine enough, or else a new one. Raises `Refusal` with the code
+        `image_unreadable`.
+        """
+        for decoded in sorted(self._decoded, reverse=True):
+            if decoded <= scale:
+                return self._decoded[decoded], decoded
+        chosen = max((each for each in self._scales if each <= scale), default=1)
+        self._decoded[chosen] = self._decode(chosen)
+        return self._decoded[chosen], chosen
+
+
+def open_photo(data: bytes, formats: Sequence[str] = FORMATS) -> Photo:
+    """Open a JPEG, PNG or WebP; a JPEG is decoded when its pixels are wanted, at their scale.
 
     The format is told by the content, the EXIF orientation is applied, transparency is laid
-    over white, and of an animation the first frame is taken. Returns RGB uint8
-    (height, width, 3).
+    over white, and of an animation the first frame is taken.
 
     Raises `Refusal` with the code `image_empty`, `image_type`, `image_dimensions` or
     `image_unreadable`.
@@ -32,33 +77,46 @@ def decode_image(data: bytes) -> np.ndarray:
         raise Refusal(
             "image_empty", 400, "The file is empty. Choose a photo that opens on your own machine."
         )
-    image = _open(data)
+    image = _open(data, formats)
     _check_dimensions(image.width, image.height)
+    if not isinstance(image, JpegImageFile):
+        # There is one scale only, and of a PNG even the orientation may stand behind the pixels.
+        return Photo.of(_decode(image))
     try:
-        image.load()
-        return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
+        lying = image.getexif().get(ExifTags.Base.Orientation, 1) in LYING
+    except Exception as error:  # A header can be broken in as many ways as a body.
         raise _unreadable() from error
+    width, height = (image.height, image.width) if lying else image.size
+    return Photo(width, height, lambda scale: _decode(_open(data, formats), scale), JPEG_SCALES)
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Decode a JPEG, PNG or WebP into an upright photo, RGB uint8 (height, width, 3).
+
+    Raises `Refusal` as `open_photo` does.
+    """
+    return open_photo(data).pixels()[0]
 
 
 def decode_frame(data: bytes) -> np.ndarray:
     """Decode one JPEG frame of a camera, at a scale that the live reading needs.
 
-    A frame with a side of twice `FRAME_SIDE` pixels or more is halved or quartered while it is
-    decoded, which costs less than decoding all of it. Returns RGB uint8 (height, width, 3).
-
-    Raises `Refusal` with the code `image_empty`, `image_type`, `image_dimensions` or
-    `image_unreadable`.
+    Returns RGB uint8 (height, width, 3), its longer side less than twice `FRAME_SIDE` unless it
+    is huge. Raises `Refusal` as `open_photo` does.
     """
-    if not data:
-        raise Refusal("image_empty", 400, "The frame is empty. Send one JPEG as a binary message.")
-    image = _open(data, ("JPEG",))
-    _check_dimensions(image.width, image.height)
+    frame = open_photo(data, ("JPEG",))
+    return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
+
+
+def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
+    """Decode an opened photo upright, a JPEG at a scale that `JPEG_SCALES` names."""
     try:
-        scale = FRAME_SIDE / max(image.size)
-        image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
+        if scale > 1:
+            image.draft("RGB", (image.width // scale, image.height // scale))
         image.load()
-        return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+        # Copies of a large photo would cost a quarter more than its decoding.
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(_as_rgb(image))
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         raise _unreadable() from error
 
@@ -98,7 +156,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _dimensions(found: str) -> Refusal:

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
 from app.vision.detection import merge_overlapping
-from app.vision.images import decode_frame
+from app.vision.images import Photo, decode_frame
 from app.vision.readings import Analysis, Detection
 from app.vision.tracking import Tracker
 
@@ -38,8 +38,7 @@ class LiveReader:
             for name, classifier in analyzer.classifiers.items()
             if classifier.card.region == "face"
         }
-        thresholds = {c.card.task: c.head.unsure_below for c in self._classifiers.values()}
-        self._tracker = Tracker(thresholds, track_seconds)
+        self._tracker = Tracker(track_seconds)
         self._clock = clock
         self._searched_at = -float("inf")
 
@@ -65,7 +64,7 @@ class LiveReader:
         with watch.stage("detect"):
             detections = self._find(image, now)
         with watch.stage("classify"):
-            faces = read_faces(image, detections, self._classifiers.values())
+            faces = read_faces(Photo.of(image), detections, self._classifiers.values())
             tracked = self._tracker.update(faces, now)
         return Analysis(
             width=image.shape[1],

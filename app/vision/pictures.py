@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from app.vision.haar import WINDOW, Feature
+from app.vision.images import Photo
 from app.vision.readings import Box
 
 SHOWN_SIDE = 960  # Longest side of a photo on the page, in pixels.
@@ -42,8 +43,9 @@ def encode(array: np.ndarray, kind: str = "png") -> Picture:
     return Picture(stream.getvalue(), kind, array.shape[1], array.shape[0])
 
 
-def fit(picture: np.ndarray, side: int = SHOWN_SIDE) -> np.ndarray:
-    """Shrink a picture whose longer side is above the limit."""
+def fit(photo: Photo, side: int = SHOWN_SIDE) -> np.ndarray:
+    """Shrink a photo whose longer side is above the limit; no more of it is decoded than that."""
+    picture, _ = photo.pixels(max(photo.width, photo.height) / side)
     longest = max(picture.shape[:2])
     if longest <= side:
         return picture

@@ -37,13 +37,14 @@ class Prediction:
     """Hold one classifier's answer for one picture.
 
     `probabilities` maps each class to its calibrated probability; they sum to 1. `certain` is
-    false where the best one stays under the model's "unsure" threshold.
+    false where the best one stays under `unsure_below`, the threshold for this very picture.
     """
 
     label: str
     probability: float
     certain: bool
     probabilities: dict[str, float]
+    unsure_below: float
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as a JSON object."""

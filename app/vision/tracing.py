@@ -23,9 +23,12 @@ class Trace:
         self.stages: list[Stage] = []
         self._since = time.perf_counter()
 
-    def add(self, name: str, model: str, values: dict[str, Any]) -> None:
-        """Add a stage that ends now; the next one begins where this has been kept."""
-        milliseconds = (time.perf_counter() - self._since) * 1000
+    def add(
+        self, name: str, model: str, values: dict[str, Any], milliseconds: float | None = None
+    ) -> None:
+        """Add a stage that ends now, unless its time is told; the next begins when it is kept."""
+        if milliseconds is None:
+            milliseconds = (time.perf_counter() - self._since) * 1000
         self.stages.append(Stage(name, model, values, milliseconds))
         self._since = time.perf_counter()
 
@@ -35,7 +38,13 @@ class Trace:
         return next(named, None)
 
 
-def keep(trace: Trace | None, name: str, model: str = "", **values: Any) -> None:
+def keep(
+    trace: Trace | None,
+    name: str,
+    model: str = "",
+    milliseconds: float | None = None,
+    **values: Any,
+) -> None:
     """Add a stage to a trace, where one is wanted."""
     if trace is not None:
-        trace.add(name, model, values)
+        trace.add(name, model, values, milliseconds)

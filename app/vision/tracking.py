@@ -77,13 +77,13 @@ class TrackedFace(FaceReading):
 class SteadyReading:
     """Smooth one model's answers for one face, and show a class that doesn't flicker."""
 
-    def __init__(self, first: Prediction, unsure_below: float, now: float) -> None:
-        """Show the first answer as it is; `unsure_below` is the model's own threshold."""
+    def __init__(self, first: Prediction, now: float) -> None:
+        """Show the first answer as it is."""
         self._settings = SteadySettings()
         self._names = list(first.probabilities)
         self._log = _log_probabilities(first)
         self._updated = now
-        self._unsure_below = unsure_below
+        self._unsure_below = first.unsure_below
         self._label = first.label
         self._certain = first.certain
         self._challenger: tuple[str, float] | None = None
@@ -100,6 +100,8 @@ class SteadyReading:
         if smoothing_seconds > 0:
             weight = -math.expm1(-(now - self._updated) / smoothing_seconds)
         self._log += weight * (_log_probabilities(prediction) - self._log)
+        # A face taken for a child's in some frames only is doubted more, and not by turns.
+        self._unsure_below += weight * (prediction.unsure_below - self._unsure_below)
         self._updated = now
         self._choose_label(now)
         self._choose_certainty(now)
@@ -107,7 +109,13 @@ class SteadyReading:
     def prediction(self) -> Prediction:
         """Return what is shown now; its label may trail the likeliest class for a moment."""
         probabilities = self._probabilities()
-        return Prediction(self._label, probabilities[self._label], self._certain, probabilities)
+        return Prediction(
+            self._label,
+            probabilities[self._label],
+            self._certain,
+            probabilities,
+            self._unsure_below,
+        )
 
     def _probabilities(self) -> dict[str, float]:
         """Return the smoothed probabilities."""
@@ -159,14 +167,13 @@ class _Track:
 class Tracker:
     """Give each face of one camera a number that stays, and steady readings."""
 
-    def __init__(self, unsure_below: Mapping[str, float], keep_seconds: float) -> None:
+    def __init__(self, keep_seconds: float) -> None:
         """Start without faces.
 
-        `unsure_below` maps each task to its model's threshold; a face missed for longer than
-        `keep_seconds` has left, and gets a new number when it comes back.
+        A face missed for longer than `keep_seconds` has left, and gets a new number when it
+        comes back.
         """
         self.smoothing_seconds = SMOOTHING_SECONDS
-        self._unsure_below = unsure_below
         self._keep_seconds = keep_seconds
         self._matching = MatchingSettings()
         self._tracks: list[_Track] = []
@@ -218,7 +225,7 @@ class Tracker:
             if task in track.readings:
                 track.readings[task].update(prediction, self.smoothing_seconds, now)
             else:
-                track.readings[task] = SteadyReading(prediction, self._unsure_below[task], now)
+                track.readings[task] = SteadyReading(prediction, now)
 
     def _answers(self, now: float) -> Iterable[TrackedFace]:
         """Return the faces to show."""

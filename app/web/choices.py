@@ -29,20 +29,20 @@ def named_choice(*sources: Mapping[str, str]) -> Choice:
 
 
 def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
-    """Return the request's own choice, or else the cookie's where its models are still loaded.
+    """Return the request's own choice, and for what it leaves open the cookie's.
 
-    Raises `Refusal` where the request names a model or labels that aren't loaded, or no effort.
+    A cookie whose models are no longer loaded, or don't go with what the request names, counts
+    for nothing. Raises `Refusal` where the request names a model or labels that aren't loaded, or
+    no effort.
     """
     named = named_choice(request.form, request.args)
-    if named:
-        choose(analyzer, named)
-        return named
+    choose(analyzer, named)
     kept = named_choice(dict(parse_qsl(request.cookies.get(COOKIE, ""))))
     try:
-        choose(analyzer, kept)
+        choose(analyzer, kept | named)
     except Refusal:
-        return {}
-    return kept
+        return named
+    return kept | named
 
 
 def choose(analyzer: FaceAnalyzer, choice: Choice) -> list[str]:

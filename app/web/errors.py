@@ -8,6 +8,7 @@ from flask import Flask, Response, current_app, g, has_app_context, json
 from werkzeug.exceptions import HTTPException
 
 from app.refusals import Refusal
+from app.web.metrics import REFUSALS
 
 PROBLEM_TYPE = "application/problem+json"
 CODES = {
@@ -40,7 +41,8 @@ def describe_refusal(refusal: Refusal) -> dict[str, Any]:
 
 
 def answer_refusal(refusal: Refusal) -> Response:
-    """Answer a refusal as problem+json."""
+    """Answer a refusal as problem+json, and count it."""
+    REFUSALS.labels(refusal.code).inc()
     problem = json.dumps(describe_refusal(refusal))
     return Response(problem, refusal.status, refusal.headers, content_type=PROBLEM_TYPE)
 

@@ -99,6 +99,15 @@ def setting(name: str) -> str:
     return settings().get(name, name)
 
 
+def effort(name: str) -> str:
+    """Return what an effort of the search means in the reader's language."""
+    return {
+        "fast": gettext("Fast: one look"),
+        "balanced": gettext("Balanced: again where no face was found"),
+        "thorough": gettext("Thorough: all turns and sizes"),
+    }[name]
+
+
 def card_sentences() -> dict[str, str]:
     """Return the reader's words for what the models' cards say in English."""
     return {

@@ -8,7 +8,7 @@ import numpy as np
 from flask_babel import gettext
 
 from app.vision import pictures
-from app.vision.crops import CropShape, cut_crop
+from app.vision.crops import CropShape, cut_from_photo
 from app.vision.explanation import Explanation
 from app.vision.haar import first_features
 from app.vision.pictures import Picture, Tiles
@@ -20,6 +20,7 @@ from app.web.sentences import decimal, label, number, percent, share
 FEATURES = 3  # How many of the cascade's first features are drawn.
 BEST = 5  # Scores listed, the best first.
 BINS = 32  # Bars of a histogram.
+CHANNELS = 3  # Values of a pixel: red, green and blue.
 MODEL_SIDE = 288  # Side of the crop shown before it is shrunk, in pixels.
 
 
@@ -82,7 +83,7 @@ def list_numbers(explanation: Explanation) -> dict[str, Any]:
             "head": reading.classifier.head_name,
             "face": None if explanation.face is None else explanation.face + 1,
             "temperature": head.temperature,
-            "unsure_below": head.unsure_below,
+            "unsure_below": reading.prediction.unsure_below,
             "logits": dict(zip(reading.names, map(float, reading.logits), strict=True)),
             **reading.prediction.to_json(),
         }
@@ -93,10 +94,10 @@ def _photo(explanation: Explanation) -> View:
     """Show the decoded photo."""
     stage = explanation.trace.find("photo")
     assert stage is not None
-    image = stage.values["image"]
-    height, width = image.shape[:2]
+    photo = stage.values["photo"]
+    width, height = photo.width, photo.height
     return View(
-        [Shot("photo", pictures.encode(pictures.fit(image), "jpeg"), gettext("The photo upright"))],
+        [Shot("photo", pictures.encode(pictures.fit(photo), "jpeg"), gettext("The photo upright"))],
         [
             (
                 gettext("Size"),
@@ -105,7 +106,7 @@ def _photo(explanation: Explanation) -> View:
                 ),
             ),
             (gettext("Megapixels"), decimal(width * height / 1e6, 1)),
-            (gettext("Values"), number(image.size)),
+            (gettext("Values"), number(width * height * CHANNELS)),
         ],
         stage.milliseconds,
     )
@@ -147,7 +148,7 @@ def _features(explanation: Explanation) -> View | None:
     photo, place = explanation.trace.find("photo"), _chosen_place(explanation)
     if photo is None or place is None:
         return None
-    window = cut_crop(photo.values["image"], place, CropShape(WINDOW, 1))[:, :, 0]
+    window = cut_from_photo(photo.values["photo"], place, CropShape(WINDOW, 1))[:, :, 0]
     shots, figures = [], []
     for index, feature in enumerate(first_features(FEATURES), start=1):
         light, dark = feature.contrast(window)
@@ -192,8 +193,8 @@ def _proposals(explanation: Explanation) -> View | None:
     stage, photo = explanation.trace.find("proposals"), explanation.trace.find("photo")
     if stage is None or photo is None:
         return None
-    shown = pictures.fit(photo.values["image"])
-    scale = shown.shape[1] / photo.values["image"].shape[1]
+    shown = pictures.fit(photo.values["photo"])
+    scale = shown.shape[1] / photo.values["photo"].width
     squares = stage.values["squares"]
     best = " · ".join(decimal(each, 2) for each in sorted(squares.scores.tolist())[::-1][:BEST])
     faces = explanation.analysis.faces
@@ -233,7 +234,7 @@ def _crop(explanation: Explanation) -> View | None:
     shots = []
     place = _chosen_place(explanation)
     if place is not None and explanation.face is not None:
-        cut = cut_crop(photo.values["image"], place, CropShape(MODEL_SIDE, 3, shape.margin))
+        cut = cut_from_photo(photo.values["photo"], place, CropShape(MODEL_SIDE, 3, shape.margin))
         shots.append(Shot("cut", pictures.encode(cut, "jpeg"), gettext("As cut from the photo")))
     shown = pictures.encode(pictures.as_rgb(reading.crop))
     shots.append(Shot("input", shown, gettext("As the network gets it")))
@@ -396,11 +397,11 @@ def _decision(explanation: Explanation) -> View | None:
     reading = explanation.reading
     if reading is None:
         return None
-    head, prediction = reading.classifier.head, reading.prediction
+    prediction = reading.prediction
     figures = [
         (gettext("Likeliest class"), label(prediction.label)),
         (gettext("Its probability"), share(prediction.probability)),
-        (gettext("Threshold"), share(head.unsure_below)),
+        (gettext("Threshold"), share(prediction.unsure_below)),
     ]
     return View(
         [],
@@ -408,7 +409,7 @@ def _decision(explanation: Explanation) -> View | None:
         more={
             "certain": prediction.certain,
             "label": prediction.label,
-            "limit": head.unsure_below,
+            "limit": prediction.unsure_below,
             "probabilities": prediction.to_json()["probabilities"],
             "numbers": list_numbers(explanation),
         },

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
+from app.vision.detection import EFFORTS
 from app.vision.explanation import ADJUSTABLE, Explainer, Explanation
 from app.web import choices, sentences, stages
 from app.web.choices import EFFORT, LABELS
@@ -26,6 +27,7 @@ FACES = {FIELD: "face", SECOND: "second_face"}  # Each photo's field, and that o
 
 blueprint = Blueprint("steps", __name__, url_prefix="/steps")
 blueprint.add_app_template_filter(sentences.setting)
+blueprint.add_app_template_filter(sentences.effort)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def _page(**outcome: Any) -> str:
         models=analyzer.choose(choices.model_names(choice), choice.get(LABELS)),
         model=sent.get("model", ""),
         faces={field: sent.get(field, "1") for field in FACES.values()},
+        efforts=EFFORTS,
+        effort=choice.get(EFFORT) or current_app.config["EFFORT"],
         adjustable=ADJUSTABLE,
         settings={
             name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE

@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.vision.live import LiveReader
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
 from app.web.errors import describe_refusal
+from app.web.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
 from app.web.sockets import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
 from app.web.turns import Turns, current_turns
 from app.web.uploads import current_analyzer
@@ -99,7 +100,8 @@ def stream() -> ResponseReturnValue:
             socket.close(TRY_LATER, "too_many_streams")
         else:
             reader = LiveReader(current_analyzer(), streams.track_seconds)
-            Conversation(socket, reader, streams, current_turns()).run()
+            with OPEN_STREAMS.track_inprogress():
+                Conversation(socket, reader, streams, current_turns()).run()
     return Finished()
 
 
@@ -153,7 +155,9 @@ class Conversation:
                 self._send(self._set(waiting))
             else:
                 self._frame += 1
-                self._dropped += newest is not None
+                if newest is not None:
+                    self._dropped += 1
+                    FRAMES.labels("dropped").inc()
                 newest = waiting
         if newest is not None:
             self._send(self._read(newest))
@@ -166,8 +170,11 @@ class Conversation:
                 analysis = self._reader.read_frame(data)
         except Refusal as refusal:
             self._faults += 1
+            REFUSALS.labels(refusal.code).inc()
             return {**counts, "problem": describe_refusal(refusal)}
         self._faults = 0
+        FRAMES.labels("read").inc()
+        count_stages(analysis.timings_ms)
         return {**counts, **analysis.to_json()}
 
     def _set(self, message: str) -> dict[str, Any]:
@@ -210,7 +217,12 @@ def _is_foreign(origin: str | None) -> bool:
 
     Browsers let any page open a socket to any host, and send that host's cookies along.
     """
-    return origin is not None and urlsplit(origin).netloc != request.host
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != request.host
+    except ValueError:  # What is no address is nobody's here.
+        return True
 
 
 def _no_settings(error: ValidationError) -> Refusal:

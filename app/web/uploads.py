@@ -11,6 +11,7 @@ from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.readings import Analysis
 from app.web.choices import EFFORT, LABELS, Choice, model_names
+from app.web.metrics import count_stages
 
 ANALYZER = "raut_analyzer"
 FIELD = "image"
@@ -33,7 +34,10 @@ def current_analyzer() -> FaceAnalyzer:
 def analyze(data: bytes, choice: Choice) -> Analysis:
     """Analyze a photo with the models and the effort of a choice. Raises `Refusal`."""
     effort = choice.get(EFFORT) or current_app.config["EFFORT"]
-    return current_analyzer().analyze_file(data, model_names(choice), choice.get(LABELS), effort)
+    names, labels = model_names(choice), choice.get(LABELS)
+    analysis = current_analyzer().analyze_file(data, names, labels, effort)
+    count_stages(analysis.timings_ms)
+    return analysis
 
 
 def read_upload(request: Request, field: str = FIELD) -> bytes:

@@ -22,6 +22,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from app.refusals import Refusal
 from app.settings import Settings
 from app.web.errors import PROBLEM_TYPE, describe_refusal
+from app.web.metrics import REFUSALS
 from app.web.turns import RETRY_SECONDS, TURNS, Turns, busy
 
 READ_BYTES = 1_000_000
@@ -256,6 +257,7 @@ class PatientWorker(ThreadWorker):
     def _refuse(self, conn: TConn, refusal: Refusal) -> None:
         """Answer a request that will not be read, and end the connection."""
         self._forget(conn)
+        REFUSALS.labels(refusal.code).inc()
         _send(conn, _write_answer(refusal))
         self._take_leave(conn)
 

@@ -14,6 +14,9 @@ const MOST_ANNOUNCED = 5;
 // With these, the same photo may well be answered the next time.
 const WORTH_RETRYING = new Set(["network", "request_slow", "busy", "rate_limited", "internal"]);
 
+// What a request says that looks for faces of all turns and sizes, which takes ten times as long.
+const THOROUGHLY = [["effort", "thorough"]];
+
 const element = (id) => document.getElementById(id);
 const form = element("photo-form");
 const picture = element("picture");
@@ -29,14 +32,15 @@ let current = null;
 receivePhotos(read, (sentence) => note(sentence));
 element("another").addEventListener("click", () => startAgain());
 element("cancel").addEventListener("click", () => startAgain(text("cancelled")));
-element("retry").addEventListener("click", () => read(current.photo));
+element("retry").addEventListener("click", () => read(current.photo, "", current.fields));
+element("harder").addEventListener("click", () => read(current.photo, "", THOROUGHLY));
 element("download-json").addEventListener("click", () => downloadJson(current.answerText, baseName()));
 element("download-csv").addEventListener("click", () => downloadCsv(current.analysis, baseName()));
 element("download-png").addEventListener("click", () => downloadPng(picture, current.analysis, baseName()));
 
-async function read(photo, remark = "") {
+async function read(photo, remark = "", fields = []) {
   forget();
-  const reading = { photo, abort: new AbortController() };
+  const reading = { photo, fields, abort: new AbortController() };
   current = reading;
   showWorking(photo, remark);
   const [outcome, shown] = await Promise.all([answerFor(reading), showPicture(photo)]);
@@ -44,11 +48,12 @@ async function read(photo, remark = "") {
   if (outcome.problem) return showProblem(outcome.problem, shown);
   Object.assign(reading, outcome);
   showAnalysis(outcome.analysis, shown);
+  element("harder").hidden = outcome.analysis.faces.length > 0 || fields === THOROUGHLY;
 }
 
-async function answerFor({ photo, abort }) {
+async function answerFor({ photo, fields, abort }) {
   try {
-    return await service.analyze(photo, abort.signal);
+    return await service.analyze(photo, abort.signal, fields);
   } catch (error) {
     if (error instanceof Refused) return { problem: error.problem };
     if (error.name === "AbortError") return { problem: { code: "aborted" } };
@@ -129,7 +134,7 @@ function forget() {
   cards.clear();
   if (picture.src) URL.revokeObjectURL(picture.src);
   picture.removeAttribute("src");
-  for (const id of ["photo", "photo-note", "message", "message-reference", "retry", "take-away"]) {
+  for (const id of ["photo", "photo-note", "message", "message-reference", "retry", "harder", "take-away"]) {
     element(id).hidden = true;
   }
   element("intake-note").textContent = "";

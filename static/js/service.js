@@ -25,12 +25,15 @@ export class Service {
     this.#fields = fields;
   }
 
-  /** Return the answer as text and as data, or throw Refused; an abort stays an AbortError. */
-  async analyze(photo, signal) {
+  /**
+   * Return the answer as text and as data, or throw Refused; an abort stays an AbortError.
+   * @param fields name and value of what this request says otherwise
+   */
+  async analyze(photo, signal, fields = []) {
     this.#checkSize(photo);
     const form = new FormData();
     form.append("image", photo, photo.name || "photo");
-    this.#fields.forEach(([name, value]) => form.append(name, value));
+    [...this.#fields, ...fields].forEach(([name, value]) => form.set(name, value));
     const response = await this.#send(form, signal);
     const body = await this.#body(response);
     if (!response.ok) throw new Refused(this.#problem(response.status, body));

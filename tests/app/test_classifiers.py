@@ -1,6 +1,5 @@
 """Test that models are verified, and that both runtimes answer alike."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,9 +11,10 @@ import pytest
 
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
-from app.vision.classifiers import hash_file, load_classifier
+from app.vision.classifiers import load_classifier
 from app.vision.crops import cut_crop
 from app.vision.readings import Box, Detection
+from tests.app.cards import hash_files, rewrite_card
 
 # Importing the application sets it for our own process; another must do so itself.
 TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -46,20 +46,6 @@ def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "gender" / "model.onnx").unlink()
     with pytest.raises(ModelError, match=r"model\.onnx is missing"):
         load_classifier(tmp_path / "gender")
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return Path(shutil.copytree("models", tmp_path / "models"))
-
-
-def rewrite_card(folder: Path, **changes: object) -> None:
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card | changes))
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    return {path.name: hash_file(path.read_bytes()) for path in folder.glob("model.*")}
 
 
 def test_labels_that_the_model_lacks_are_answered_with_those_it_has(models: Path) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,9 @@ def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
     assert result.exit_code == 2
     assert "No such file or directory" in result.stderr
     assert "broken.jpg" not in result.stderr
+
+
+def test_reading_photos_needs_no_web_server_and_no_tensorflow() -> None:
+    code = "import sys, app.__main__; print({'flask', 'tensorflow'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

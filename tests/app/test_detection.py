@@ -121,6 +121,30 @@ def test_fifty_faces_in_one_photo_are_all_found(detector: FaceDetector, head: np
     assert len(faces) == 50
 
 
+def test_a_large_photo_is_read_alike_from_its_file_and_from_all_its_pixels(
+    analyzer: FaceAnalyzer, astronaut: np.ndarray
+) -> None:
+    large = cv2.resize(astronaut, (4000, 4000), interpolation=cv2.INTER_CUBIC)
+    encoded = cv2.imencode(".jpg", large[:, :, ::-1])[1].tobytes()
+    (of_file,) = analyzer.analyze_file(encoded).faces
+    (of_pixels,) = analyzer.analyze(large).faces
+    assert centre(of_file.detection) == pytest.approx(centre(of_pixels.detection), abs=20)
+    assert of_file.detection.box.width == pytest.approx(of_pixels.detection.box.width, abs=20)
+    for task, reading in of_file.predictions.items():
+        expected = of_pixels.predictions[task].probabilities
+        assert reading.probabilities == pytest.approx(expected, abs=0.05)
+
+
+def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
+    detector: FaceDetector, head: np.ndarray
+) -> None:
+    small = cv2.resize(head, (48, 48), interpolation=cv2.INTER_AREA)
+    looks: list[Looked] = []
+    faces = detector.detect(np.tile(small, (30, 30, 1)), "thorough", looks)
+    assert len(faces) == detector.settings.max_faces
+    assert max(len(look.proposals) for look in looks) <= detector.settings.most_in_look
+
+
 def test_a_small_face_in_a_photo_of_24_megapixels_is_found(
     detector: FaceDetector, head: np.ndarray
 ) -> None:

@@ -9,7 +9,7 @@ import skimage.data
 from PIL import Image
 
 from app.refusals import Refusal
-from app.vision.images import decode_image
+from app.vision.images import decode_image, open_photo
 
 FACE = Image.fromarray(skimage.data.astronaut()).resize((64, 48))
 # Which way the stored picture lies for each EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.5).
@@ -52,6 +52,29 @@ def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
     exif[0x0112] = orientation
     assert difference(save(stored, "PNG", exif=exif), FACE) == 0
     assert difference(save(stored, "JPEG", exif=exif, quality=95), FACE) < LOSS
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_jpeg_can_be_decoded_upright_at_a_quarter(orientation: int) -> None:
+    turn = STORED[orientation]
+    large = FACE.resize((642, 481))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = large.transpose(turn) if turn is not None else large
+    photo = open_photo(save(stored, "JPEG", exif=exif, quality=95))
+    assert (photo.width, photo.height) == large.size
+    pixels, scale = photo.pixels(7.9)
+    assert scale == 4
+    expected = large.resize((161, 121), Image.Resampling.BOX)
+    assert np.abs(pixels - np.asarray(expected).astype(int)).mean() < LOSS
+    # What is fine enough for a coarser wish is not decoded anew; a finer wish is.
+    assert photo.pixels(100.0)[0] is pixels
+    assert photo.pixels(3.0)[1] == 2
+
+
+def test_a_png_is_decoded_whole_at_any_scale() -> None:
+    pixels, scale = open_photo(save(FACE)).pixels(8.0)
+    assert (scale, pixels.shape) == (1, (48, 64, 3))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])

@@ -3,7 +3,7 @@
 import http.client
 import io
 import json
-import shutil
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from app.settings import Settings
-from app.vision.classifiers import hash_file
+from tests.app.cards import hash_files, read_card, rewrite_card
 from tests.app.servers import start, started
 
 
@@ -24,11 +24,6 @@ def last_body(client: socket.socket) -> bytes:
     answer = http.client.HTTPResponse(client)
     answer.begin()  # skips interim answers
     return answer.read()
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return Path(shutil.copytree("models", tmp_path / "models"))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +36,26 @@ def address() -> Iterator[tuple[str, int]]:
 def test_a_started_server_is_ready(address: tuple[str, int]) -> None:
     with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/readyz") as answer:
         assert answer.status == 200
+
+
+def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
+    before = set(Path("/dev/shm").glob("raut-*"))
+    photo = FileStorage(io.BytesIO(astronaut_png), "secret-name.png")
+    boundary, body = encode_multipart({"image": photo})
+    kind = f"multipart/form-data; boundary={boundary}"
+    with started(WEB_CONCURRENCY="2") as server:
+        address = f"http://{server.netloc}"
+        for _ in range(4):
+            asked = urllib.request.Request(
+                f"{address}/api/v1/analyze", body, {"Content-Type": kind}
+            )
+            urllib.request.urlopen(asked).close()
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            counts = answer.read().decode()
+    assert 'raut_requests_total{endpoint="api.analyze",status="200"} 4.0' in counts
+    assert 'raut_stage_seconds_count{stage="detect"} 4.0' in counts
+    assert not {"secret-name", "happy", "127.0.0.1"} & set(re.findall(r"[\w.-]+", counts))
+    assert set(Path("/dev/shm").glob("raut-*")) == before
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, int]) -> None:
@@ -141,11 +156,9 @@ def test_what_follows_a_body_that_was_refused_unread_is_no_request(
 
 
 def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) -> None:
-    file, card = models / "gender" / "model.onnx", models / "gender" / "card.json"
+    file = models / "gender" / "model.onnx"
     file.write_bytes(b"no model")
-    described = json.loads(card.read_text())
-    described["files"]["model.onnx"] = hash_file(b"no model")
-    card.write_text(json.dumps(described))
+    rewrite_card(file.parent, files=hash_files(file.parent))
     server = start(PORT="0", RAUT_MODELS=str(models))
     output, _ = server.communicate()
     assert server.returncode == 1
@@ -154,10 +167,8 @@ def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) ->
 
 
 def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path) -> None:
-    card = models / "expression" / "card.json"
-    described = json.loads(card.read_text())
-    described["heads"] = {"original": described["heads"]["original"]}
-    card.write_text(json.dumps({**described, "answers": "original"}))
+    heads = read_card(models / "expression")["heads"]
+    rewrite_card(models / "expression", heads={"original": heads["original"]}, answers="original")
     server = start(PORT="0", RAUT_MODELS=str(models), RAUT_EXPRESSION_LABELS="ferplus")
     output, _ = server.communicate()
     assert server.returncode == 1

@@ -53,6 +53,13 @@ PHOTOS = {
 }
 
 
+def read_numbers(page: str) -> Any:
+    """The numbers that a page shows as data, of its first photo."""
+    found = NUMBERS.search(page)
+    assert found
+    return json.loads(unescape(found[1]))
+
+
 def steps_of(answer: str) -> list[str]:
     return re.findall(r'<section class="step" id="(\w+)"', answer)
 
@@ -66,13 +73,22 @@ def test_the_numbers_of_a_photo_equal_the_api_s(
     page = post(client, "/steps", {"image": data}, model=model).get_data(as_text=True)
     api = post(client, "/api/v1/analyze", {"image": data}).get_json()
     assert api["faces"]
-    found = NUMBERS.search(page)
-    assert found
-    numbers = json.loads(unescape(found[1]))
+    numbers = read_numbers(page)
     for part in ("image", "faces", "models"):
         assert numbers["analysis"][part] == api[part]
     shown = {name: float(value) for name, value in SHOWN.findall(page)}
     assert shown == api["faces"][0][model]["probabilities"]
+
+
+def test_each_part_of_the_search_has_its_own_time(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+    numbers = read_numbers(page)
+    times = {each["stage"]: each["ms"] for each in numbers["stages_ms"]}
+    parts = [times[name] for name in ("working_copy", "windows", "proposals")]
+    assert min(parts) > 0
+    assert sum(parts) <= numbers["analysis"]["timings_ms"]["detect"] + 0.1
 
 
 def test_every_stage_is_shown_in_its_order(client: FlaskClient, astronaut_png: bytes) -> None:

@@ -176,8 +176,9 @@ def test_a_message_over_the_limit_closes_the_socket_with_the_reason(connect: Con
     assert goodbye(client) == (1009, "message_too_large")
 
 
-def test_a_page_of_another_site_is_sent_away(connect: Connect) -> None:
-    client = connect(origin=Origin("https://example.org"))
+@pytest.mark.parametrize("origin", ["https://example.org", "http://["])
+def test_a_page_of_another_site_is_sent_away(connect: Connect, origin: str) -> None:
+    client = connect(origin=Origin(origin))
     assert goodbye(client) == (1008, "foreign_origin")
 
 

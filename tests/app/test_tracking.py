@@ -22,15 +22,18 @@ NOISE = 0.3
 Logits = Callable[[float], list[float]]
 
 
-def read(box: Box, logits: Sequence[float] | np.ndarray) -> FaceReading:
+def read(
+    box: Box, logits: Sequence[float] | np.ndarray, unsure_below: float = UNSURE_BELOW
+) -> FaceReading:
     exponentials = np.exp(np.asarray(logits, float))
     shares = exponentials / exponentials.sum()
     best = int(shares.argmax())
     prediction = Prediction(
         CLASSES[best],
         float(shares[best]),
-        bool(shares[best] >= UNSURE_BELOW),
+        bool(shares[best] >= unsure_below),
         dict(zip(CLASSES, shares.tolist(), strict=True)),
+        unsure_below,
     )
     return FaceReading(Detection(box, 0.9), {"expression": prediction})
 
@@ -40,7 +43,7 @@ def face_at(x: int, y: int = 100, side: int = 100) -> FaceReading:
 
 
 def tracker(keep_seconds: float = 1.0) -> Tracker:
-    return Tracker({"expression": UNSURE_BELOW}, keep_seconds)
+    return Tracker(keep_seconds)
 
 
 def numbers(faces: tuple[TrackedFace, ...]) -> list[int]:
@@ -169,6 +172,17 @@ def test_without_smoothing_each_frame_shows_its_own_probabilities() -> None:
     (face,) = one.update([plain], 0.03)
     shown = face.predictions["expression"].probabilities
     assert shown == pytest.approx(plain.predictions["expression"].probabilities, abs=1e-3)
+
+
+def test_a_face_of_which_more_is_asked_is_answered_by_its_own_threshold() -> None:
+    one = tracker()
+    logits = [0, 2, 0]
+    (surer,) = one.update([read(Box(100, 100, 100, 100), logits)], 0.0)
+    assert surer.predictions["expression"].certain
+    for step in range(1, 30):
+        guarded = read(Box(100, 100, 100, 100), logits, unsure_below=0.99)
+        (doubted,) = one.update([guarded], step / 10)
+    assert not doubted.predictions["expression"].certain
 
 
 def test_a_real_still_face_under_camera_noise_keeps_its_word(astronaut: np.ndarray) -> None:

@@ -285,6 +285,14 @@ def test_no_face_is_said_clearly_with_what_helps(start: Page, rocket: FilePayloa
     expect(start.locator("#download-png")).to_be_hidden()
 
 
+def test_a_photo_without_a_face_can_be_searched_harder(start: Page) -> None:
+    choose(start, picture_file(data.astronaut()[::-1, ::-1], "turned.png"))
+    expect(heading(start)).to_have_text("No face found")
+    start.get_by_role("button", name="Search all turns and sizes").click()
+    expect(heading(start)).to_have_text("1 face found")
+    expect(start.locator("#harder")).to_be_hidden()
+
+
 @pytest.mark.parametrize(
     ("problem", "sentence"), REFUSALS, ids=[f"{p['code']}-{len(p)}" for p, _ in REFUSALS]
 )

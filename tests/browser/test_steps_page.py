@@ -98,6 +98,15 @@ def test_a_changed_search_is_shown_at_once(walk: Page) -> None:
     expect(steps(walk)).to_have_count(12)
 
 
+def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page: Page) -> None:
+    page.goto(f"{live_server}/steps")
+    page.set_input_files("#image", [picture_file(data.astronaut()[::-1, ::-1], "turned.png")])
+    expect(page.get_by_role("heading", name="No face found")).to_be_visible()
+    page.get_by_text("Which face, and how the search works").click()
+    page.get_by_label("How hard faces are searched").select_option("thorough")
+    expect(page.locator("#decision .verdict")).to_contain_text("happy")
+
+
 def test_another_model_can_be_looked_into(walk: Page) -> None:
     walk.get_by_label("Model to look into").select_option("gender")
     expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
@@ -176,6 +185,20 @@ def test_axe_finds_nothing_on_the_steps(walk: Page, colours: Any) -> None:
     walk.emulate_media(color_scheme=colours)
     result = Axe().run(walk)
     assert result.violations_count == 0, result.generate_report()
+
+
+def test_axe_finds_nothing_where_there_are_no_steps_or_two_photos(
+    walk: Page, rocket: FilePayload
+) -> None:
+    walk.set_input_files("#second", [rocket])
+    expect(walk.locator("#photo .side")).to_have_count(2)
+    two = Axe().run(walk)
+    assert two.violations_count == 0, two.generate_report()
+    words: FilePayload = {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}
+    walk.set_input_files("#image", [words])
+    expect(walk.locator(".problem")).to_be_visible()
+    refused = Axe().run(walk)
+    assert refused.violations_count == 0, refused.generate_report()
 
 
 @pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})

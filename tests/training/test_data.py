@@ -206,6 +206,8 @@ def test_each_fault_of_a_data_set_is_named(data: Path) -> None:
         ("schedule.epochs=many", "schedule.epochs: Input should be a valid integer"),
         ("answers=other", "answers: 'other' is no head. Heads: original."),
         ("heads.original.guarded_by=child", "heads.original.guarded_by: 'child' is no head."),
+        ("data.repeat.happy=0", "data.repeat.happy: Input should be greater than 0"),
+        ("data.repeat.joy=2", "There is no class 'joy' to repeat. Classes: happy, sad."),
         ("epochs", "--set takes key=value"),
         ("data.folder=/nowhere", "There is no folder /nowhere/train."),
     ],

@@ -91,6 +91,25 @@ def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> N
     assert "has none of the heads other" in refused.output
 
 
+def test_one_command_rebuilds_a_model_and_its_missing_teacher(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = recipe.read_text().replace("epochs = 6", "epochs = 1")
+    teacher = recipe.with_name("tiny-teacher.toml")
+    teacher.write_text(short.replace('"tiny"', '"tiny-teacher"'))
+    recipe.write_text(f'{short}[distillation]\nteachers = ["teachers/tiny-teacher"]\n')
+    rebuilt = run("rebuild", recipe)
+    assert rebuilt.exit_code == 0, rebuilt.output
+    assert "tiny-teacher, original: validation accuracy" in rebuilt.output
+    assert (tmp_path / "models" / "tiny" / "card.json").is_file()
+
+    recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
+    refused = run("rebuild", recipe)
+    assert refused.exit_code == 1
+    assert "was fitted by another recipe" in refused.output
+
+
 def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     model: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +136,31 @@ def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: 
     assert "copy.png" in refused.output
     left_out = ("--set", "data.leakage=drop", "--set", "schedule.epochs=1")
     assert run("fit", recipe, "--out", tmp_path / "run", *left_out).exit_code == 0
+
+
+def test_a_network_can_learn_where_a_face_lies(recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    files = [path.relative_to(data).as_posix() for path in data.glob("*/happy/*.png")]
+    rows = [f"{file},0.1,0,0,0,1" for file in files]
+    (data / "places.csv").write_text("\n".join(["file,x,y,size,sine,cosine", *rows]))
+    recipe.write_text(f'{recipe.read_text()}[heads.place]\ntargets = "places"\n')
+    fitted = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
+    assert fitted.exit_code == 0, fitted.output
+    exported = run("export", tmp_path / "run", tmp_path / "model")
+    assert exported.exit_code == 0, exported.output
+    assert "tiny, place: validation centre" in exported.output
+
+    (data / "places.csv").unlink()
+    refused = run("fit", recipe, "--out", tmp_path / "refused")
+    assert refused.exit_code == 1
+    assert "A head learns places, but there is no places.csv." in refused.output
+
+
+def test_pictures_of_a_rare_class_can_be_shown_more_often(recipe: Path, tmp_path: Path) -> None:
+    often = ("--set", "data.repeat.sad=3", "--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", tmp_path / "run", *often).exit_code == 0
+    # 40 happy and three times 40 sad ones, in batches of 8.
+    assert read_history(tmp_path / "run")[-1]["step"] == 20
 
 
 def test_too_small_a_disk_is_refused_before_training(

@@ -156,7 +156,7 @@ function drawGrid({ context, width, height, style }) {
     context.fillText(text("timeline.percent", { count: share * 100 }), MARGIN.left - 8, y);
   }
   context.textBaseline = "alphabetic";
-  for (const seconds of [60, 40, 20, 0]) {
+  for (const seconds of [60, 30, 0]) {
     const x = placeOf(seconds * 1000, width);
     context.textAlign = seconds === 60 ? "start" : seconds ? "center" : "end";
     const words = seconds ? text("timeline.ago", { count: seconds }) : text("timeline.now");

@@ -1,0 +1,1 @@
+"""Measure Raut beside the libraries that people would use instead."""

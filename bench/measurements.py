@@ -1,0 +1,220 @@
+"""Measure: each function is one part of a run and returns its figures."""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from bench.drivers import Driver, started
+from bench.environments import ROOT, Installed, PeerError
+from bench.pictures import make_growing_groups, make_growing_photos
+
+OURS = "raut"
+BULK_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Hold what is measured: installed peers, pictures and how often each is taken."""
+
+    peers: dict[str, Installed]
+    pictures: Sequence[Path]
+    rounds: int
+
+
+def measure_photos(bench: Bench) -> dict[str, Any]:
+    """Time photo to answer for each peer and picture, in turns, after one answer not counted."""
+    times: dict[str, dict[str, list[float]]] = {}
+    faces: dict[str, dict[str, int]] = {}
+    stages: dict[str, list[dict[str, float]]] = {}
+    failed: dict[str, str] = {}
+    with ExitStack() as stack:
+        drivers = {n: stack.enter_context(started(p.command)) for n, p in bench.peers.items()}
+        for picture in bench.pictures:
+            for turn in range(bench.rounds + 1):
+                for name, driver in drivers.items():
+                    answer = None if name in failed else _try(driver, picture, name, failed)
+                    if answer is None:
+                        continue
+                    faces.setdefault(picture.stem, {})[name] = answer[1]["faces"]
+                    if turn:
+                        row = times.setdefault(picture.stem, {}).setdefault(name, [])
+                        row.append(answer[0])
+                        if name == OURS:
+                            stages.setdefault(picture.stem, []).append(answer[1])
+    return {
+        "milliseconds": {
+            picture: {name: summarize(values) for name, values in row.items()}
+            for picture, row in times.items()
+        },
+        "faces": faces,
+        "stages": {
+            picture: {
+                stage: summarize([each[stage] for each in answers])
+                for stage in answers[0]
+                if stage != "faces"
+            }
+            for picture, answers in stages.items()
+        },
+        "failed": failed,
+    }
+
+
+def measure_cold(bench: Bench) -> dict[str, Any]:
+    """Time a fresh process from its start to the first answer, and take its peak memory."""
+    figures: dict[str, dict[str, list[float]]] = {}
+    failed: dict[str, str] = {}
+    for _ in range(bench.rounds):
+        for name, peer in bench.peers.items():
+            begun = time.perf_counter()
+            with started(peer.command) as driver:
+                if _try(driver, bench.pictures[0], name, failed) is None:
+                    continue
+                seconds = time.perf_counter() - begun
+                row = figures.setdefault(name, {"seconds": [], "peak_megabytes": []})
+                row["seconds"].append(seconds)
+                row["peak_megabytes"].append(driver.peak_megabytes())
+    return {
+        "first_answer": {
+            name: {kind: summarize(values) for kind, values in row.items()}
+            for name, row in figures.items()
+        },
+        "failed": failed,
+    }
+
+
+def measure_install(bench: Bench) -> dict[str, Any]:
+    """Tell what each peer's install took, where the bench itself installed it."""
+    return {
+        name: {"seconds": peer.seconds, "megabytes": peer.megabytes}
+        for name, peer in bench.peers.items()
+        if peer.megabytes is not None
+    }
+
+
+def measure_megapixels(bench: Bench) -> dict[str, Any]:
+    """Time our answer against megapixels; the slope is that above 2 megapixels."""
+    return _measure_growth(bench, make_growing_photos, lambda x: x > 2)
+
+
+def measure_faces(bench: Bench) -> dict[str, Any]:
+    """Time our answer against faces; the slope is that up to 16 faces."""
+    return _measure_growth(bench, make_growing_groups, lambda x: x <= 16)
+
+
+def measure_bulk(bench: Bench) -> dict[str, Any]:
+    """Time two command lines at once, each with half of the 640x480 photos on one core."""
+    photo = next((p for p in bench.pictures if p.stem == "640x480"), bench.pictures[0])
+    each = 20 * bench.rounds
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * each]
+    halves = [
+        subprocess.Popen(
+            ["taskset", "-c", str(core), *command], cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        for core in sorted(os.sched_getaffinity(0))[:2]
+    ]
+    if any(half.wait(BULK_SECONDS) for half in halves):
+        raise PeerError("python -m app analyze refused a photo")
+    seconds = time.perf_counter() - began
+    return {"photos": each * len(halves), "photos_per_second": each * len(halves) / seconds}
+
+
+def measure_limit(bench: Bench) -> dict[str, Any]:
+    """Time what decoding and resizing cost at best on this machine, for each picture."""
+    figures: dict[str, Any] = {}
+    cv2.setNumThreads(1)
+    for picture in bench.pictures:
+        data = picture.read_bytes()
+        full = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        scale = 640 / max(full.shape[:2])
+        small = (round(full.shape[1] * scale), round(full.shape[0] * scale))
+        target = full.copy()
+        work: dict[str, Callable[[], object]] = {
+            "decode_full": partial(_decode_scaled, data, full.shape[1::-1]),
+            "decode_scaled": partial(_decode_scaled, data, small),
+            "copy": partial(np.copyto, target, full),
+            "resize": partial(cv2.resize, full, small, interpolation=cv2.INTER_AREA),
+        }
+        figures[picture.stem] = {name: _repeat(each, bench.rounds) for name, each in work.items()}
+    return figures
+
+
+PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "photos": measure_photos,
+    "cold": measure_cold,
+    "install": measure_install,
+    "megapixels": measure_megapixels,
+    "faces": measure_faces,
+    "bulk": measure_bulk,
+    "limit": measure_limit,
+}
+
+
+def summarize(values: Sequence[float]) -> dict[str, float]:
+    """Return the median and the quartiles."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return {"median": float(middle), "low": float(low), "high": float(high), "count": len(values)}
+
+
+def fit_slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Fit a line through the logarithms by least squares; returns its slope."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def _measure_growth(
+    bench: Bench, make: Callable[[Path], dict[float, Path]], counts: Callable[[float], bool]
+) -> dict[str, Any]:
+    """Time our answer to pictures that grow."""
+    points = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(bench.peers[OURS].command) as driver,
+    ):
+        for amount, picture in make(Path(folder)).items():
+            answers = [driver.ask(picture) for _ in range(bench.rounds + 1)][1:]
+            time_taken = summarize([milliseconds for milliseconds, _ in answers])
+            points.append({"x": amount, "faces": answers[0][1]["faces"], **time_taken})
+    fitted = [point for point in points if counts(point["x"])]
+    slope = fit_slope([p["x"] for p in fitted], [p["median"] for p in fitted])
+    return {"points": points, "slope": slope}
+
+
+def _try(
+    driver: Driver, picture: Path, name: str, failed: dict[str, str]
+) -> tuple[float, dict[str, Any]] | None:
+    """Ask a driver; note why where it gives no answer."""
+    try:
+        return driver.ask(picture)
+    except PeerError as error:
+        failed[name] = str(error)
+        return None
+
+
+def _decode_scaled(data: bytes, size: tuple[int, int]) -> None:
+    """Decode a JPEG at the smallest of libjpeg-turbo's scales that holds `size`."""
+    image = Image.open(io.BytesIO(data))
+    image.draft("RGB", size)
+    image.load()
+
+
+def _repeat(work: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Time some work in milliseconds, after once not counted."""
+    times = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1000)
+    return summarize(times[1:])

@@ -1,0 +1,20 @@
+"""Cards of copied models, changed as a test needs it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from app.vision.classifiers import hash_file
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text())
+    return card
+
+
+def rewrite_card(folder: Path, **changes: object) -> None:
+    (folder / "card.json").write_text(json.dumps(read_card(folder) | changes))
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    return {path.name: hash_file(path.read_bytes()) for path in folder.glob("model.*")}

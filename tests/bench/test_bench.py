@@ -1,0 +1,65 @@
+"""Test the measurements beside peers, with peers that do nothing."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.drivers import started
+from bench.environments import Installed, Peer, PeerError, install_peer
+from bench.measurements import Bench, fit_slope, measure_cold, measure_photos
+from bench.report import merge_figures, write_report
+
+FAKE = """
+import json, sys
+for line in sys.stdin:
+    print("a note of a library", flush=True)
+    print(json.dumps({"faces": 1}), flush=True)
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    peers = {
+        "fake": Installed((sys.executable, "-c", FAKE)),
+        "broken": Installed((sys.executable, "-c", "raise SystemExit(1)")),
+    }
+    return Bench(peers, [tmp_path / "photo.jpg"], rounds=2)
+
+
+def test_photos_are_timed_and_a_peer_that_ends_is_named(bench: Bench) -> None:
+    figures = measure_photos(bench)
+    assert figures["milliseconds"]["photo"]["fake"]["count"] == 2
+    assert figures["faces"] == {"photo": {"fake": 1}}
+    assert set(figures["failed"]) == {"broken"}
+
+
+def test_a_cold_start_tells_its_memory(bench: Bench) -> None:
+    figures = measure_cold(bench)
+    assert figures["first_answer"]["fake"]["peak_megabytes"]["median"] > 1
+    assert "broken" in figures["failed"]
+
+
+def test_a_driver_that_ended_says_so(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "raise SystemExit(1)")
+    with started(command) as driver, pytest.raises(PeerError):
+        driver.ask(tmp_path)
+
+
+def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
+    peer = Peer("none", tmp_path / "none.py", (f"{tmp_path}/no-such-package",))
+    with pytest.raises(PeerError, match="can't be installed"):
+        install_peer(peer, tmp_path)
+
+
+def test_parts_are_merged_into_one_file_and_told_as_tables(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "results" / "day.json"
+    merge_figures(file, {"photos": measure_photos(bench)})
+    figures = merge_figures(file, {"peers": {"missing": {"none": "can't be installed"}}})
+    report = write_report(figures)
+    assert "| photo |" in report
+    assert "- none: can't be installed." in report
+
+
+def test_the_slope_of_a_square_is_two() -> None:
+    assert fit_slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)

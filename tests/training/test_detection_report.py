@@ -1,0 +1,46 @@
+"""Test the report on finding faces on a few real pictures."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from click.testing import CliRunner
+from PIL import Image
+
+from training.__main__ import cli
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Folders as the report reads them: two people's photos, a scene and a cat."""
+    # The place that a photo's face has in the data set of photos.
+    face = Image.fromarray(skimage.data.astronaut()[58:171, 168:281])
+    cat, scene = Image.fromarray(skimage.data.chelsea()), Image.fromarray(skimage.data.coffee())
+    files = {
+        "photos/One_0001.jpg": face,
+        "photos/Other_0001.jpg": face,
+        "gender/validation/female/1.jpg": face,
+        "fer2013/validation/happy/1.jpg": face,
+        "clothing/validation/cup/1.jpg": scene,
+        **{f"animals/{kind}/1.jpg": cat for kind in ("cats", "dogs", "horses")},
+    }
+    for name, picture in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.resize(tuple(np.minimum(picture.size, 320))).save(tmp_path / name, quality=95)
+    return tmp_path
+
+
+def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    done = CliRunner().invoke(cli, ["detect-report", str(pictures), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    with (out / "detection.csv").open(newline="") as stream:
+        rows = {(row["case"], row["detector"]): row for row in csv.DictReader(stream)}
+    assert float(rows["turn 40", "haar"]["recall"]) == 0
+    assert float(rows["turn 40", "balanced"]["recall"]) == 1
+    assert float(rows["turn 180", "thorough"]["recall"]) == 1
+    assert rows["no face, animals", "balanced"]["recall"] == ""
+    assert "recall-by-turn.png" in (out / "README.md").read_text()
+    assert (out / "recall-by-turn.png").is_file()

@@ -1,0 +1,41 @@
+"""Build a model anew by its recipe, from the data to the model folder, and its teachers first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.vision.cards import CARD, Card
+from training.data import DataError
+from training.exporting import export
+from training.fitting import MODEL, RECIPE, fit, load_recipe_of
+from training.recipes import Recipe, load_recipe
+
+RUNS = Path("runs")
+MODELS = Path("models")
+
+
+def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
+    """Fit and export a recipe, given by its name or path; yield the card of each model made.
+
+    The model goes to `folder`, models/<the recipe's name> by default. Each teacher that isn't
+    there is rebuilt before, by the recipe beside this one that is named as its folder. What was
+    stopped goes on, and what is finished is not fitted again. Raises `DataError` and
+    `RecipeError` as fitting does, and where a run in the way was fitted by another recipe.
+    """
+    recipe = load_recipe(name)
+    for teacher in recipe.distillation.teachers if recipe.distillation else []:
+        if not (teacher / CARD).is_file():
+            beside = Path(name).with_name(teacher.name).with_suffix(Path(name).suffix)
+            yield from rebuild(str(beside), teacher)
+    run = RUNS / recipe.name
+    _check_run(run, recipe)
+    if not (run / MODEL).is_file():
+        fit(recipe, run)
+    yield export(run, folder or MODELS / recipe.name)
+
+
+def _check_run(run: Path, recipe: Recipe) -> None:
+    """Refuse to go on with a run of another recipe."""
+    if (run / RECIPE).is_file() and load_recipe_of(run) != recipe:
+        raise DataError(
+            f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
+        )
