@@ -9,17 +9,20 @@ from pathlib import Path
 
 from app.settings import Settings, count_processors
 from app.vision.cards import ModelError
+from app.web.logs import LOGGING
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A worker holds its own models (about 100 MB); more workers than cores only queue elsewhere.
 workers = int(os.environ.get("WEB_CONCURRENCY", min(4, count_processors())))
 # The application shares out the live sockets among the workers.
 os.environ["WEB_CONCURRENCY"] = str(workers)
-# Each worker counts for /metrics in a file here, in memory where the system has such a folder.
+# The workers count for /metrics in files here, and each client's photos for their limit; in memory,
+# where the system has such a folder.
 memory = Path("/dev/shm")  # nosec B108
 memory_folder = str(memory) if memory.is_dir() else None
 counts = tempfile.mkdtemp(prefix="raut-", dir=memory_folder)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
+os.environ.setdefault("RAUT_LIMITS", f"shared://{counts}/limits.sqlite")
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
 worker_class = "app.web.worker.PatientWorker"
@@ -28,9 +31,12 @@ timeout = 60
 control_socket_disable = True
 # Where each worker shows that it is alive, under random names; in memory, so that the file system
 # may be read-only.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108
+worker_tmp_dir = memory_folder
 # Nothing of a request is written down but by the application, which logs no file names.
 accesslog = None
+logconfig_dict = LOGGING
+# Which proxies are believed is for RAUT_PROXIES to say.
+forwarded_allow_ips = ""
 
 
 def on_starting(server):
@@ -58,7 +64,6 @@ def _load_models():
 
 def post_worker_init(worker):
     """Let live sockets say goodbye when their worker is told to end."""
-    # Imported by the workers only, as the counts of /metrics belong to processes.
     from app.web.stream import STREAMS
 
     worker.wsgi.extensions[STREAMS].goes_on = lambda: worker.alive

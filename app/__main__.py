@@ -2,6 +2,7 @@
 
 import csv
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from app.vision.detection import EFFORTS
 
 # Opened before the work begins, so that a file which can't be written is told at once.
 WRITTEN = click.File("w", encoding="utf-8", lazy=False)
+TOKEN_BYTES = 24  # 192 bits: nobody guesses it.
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -51,6 +53,22 @@ def analyze(
     for message in missing + refused:
         click.echo(message, err=True)
     sys.exit(1 if missing or refused else 0)
+
+
+@cli.command("token")
+@click.argument("name")
+def make_token(name: str) -> None:
+    """Make a token for somebody, and say what RAUT_TOKENS must hold for it.
+
+    The token itself is kept nowhere: give it to them now.
+    """
+    # Only here is what the server needs needed.
+    from app.web.access import hash_token
+
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    click.echo(f"Token for {name}: {token}")
+    click.echo(f"RAUT_TOKENS='{json.dumps({name: hash_token(token)})}'")
+    click.echo("Add to the others, if there are any: one JSON object holds all.", err=True)
 
 
 @cli.command("bench-stream")

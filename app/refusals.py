@@ -1,5 +1,6 @@
 """Name what Raut refuses and why, in words for the person who sent it."""
 
+from http import HTTPStatus
 from typing import Any
 
 
@@ -21,6 +22,10 @@ class Refusal(Exception):  # noqa: N818 - what was sent is at fault, not the pro
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return what HTTP says of a refusal in headers: after how many seconds to try again."""
-        retry_after = self.extensions.get("retry_after")
-        return {} if retry_after is None else {"Retry-After": str(retry_after)}
+        """Return what HTTP says of a refusal in headers: when to try again, or with what."""
+        headers = {}
+        if "retry_after" in self.extensions:
+            headers["Retry-After"] = str(self.extensions["retry_after"])
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        return headers

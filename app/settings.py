@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from limits import parse
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,6 +14,13 @@ def count_processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # macOS has none.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _check_limit(limit: str) -> str:
+    """Return a rate limit that can be understood. Raises `ValueError`."""
+    if limit:
+        parse(limit)
+    return limit
 
 
 class Settings(BaseSettings):
@@ -58,6 +66,28 @@ class Settings(BaseSettings):
     )
     trusted_hosts: list[str] = Field(
         [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
+    )
+    proxies: int = Field(
+        0,
+        ge=0,
+        description="How many proxies stand in front: so many of the addresses that they note in "
+        "X-Forwarded-For are believed, and the same for X-Forwarded-Proto.",
+    )
+    photo_limit: Annotated[str, AfterValidator(_check_limit)] = Field(
+        "600/minute",
+        description="How many photos, steps pages and live sockets one client may ask for, in the "
+        "notation of the package limits; empty for no limit. A client is a token's holder, an "
+        "address, or a network of IPv6.",
+    )
+    limits: str = Field(
+        "memory://",
+        description="Where photos are counted for their limit; gunicorn.conf.py sets a place in "
+        "memory that all worker processes share.",
+    )
+    tokens: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
+        {},
+        description="Who may have photos read, as JSON: a name for each, and the hash of their "
+        "token, both of which `python -m app token NAME` prints; everybody by default.",
     )
 
     @property

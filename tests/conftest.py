@@ -1,8 +1,8 @@
 """Give tests the real application, its client, and real pictures."""
 
 import io
+import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +12,13 @@ import skimage.data
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
-from werkzeug.serving import make_server
 
 from app import create_app
 from app.settings import Settings
+from tests.app.servers import serving
+
+# The suite asks more often than one client may.
+os.environ["RAUT_PHOTO_LIMIT"] = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,13 +50,8 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def live_server(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(app) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def own_server() -> Iterator[tuple[str, int]]:
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
         cwd=ROOT,
-        env={**os.environ, "PORT": str(port)},
+        env={**os.environ, "PORT": str(port), "RAUT_PHOTO_LIMIT": ""},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

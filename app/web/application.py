@@ -11,10 +11,13 @@ from app.catalog import load_analyzer
 from app.settings import Settings
 from app.web import (
     about,
+    access,
     api,
     errors,
     health,
     languages,
+    limits,
+    logs,
     metrics,
     models,
     pages,
@@ -56,9 +59,12 @@ def build_application(settings: Settings | None = None) -> Flask:
     app.extensions[ANALYZER] = load_analyzer(settings)
     Bootstrap5(app)
     metrics.init_metrics(app)
-    security.init_security(app)
     errors.init_errors(app)
+    logs.init_logs(app)
+    security.init_security(app, settings)
     languages.init_languages(app)
+    access.init_access(app, settings)
+    limits.init_limits(app, settings)
     for part in (pages, realtime, steps, models, about, api, health):
         app.register_blueprint(part.blueprint)
     turns.init_turns(app, settings)

@@ -1,16 +1,30 @@
-"""Answer refusals and faults as problem+json (RFC 9457)."""
+"""Answer refusals and faults: programs as problem+json (RFC 9457), a person's browser as a page."""
 
 import uuid
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_app_context, json
-from werkzeug.exceptions import HTTPException
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    g,
+    has_app_context,
+    json,
+    make_response,
+    render_template,
+    request,
+)
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from app.refusals import Refusal
+from app.web import sentences
 from app.web.metrics import REFUSALS
 
 PROBLEM_TYPE = "application/problem+json"
+PAGE_TYPE = "text/html"
+# Nobody reads a page that a program, or a page's script, was answered with.
+PROGRAMS_PATH = "/api/"
 CODES = {
     400: "bad_request",
     404: "not_found",
@@ -40,11 +54,37 @@ def describe_refusal(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def answer_refusal(refusal: Refusal) -> Response:
-    """Answer a refusal as problem+json, and count it."""
+def note_refusal(refusal: Refusal) -> None:
+    """Count a refusal, and keep its code for the request's line in the log."""
     REFUSALS.labels(refusal.code).inc()
+    g.refusal_code = refusal.code
+
+
+def answer_refusal(refusal: Refusal) -> Response:
+    """Answer a refusal as whoever asked can read it."""
+    note_refusal(refusal)
+    if _is_for_a_person():
+        return _show_refusal(refusal)
     problem = json.dumps(describe_refusal(refusal))
     return Response(problem, refusal.status, refusal.headers, content_type=PROBLEM_TYPE)
+
+
+def _is_for_a_person() -> bool:
+    """Tell whether a browser asked for a page; who takes anything gets the problem document."""
+    try:
+        request.host  # noqa: B018 - a page is full of addresses, which a host not trusted has none of
+    except SecurityError:
+        return False
+    kinds = request.accept_mimetypes
+    wanted = kinds.best_match([PROBLEM_TYPE, "application/json", PAGE_TYPE])
+    return wanted == PAGE_TYPE and not request.path.startswith(PROGRAMS_PATH)
+
+
+def _show_refusal(refusal: Refusal) -> Response:
+    """Answer a refusal as a page."""
+    sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
+    page = render_template("error.html", status=refusal.status, sentence=sentence)
+    return make_response(page, refusal.status, refusal.headers)
 
 
 def _answer_http(error: HTTPException) -> Response:
@@ -61,7 +101,9 @@ def _answer_http(error: HTTPException) -> Response:
 
 def _answer_fault(error: Exception) -> Response:
     """Log our own fault under the request's id, and answer without internals."""
-    current_app.logger.error("request %s failed", g.get("request_id"), exc_info=error)
+    current_app.logger.error(
+        "request failed", extra={"request_id": g.get("request_id")}, exc_info=error
+    )
     return answer_refusal(
         Refusal(
             "internal",

@@ -31,7 +31,12 @@ def describe_api(models: list[str], labels: list[str]) -> Schema:
             "/healthz": {"get": _operation("healthz", "Tell whether the process lives", _STATUS)},
             "/readyz": {"get": _operation("readyz", "Tell whether models are loaded", _STATUS)},
         },
-        "components": {"schemas": {"Analysis": _ANALYSIS, "Problem": _PROBLEM}},
+        "components": {
+            "schemas": {"Analysis": _ANALYSIS, "Problem": _PROBLEM},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        # Either none or a token: whether one is called for is the server's operator's choice.
+        "security": [{}, {"token": []}],
     }
 
 
@@ -76,10 +81,13 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
     }
     refusals = {
         "400": "No photo, an empty one, or an unknown model, labels or effort",
+        "401": "The server reads photos only for those who send a token that it knows",
+        "403": "The request came from another site's page",
+        "408": "The upload came in too slowly",
         "413": "The upload is too large",
         "415": "No picture of an accepted kind",
-        "408": "The upload came in too slowly",
         "422": "The picture is damaged, too large or too small",
+        "429": "Too many photos came from this client; Retry-After says when to try again",
         "503": "Too many photos wait already; Retry-After says when to try again",
     }
     operation["responses"].update({code: _problem(text) for code, text in refusals.items()})

@@ -1,6 +1,12 @@
-"""Send the headers that keep a page to itself."""
+"""Keep a page to itself: the headers of every answer, and no posts from other sites' pages."""
+
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.refusals import Refusal
+from app.settings import Settings
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -25,16 +31,57 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# Only once TLS was seen to work: it binds browsers for a year (RFC 6797).
+STRICT_TRANSPORT = "max-age=31536000"
 
 
-def init_security(app: Flask) -> None:
-    """Send the headers with every answer."""
+def init_security(app: Flask, settings: Settings) -> None:
+    """Believe the proxies that the settings name, refuse foreign posts, and send the headers."""
+    app.debug = False  # Flask would take it from FLASK_DEBUG.
+    if settings.proxies:
+        # The host comes as the Host header, which the proxy passes on.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=settings.proxies, x_proto=settings.proxies
+        )
+    app.before_request(_refuse_foreign_posts)
     app.after_request(_add_headers)
+
+
+def _is_foreign(origin: str | None) -> bool:
+    """Tell whether an origin is another site's."""
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != request.host
+    except ValueError:  # What is no address is nobody's here.
+        return True
+
+
+def refuse_foreign() -> None:
+    """Raise a `Refusal` where another site's page sent the request; programs name no origin.
+
+    Browsers let any page post and open sockets to any host, and send that host's cookies along.
+    """
+    if _is_foreign(request.origin):
+        raise Refusal(
+            "foreign_origin",
+            403,
+            "The request came from another site's page. Send it from Raut's own pages, or from "
+            "a program, which names no origin.",
+        )
+
+
+def _refuse_foreign_posts() -> None:
+    """Refuse what another site's page posts here."""
+    if request.method == "POST":
+        refuse_foreign()
 
 
 def _add_headers(response: Response) -> Response:
     """Add the headers; what was read in somebody's photo is never cached."""
     response.headers.update(HEADERS)
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = STRICT_TRANSPORT
     if request.endpoint not in ("static", "bootstrap.static"):
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -199,6 +199,20 @@ def refusals() -> dict[str, str]:
         "rate_limited": gettext(
             "Too many photos came from your address in a short time. Wait a minute and try again."
         ),
+        "token_missing": gettext(
+            "This server reads photos only for those who hold a token. Reload the page to enter "
+            "yours."
+        ),
+        "token_unknown": gettext("This server doesn't know that token. Check it and try again."),
+        "foreign_origin": gettext(
+            "That came from another site's page, and was not read. Use Raut's own pages, at the "
+            "server's own address."
+        ),
+        "not_found": gettext("There is nothing at this address. It may have been mistyped."),
+        "method_not_allowed": gettext(
+            "This address is not for opening: a form sends to it. Go back and start again."
+        ),
+        "bad_request": gettext("The server could not understand what this browser sent."),
         "busy": gettext("The server is busy with other photos. Wait a few seconds and try again."),
         "internal": gettext(
             "Something failed on the server while it read this photo. Try again; "
@@ -349,6 +363,12 @@ def for_realtime() -> dict[str, Any]:
                 "Open this page at the server's own address."
             ),
             "too_many_faults": gettext("The server could not read this camera's frames."),
+            "rate_limited": gettext("Too much came from your address in a short time."),
+            "token_missing": gettext(
+                "This server reads photos only for those who hold a token. Reload the page to "
+                "enter yours."
+            ),
+            "token_unknown": gettext("This server doesn't know that token any more."),
             "protocol_error": gettext(
                 "Something between this browser and the server garbled the connection."
             ),

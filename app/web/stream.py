@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, current_app, json, request
 from flask.typing import ResponseReturnValue
@@ -21,8 +21,11 @@ from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.live import LiveReader
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
+from app.web.access import check_access
 from app.web.errors import describe_refusal
+from app.web.limits import spend_photo
 from app.web.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
+from app.web.security import refuse_foreign
 from app.web.sockets import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
 from app.web.turns import Turns, current_turns
 from app.web.uploads import current_analyzer
@@ -94,8 +97,12 @@ def stream() -> ResponseReturnValue:
     streams: Streams = current_app.extensions[STREAMS]
     # A client that left, or was told why, is no fault.
     with closing(socket), streams.place() as free, suppress(SocketClosed):
-        if _is_foreign(request.origin):
-            socket.close(POLICY, "foreign_origin")
+        if refusal := _find_refusal():
+            REFUSALS.labels(refusal.code).inc()
+            socket.close(
+                TRY_LATER if refusal.status == HTTPStatus.TOO_MANY_REQUESTS else POLICY,
+                refusal.code,
+            )
         elif not free:
             socket.close(TRY_LATER, "too_many_streams")
         else:
@@ -212,17 +219,18 @@ def _accept() -> Socket:
         ) from error
 
 
-def _is_foreign(origin: str | None) -> bool:
-    """Tell whether another site's page opened the socket; programs name no origin.
+def _find_refusal() -> Refusal | None:
+    """Return why this client may open no socket, if it may not.
 
-    Browsers let any page open a socket to any host, and send that host's cookies along.
+    It is told over the socket: a page would not learn what a handshake was answered with.
     """
-    if origin is None:
-        return False
     try:
-        return urlsplit(origin).netloc != request.host
-    except ValueError:  # What is no address is nobody's here.
-        return True
+        refuse_foreign()
+        check_access()
+        spend_photo()
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def _no_settings(error: ValidationError) -> Refusal:

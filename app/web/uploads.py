@@ -11,6 +11,7 @@ from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.readings import Analysis
 from app.web.choices import EFFORT, LABELS, Choice, model_names
+from app.web.logs import note_stages
 from app.web.metrics import count_stages
 
 ANALYZER = "raut_analyzer"
@@ -37,6 +38,7 @@ def analyze(data: bytes, choice: Choice) -> Analysis:
     names, labels = model_names(choice), choice.get(LABELS)
     analysis = current_analyzer().analyze_file(data, names, labels, effort)
     count_stages(analysis.timings_ms)
+    note_stages(analysis.timings_ms)
     return analysis
 
 

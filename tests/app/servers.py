@@ -1,25 +1,36 @@
-"""The server as `make serve` starts it."""
+"""Servers to test: as `make serve` starts one, and one in this process."""
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
+from flask import Flask
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+from werkzeug.serving import make_server
 
 GRACE_SECONDS = 30  # gunicorn's own, for requests under way
+PATIENCE = 20
 
 
-@dataclass
 class Server:
-    """A started server: where it answers, and its first process."""
+    """A started server: where it answers, its first process, and what it says."""
 
-    host: str
-    port: int
-    process: subprocess.Popen[str]
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Listen to it all the while: a full pipe would stop it."""
+        self.host = "127.0.0.1"
+        self.process = process
+        self._said: SimpleQueue[str | None] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+        self.port = int(self.wait_for(r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
 
     @property
     def place(self) -> tuple[str, int]:
@@ -31,16 +42,33 @@ class Server:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait until the server says so."""
-        assert self.process.stdout
-        for line in self.process.stdout:
+        while (line := self._said.get()) is not None:
             if said := re.search(pattern, line):
                 return said
         pytest.fail(f"The server ended and never said {pattern!r}.")
 
+    def end(self) -> list[str]:
+        """Tell the server to end; returns what it has said since."""
+        self.process.terminate()
+        self._listener.join()
+        self.process.wait()
+        lines = []
+        while not self._said.empty():
+            lines.append(self._said.get())
+        return [line for line in lines if line is not None]
 
-def start(**environment: str) -> subprocess.Popen[str]:
+    def _listen(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self._said.put(line)
+        self._said.put(None)
+
+
+def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.Popen[str]:
+    """Start a server, within another program if one is given."""
     return subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
+        [*within, sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
         env={**os.environ, "WEB_CONCURRENCY": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -49,12 +77,29 @@ def start(**environment: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def started(**environment: str) -> Iterator[Server]:
-    server = Server("127.0.0.1", 0, start(PORT="0", **environment))
+def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[Server]:
+    server = Server(start(within, PORT="0", **environment))
     try:
-        said = server.wait_for(r"Listening at: http://127\.0\.0\.1:(\d+)")
-        server.port = int(said[1])
         yield server
     finally:
-        server.process.terminate()
-        server.process.communicate()
+        server.end()
+
+
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """Serve an application from this process; yields its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def goodbye(client: ClientConnection) -> tuple[int, str]:
+    """Wait for the server to close; return its code and reason."""
+    with pytest.raises(ConnectionClosed) as caught:
+        client.recv(PATIENCE)
+    assert caught.value.rcvd
+    return caught.value.rcvd.code, caught.value.rcvd.reason

@@ -2,9 +2,8 @@
 
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,28 +19,17 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
-from werkzeug.serving import make_server
 
 from app import create_app
 from app.benchmarks.moving import encode_frame, move_picture
 from app.benchmarks.stream import measure_streams, write_table
 from app.settings import Settings
 from app.web import stream
+from tests.app.servers import goodbye, serving
 
 PATIENCE = 20
 
 Connect = Callable[..., ClientConnection]
-
-
-@contextmanager
-def serving(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -69,14 +57,6 @@ def frame() -> bytes:
 def ask(client: ClientConnection, message: bytes | str) -> Any:
     client.send(message)
     return json.loads(client.recv(PATIENCE))
-
-
-def goodbye(client: ClientConnection) -> tuple[int, str]:
-    """Wait for the server to close; return its code and reason."""
-    with pytest.raises(ConnectionClosed) as caught:
-        client.recv(PATIENCE)
-    assert caught.value.rcvd
-    return caught.value.rcvd.code, caught.value.rcvd.reason
 
 
 def test_a_moving_face_keeps_its_number_and_its_word(

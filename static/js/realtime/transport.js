@@ -11,7 +11,7 @@ const LONGEST_ANSWER_MS = 10_000;
 // The first attempt may fall into a restart; a second failure beside a reachable server is no accident.
 const FAILURES_BEFORE_PHOTOS = 2;
 // The server gave up on this client's messages; the same ones would only be refused again.
-const FINAL_REASONS = new Set(["foreign_origin", "message_too_large", "too_many_faults", "protocol_error"]);
+const FINAL_REASONS = new Set(["foreign_origin", "token_missing", "token_unknown", "message_too_large", "too_many_faults", "protocol_error"]);
 // Photos refused for these are not sent again at once.
 const WORTH_WAITING = new Set(["busy", "rate_limited", "internal"]);
 const PHOTO_WAIT_MS = 2000;
