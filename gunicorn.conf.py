@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from app.settings import Settings, count_processors
@@ -83,4 +84,5 @@ def on_exit(server):
 
 def when_ready(server):
     """Tell where the pages are."""
-    print(f"Raut is at http://{bind}", flush=True)
+    with suppress(OSError):  # The disk that it goes to may be full.
+        print(f"Raut is at http://{bind}", flush=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -65,6 +66,13 @@ class Server:
         self._said.put(None)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.Popen[str]:
     """Start a server, within another program if one is given."""
     return subprocess.Popen(
@@ -78,7 +86,7 @@ def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.P
 
 @contextmanager
 def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[Server]:
-    server = Server(start(within, PORT="0", **environment))
+    server = Server(start(within, **{"PORT": "0", **environment}))
     try:
         yield server
     finally:

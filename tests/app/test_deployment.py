@@ -19,7 +19,7 @@ from websockets.typing import Origin
 
 from app.benchmarks.moving import encode_frame
 from app.benchmarks.serving import write_form
-from tests.app.servers import Server, started
+from tests.app.servers import Server, free_port, started
 
 PATIENCE = 20
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,13 +53,6 @@ class Front:
 
     def send(self, photo: bytes) -> tuple[int, bytes]:
         return self.ask("POST", "/api/v1/analyze", *write_form(photo))
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

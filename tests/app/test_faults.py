@@ -5,9 +5,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from urllib.request import urlopen
+from contextlib import ExitStack, contextmanager, suppress
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 import skimage.data
@@ -16,7 +18,7 @@ from websockets.sync.client import connect as open_socket
 
 from app.benchmarks.moving import encode_frame
 from app.benchmarks.serving import list_children, write_form
-from tests.app.servers import GRACE_SECONDS, Server, started
+from tests.app.servers import GRACE_SECONDS, Server, free_port, start, started
 
 PATIENCE = 20
 
@@ -93,3 +95,28 @@ def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes)
         live.close()
         with uploads(server, astronaut_png, 4) as again:
             assert {upload.finish() for upload in again} == {200}
+
+
+def test_a_full_disk_under_the_log_stops_nothing(astronaut_png: bytes) -> None:
+    port = free_port()
+    full = ["sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh"]
+    process = start(full, PORT=str(port))
+    body, kind = write_form(astronaut_png)
+    asked = Request(f"http://127.0.0.1:{port}/api/v1/analyze", body, {"Content-Type": kind})
+    try:
+        wait_until_open(port, process)
+        for _ in range(3):
+            with urlopen(asked, timeout=PATIENCE) as answer:
+                assert len(json.load(answer)["faces"]) == 1
+    finally:
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0
+
+
+def wait_until_open(port: int, process: subprocess.Popen[str]) -> None:
+    """Wait for a server that can't say that it is there."""
+    while process.poll() is None:
+        with suppress(URLError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE):
+            return
+    pytest.fail("The server ended.")

@@ -11,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Download, Page, Route, WebSocketRoute, expect
 
+from tests.app.servers import started
+
 from .answers import SERVICE, answer, face
 
 SOCKET = "**/api/v1/stream"
@@ -576,3 +578,16 @@ def test_axe_finds_nothing(live: Page, wanted: str, colours: Any) -> None:
 def test_a_narrow_phone_scrolls_in_one_direction_only(live: Page, wanted: str) -> None:
     bring_about(live, wanted)
     assert live.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_the_page_goes_on_by_itself_when_the_server_was_restarted(page: Page) -> None:
+    with started() as first:
+        port = first.port
+        page.goto(f"http://{first.netloc}/realtime")
+        begin(page)
+        expect(people(page)).to_have_count(1)
+    expect(message(page)).to_contain_text("Trying again in")
+    with started(PORT=str(port)):
+        expect(message(page)).to_contain_text("Live.", timeout=30_000)
+        expect(people(page)).to_have_count(1)
+        expect(state(page)).to_have_text("LIVE")
