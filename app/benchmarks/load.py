@@ -189,8 +189,8 @@ async def _measure(
     }
     if pid and before:
         figures["server"] = {
-            "memory_before_mb": before[0][1],
-            "memory_after_mb": usage(pid)[1],
+            "memory_before_mb": before[0].memory_mb,
+            "memory_after_mb": usage(pid).memory_mb,
             "same_workers": before[1] == list_children(pid),
         }
     return figures

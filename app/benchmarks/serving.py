@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,23 +76,43 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
 
 def _wait_until_idle(pid: int) -> None:
     """Wait for the workers that come up later than the one which answered."""
-    before, now = -1.0, usage(pid)[0]
+    before, now = -1.0, usage(pid).processor_seconds
     while now - before > IDLE_SECONDS / 10:
         time.sleep(IDLE_SECONDS)
-        before, now = now, usage(pid)[0]
+        before, now = now, usage(pid).processor_seconds
 
 
-def usage(pid: int) -> tuple[float, float]:
-    """Return the processor seconds and the megabytes of a process and its children (Linux)."""
-    seconds, kilobytes = 0.0, 0
+@dataclass(frozen=True)
+class Usage:
+    """Hold what a server takes of the machine."""
+
+    processor_seconds: float
+    memory_mb: float
+    threads: int
+    files: int
+
+
+def usage(pid: int) -> Usage:
+    """Return what a process and its children take together (Linux)."""
+    seconds, kilobytes, threads, files = 0.0, 0, 0, 0
     for each in [pid, *list_children(pid)]:
         process = Path(f"/proc/{each}")
         times = process.joinpath("stat").read_text().rpartition(")")[2].split()
         seconds += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        threads += int(times[17])
+        files += len(list(process.joinpath("fd").iterdir()))
         # Pss shares out what processes have in common, so that the sum counts it once.
         rollup = process.joinpath("smaps_rollup").read_text().splitlines()
         kilobytes += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    return seconds, round(kilobytes / 1000, 1)
+    return Usage(seconds, round(kilobytes / 1000, 1), threads, files)
+
+
+def slope_per_hour(values: Sequence[float], seconds: float) -> float:
+    """Return how fast values grow that were taken evenly over so many seconds (least squares)."""
+    if len(values) < 2:
+        return 0.0
+    hours = np.linspace(0, seconds / 3600, len(values))
+    return round(float(np.polyfit(hours, values, 1)[0]), 2)
 
 
 def list_children(pid: int) -> list[int]:

@@ -18,12 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from app.benchmarks.moving import encode_frame, move_picture
-from app.benchmarks.serving import ANSWER_SECONDS, own_server, percentile, usage, write_form
+from app.benchmarks.serving import (
+    ANSWER_SECONDS,
+    Usage,
+    own_server,
+    percentile,
+    slope_per_hour,
+    usage,
+    write_form,
+)
 from app.vision.images import decode_image
 from app.web.sockets import Socket, SocketClosed
 
 FRAMES = 150  # Five seconds at 30 frames a second; then the sequence starts again.
 PLAIN_EVERY_SECONDS = 0.5
+SAMPLE_SECONDS = 1.0
 
 
 @dataclass
@@ -70,9 +79,11 @@ def write_table(figures: dict[str, Any]) -> str:
     if "server" in figures:
         server = figures["server"]
         lines.append(
-            f"server: {server['processor_percent']:.0f}% of one core, memory "
-            f"{server['memory_start_mb']:.0f} MB at the start, {server['memory_end_mb']:.0f} MB "
-            "at the end"
+            f"server: {server['processor_percent']:.0f}% of one core; from start to end: memory "
+            f"{server['memory_start_mb']:.0f} to {server['memory_end_mb']:.0f} MB "
+            f"({server['memory_mb_per_hour']:+.1f} MB an hour), threads {server['threads_start']} "
+            f"to {server['threads_end']}, open files {server['files_start']} to "
+            f"{server['files_end']}"
         )
     return "\n".join(lines)
 
@@ -101,10 +112,13 @@ def _measure(
         thread.start()
     # Once every worker has met frames and photos; what it takes then is no growth.
     time.sleep(min(3.0, seconds / 2))
-    before = usage(pid) if pid else None
     measured_from = time.monotonic()
+    taken = [usage(pid)] if pid else []
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(SAMPLE_SECONDS)
+            if pid and thread.is_alive():
+                taken.append(usage(pid))
     figures: dict[str, Any] = {
         "url": url,
         "seconds": seconds,
@@ -118,14 +132,8 @@ def _measure(
             "p95_ms": percentile(plain, 95),
         },
     }
-    if pid and before:
-        after = usage(pid)
-        spent = (after[0] - before[0]) / (time.monotonic() - measured_from)
-        figures["server"] = {
-            "processor_percent": round(spent * 100, 1),
-            "memory_start_mb": before[1],
-            "memory_end_mb": after[1],
-        }
+    if pid:
+        figures["server"] = _summarize_usage(taken, time.monotonic() - measured_from)
     return figures
 
 
@@ -180,6 +188,24 @@ def _ask(url: str, photo: bytes, plain: list[float], failed: list[str], ends: fl
         else:
             plain.append((time.monotonic() - started) * 1000)
         time.sleep(max(0.0, started + PLAIN_EVERY_SECONDS - time.monotonic()))
+
+
+def _summarize_usage(taken: Sequence[Usage], seconds: float) -> dict[str, Any]:
+    """Return what the server took at the first and the last of these times, and how it grew."""
+    first, last = taken[0], taken[-1]
+    return {
+        "processor_percent": round(
+            100 * (last.processor_seconds - first.processor_seconds) / seconds, 1
+        ),
+        "memory_start_mb": first.memory_mb,
+        "memory_end_mb": last.memory_mb,
+        "memory_mb_per_hour": slope_per_hour([each.memory_mb for each in taken], seconds),
+        "threads_start": first.threads,
+        "threads_end": last.threads,
+        "files_start": first.files,
+        "files_end": last.files,
+        "memory_mb": [each.memory_mb for each in taken],
+    }
 
 
 def _summarize(client: Client, seconds: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def test_every_answer_keeps_its_page_to_itself(client: FlaskClient, place: str) 
     assert "unsafe" not in policy
     assert headers["Permissions-Policy"].startswith("camera=(self)")
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert headers["Cache-Control"] == "no-store"

@@ -1,0 +1,42 @@
+"""The page that asks for a token, and the one that says why there is no other."""
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import FilePayload, Page, expect
+
+from app import create_app
+from app.settings import Settings
+from app.web.access import hash_token
+from tests.app.servers import serving
+
+from .answers import choose
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[str]:
+    with serving(create_app(Settings(tokens={"lab": hash_token("right")}))) as address:
+        yield address
+
+
+def test_a_person_enters_a_token_and_has_a_photo_read(
+    guarded: str, page: Page, astronaut: FilePayload
+) -> None:
+    page.goto(guarded)
+    page.get_by_label("Token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("doesn't know that token")
+    assert Axe().run(page).violations_count == 0
+    page.get_by_label("Token").fill("right")
+    page.keyboard.press("Enter")
+    choose(page, astronaut)
+    expect(page.get_by_role("heading", name="1 face found")).to_be_visible()
+
+
+def test_an_address_of_nothing_leads_back_to_the_photo_page(live_server: str, page: Page) -> None:
+    page.goto(f"{live_server}/nowhere")
+    expect(page.locator("main")).to_contain_text("There is nothing at this address.")
+    assert Axe().run(page).violations_count == 0
+    page.get_by_role("link", name="Read a photo").click()
+    expect(page).to_have_url(f"{live_server}/")
