@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 CATALOG := translations/id/LC_MESSAGES/messages.mo
 
-.PHONY: serve test check chromium audit sbom lock
+.PHONY: serve test check programs audit sbom lock
 
 serve: .venv/serve.stamp $(CATALOG)
 	exec $(BIN)/gunicorn --no-control-socket wsgi:app
 
-test: .venv/test.stamp $(CATALOG) chromium
+test: .venv/test.stamp $(CATALOG) programs
 	$(BIN)/python -m pytest
 
 check: .venv/test.stamp
@@ -33,12 +33,19 @@ lock: .venv/test.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" requirements/serve.txt -o requirements/serve.lock
 
-chromium:
+# What the tests drive: a browser, and where they can be had the proxy of deploy/ and a tracer, whose
+# tests are skipped without.
+programs:
 	@if command -v chromium >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -y -qq chromium; \
 	else $(BIN)/playwright install chromium || \
 		{ echo "The browser tests need Chromium: install the package chromium." >&2; exit 1; }; \
+	fi
+	@if command -v nginx >/dev/null && command -v strace >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get install -y -qq nginx-light openssl strace || \
+			echo "nginx and strace can't be had; their tests are skipped." >&2; \
 	fi
 
 .venv/bin/python:
