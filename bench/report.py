@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-GROWTH = ("megapixels", "faces")
+GROWTH = ("megapixels", "faces", "clients")
 
 
 def merge_figures(file: Path, parts: dict[str, Any]) -> dict[str, Any]:
@@ -37,9 +37,22 @@ def write_report(figures: dict[str, Any]) -> str:
     for part in GROWTH:
         if part in figures:
             points = {f"{point['x']:.3g}": point for point in figures[part]["points"]}
-            rows = {x: {"ms": _spread(p), "found": p["faces"]} for x, p in points.items()}
+            rows = {
+                x: {"ms": _spread(p), **({"found": p["faces"]} if "faces" in p else {})}
+                for x, p in points.items()
+            }
             lines += _table(f"Time against {part}", rows, str)
             lines += ["", f"Slope: {figures[part]['slope']:.2f}."]
+    if "networks" in figures:
+        peak = figures["networks"]["peak_billions_a_second"]
+        lines += _table("Networks, one picture", figures["networks"]["networks"], _either)
+        lines += ["", f"A large product of matrices: {peak:.3g} billion multiply-adds a second."]
+    if "server" in figures:
+        lines += _table("The server, by workers", figures["server"], _whole)
+    if "live" in figures:
+        live = figures["live"]
+        lines += ["", f"One camera: {live['frames_per_second']:.1f} frames a second, "]
+        lines[-1] += f"p50 {live['delay_p50_ms']} ms, p95 {live['delay_p95_ms']} ms."
     if "bulk" in figures:
         rate = figures["bulk"]["photos_per_second"]
         lines += ["", f"In bulk: {rate:.1f} photos a second on two cores."]
@@ -78,6 +91,11 @@ def _table(title: str, rows: dict[str, dict[str, Any]], show: Any) -> list[str]:
 def _spread(value: dict[str, float]) -> str:
     """Write a median with its quartiles."""
     return f"{value['median']:.3g} ({value['low']:.3g}-{value['high']:.3g})"
+
+
+def _either(value: dict[str, float] | float) -> str:
+    """Write a median with its quartiles, or a single figure."""
+    return _spread(value) if isinstance(value, dict) else f"{value:.3g}"
 
 
 def _whole(value: float | None) -> str:

@@ -159,6 +159,24 @@ def measure_load(
         return asyncio.run(_measure(address, photo, clients, seconds, rates, pid))
 
 
+def measure_side_by_side(picture: Path, count: int, seconds: float, url: str) -> list[float]:
+    """Return the milliseconds of each answer where so many clients ask, one photo after another.
+
+    Raises `BenchmarkError` where nothing was answered.
+    """
+
+    async def ask() -> Round:
+        clients = Clients(url, picture.read_bytes(), count)
+        figures = await clients.one_after_another(seconds, count)
+        clients.close()
+        return figures
+
+    answered = asyncio.run(ask()).delays.get(OK)
+    if not answered:
+        raise BenchmarkError(f"No photo was answered at {url}.")
+    return answered
+
+
 async def _measure(
     url: str, photo: bytes, count: int, seconds: float, rates: Sequence[float], pid: int | None
 ) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def percentile(values: Sequence[float], share: int) -> float:
 
 
 @contextmanager
-def own_server() -> Iterator[tuple[str, int]]:
+def own_server(**environment: str) -> Iterator[tuple[str, int]]:
     """Run a server as `make serve` does; yields its address and the id of its first process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,7 +49,7 @@ def own_server() -> Iterator[tuple[str, int]]:
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
         cwd=ROOT,
-        env={**os.environ, "PORT": str(port), "RAUT_PHOTO_LIMIT": ""},
+        env={**os.environ, "RAUT_PHOTO_LIMIT": "", **environment, "PORT": str(port)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

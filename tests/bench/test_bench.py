@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import measurements
 from bench.drivers import started
 from bench.environments import Installed, Peer, PeerError, install_peer
-from bench.measurements import Bench, fit_slope, measure_cold, measure_photos
+from bench.measurements import Bench, fit_slope, measure_cold, measure_networks, measure_photos
 from bench.report import merge_figures, write_report
 
 FAKE = """
@@ -63,3 +64,24 @@ def test_parts_are_merged_into_one_file_and_told_as_tables(bench: Bench, tmp_pat
 
 def test_the_slope_of_a_square_is_two() -> None:
     assert fit_slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_networks_are_set_against_what_the_core_can_do(bench: Bench) -> None:
+    figures = measure_networks(bench)
+    assert figures["networks"].keys() == {"expression", "gender", "verifier"}
+    for network in figures["networks"].values():
+        assert network["billions_a_second"] > 0
+    assert "Networks, one picture" in write_report({"networks": figures})
+
+
+def test_a_server_is_measured_with_growing_crowds(
+    bench: Bench, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measurements, "CLIENTS", (1, 4))
+    monkeypatch.setattr(measurements, "SERVER_SECONDS", 1.0)
+    (tmp_path / "photo.jpg").write_bytes(astronaut_png)
+    figures = measurements.measure_clients(bench)
+    one, four = figures["points"]
+    assert one["count"] > 0
+    assert four["count"] > 0
+    assert "Time against clients" in write_report({"clients": figures})
