@@ -1,5 +1,6 @@
 # docker build -t raut .    Runs as nobody, on a read-only file system, with its models inside.
 FROM python:3.11.14-slim-bookworm AS packages
+WORKDIR /packages
 COPY requirements/serve.lock .
 RUN python -m venv /opt/raut \
  && /opt/raut/bin/pip install --no-cache-dir --require-hashes -r serve.lock

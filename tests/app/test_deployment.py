@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -23,6 +24,7 @@ from tests.app.servers import Server, free_port, started
 
 PATIENCE = 20
 ROOT = Path(__file__).resolve().parents[2]
+HADOLINT = Path(sys.executable).with_name("hadolint")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/opt/homebrew/bin") or ""
 
 with_nginx = pytest.mark.skipif(
@@ -174,6 +176,12 @@ def test_half_uploads_wait_in_nginx_and_hold_nobody_up(front: Front) -> None:
 @with_nginx
 def test_nginx_keeps_the_measurements_to_itself(front: Front) -> None:
     assert front.ask("GET", "/metrics")[0] == 404
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint is there for Linux on x86-64 only.")
+def test_the_dockerfile_keeps_to_good_practice() -> None:
+    found = subprocess.run([HADOLINT, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "")
 
 
 def test_every_requirement_of_serving_is_locked_in_its_version() -> None:
