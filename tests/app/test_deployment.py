@@ -59,7 +59,7 @@ class Front:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with started() as running:
+    with started(RAUT_PROXIES="1") as running:
         yield running
 
 
@@ -133,6 +133,17 @@ def test_plain_http_is_sent_to_tls(front: Front) -> None:
         connection.request("GET", "/about", headers={"Host": "raut.example.org"})
         answer = connection.getresponse()
     assert (answer.status, answer.headers["Location"]) == (301, "https://raut.example.org/about")
+
+
+@with_nginx
+def test_browsers_that_came_by_tls_are_bound_to_it_and_may_post_forms(front: Front) -> None:
+    with front.connect() as connection:
+        connection.request(
+            "POST", "/language", headers={"Origin": f"https://localhost:{front.port}"}
+        )
+        answer = connection.getresponse()
+    assert answer.status == 303
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 @with_nginx
