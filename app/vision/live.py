@@ -18,6 +18,9 @@ from app.vision.tracking import Tracker
 SEARCH_SECONDS = 1.0
 # And no more often than this where a face was lost: its owner may simply have left.
 SEARCH_AGAIN_SECONDS = 0.2
+# The rounding of a smaller frame's sides changes their ratio by less than this; another shape is
+# that of a camera turned on its side, or of another camera.
+SAME_SHAPE = 0.02
 # Two faces followed into each other are one where they share more than this of the smaller box.
 SAME_FACE = 0.4
 
@@ -41,6 +44,7 @@ class LiveReader:
         self._tracker = Tracker(track_seconds)
         self._clock = clock
         self._searched_at = -float("inf")
+        self._size: tuple[int, int] | None = None  # the last frame's height and width
 
     @property
     def smoothing_seconds(self) -> float:
@@ -61,6 +65,7 @@ class LiveReader:
         now = self._clock()
         with watch.stage("decode"):
             image = decode_frame(data)
+        self._follow_size(image.shape[:2])
         with watch.stage("detect"):
             detections = self._find(image, now)
         with watch.stage("classify"):
@@ -73,6 +78,17 @@ class LiveReader:
             timings_ms=watch.timings_ms(),
             models={name: each.digest[:12] for name, each in self._classifiers.items()},
         )
+
+    def _follow_size(self, size: tuple[int, int]) -> None:
+        """Take the faces along into frames of another size."""
+        if self._size and size != self._size:
+            down, across = (new / old for new, old in zip(size, self._size, strict=True))
+            if abs(down / across - 1) < SAME_SHAPE:
+                self._tracker.rescale(across)
+            else:
+                self._tracker.forget()
+                self._searched_at = -float("inf")
+        self._size = size
 
     def _find(self, image: np.ndarray, now: float) -> list[Detection]:
         """Look near the last places, or search the frame where that isn't enough."""
