@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
+from app.vision.classifiers import Classifier
 from app.vision.detection import merge_overlapping
 from app.vision.images import Photo, decode_frame
 from app.vision.readings import Analysis, Detection
@@ -36,15 +37,23 @@ class LiveReader:
     ) -> None:
         """Start without faces; `track_seconds` is how long a missed face keeps its number."""
         self._analyzer = analyzer
-        self._classifiers = {
-            name: classifier
-            for name, classifier in analyzer.classifiers.items()
-            if classifier.card.region == "face"
-        }
+        self._classifiers: dict[str, Classifier] = {}
         self._tracker = Tracker(track_seconds)
         self._clock = clock
         self._searched_at = -float("inf")
         self._size: tuple[int, int] | None = None  # the last frame's height and width
+        self.choose(None)
+
+    def choose(self, models: Iterable[str] | None, expression_labels: str | None = None) -> None:
+        """Read by those of the models that read faces, from the next frame on.
+
+        The arguments and what is raised are as in `FaceAnalyzer.choose`.
+        """
+        chosen = self._analyzer.choose(models, expression_labels)
+        faces = {name: each for name, each in chosen.items() if each.card.region == "face"}
+        if _heads(faces) != _heads(self._classifiers):
+            self._tracker.forget_readings()
+        self._classifiers = faces
 
     @property
     def smoothing_seconds(self) -> float:
@@ -106,3 +115,8 @@ class LiveReader:
         """Search the whole frame."""
         self._searched_at = now
         return self._analyzer.detector.detect(image, effort="fast")
+
+
+def _heads(classifiers: dict[str, Classifier]) -> dict[str, str]:
+    """Return the name of the head by which each model answers."""
+    return {name: classifier.head_name for name, classifier in classifiers.items()}

@@ -214,6 +214,11 @@ class Tracker:
         """Forget all faces; their numbers are not given again."""
         self._tracks = []
 
+    def forget_readings(self) -> None:
+        """Read every face anew, as answers of other models can't be averaged with the last ones."""
+        for track in self._tracks:
+            track.readings.clear()
+
     def _note_missed(self, now: float) -> None:
         """Note which faces the newest frame is the first to lack.
 

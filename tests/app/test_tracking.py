@@ -1,7 +1,9 @@
 """Test that faces keep their numbers, and that what is shown is steady and yet follows."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from app.vision.analyzer import FaceAnalyzer
 from app.vision.live import LiveReader
 from app.vision.readings import Box, Detection, FaceReading, Prediction
 from app.vision.tracking import TrackedFace, Tracker
+from tests.app.cards import rewrite_card
 
 CLASSES = ["angry", "happy", "neutral"]
 UNSURE_BELOW = 0.7
@@ -247,6 +250,28 @@ def test_a_camera_turned_on_its_side_begins_anew(astronaut: np.ndarray) -> None:
     assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
     now = 0.1
     assert reader.read_frame(encode_frame(np.zeros((640, 360, 3), np.uint8))).faces == ()
+
+
+def test_of_rival_models_the_default_one_reads_a_camera(
+    models: Path, astronaut: np.ndarray
+) -> None:
+    rewrite_card(Path(shutil.copytree(models / "expression", models / "rival")), name="rival")
+    analyzer = FaceAnalyzer.load(models)
+    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(astronaut))
+    assert list(answer.models) == list(analyzer.analyze(astronaut).models)
+
+
+def test_another_choice_of_labels_is_read_from_the_next_frame_on(astronaut: np.ndarray) -> None:
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
+    by_labels = {}
+    for labels in ("original", "ferplus"):
+        reader.choose(None, labels)
+        (face,) = reader.read_frame(encode_frame(astronaut)).faces
+        assert isinstance(face, TrackedFace)
+        assert face.track == 1
+        by_labels[labels] = list(face.predictions["expression"].probabilities)
+    # The heads name the same expressions, each in the order of its own data.
+    assert by_labels["original"] != by_labels["ferplus"]
 
 
 def test_a_frame_that_is_no_jpeg_is_refused(astronaut_png: bytes) -> None:

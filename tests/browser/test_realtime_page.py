@@ -399,6 +399,23 @@ def test_the_slider_sets_the_server_s_smoothing(live: Page) -> None:
     assert [each["smoothing_seconds"] for each in server.texts] == [0.2, 1]
 
 
+def test_the_camera_is_read_by_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
+    server = Server(page, tracked(1, 50, 100))
+    page.goto(f"{live_server}/realtime?models=expression&expression_labels=original")
+    begin(page)
+    expect(people(page)).to_have_count(1)
+    choice = {"models": "expression", "expression_labels": "original"}
+    assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
+
+
+def test_single_photos_are_read_by_the_visitor_s_choice_too(live_server: str, page: Page) -> None:
+    page.add_init_script(NO_SOCKETS)
+    page.goto(f"{live_server}/realtime?models=expression")
+    begin(page)
+    expect(people(page).first.locator(".face-label")).to_have_text("happy")
+    expect(people(page).first.locator(".bars-of-gender li")).to_have_count(0)
+
+
 def expect_colour(page: Page, x: int, y: int) -> None:
     """Wait for the first face's colour at a place given in pixels of the 640 by 480 frame."""
     page.wait_for_function(

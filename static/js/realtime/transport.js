@@ -32,15 +32,16 @@ export class Transport {
   #abort = null;
 
   /**
+   * @param choice the fields that name the models with which single photos are read
    * @param on.answer called with each answer
    * @param on.problem called with a problem document: this frame had no answer, the next may
    * @param on.connected called when frames can be sent; told how: "socket" or "photos"
    * @param on.waiting called with a reason and milliseconds when another attempt follows
    * @param on.refused called with a reason when none does
    */
-  constructor({ socket, service, limitMb }, on) {
+  constructor({ socket, service, limitMb, choice }, on) {
     this.#address = socket;
-    this.#service = new Service(service, limitMb);
+    this.#service = new Service(service, limitMb, Object.entries(choice));
     this.#on = on;
   }
 
