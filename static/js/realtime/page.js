@@ -42,7 +42,7 @@ const transport = new Transport(
     limitMb: Number(root.dataset.limitMb),
     choice,
   },
-  { answer: showAnswer, problem: showProblem, connected, waiting, refused },
+  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, refused },
 );
 
 let state = "stopped";
@@ -182,6 +182,11 @@ function showProblem(problem) {
 function connected(how) {
   troubledAt = null;
   say(how === "socket" ? "said.live" : "said.photos");
+}
+
+function renumbered() {
+  people.clear();
+  timeline.clear();
 }
 
 function waiting(reason, milliseconds) {
