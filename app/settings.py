@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# What a request may hold beside its photo: the fields and frame of a form.
+FORM_BYTES = 500_000
+
 
 def count_processors() -> int:
     """Count the processors that this process may use."""
@@ -59,6 +62,16 @@ class Settings(BaseSettings):
     trusted_hosts: list[str] = Field(
         [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
     )
+
+    @property
+    def most_photo_bytes(self) -> int:
+        """Return the size of the largest photo taken."""
+        return self.max_upload_mb * 1_000_000
+
+    @property
+    def most_body_bytes(self) -> int:
+        """Return the size of the largest request read, with its photo or all of its photos."""
+        return self.most_photo_bytes + FORM_BYTES
 
     @property
     def at_once(self) -> int:

@@ -70,6 +70,18 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, 
     connection.close()
 
 
+def test_a_photo_of_just_the_limit_is_read(address: tuple[str, int], astronaut_png: bytes) -> None:
+    padded = astronaut_png + bytes(20_000_000 - len(astronaut_png))
+    boundary, body = encode_multipart({"image": FileStorage(io.BytesIO(padded), "a.png")})
+    asked = urllib.request.Request(
+        f"http://{address[0]}:{address[1]}/api/v1/analyze",
+        body,
+        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    with urllib.request.urlopen(asked) as answer:
+        assert len(json.load(answer)["faces"]) == 1
+
+
 # More than the threads of one worker: 8, and one for each live socket.
 MANY = 8 + Settings().max_streams + 10
 

@@ -180,6 +180,14 @@ def test_a_photo_too_large_is_refused_in_words(client: FlaskClient) -> None:
     assert "larger than 20 MB" in answer.get_data(as_text=True)
 
 
+def test_two_photos_that_are_too_large_together_are_refused_in_true_words(
+    client: FlaskClient,
+) -> None:
+    answer = post(client, "/steps", {"image": bytes(12_000_000), "second": bytes(12_000_000)})
+    assert answer.status_code == 413
+    assert "What you sent is larger than 20 MB" in answer.get_data(as_text=True)
+
+
 def test_no_photo_touches_the_disk(
     client: FlaskClient, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
