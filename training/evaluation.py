@@ -115,7 +115,7 @@ def right_answers(head: Head, pictures: Part) -> np.ndarray:
     -1 where there is none: raters tie, or most saw a class that the head leaves out.
     Raises `DataError` for a class that the model doesn't know.
     """
-    answerable = [name for name in head.classes if name not in head.left_out]
+    answerable = head.answerable
     names, labels = list_answers(pictures, head.targets)
     if head.targets != "votes":
         unknown = [name for name in names if name not in answerable]
