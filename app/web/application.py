@@ -50,6 +50,7 @@ def build_application(settings: Settings | None = None) -> Flask:
         MAX_PHOTO_BYTES=settings.most_photo_bytes,
         MAX_UPLOAD_MB=settings.max_upload_mb,
         EFFORT=settings.effort,
+        THREADS=settings.threads,
         TRUSTED_HOSTS=settings.trusted_hosts or None,
         VERSION=__version__,
     )

@@ -133,7 +133,7 @@ def _explain(field: str, data: bytes) -> Side:
 def _explainer() -> Explainer:
     """Return the application's explainer."""
     explainer: Explainer = current_app.extensions.setdefault(
-        EXPLAINER, Explainer(current_analyzer())
+        EXPLAINER, Explainer(current_analyzer(), current_app.config["THREADS"])
     )
     return explainer
 

@@ -12,8 +12,10 @@ import skimage.data
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from app.vision.cards import load_card
 from app.vision.classifiers import load_classifier
-from training import exporting
+from app.vision.insides import Insides
+from training import compression, exporting
 from training.__main__ import cli
 from training.fitting import load_run, read_history
 
@@ -66,6 +68,22 @@ def test_both_files_of_a_model_answer_alike(model: Path) -> None:
     by_onnx = load_classifier(model, "onnx").predict(crops)
     for one, other in zip(by_keras, by_onnx, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "SMALLEST_COMPRESSED", 1)
+    assert (
+        run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1").exit_code == 0
+    )
+    assert run("export", tmp_path / "run", tmp_path / "tiny").exit_code == 0
+    network = keras.saving.load_model(tmp_path / "tiny" / "model.keras")
+    kernel = next(
+        layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
+    )
+    filters = Insides(tmp_path / "tiny", load_card(tmp_path / "tiny")).filters
+    np.testing.assert_array_equal(filters, np.transpose(kernel, (3, 2, 0, 1)))
 
 
 def test_an_export_that_answers_otherwise_ends_with_a_sentence(
