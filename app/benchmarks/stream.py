@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from app.benchmarks.moving import encode_frame, move_picture
-from app.benchmarks.serving import ANSWER_SECONDS, own_server, percentile, usage, write_form
+from app.benchmarks.serving import (
+    ANSWER_SECONDS,
+    check_server,
+    own_server,
+    percentile,
+    usage,
+    write_form,
+)
 from app.vision.images import decode_image
 from app.web.sockets import Socket, SocketClosed
 
@@ -48,6 +55,7 @@ def measure_streams(
     photo = picture.read_bytes()
     frames = [encode_frame(frame) for frame in move_picture(decode_image(photo), FRAMES)]
     if url:
+        check_server(url)
         return _measure(url, frames, photo, clients, seconds, rate, pid=None)
     with own_server() as (address, pid):
         return _measure(address, frames, photo, clients, seconds, rate, pid)
