@@ -15,7 +15,7 @@ from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
 from app.files import write_whole
 from app.refusals import Refusal
-from app.settings import Settings
+from app.settings import SettingsFault, read_settings
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.detection import EFFORTS
@@ -44,7 +44,18 @@ class Target(click.Path):
 TARGET = Target()
 
 
-@click.group()
+class Commands(click.Group):
+    """Answer bad settings with a sentence instead of a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(context)
+        except SettingsFault as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
 def cli() -> None:
     """Read faces without a browser."""
 
@@ -63,7 +74,7 @@ def analyze(
     reported and the rest is done; then the exit status is 1.
     """
     try:
-        settings = Settings()
+        settings = read_settings()
         analyzer = load_analyzer(settings)
     except ModelError as error:
         raise click.ClickException(str(error)) from error

@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # What a request may hold beside its photo: the fields and frame of a form.
 FORM_BYTES = 500_000
+
+
+class SettingsFault(ValueError):  # noqa: N818 - the person at the server's, not the program's
+    """Tell which variables hold what they can't, and why."""
 
 
 def count_processors() -> int:
@@ -82,3 +86,26 @@ class Settings(BaseSettings):
     def streams_per_worker(self) -> int:
         """Return one worker's share of the live sockets, at least one."""
         return max(1, self.max_streams // self.workers)
+
+
+def read_settings() -> Settings:
+    """Return the settings that the environment holds. Raises `SettingsFault`."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsFault("\n".join(_explain(fault) for fault in error.errors())) from error
+    except SettingsError as error:
+        # pydantic-settings names the field, and nothing else that helps.
+        fields = [name for name in Settings.model_fields if f'"{name}"' in str(error)]
+        raise SettingsFault(f"{_variable(*fields)} must be JSON.") from error
+
+
+def _explain(fault: Any) -> str:
+    """Say in words what is wrong with one variable."""
+    return f"{_variable(*fault['loc'])}: {fault['msg']} (got {fault['input']!r})."
+
+
+def _variable(name: str, *_: object) -> str:
+    """Return the variable that a setting is read from."""
+    alias = Settings.model_fields[name].validation_alias if name in Settings.model_fields else name
+    return str(alias or f"RAUT_{name.upper()}")

@@ -8,7 +8,7 @@ from flask_bootstrap import Bootstrap5
 
 from app import __version__
 from app.catalog import load_analyzer
-from app.settings import FORM_BYTES, Settings
+from app.settings import FORM_BYTES, Settings, read_settings
 from app.web import (
     about,
     api,
@@ -41,7 +41,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     Raises `app.vision.cards.ModelError` where a model is missing or altered; an application
     that is returned has verified, loaded and run every model once.
     """
-    settings = settings or Settings()
+    settings = settings or read_settings()
     app = Raut("raut", root_path=str(ROOT))
     app.config.update(
         BOOTSTRAP_SERVE_LOCAL=True,

@@ -78,6 +78,27 @@ def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
     assert "broken.jpg" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "RAUT_THREADS",
+            "0",
+            "RAUT_THREADS: Input should be greater than or equal to 1 (got '0').",
+        ),
+        ("RAUT_TRUSTED_HOSTS", "raut.example.org", "RAUT_TRUSTED_HOSTS must be JSON"),
+        ("WEB_CONCURRENCY", "many", "WEB_CONCURRENCY: Input should be a valid integer"),
+    ],
+)
+def test_a_setting_that_is_none_ends_the_command_with_a_sentence(
+    album: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = analyze(album)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {sentence}")
+
+
 def test_a_command_that_fails_leaves_the_file_of_before(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,26 @@ def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path)
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("RAUT_THREADS", "0"), ("WEB_CONCURRENCY", "0"), ("PORT", "http")]
+)
+def test_a_setting_that_is_none_ends_the_start_with_a_sentence(name: str, value: str) -> None:
+    server = start(**{"PORT": "0", name: value})
+    output, _ = server.communicate()
+    assert server.returncode == 1
+    assert f"Raut can't start: {name}" in output
+    assert "Traceback" not in output
+
+
+def test_a_server_that_finds_its_port_taken_leaves_nothing(address: tuple[str, int]) -> None:
+    before = set(Path("/dev/shm").glob("raut-*"))
+    server = start(PORT=str(address[1]))
+    output, _ = server.communicate()
+    assert server.returncode != 0
+    assert "already in use" in output
+    assert set(Path("/dev/shm").glob("raut-*")) == before
+
+
 @pytest.mark.parametrize("fault", ["altered", "missing"])
 def test_a_bad_model_file_is_named_and_nothing_starts(models: Path, fault: str) -> None:
     file = models / "gender" / "model.onnx"
