@@ -52,7 +52,10 @@ def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]
 def measure_heads(
     card: Card, logits: dict[str, np.ndarray], pictures: Part, new: np.ndarray
 ) -> dict[str, Any]:
-    """Return each head's figures; `new` marks the pictures that don't stand in training."""
+    """Return each head's figures; `new` marks the pictures that don't stand in training.
+
+    A head of which no picture's right answer is known has no figures.
+    """
     figures: dict[str, Any] = {}
     for name, head in card.heads.items():
         if not has_answers(head, pictures):
@@ -64,6 +67,8 @@ def measure_heads(
         limits = find_unsure_limits(card, head, logits)
         labels = right_answers(head, pictures)
         counted = labels >= 0
+        if not counted.any():
+            continue
         figures[name] = measure_answers(
             probabilities[counted], labels[counted], classes, limits[counted]
         )
@@ -74,8 +79,10 @@ def measure_heads(
         )
         if not new.all():
             unseen = counted & new
-            figures[name]["without_training_faces"] = measure_answers(
-                probabilities[unseen], labels[unseen], classes, limits[unseen]
+            figures[name]["without_training_faces"] = (
+                measure_answers(probabilities[unseen], labels[unseen], classes, limits[unseen])
+                if unseen.any()
+                else {"count": 0}
             )
     return figures
 

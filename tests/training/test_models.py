@@ -15,8 +15,9 @@ from PIL import Image
 from app.vision.cards import load_card
 from app.vision.classifiers import load_classifier
 from app.vision.insides import Insides
-from training import compression, exporting
+from training import ablation, compression, exporting
 from training.__main__ import cli
+from training.data import DataError
 from training.fitting import load_run, read_history
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -188,7 +189,44 @@ def test_too_small_a_disk_is_refused_before_training(
     refused = run("fit", recipe, "--out", tmp_path / "run")
     assert refused.exit_code == 1
     assert "0 MB free" in refused.output
-    assert not (tmp_path / "run" / "history.csv").exists()
+    monkeypatch.undo()
+    begun = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
+    assert begun.exit_code == 0, begun.output
+
+
+@pytest.mark.parametrize("sizes", ["[[0.5, 16], [0.9, 24]]", "[[0.7, 16], [0.5, 16], [1.0, 24]]"])
+def test_sizes_that_leave_steps_without_one_are_refused_before_training(
+    recipe: Path, tmp_path: Path, sizes: str
+) -> None:
+    refused = run("fit", recipe, "--out", tmp_path / "run", "--set", f"schedule.sizes={sizes}")
+    assert refused.exit_code == 1
+    assert "schedule.sizes: " in refused.output
+    assert "the last one be 1.0" in refused.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(
+    recipe: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    common = {"schedule.epochs": 1}
+    ablation.ablate(
+        ablation.Ablation(recipe=str(recipe), common=common, variants={}), "", tmp_path, results
+    )
+    other = ablation.Ablation(recipe=str(recipe), common=common | {"seed": 2}, variants={})
+    with pytest.raises(DataError, match="was fitted by another recipe"):
+        ablation.ablate(other, "", tmp_path, results)
+
+
+def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.rmtree(data / "validation")
+    shutil.copytree(data / "train", data / "validation")
+    measured = run("evaluate", model, data)
+    assert measured.exit_code == 0, measured.output
+    own = json.loads(measured.output)["heads"]["original"]
+    assert own["count"] == 80
+    assert own["without_training_faces"] == {"count": 0}
 
 
 def test_the_curves_are_written_for_tensorboard_when_asked(recipe: Path, tmp_path: Path) -> None:
