@@ -50,6 +50,7 @@ def test_a_card_has_its_figures_and_they_are_found_again(model: Path) -> None:
     assert sum(b["share"] for b in own["reliability"]) == pytest.approx(1, abs=0.01)
     assert {row["change"] for row in figures["robustness"]} >= {"none", "blur", "turn", "occlude"}
     assert len(figures["history"]) == 3
+    assert figures["command"] == f"python -m training verify {model.parent}"
     assert "# tiny" in (model / "README.md").read_text()
 
     verified = run("verify", model.parent)
@@ -87,13 +88,16 @@ def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
     np.testing.assert_array_equal(filters, np.transpose(kernel, (3, 2, 0, 1)))
 
 
-def test_an_export_that_answers_otherwise_ends_with_a_sentence(
+def test_an_export_that_answers_otherwise_ends_with_a_sentence_and_the_model_of_before(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
-    refused = run("export", tmp_path / "run", tmp_path / "models" / "again")
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    refused = run("export", tmp_path / "run", model)
     assert refused.exit_code == 1
     assert "Error: The ONNX export's original logits differ by" in refused.output
+    assert before == {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert [path for path in (tmp_path / "run").iterdir() if path.is_dir()] == []
 
 
 def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
