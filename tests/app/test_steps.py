@@ -178,6 +178,16 @@ def test_a_form_without_a_photo_is_refused_in_words(client: FlaskClient) -> None
     assert "No photo arrived" in answer.get_data(as_text=True)
 
 
+def test_the_language_can_be_switched_where_a_zip_file_was_refused(client: FlaskClient) -> None:
+    refused = post(client, "/steps/stages.zip", {})
+    (came_from,) = re.findall('name="next" value="(.*?)"', refused.get_data(as_text=True))
+    switched = client.post(
+        "/language", data={"language": "id", "next": came_from}, follow_redirects=True
+    )
+    assert (switched.status_code, switched.request.path) == (200, "/steps")
+    assert '<html lang="id"' in switched.get_data(as_text=True)
+
+
 def test_a_photo_too_large_is_refused_in_words(client: FlaskClient) -> None:
     answer = post(client, "/steps", {"image": bytes(30_000_000)})
     assert answer.status_code == 413
