@@ -1,5 +1,6 @@
 """Set gunicorn up. `make serve` reads it."""
 
+import atexit
 import multiprocessing
 import os
 import shutil
@@ -8,26 +9,34 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from app.settings import Settings, count_processors
+from app.settings import SettingsFault, count_processors, read_settings
 from app.vision.cards import ModelError
 from app.web.logs import LOGGING
 
-bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A worker holds its own models (about 100 MB); more workers than cores only queue elsewhere.
-workers = int(os.environ.get("WEB_CONCURRENCY", min(4, count_processors())))
 # The application shares out the live sockets among the workers.
-os.environ["WEB_CONCURRENCY"] = str(workers)
+os.environ.setdefault("WEB_CONCURRENCY", str(min(4, count_processors())))
+port = os.environ.get("PORT", "8000")
+try:
+    settings = read_settings()
+    if not port.isdecimal():
+        raise SettingsFault(f"PORT: a number is wanted (got {port!r}).")
+except SettingsFault as error:
+    sys.exit(f"Raut can't start: {error}")
+bind = f"127.0.0.1:{port}"
+workers = settings.workers
 # The workers count for /metrics in files here, and each client's photos for their limit; in memory,
 # where the system has such a folder.
 memory = Path("/dev/shm")  # nosec B108
 memory_folder = str(memory) if memory.is_dir() else None
-counts = tempfile.mkdtemp(prefix="raut-", dir=memory_folder)
+counts = tempfile.mkdtemp(prefix=f"raut-{os.getpid()}-", dir=memory_folder)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
 os.environ.setdefault("RAUT_LIMITS", f"shared://{counts}/limits.sqlite")
+first_process = os.getpid()
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
 worker_class = "app.web.worker.PatientWorker"
-threads = 8 + Settings().streams_per_worker
+threads = 8 + settings.streams_per_worker
 timeout = 60
 control_socket_disable = True
 # Where each worker shows that it is alive, under random names; in memory, so that the file system
@@ -49,7 +58,6 @@ def on_starting(server):
     check.start()
     check.join()
     if check.exitcode:
-        on_exit(server)
         sys.exit(check.exitcode)
 
 
@@ -58,7 +66,7 @@ def _load_models():
     from app.catalog import load_analyzer
 
     try:
-        load_analyzer(Settings())
+        load_analyzer(settings)
     except ModelError as error:
         sys.exit(f"Raut can't start: {error}")
 
@@ -77,9 +85,11 @@ def child_exit(server, worker):
     multiprocess.mark_process_dead(worker.pid)
 
 
-def on_exit(server):
-    """Leave nothing of the counts."""
-    shutil.rmtree(counts, ignore_errors=True)
+@atexit.register
+def _remove_counts():
+    """Leave nothing of the counts, however far the start came; the workers come here too."""
+    if os.getpid() == first_process:
+        shutil.rmtree(counts, ignore_errors=True)
 
 
 def when_ready(server):

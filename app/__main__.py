@@ -1,41 +1,74 @@
 """Run the command line: python -m app <command>."""
 
 import csv
+import io
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
+from app.files import write_whole
 from app.refusals import Refusal
-from app.settings import Settings
+from app.settings import SettingsFault, read_settings
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.detection import EFFORTS
 
-# Opened before the work begins, so that a file which can't be written is told at once.
-WRITTEN = click.File("w", encoding="utf-8", lazy=False)
 TOKEN_BYTES = 24  # 192 bits: nobody guesses it.
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
-@click.group()
+class Target(click.Path):
+    """Name a file that is written when all is done, so that a failure leaves the one of before.
+
+    What can't be written is told at once. "-" is the standard output.
+    """
+
+    def __init__(self) -> None:
+        """Take a path."""
+        super().__init__(dir_okay=False, writable=True, allow_dash=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        path = Path(str(super().convert(value, param, ctx)))
+        if str(path) != "-" and not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{path}: {path.parent} is no folder that can be written to.", param, ctx)
+        return path
+
+
+TARGET = Target()
+
+
+class Commands(click.Group):
+    """Answer bad settings with a sentence instead of a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(context)
+        except SettingsFault as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
 def cli() -> None:
     """Read faces without a browser."""
 
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
-@click.option("--csv", "as_csv", type=WRITTEN, help="Write a CSV row a face.")
+@click.option("--json", "as_json", type=TARGET, help="Write JSON to a file.")
+@click.option("--csv", "as_csv", type=TARGET, help="Write a CSV row a face.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How hard faces are searched.")
 def analyze(
-    paths: tuple[Path, ...], as_json: IO[str] | None, as_csv: IO[str] | None, effort: str | None
+    paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None, effort: str | None
 ) -> None:
     """Analyze photos, and all photos in folders and their folders.
 
@@ -43,7 +76,7 @@ def analyze(
     reported and the rest is done; then the exit status is 1.
     """
     try:
-        settings = Settings()
+        settings = read_settings()
         analyzer = load_analyzer(settings)
     except ModelError as error:
         raise click.ClickException(str(error)) from error
@@ -88,14 +121,14 @@ def make_token(name: str) -> None:
     help="The cameras' frames a second; 0 sends as fast as answers come.",
 )
 @click.option("--url", help="Measure this server instead of one of its own.")
-@click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
+@click.option("--json", "as_json", type=TARGET, help="Write JSON to a file.")
 def bench_stream(
     clients: int,
     seconds: float,
     picture: Path,
     rate: float,
     url: str | None,
-    as_json: IO[str] | None,
+    as_json: Path | None,
 ) -> None:
     """Measure live reading with several clients, and plain requests beside them.
 
@@ -106,7 +139,7 @@ def bench_stream(
     except (BenchmarkError, Refusal) as error:
         raise click.ClickException(str(error)) from error
     click.echo(stream.write_table(figures))
-    click.echo(json.dumps(figures, indent=2), as_json)
+    _write_text(json.dumps(figures, indent=2) + "\n", as_json)
 
 
 @cli.command("bench-load")
@@ -126,14 +159,14 @@ def bench_stream(
     help="Requests a second, more than once if you like; 1, 2, 4, 8 times what it can serve else.",
 )
 @click.option("--url", help="Measure this server instead of one of its own.")
-@click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
+@click.option("--json", "as_json", type=TARGET, help="Write JSON to a file.")
 def bench_load(
     picture: Path,
     clients: int,
     seconds: float,
     rates: tuple[float, ...],
     url: str | None,
-    as_json: IO[str] | None,
+    as_json: Path | None,
 ) -> None:
     """Measure photos that come whether or not the server keeps up.
 
@@ -145,7 +178,7 @@ def bench_load(
     except (BenchmarkError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(load.write_table(figures))
-    click.echo(json.dumps(figures, indent=2), as_json)
+    _write_text(json.dumps(figures, indent=2) + "\n", as_json)
 
 
 def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
@@ -182,25 +215,37 @@ def _analyze_all(
     return answers, refused
 
 
-def _write(answers: list[dict[str, Any]], as_json: IO[str] | None, as_csv: IO[str] | None) -> None:
+def _write(answers: list[dict[str, Any]], as_json: Path | None, as_csv: Path | None) -> None:
     """Write the answers where they are wanted."""
     if as_json or not as_csv:
-        click.echo(json.dumps(answers, indent=2), as_json)
+        _write_text(json.dumps(answers, indent=2) + "\n", as_json)
     if as_csv:
-        _write_csv(answers, as_csv)
+        _write_text(_list_as_csv(answers), as_csv)
 
 
-def _write_csv(answers: list[dict[str, Any]], stream: IO[str]) -> None:
-    """Write a row for each face; a photo without a face has none."""
+def _write_text(text: str, target: Path | None) -> None:
+    """Write a whole file, or to the standard output where none is named."""
+    if target is None or str(target) == "-":
+        click.echo(text, nl=False)
+    elif target.exists() and not target.is_file():  # a pipe, or a device
+        target.write_text(text, encoding="utf-8")
+    else:
+        write_whole(target.resolve(), lambda stream: stream.write(text.encode()))
+
+
+def _list_as_csv(answers: list[dict[str, Any]]) -> str:
+    """Return a row for each face; a photo without a face has none."""
     rows = [
         {"file": answer["file"], "face": number, **_flatten(face)}
         for answer in answers
         for number, face in enumerate(answer["faces"], start=1)
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
+    stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    return stream.getvalue()
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,11 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from limits import parse
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+# What a request may hold beside its photo: the fields and frame of a form.
+FORM_BYTES = 500_000
+
+
+class SettingsFault(ValueError):  # noqa: N818 - the person at the server's, not the program's
+    """Tell which variables hold what they can't, and why."""
 
 
 def count_processors() -> int:
@@ -18,6 +24,9 @@ def count_processors() -> int:
 
 def _check_limit(limit: str) -> str:
     """Return a rate limit that can be understood. Raises `ValueError`."""
+    # Only the server needs it, and it takes long to import.
+    from limits import parse
+
     if limit:
         parse(limit)
     return limit
@@ -91,6 +100,16 @@ class Settings(BaseSettings):
     )
 
     @property
+    def most_photo_bytes(self) -> int:
+        """Return the size of the largest photo taken."""
+        return self.max_upload_mb * 1_000_000
+
+    @property
+    def most_body_bytes(self) -> int:
+        """Return the size of the largest request read, with its photo or all of its photos."""
+        return self.most_photo_bytes + FORM_BYTES
+
+    @property
     def at_once(self) -> int:
         """Return one worker's share of the processors: how many analyses it runs at once."""
         return max(1, count_processors() // self.workers)
@@ -99,3 +118,26 @@ class Settings(BaseSettings):
     def streams_per_worker(self) -> int:
         """Return one worker's share of the live sockets, at least one."""
         return max(1, self.max_streams // self.workers)
+
+
+def read_settings() -> Settings:
+    """Return the settings that the environment holds. Raises `SettingsFault`."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsFault("\n".join(_explain(fault) for fault in error.errors())) from error
+    except SettingsError as error:
+        # pydantic-settings names the field, and nothing else that helps.
+        fields = [name for name in Settings.model_fields if f'"{name}"' in str(error)]
+        raise SettingsFault(f"{_variable(*fields)} must be JSON.") from error
+
+
+def _explain(fault: Any) -> str:
+    """Say in words what is wrong with one variable."""
+    return f"{_variable(*fault['loc'])}: {fault['msg']} (got {fault['input']!r})."
+
+
+def _variable(name: str, *_: object) -> str:
+    """Return the variable that a setting is read from."""
+    alias = Settings.model_fields[name].validation_alias if name in Settings.model_fields else name
+    return str(alias or f"RAUT_{name.upper()}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from training.fitting import MODEL, fit, read_history
+from training.fitting import fit, is_finished, read_history
 from training.recipes import Recipe, RecipeError, Section, change_recipe, load_recipe
 from training.reports import write_table
 
@@ -40,7 +40,7 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
 
     A training that is finished in `runs` is not repeated, one that was stopped goes on.
     Returns a row for each: what was left out, each head's last validation accuracy, the
-    difference to the whole, and minutes.
+    difference to the whole, and minutes. Raises `DataError` where a run is another recipe's.
     """
     recipe = change_recipe(load_recipe(ablation.recipe), ablation.common)
     variants = {WHOLE: recipe} | {
@@ -50,7 +50,7 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     rows: list[dict[str, Any]] = []
     for name, variant in variants.items():
         run = runs / name.replace(" ", "-")
-        if not (run / MODEL).is_file():
+        if not is_finished(run, variant):
             fit(variant, run)
         rows.append(_compare(name, variant, read_history(run)[-1], rows))
         _write(rows, command, results)

@@ -52,7 +52,10 @@ def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]
 def measure_heads(
     card: Card, logits: dict[str, np.ndarray], pictures: Part, new: np.ndarray
 ) -> dict[str, Any]:
-    """Return each head's figures; `new` marks the pictures that don't stand in training."""
+    """Return each head's figures; `new` marks the pictures that don't stand in training.
+
+    A head of which no picture's right answer is known has no figures.
+    """
     figures: dict[str, Any] = {}
     for name, head in card.heads.items():
         if not has_answers(head, pictures):
@@ -64,6 +67,8 @@ def measure_heads(
         limits = find_unsure_limits(card, head, logits)
         labels = right_answers(head, pictures)
         counted = labels >= 0
+        if not counted.any():
+            continue
         figures[name] = measure_answers(
             probabilities[counted], labels[counted], classes, limits[counted]
         )
@@ -74,8 +79,10 @@ def measure_heads(
         )
         if not new.all():
             unseen = counted & new
-            figures[name]["without_training_faces"] = measure_answers(
-                probabilities[unseen], labels[unseen], classes, limits[unseen]
+            figures[name]["without_training_faces"] = (
+                measure_answers(probabilities[unseen], labels[unseen], classes, limits[unseen])
+                if unseen.any()
+                else {"count": 0}
             )
     return figures
 
@@ -115,7 +122,7 @@ def right_answers(head: Head, pictures: Part) -> np.ndarray:
     -1 where there is none: raters tie, or most saw a class that the head leaves out.
     Raises `DataError` for a class that the model doesn't know.
     """
-    answerable = [name for name in head.classes if name not in head.left_out]
+    answerable = head.answerable
     names, labels = list_answers(pictures, head.targets)
     if head.targets != "votes":
         unknown = [name for name in names if name not in answerable]

@@ -4,12 +4,14 @@ import datetime
 import platform
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
 
+from app.files import write_whole
 from app.vision.cards import CARD, Card, Head, ModelError
 from app.vision.classifiers import FILES, OnnxNetwork, hash_file
 from training.calibration import calibrate_heads
@@ -17,7 +19,7 @@ from training.compression import fold_normalization, store_half_precision
 from training.data import Part
 from training.evaluation import run_network
 from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
-from training.measuring import measure_model
+from training.measuring import measure_model, name_command
 from training.networks import build_network
 from training.recipes import Recipe
 from training.reports import write_model_report
@@ -33,31 +35,54 @@ class ParityError(ModelError):
 def export(run: Path, folder: Path) -> Card:
     """Write the model folder of a finished run; calibrate and measure on the validation part.
 
-    Raises `DataError` for an unfinished run, `ParityError` where Keras and ONNX Runtime differ.
+    All is made aside and takes its place at the end, the card last, so that a failure leaves the
+    model of before. Raises `DataError` for an unfinished run, `ParityError` where Keras and ONNX
+    Runtime differ.
     """
+    with tempfile.TemporaryDirectory(dir=run) as made:
+        card = _make(run, Path(made), folder)
+        _put_in_place(Path(made), folder)
+    return card
+
+
+def _make(run: Path, made: Path, folder: Path) -> Card:
+    """Write all files of a model that will lie in `folder`; return its card."""
     recipe, trained = load_run(run)
     _, validation = read_parts(recipe)
     classes = list_heads(recipe, validation)
     model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / FILES["keras"])
+    model.save(made / FILES["keras"])
     # Keras exports only a model that has run before.
     expected = model.predict(validation.pictures, batch_size=256, verbose=0)
-    _export_onnx(model, folder / FILES["onnx"])
-    network = OnnxNetwork((folder / FILES["onnx"]).read_bytes(), threads=0)
+    _export_onnx(model, made / FILES["onnx"])
+    network = OnnxNetwork((made / FILES["onnx"]).read_bytes(), threads=0)
     logits = run_network(network, validation.pictures)
     _check_parity(expected, logits)
     heads = calibrate_heads(
         recipe, _describe_heads(recipe, classes, validation), logits, validation
     )
-    card = _describe_model(recipe, run, folder, heads)
-    write_card(folder, card)
-    card = card.model_copy(
-        update={"figures": {**measure_model(folder), "history": read_history(run)}}
-    )
-    write_card(folder, card)
-    write_model_report(folder, card)
+    card = _describe_model(recipe, run, made, heads)
+    write_card(made, card)
+    figures = {**measure_model(made), **name_command(folder), "history": read_history(run)}
+    card = card.model_copy(update={"figures": figures})
+    write_card(made, card)
+    write_model_report(made, card)
     return card
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Replace a model folder's files one by one, the card last: until then nothing loads them."""
+    files = [path for path in made.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda path: path.name == CARD):
+        target = folder / file.relative_to(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, partial(_copy, file))
+
+
+def _copy(file: Path, stream: IO[bytes]) -> None:
+    """Copy a file into a stream."""
+    with file.open("rb") as source:
+        shutil.copyfileobj(source, stream)
 
 
 def write_card(folder: Path, card: Card) -> None:

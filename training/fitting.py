@@ -18,14 +18,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app.files import write_whole
 from app.vision.crops import CropShape
-from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
+from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from training.data import DataError, Drawing, Part, find_shared, list_answers, read_part
 from training.distillation import mix_in_teachers
 from training.evaluation import place_errors
 from training.networks import FusedBatchNormalization, build_network
 from training.progress import Progress, TensorBoard
-from training.recipes import Recipe, RecipeError, Schedule
+from training.recipes import Recipe, RecipeError, Schedule, parse_recipe
 from training.reports import write_run_report
 
 MODEL = "model.keras"
@@ -44,8 +45,9 @@ def fit(recipe: Recipe, run: Path, tensorboard: bool = False) -> list[dict[str, 
     Leaves in `run` the recipe, the checkpoint, `history.csv` (a row an epoch), `model.keras`
     (averaged weights, float32), curves and a report; with `tensorboard` also its event files.
     Returns the history. Raises `DataError` before training starts where the data or the disk
-    won't do.
+    won't do, or the run is another recipe's.
     """
+    check_run(run, recipe)
     return fit_parts(recipe, run, *read_parts(recipe), tensorboard)
 
 
@@ -56,12 +58,13 @@ def fit_parts(
 
     Instead of pictures they may hold the features that a frozen base has of them.
     """
+    check_run(run, recipe)
+    fitting = Fitting(recipe, train, validation)
     run.mkdir(parents=True, exist_ok=True)
+    _check_disk(run, fitting)
     write_whole(
         run / RECIPE, lambda stream: stream.write(recipe.model_dump_json(indent=2).encode())
     )
-    fitting = Fitting(recipe, train, validation)
-    _check_disk(run, fitting)
     saved = load_checkpoint(run)
     if saved:
         fitting.restore(saved)
@@ -81,6 +84,20 @@ def fit_parts(
     fitting.served.save(run / MODEL)
     write_run_report(run, recipe, fitting.history)
     return fitting.history
+
+
+def is_finished(run: Path, recipe: Recipe) -> bool:
+    """Tell whether a run holds the recipe's network. Raises `DataError` as `check_run` does."""
+    check_run(run, recipe)
+    return (run / MODEL).is_file()
+
+
+def check_run(run: Path, recipe: Recipe) -> None:
+    """Refuse to go on with another recipe's run. Raises `DataError`."""
+    if (run / RECIPE).is_file() and load_recipe_of(run) != recipe:
+        raise DataError(
+            f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
+        )
 
 
 def _check_disk(run: Path, fitting: "Fitting") -> None:
@@ -460,10 +477,13 @@ class _precision:  # noqa: N801 - reads as a statement
 
 
 def load_recipe_of(run: Path) -> Recipe:
-    """Read the recipe that a run was started with. Raises `DataError` where there is no run."""
+    """Read the recipe that a run was started with.
+
+    Raises `DataError` where there is no run, `RecipeError` for a recipe that means nothing today.
+    """
     if not (run / RECIPE).is_file():
         raise DataError(f"{run} holds no training: {RECIPE} is not there.")
-    return Recipe.model_validate(json.loads((run / RECIPE).read_text(encoding="utf-8")))
+    return parse_recipe(json.loads((run / RECIPE).read_text(encoding="utf-8")))
 
 
 def load_run(run: Path) -> tuple[Recipe, keras.Model]:

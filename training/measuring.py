@@ -48,7 +48,7 @@ def measure_model(folder: Path) -> dict[str, Any]:
     logits = run_network(classifier.network, part.pictures)
     figures: dict[str, Any] = {
         "part": PART,
-        "command": f"python -m training verify {folder.parent}",
+        **name_command(folder),
         "heads": measure_heads(card, logits, part, _find_new(recipe, part)),
         "groups": _measure_groups(classifier, logits, part),
         "robustness": measure_robustness(
@@ -64,6 +64,11 @@ def measure_model(folder: Path) -> dict[str, Any]:
     figures[SPEED] = measure_speed(folder)
     figures["weaknesses"] = list_weaknesses(card, figures)
     return figures
+
+
+def name_command(folder: Path) -> dict[str, str]:
+    """Name the command that measures a model folder's figures, as the card has it."""
+    return {"command": f"python -m training verify {folder.parent}"}
 
 
 def measure_speed(folder: Path) -> dict[str, Any]:

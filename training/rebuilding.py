@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.vision.cards import CARD, Card
-from training.data import DataError
 from training.exporting import export
-from training.fitting import MODEL, RECIPE, fit, load_recipe_of
-from training.recipes import Recipe, load_recipe
+from training.fitting import fit, is_finished
+from training.recipes import load_recipe
 
 RUNS = Path("runs")
 MODELS = Path("models")
@@ -27,15 +26,6 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
             beside = Path(name).with_name(teacher.name).with_suffix(Path(name).suffix)
             yield from rebuild(str(beside), teacher)
     run = RUNS / recipe.name
-    _check_run(run, recipe)
-    if not (run / MODEL).is_file():
+    if not is_finished(run, recipe):
         fit(recipe, run)
     yield export(run, folder or MODELS / recipe.name)
-
-
-def _check_run(run: Path, recipe: Recipe) -> None:
-    """Refuse to go on with a run of another recipe."""
-    if (run / RECIPE).is_file() and load_recipe_of(run) != recipe:
-        raise DataError(
-            f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
-        )

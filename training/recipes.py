@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
 
 from training.augmentation import Augmentation
 
@@ -90,6 +90,15 @@ class Schedule(Section):
     patience: int = 0  # epochs without a better validation figure until it stops; 0: never
     watch: Literal["accuracy", "loss"] = "accuracy"  # the validation figure that tells better
     keep_best: bool = False  # keep the network of the best epoch beside the last one
+
+    @field_validator("sizes")
+    @classmethod
+    def _check_sizes(cls, sizes: list[tuple[float, int]]) -> list[tuple[float, int]]:
+        """Refuse sizes that leave steps without one."""
+        shares = [share for share, _ in sizes]
+        if sizes and (shares != sorted(shares) or shares[-1] != 1.0):
+            raise ValueError("the shares must rise, and the last one be 1.0")
+        return sizes
 
 
 class Recipe(Section):

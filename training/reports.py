@@ -27,7 +27,7 @@ def write_model_report(folder: Path, card: Card) -> None:
     head = card.heads[card.answers]
     draw_curves(card.figures["history"], figures / "curves.png")
     draw_reliability(own["reliability"], figures / "reliability.png")
-    classes = [name for name in head.classes if name not in head.left_out]
+    classes = head.answerable
     draw_confusion(np.array(own["confusion"]), classes, figures / "confusion.png")
     (folder / "README.md").write_text(_describe(card), encoding="utf-8")
 

@@ -25,7 +25,7 @@ from sklearn.metrics import confusion_matrix
 
 from training.checkpoints import CHECKPOINT
 from training.data import Part
-from training.fitting import MODEL, fit, fit_parts, load_run, read_history
+from training.fitting import MODEL, fit, fit_parts, is_finished, load_run, read_history
 from training.inspection import inspect
 from training.metrics import find_recalls
 from training.pretrained import WeightsError, load_base
@@ -206,9 +206,9 @@ def train(
     `parts` are training and validation in memory; without them the recipe's folder is read.
     `shorter` is a finished run that differs by fewer epochs only: with a learning rate that stays
     the same, the longer training takes the same steps up to there, and begins after them.
-    Returns the history.
+    Returns the history. Raises `DataError` where `run` was fitted by another recipe.
     """
-    if not (run / MODEL).is_file():
+    if not is_finished(run, recipe):
         if shorter and recipe.schedule.decay == "none" and not (run / CHECKPOINT).is_file():
             run.mkdir(parents=True, exist_ok=True)
             aside = run / f"{CHECKPOINT}.copy"

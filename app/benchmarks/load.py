@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from app.benchmarks.serving import (
     ANSWER_SECONDS,
     BenchmarkError,
+    check_server,
     list_children,
     own_server,
     percentile,
@@ -154,6 +155,7 @@ def measure_load(
     """
     photo = picture.read_bytes()
     if url:
+        check_server(url)
         return asyncio.run(_measure(url, photo, clients, seconds, rates, pid=None))
     with own_server() as (address, pid):
         return asyncio.run(_measure(address, photo, clients, seconds, rates, pid))

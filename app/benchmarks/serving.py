@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class BenchmarkError(Exception):
     """Tell why nothing could be measured."""
+
+
+def check_server(url: str) -> None:
+    """Ask a server whether it lives. Raises `BenchmarkError` where no Raut answers."""
+    try:
+        # The address is the caller's own.
+        with urllib.request.urlopen(f"{url}/healthz", timeout=ANSWER_SECONDS):  # nosec B310
+            return
+    except (OSError, ValueError, HTTPException) as error:
+        raise BenchmarkError(f"{url} doesn't answer: {error}.") from error
 
 
 def write_form(photo: bytes) -> tuple[bytes, str]:

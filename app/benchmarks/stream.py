@@ -21,6 +21,7 @@ from app.benchmarks.moving import encode_frame, move_picture
 from app.benchmarks.serving import (
     ANSWER_SECONDS,
     Usage,
+    check_server,
     own_server,
     percentile,
     slope_per_hour,
@@ -57,6 +58,7 @@ def measure_streams(
     photo = picture.read_bytes()
     frames = [encode_frame(frame) for frame in move_picture(decode_image(photo), FRAMES)]
     if url:
+        check_server(url)
         return _measure(url, frames, photo, clients, seconds, rate, pid=None)
     with own_server() as (address, pid):
         return _measure(address, frames, photo, clients, seconds, rate, pid)

@@ -53,7 +53,13 @@ class FaceAnalyzer:
         classifiers = {}
         for folder in folders:
             head = expression_labels if folder.name == "expression" else None
-            classifiers[folder.name] = load_classifier(folder, runtime, threads, head)
+            classifier = load_classifier(folder, runtime, threads, head)
+            if classifier.card.name != folder.name:
+                raise ModelError(
+                    f"{folder / CARD} describes a model named {classifier.card.name!r}. Give the "
+                    "folder that name."
+                )
+            classifiers[folder.name] = classifier
         analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
         for classifier in classifiers.values():
             classifier.rehearse()

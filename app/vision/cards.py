@@ -49,6 +49,23 @@ class Head(BaseModel):
     unsure_below: float = Field(0.0, ge=0, le=1)
     guard: Guard | None = None
 
+    @property
+    def answerable(self) -> list[str]:
+        """Return the classes that may be answered, in the order of their logits."""
+        return [name for name in self.classes if name not in self.left_out]
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Head:
+        """Refuse a head whose classes are ambiguous, or that could answer nothing."""
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("A class stands twice in classes.")
+        strangers = [name for name in self.left_out if name not in self.classes]
+        if strangers:
+            raise ValueError(f"left_out names {strangers[0]!r}, which is no class.")
+        if not self.answerable:
+            raise ValueError("left_out leaves no class to answer.")
+        return self
+
 
 class Card(BaseModel):
     """Describe a model; `training` writes cards and `app` obeys them.
@@ -77,11 +94,18 @@ class Card(BaseModel):
 
     @model_validator(mode="after")
     def _check_heads(self) -> Card:
-        """Refuse a card that refers to a head which it doesn't describe."""
-        guards = [head.guard.head for head in self.heads.values() if head.guard]
-        for name in (self.answers, *guards):
+        """Refuse a card that refers to a head or a class which it doesn't describe."""
+        guards = [head.guard for head in self.heads.values() if head.guard]
+        for name in (self.answers, *(guard.head for guard in guards)):
             if name not in self.heads:
                 raise ValueError(f"{name!r} is no head. Heads: {', '.join(self.heads)}.")
+        for guard in guards:
+            answerable = self.heads[guard.head].answerable
+            if guard.found not in answerable:
+                raise ValueError(
+                    f"{guard.found!r} is no answer of the head {guard.head!r}. "
+                    f"Answers: {', '.join(answerable)}."
+                )
         return self
 
     @property

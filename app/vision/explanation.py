@@ -74,9 +74,10 @@ class Explanation:
 class Explainer:
     """Explain photos; it keeps networks with their insides laid open, and nothing of a photo."""
 
-    def __init__(self, analyzer: FaceAnalyzer) -> None:
-        """Use the analyzer that answers everywhere else."""
+    def __init__(self, analyzer: FaceAnalyzer, threads: int = 1) -> None:
+        """Use the analyzer that answers everywhere else, and its number of threads."""
         self.analyzer = analyzer
+        self._threads = threads
         self._insides: dict[str, Insides] = {}
         self._lock = threading.Lock()
 
@@ -174,7 +175,7 @@ class Explainer:
         with self._lock:
             name = classifier.card.name
             if name not in self._insides:
-                self._insides[name] = Insides(classifier.folder, classifier.card)
+                self._insides[name] = Insides(classifier.folder, classifier.card, self._threads)
             return self._insides[name]
 
 

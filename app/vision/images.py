@@ -17,6 +17,7 @@ MAX_MEGAPIXELS = 40  # 120 MB as RGB: what one request may cost in memory; phone
 FRAME_SIDE = 640  # Longest side that a live frame needs; larger ones are decoded smaller.
 JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
 LYING = range(5, 9)  # EXIF orientations of a photo whose columns are stored as rows
+STRIP_ROWS = 64  # Rows of a picture that are converted at a time.
 MIN_SIDE = 16  # Below this no face can be told from noise.
 
 # Pillow's own guard warns first and refuses later; ours refuses once, before any decoding.
@@ -116,7 +117,7 @@ def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
         image.load()
         # Copies of a large photo would cost a quarter more than its decoding.
         ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(_as_rgb(image))
+        return _take_pixels(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         raise _unreadable() from error
 
@@ -144,6 +145,21 @@ def _check_dimensions(width: int, height: int) -> None:
         raise _dimensions(f"The picture is {width} × {height} pixels.")
 
 
+def _take_pixels(image: Image.Image) -> np.ndarray:
+    """Return a loaded picture as RGB uint8 (height, width, 3).
+
+    Converted by strips, as each conversion is a copy: of a large picture with transparency they
+    would take six times the memory of its pixels.
+    """
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.asarray(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP_ROWS):
+        bottom = min(image.height, top + STRIP_ROWS)
+        pixels[top:bottom] = np.asarray(_as_rgb(image.crop((0, top, image.width, bottom))))
+    return pixels
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
     """Convert any of Pillow's modes to 8-bit RGB over white."""
     if image.mode.startswith("I"):
@@ -156,7 +172,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image.convert("RGB")
 
 
 def _dimensions(found: str) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,21 +32,18 @@ class Insides:
     ONNX Runtime gives only a graph's outputs, so each rectifier's tensor is made one, in memory.
     """
 
-    def __init__(self, folder: Path, card: Card) -> None:
-        """Load a model folder's ONNX file once its hash is found in its card."""
+    def __init__(self, folder: Path, card: Card, threads: int = 1) -> None:
+        """Load a model folder's ONNX file once its hash is found in its card.
+
+        `threads` is what ONNX Runtime may use for one crop.
+        """
         # Only this page needs them, so that a server which never shows it doesn't pay.
         import onnx
         import onnxruntime
 
         model = onnx.load_model_from_string(read_verified(folder / FILES["onnx"], card))
         graph = model.graph
-        weights = {each.name: each for each in graph.initializer}
-        convolution = next((node for node in graph.node if node.op_type == "Conv"), None)
-        self.filters = (
-            None
-            if convolution is None
-            else np.asarray(onnx.numpy_helper.to_array(weights[convolution.input[1]]))
-        )
+        self.filters = _first_filters(graph)
         convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
         self._names = [
             node.output[0]
@@ -55,8 +53,10 @@ class Insides:
         pooled = {node.input[0] for node in graph.node if node.op_type in POOLING}
         self._ends = [name in pooled for name in self._names]
         graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in self._names)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
 
@@ -66,3 +66,22 @@ class Insides:
             return []
         answers = self._session.run(self._names, {self._input: crop[None]})
         return [Layer(a[0], ends) for a, ends in zip(answers, self._ends, strict=True)]
+
+
+def _first_filters(graph: Any) -> np.ndarray | None:
+    """Return the first convolution's weights, float32 (filters, channels, height, width).
+
+    An export stores weights in half precision where that is exact, and casts them back. None
+    where the graph computes them otherwise, or has no convolution.
+    """
+    import onnx
+
+    stored = {each.name: each for each in graph.initializer}
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            name = casts.get(node.input[1], node.input[1])
+            if name not in stored:
+                return None
+            return np.asarray(onnx.numpy_helper.to_array(stored[name]), np.float32)
+    return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
+from app.vision.classifiers import Classifier
 from app.vision.detection import merge_overlapping
 from app.vision.images import Photo, decode_frame
 from app.vision.readings import Analysis, Detection
@@ -18,6 +19,9 @@ from app.vision.tracking import Tracker
 SEARCH_SECONDS = 1.0
 # And no more often than this where a face was lost: its owner may simply have left.
 SEARCH_AGAIN_SECONDS = 0.2
+# The rounding of a smaller frame's sides changes their ratio by less than this; another shape is
+# that of a camera turned on its side, or of another camera.
+SAME_SHAPE = 0.02
 # Two faces followed into each other are one where they share more than this of the smaller box.
 SAME_FACE = 0.4
 
@@ -33,14 +37,23 @@ class LiveReader:
     ) -> None:
         """Start without faces; `track_seconds` is how long a missed face keeps its number."""
         self._analyzer = analyzer
-        self._classifiers = {
-            name: classifier
-            for name, classifier in analyzer.classifiers.items()
-            if classifier.card.region == "face"
-        }
+        self._classifiers: dict[str, Classifier] = {}
         self._tracker = Tracker(track_seconds)
         self._clock = clock
         self._searched_at = -float("inf")
+        self._size: tuple[int, int] | None = None  # the last frame's height and width
+        self.choose(None)
+
+    def choose(self, models: Iterable[str] | None, expression_labels: str | None = None) -> None:
+        """Read by those of the models that read faces, from the next frame on.
+
+        The arguments and what is raised are as in `FaceAnalyzer.choose`.
+        """
+        chosen = self._analyzer.choose(models, expression_labels)
+        faces = {name: each for name, each in chosen.items() if each.card.region == "face"}
+        if _heads(faces) != _heads(self._classifiers):
+            self._tracker.forget_readings()
+        self._classifiers = faces
 
     @property
     def smoothing_seconds(self) -> float:
@@ -61,6 +74,7 @@ class LiveReader:
         now = self._clock()
         with watch.stage("decode"):
             image = decode_frame(data)
+        self._follow_size(image.shape[:2])
         with watch.stage("detect"):
             detections = self._find(image, now)
         with watch.stage("classify"):
@@ -73,6 +87,17 @@ class LiveReader:
             timings_ms=watch.timings_ms(),
             models={name: each.digest[:12] for name, each in self._classifiers.items()},
         )
+
+    def _follow_size(self, size: tuple[int, int]) -> None:
+        """Take the faces along into frames of another size."""
+        if self._size and size != self._size:
+            down, across = (new / old for new, old in zip(size, self._size, strict=True))
+            if abs(down / across - 1) < SAME_SHAPE:
+                self._tracker.rescale(across)
+            else:
+                self._tracker.forget()
+                self._searched_at = -float("inf")
+        self._size = size
 
     def _find(self, image: np.ndarray, now: float) -> list[Detection]:
         """Look near the last places, or search the frame where that isn't enough."""
@@ -90,3 +115,8 @@ class LiveReader:
         """Search the whole frame."""
         self._searched_at = now
         return self._analyzer.detector.detect(image, effort="fast")
+
+
+def _heads(classifiers: dict[str, Classifier]) -> dict[str, str]:
+    """Return the name of the head by which each model answers."""
+    return {name: classifier.head_name for name, classifier in classifiers.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,7 @@ class _Track:
 
     detection: Detection
     seen_at: float
+    missed_since: float | None = None
     number: int = 0
     readings: dict[str, SteadyReading] = field(default_factory=dict)
 
@@ -170,8 +171,8 @@ class Tracker:
     def __init__(self, keep_seconds: float) -> None:
         """Start without faces.
 
-        A face missed for longer than `keep_seconds` has left, and gets a new number when it
-        comes back.
+        A face that frames lack for longer than `keep_seconds` has left, and gets a new number
+        when it comes back.
         """
         self.smoothing_seconds = SMOOTHING_SECONDS
         self._keep_seconds = keep_seconds
@@ -197,15 +198,43 @@ class Tracker:
         tracks = list(self._tracks)
         for index, face in enumerate(faces):
             track = tracks[known[index]] if index in known else self._begin_track(face, now)
-            track.detection, track.seen_at = face.detection, now
+            track.detection, track.seen_at, track.missed_since = face.detection, now, None
             if index in known or face.detection.score >= self._matching.sure_score:
                 self._give_number(track)
             self._steady(track, face.predictions, now)
+        self._note_missed(now)
         return tuple(self._answers(now))
+
+    def rescale(self, factor: float) -> None:
+        """Go on in frames whose sides have `factor` times as many pixels."""
+        for track in self._tracks:
+            track.detection = _scale(track.detection, factor)
+
+    def forget(self) -> None:
+        """Forget all faces; their numbers are not given again."""
+        self._tracks = []
+
+    def forget_readings(self) -> None:
+        """Read every face anew, as answers of other models can't be averaged with the last ones."""
+        for track in self._tracks:
+            track.readings.clear()
+
+    def _note_missed(self, now: float) -> None:
+        """Note which faces the newest frame is the first to lack.
+
+        However far apart frames come, nobody has left while no frame was without them.
+        """
+        for track in self._tracks:
+            if track.seen_at < now and track.missed_since is None:
+                track.missed_since = now
 
     def _end_tracks(self, now: float) -> None:
         """Forget the faces that have left."""
-        self._tracks = [t for t in self._tracks if now - t.seen_at <= self._keep_seconds]
+        self._tracks = [
+            track
+            for track in self._tracks
+            if track.missed_since is None or now - track.missed_since <= self._keep_seconds
+        ]
 
     def _begin_track(self, face: FaceReading, now: float) -> _Track:
         """Follow a face that wasn't there before."""
@@ -266,6 +295,13 @@ def match_boxes(
             matched[box] = place
             taken.add(place)
     return matched
+
+
+def _scale(detection: Detection, factor: float) -> Detection:
+    """Return where a face is in a picture of another size."""
+    box = detection.box
+    scaled = Box(*(round(factor * each) for each in (box.x, box.y, box.width, box.height)))
+    return replace(detection, box=scaled)
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -8,7 +8,7 @@ from flask_bootstrap import Bootstrap5
 
 from app import __version__
 from app.catalog import load_analyzer
-from app.settings import Settings
+from app.settings import FORM_BYTES, Settings, read_settings
 from app.web import (
     about,
     access,
@@ -44,13 +44,16 @@ def build_application(settings: Settings | None = None) -> Flask:
     Raises `app.vision.cards.ModelError` where a model is missing or altered; an application
     that is returned has verified, loaded and run every model once.
     """
-    settings = settings or Settings()
+    settings = settings or read_settings()
     app = Raut("raut", root_path=str(ROOT))
     app.config.update(
         BOOTSTRAP_SERVE_LOCAL=True,
-        MAX_CONTENT_LENGTH=settings.max_upload_mb * 1_000_000,
+        MAX_CONTENT_LENGTH=settings.most_body_bytes,
+        MAX_FORM_MEMORY_SIZE=FORM_BYTES,
+        MAX_PHOTO_BYTES=settings.most_photo_bytes,
         MAX_UPLOAD_MB=settings.max_upload_mb,
         EFFORT=settings.effort,
+        THREADS=settings.threads,
         TRUSTED_HOSTS=settings.trusted_hosts or None,
         VERSION=__version__,
     )

@@ -142,7 +142,7 @@ def _describe_heads(card: Card) -> list[dict[str, Any]]:
     described = []
     for name, head in card.heads.items():
         figures = card.figures.get("heads", {}).get(name)
-        classes = [each for each in head.classes if each not in head.left_out]
+        classes = head.answerable
         rows = charts.describe_classes(figures["confusion"], classes) if figures else []
         described.append(
             {"name": name, "head": head, "classes": classes, "figures": figures, "rows": rows}

@@ -160,7 +160,7 @@ def refusals() -> dict[str, str]:
             "Save it again as JPEG or PNG and try that copy."
         ),
         "image_too_large": gettext(
-            "This file is larger than {limit_mb} MB, the most that this server takes. "
+            "What you sent is larger than {limit_mb} MB, the most that this server takes at once. "
             "Save a smaller copy of the photo and try that one."
         ),
         "request_slow": gettext(

@@ -7,7 +7,7 @@ on: JPEG doesn't shrink, and a few kilobytes could unfold into gigabytes.
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 import time
 from collections import deque
@@ -107,12 +107,14 @@ class Socket:
         sends a message that is too large.
         """
         ends = None if timeout is None else time.monotonic() + timeout
-        while not self._complete:
-            left = None if ends is None else max(0.0, ends - time.monotonic())
-            if not select.select([self._connection], [], [], left)[0]:
+        left = timeout
+        # Pings and parts of messages keep nobody here for longer.
+        while not self._complete and (left is None or left >= 0):
+            if not self._wait(left):
                 return None
             self._read()
-        return self._complete.popleft()
+            left = None if ends is None else ends - time.monotonic()
+        return self._complete.popleft() if self._complete else None
 
     def send(self, message: bytes | str) -> None:
         """Send one message. Raises `SocketClosed` where the other side is gone."""
@@ -135,6 +137,12 @@ class Socket:
         finally:
             if self._protocol.client:  # A server's connection belongs to the web server.
                 self._connection.close()
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait until something has arrived, at most `timeout` seconds; tell whether it has."""
+        with selectors.PollSelector() as waiting:  # select() knows 1024 descriptors only
+            waiting.register(self._connection, selectors.EVENT_READ)
+            return bool(waiting.select(timeout))
 
     def _read(self) -> None:
         """Take in what has arrived."""

@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -65,6 +65,15 @@ def download() -> ResponseReturnValue:
         return _refused(refusal)
     headers = {"Content-Disposition": 'attachment; filename="raut-steps.zip"'}
     return Response(_zip(sides), mimetype="application/zip", headers=headers)
+
+
+@blueprint.get("/stages.zip")
+def download_nothing() -> ResponseReturnValue:
+    """Lead to the page: without a photo there are no stages, and a form's address gets asked for.
+
+    Switching the language, for one, leads back to where the form that was refused went.
+    """
+    return redirect(url_for("steps.page"))
 
 
 def _page(**outcome: Any) -> str:
@@ -135,7 +144,7 @@ def _explain(field: str, data: bytes) -> Side:
 def _explainer() -> Explainer:
     """Return the application's explainer."""
     explainer: Explainer = current_app.extensions.setdefault(
-        EXPLAINER, Explainer(current_analyzer())
+        EXPLAINER, Explainer(current_analyzer(), current_app.config["THREADS"])
     )
     return explainer
 

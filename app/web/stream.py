@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.vision.live import LiveReader
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
 from app.web.access import check_access
+from app.web.choices import LABELS, MODELS, Choice, model_names, named_choice
 from app.web.errors import describe_refusal
 from app.web.limits import spend_photo
 from app.web.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
@@ -53,11 +54,22 @@ blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
 
 class StreamSettings(BaseModel):
-    """Hold what a client may set for its own stream."""
+    """Hold what a client may set for its own stream.
+
+    `models` and `expression_labels` are as the API's form has them, by default the server's own
+    choice.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     smoothing_seconds: float = Field(ge=0, le=MOST_SMOOTHING_SECONDS)
+    models: str | None = None
+    expression_labels: str | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """Return the choice of models."""
+        return named_choice(self.model_dump(include={MODELS, LABELS}))
 
 
 class Streams:
@@ -187,12 +199,13 @@ class Conversation:
     def _set(self, message: str) -> dict[str, Any]:
         """Obey a text message that holds settings, and repeat them."""
         try:
-            settings = StreamSettings.model_validate_json(message)
-        except ValidationError as error:
+            settings = _parse_settings(message)
+            self._reader.choose(model_names(settings.choice), settings.choice.get(LABELS))
+        except Refusal as refusal:
             self._faults += 1
-            return {"problem": describe_refusal(_no_settings(error))}
+            return {"problem": describe_refusal(refusal)}
         self._reader.smoothing_seconds = settings.smoothing_seconds
-        return {"settings": settings.model_dump()}
+        return {"settings": settings.model_dump(exclude_none=True)}
 
     def _send(self, answer: dict[str, Any]) -> None:
         """Send one answer."""
@@ -233,14 +246,17 @@ def _find_refusal() -> Refusal | None:
     return None
 
 
-def _no_settings(error: ValidationError) -> Refusal:
-    """Refuse a text message."""
-    fault = error.errors(include_url=False)[0]
-    place = ".".join(map(str, fault["loc"]))
-    return Refusal(
-        "settings_invalid",
-        400,
-        f"A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
-        f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault['msg']}. "
-        "Frames go as binary messages.",
-    )
+def _parse_settings(message: str) -> StreamSettings:
+    """Read the settings in a text message. Raises `Refusal`."""
+    try:
+        return StreamSettings.model_validate_json(message)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise Refusal(
+            "settings_invalid",
+            400,
+            "A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
+            f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault['msg']}. "
+            "Frames go as binary messages.",
+        ) from error

@@ -8,6 +8,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
+from app.settings import FORM_BYTES
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.readings import Analysis
 from app.web.choices import EFFORT, LABELS, Choice, model_names
@@ -61,16 +62,33 @@ def find_upload(request: Request, field: str) -> FileStorage | None:
     try:
         upload = request.files.get(field)
     except RequestEntityTooLarge as error:
-        raise _too_large() from error
+        raise _form_too_large(request) from error
+    size = upload.stream.seek(0, io.SEEK_END) if upload else 0
     # A browser sends an unchosen file as one without name and content.
-    if upload is None or (not upload.filename and not upload.stream.read(1)):
+    if upload is None or not (upload.filename or size):
         return None
+    if size > current_app.config["MAX_PHOTO_BYTES"]:
+        raise _too_large()
     upload.stream.seek(0)
     return upload
 
 
+def _form_too_large(request: Request) -> Refusal:
+    """Refuse what Werkzeug stopped reading: a form over the limit, or a long field in one."""
+    length, limit = request.content_length, request.max_content_length
+    if length is None or limit is None or length > limit:
+        return _too_large()
+    return Refusal(
+        "field_too_large",
+        413,
+        f"A field of the form holds more than {FORM_BYTES // 1000} kB. Send the photo as a file, "
+        "which has a file name, and shorten the other fields.",
+        limit_kb=FORM_BYTES // 1000,
+    )
+
+
 def _too_large() -> Refusal:
-    """Refuse an upload over the limit; Werkzeug stops reading there."""
+    """Refuse an upload over the limit."""
     limit = current_app.config["MAX_UPLOAD_MB"]
     return Refusal(
         "image_too_large",

@@ -153,7 +153,7 @@ class PatientWorker(ThreadWorker):
 
     def init_process(self) -> None:
         """Start without connections, and run until told to end."""
-        self._most_body_bytes = Settings().max_upload_mb * 1_000_000
+        self._most_body_bytes = Settings().most_body_bytes
         self._arrivals: dict[TConn, Arrival] = {}
         self._leaving: dict[TConn, float] = {}  # until when each may go on sending
         super().init_process()

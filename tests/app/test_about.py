@@ -40,7 +40,7 @@ def test_no_answer_may_be_kept_on_the_way(client: FlaskClient, astronaut_png: by
 def test_cookies_hold_choices_only(client: FlaskClient, astronaut_png: bytes) -> None:
     post(client, "/", {"image": astronaut_png})
     post(client, "/steps", {"image": astronaut_png})
-    for address in ("/", "/steps", "/models", "/models/gender", "/about"):
+    for address in ("/", "/realtime", "/steps", "/models", "/models/gender", "/about"):
         client.get(address)
     assert client.get_cookie("raut_language") is None
     assert client._cookies == {}

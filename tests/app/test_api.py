@@ -90,6 +90,24 @@ def test_bad_content_is_refused_by_name(
     assert answer.content_type == "application/problem+json"
 
 
+def test_a_photo_of_just_the_limit_is_read_and_one_of_a_byte_more_is_not(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    padded = astronaut_png + bytes(20_000_000 - len(astronaut_png))
+    assert send(client, padded).status_code == 200
+    answer = send(client, padded + b"\0")
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "image_too_large")
+
+
+def test_a_field_too_long_is_not_called_a_photo_too_large(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = send(client, astronaut_png, models="x" * 600_000)
+    problem = answer.get_json()
+    assert (answer.status_code, problem["code"]) == (413, "field_too_large")
+    assert "500 kB" in problem["detail"]
+
+
 def test_an_unaccepted_kind_is_told_what_is_accepted(client: FlaskClient) -> None:
     problem = send(client, encode(np.zeros((32, 32), np.uint8), "GIF")).get_json()
     assert problem["accepted"] == ["JPEG", "PNG", "WebP"]

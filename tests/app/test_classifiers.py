@@ -14,7 +14,7 @@ from app.vision.cards import ModelError
 from app.vision.classifiers import load_classifier
 from app.vision.crops import cut_crop
 from app.vision.readings import Box, Detection
-from tests.app.cards import hash_files, rewrite_card
+from tests.app.cards import hash_files, read_card, rewrite_card
 
 # Importing the application sets it for our own process; another must do so itself.
 TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -80,6 +80,32 @@ def test_a_card_whose_answering_head_is_missing_is_refused(models: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"guard": {"head": "child", "found": "baby", "unsure_below": 0.9}}, "'baby' is no answer"),
+        ({"left_out": ["nobody"]}, "'nobody', which is no class"),
+        ({"left_out": ["female", "male"]}, "leaves no class to answer"),
+        ({"classes": ["female", "female"]}, "stands twice"),
+    ],
+    ids=["guard", "stranger left out", "all left out", "twice"],
+)
+def test_a_card_that_names_a_class_which_is_none_is_refused(
+    models: Path, changes: dict[str, object], sentence: str
+) -> None:
+    folder = models / "gender"
+    heads = read_card(folder)["heads"]
+    rewrite_card(folder, heads=heads | {"perceived": heads["perceived"] | changes})
+    with pytest.raises(ModelError, match=sentence):
+        load_classifier(folder)
+
+
+def test_a_folder_that_is_not_named_as_its_model_is_refused(models: Path) -> None:
+    (models / "gender").rename(models / "sex")
+    with pytest.raises(ModelError, match="describes a model named 'gender'"):
+        FaceAnalyzer.load(models)
+
+
 def test_a_file_swapped_after_its_hash_was_checked_is_not_what_is_loaded(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,8 +74,58 @@ def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
 ) -> None:
     result = analyze(album, option, album / "nowhere" / "answers")
     assert result.exit_code == 2
-    assert "No such file or directory" in result.stderr
+    assert "is no folder that can be written to" in result.stderr
     assert "broken.jpg" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "RAUT_THREADS",
+            "0",
+            "RAUT_THREADS: Input should be greater than or equal to 1 (got '0').",
+        ),
+        ("RAUT_TRUSTED_HOSTS", "raut.example.org", "RAUT_TRUSTED_HOSTS must be JSON"),
+        ("WEB_CONCURRENCY", "many", "WEB_CONCURRENCY: Input should be a valid integer"),
+    ],
+)
+def test_a_setting_that_is_none_ends_the_command_with_a_sentence(
+    album: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = analyze(album)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {sentence}")
+
+
+def test_a_command_that_fails_leaves_the_file_of_before(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tmp_path / "answers.json"
+    before.write_text("the answers of before")
+    monkeypatch.setenv("RAUT_MODELS", str(tmp_path))
+    assert analyze(album, "--json", before).exit_code == 1
+    assert before.read_text() == "the answers of before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["album", "answers.json"]
+
+
+def test_a_benchmark_of_a_dead_server_ends_with_a_sentence_and_the_file_of_before(
+    album: Path, tmp_path: Path
+) -> None:
+    before = tmp_path / "figures.json"
+    before.write_text("the figures of before")
+    photo, address = str(album / "first.png"), "http://127.0.0.1:1"
+    for command in ("bench-stream", "bench-load"):
+        options = ["--picture", photo, "--url", address, "--seconds", "1", "--json", str(before)]
+        result = CliRunner().invoke(cli, [command, *options])
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"Error: {address} doesn't answer:")
+    assert before.read_text() == "the figures of before"
+
+
+def test_answers_can_be_written_to_the_standard_output(album: Path) -> None:
+    assert json.loads(analyze(album / "first.png", "--json", "-").stdout)
 
 
 def test_reading_photos_needs_no_web_server_and_no_tensorflow() -> None:

@@ -1,6 +1,9 @@
 """Test that pictures of every accepted kind are decoded rightly, and others refused early."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,21 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
+
+STATUS = Path("/proc/self/status")
+# Prints by how many kB decoding what comes in raises the most memory that the process ever took.
+PEAK = """
+import re, sys
+from app.vision.images import decode_image
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+data = sys.stdin.buffer.read()
+before = peak()
+decode_image(data)
+print(peak() - before)
+"""
 
 
 def save(picture: Image.Image, form: str = "PNG", **saving: Any) -> bytes:
@@ -88,6 +106,16 @@ def test_transparency_is_laid_over_white() -> None:
     assert difference(save(picture), Image.new("RGB", FACE.size, "white")) == 0
     picture.putalpha(255)
     assert difference(save(picture), FACE) == 0
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="Only Linux tells a process's peak of memory.")
+def test_transparency_costs_no_more_memory_than_the_picture_and_its_pixels() -> None:
+    large = Image.new("RGBA", (6300, 6300), (20, 30, 40, 128))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], input=save(large), capture_output=True, check=True
+    )
+    picture, pixels = 6300 * 6300 * 4, 6300 * 6300 * 3
+    assert int(done.stdout) * 1000 < 1.2 * (picture + pixels)
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped() -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -39,7 +40,6 @@ def test_a_started_server_is_ready(address: tuple[str, int]) -> None:
 
 
 def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
-    before = set(Path("/dev/shm").glob("raut-*"))
     photo = FileStorage(io.BytesIO(astronaut_png), "secret-name.png")
     boundary, body = encode_multipart({"image": photo})
     kind = f"multipart/form-data; boundary={boundary}"
@@ -52,10 +52,16 @@ def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
             urllib.request.urlopen(asked).close()
         with urllib.request.urlopen(f"{address}/metrics") as answer:
             counts = answer.read().decode()
+        assert folders_of(server.process) != []
     assert 'raut_requests_total{endpoint="api.analyze",status="200"} 4.0' in counts
     assert 'raut_stage_seconds_count{stage="detect"} 4.0' in counts
     assert not {"secret-name", "happy", "127.0.0.1"} & set(re.findall(r"[\w.-]+", counts))
-    assert set(Path("/dev/shm").glob("raut-*")) == before
+    assert folders_of(server.process) == []
+
+
+def folders_of(process: subprocess.Popen[str]) -> list[Path]:
+    """Where a server's workers count together."""
+    return list(Path("/dev/shm").glob(f"raut-{process.pid}-*"))
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, int]) -> None:
@@ -68,6 +74,18 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, 
     assert answer.status == 413
     assert json.load(answer)["code"] == "image_too_large"
     connection.close()
+
+
+def test_a_photo_of_just_the_limit_is_read(address: tuple[str, int], astronaut_png: bytes) -> None:
+    padded = astronaut_png + bytes(20_000_000 - len(astronaut_png))
+    boundary, body = encode_multipart({"image": FileStorage(io.BytesIO(padded), "a.png")})
+    asked = urllib.request.Request(
+        f"http://{address[0]}:{address[1]}/api/v1/analyze",
+        body,
+        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    with urllib.request.urlopen(asked) as answer:
+        assert len(json.load(answer)["faces"]) == 1
 
 
 # More than the threads of one worker: 8, and one for each live socket.
@@ -174,6 +192,25 @@ def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path)
     assert server.returncode == 1
     assert "has no labels 'ferplus'. Choose from original." in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RAUT_THREADS", "0"), ("WEB_CONCURRENCY", "0"), ("PORT", "http")]
+)
+def test_a_setting_that_is_none_ends_the_start_with_a_sentence(name: str, value: str) -> None:
+    server = start(**{"PORT": "0", name: value})
+    output, _ = server.communicate()
+    assert server.returncode == 1
+    assert f"Raut can't start: {name}" in output
+    assert "Traceback" not in output
+
+
+def test_a_server_that_finds_its_port_taken_leaves_nothing(address: tuple[str, int]) -> None:
+    server = start(PORT=str(address[1]))
+    output, _ = server.communicate()
+    assert server.returncode != 0
+    assert "already in use" in output
+    assert folders_of(server) == []
 
 
 @pytest.mark.parametrize("fault", ["altered", "missing"])

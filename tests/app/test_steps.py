@@ -6,6 +6,7 @@ import re
 import tempfile
 import zipfile
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from PIL import Image
 
 from app import create_app
 from app.settings import Settings
+from app.vision.cards import load_card
+from app.vision.insides import Insides
 from tests.app.forms import post
 
+TASKS = Path("/proc/self/task")
 STEPS = ["photo", "grey", "features", "windows", "proposals", "crop", "filters", "maps"]
 STEPS += ["spread", "where", "softmax", "decision"]
 NUMBERS = re.compile(r'data-numbers="image">(.*?)</pre>', re.S)
@@ -174,10 +178,28 @@ def test_a_form_without_a_photo_is_refused_in_words(client: FlaskClient) -> None
     assert "No photo arrived" in answer.get_data(as_text=True)
 
 
+def test_the_language_can_be_switched_where_a_zip_file_was_refused(client: FlaskClient) -> None:
+    refused = post(client, "/steps/stages.zip", {})
+    (came_from,) = re.findall('name="next" value="(.*?)"', refused.get_data(as_text=True))
+    switched = client.post(
+        "/language", data={"language": "id", "next": came_from}, follow_redirects=True
+    )
+    assert (switched.status_code, switched.request.path) == (200, "/steps")
+    assert '<html lang="id"' in switched.get_data(as_text=True)
+
+
 def test_a_photo_too_large_is_refused_in_words(client: FlaskClient) -> None:
     answer = post(client, "/steps", {"image": bytes(30_000_000)})
     assert answer.status_code == 413
     assert "larger than 20 MB" in answer.get_data(as_text=True)
+
+
+def test_two_photos_that_are_too_large_together_are_refused_in_true_words(
+    client: FlaskClient,
+) -> None:
+    answer = post(client, "/steps", {"image": bytes(12_000_000), "second": bytes(12_000_000)})
+    assert answer.status_code == 413
+    assert "What you sent is larger than 20 MB" in answer.get_data(as_text=True)
 
 
 def test_no_photo_touches_the_disk(
@@ -191,6 +213,16 @@ def test_no_photo_touches_the_disk(
     padded = astronaut_png + bytes(5_000_000)
     for address in ("/", "/steps", "/steps/stages.zip", "/api/v1/analyze"):
         assert post(client, address, {"image": padded}).status_code == 200
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="Only Linux lists a process's threads.")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_insides_take_no_more_threads_than_are_set(threads: int) -> None:
+    folder = Path("models/gender")
+    before = len(list(TASKS.iterdir()))
+    insides = Insides(folder, load_card(folder), threads)
+    assert len(list(TASKS.iterdir())) == before + threads - 1
+    assert insides.filters is not None
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,35 @@ def test_smoothing_is_set_by_a_text_message(connect: Connect) -> None:
     assert answer == {"settings": {"smoothing_seconds": 0.5}}
 
 
+def test_the_models_and_labels_are_set_by_a_text_message(connect: Connect, frame: bytes) -> None:
+    client = connect()
+    settings = {"smoothing_seconds": 0.2, "models": "expression", "expression_labels": "original"}
+    assert ask(client, json.dumps(settings)) == {"settings": settings}
+    answer = ask(client, frame)
+    assert list(answer["models"]) == ["expression"]
+    assert "gender" not in answer["faces"][0]
+    assert list(answer["faces"][0]["expression"]["probabilities"])[-1] == "surprise"
+    ask(client, '{"smoothing_seconds": 0.2}')
+    assert list(ask(client, frame)["models"]) == ["expression", "gender"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "code", "known"),
+    [
+        ({"models": "age"}, "unknown_model", "gender"),
+        ({"expression_labels": "new"}, "unknown_labels", "ferplus"),
+    ],
+)
+def test_models_and_labels_that_are_not_loaded_are_refused_with_the_choices(
+    connect: Connect, frame: bytes, choice: dict[str, str], code: str, known: str
+) -> None:
+    client = connect()
+    problem = ask(client, json.dumps({"smoothing_seconds": 1, **choice}))["problem"]
+    assert problem["code"] == code
+    assert known in problem["choices"]
+    assert len(ask(client, frame)["faces"]) == 1
+
+
 @pytest.mark.parametrize(
     "message",
     ["hello", "[]", "{}", '{"smoothing_seconds": 9}', '{"smoothing_seconds": "1"}', '{"x": 1}'],

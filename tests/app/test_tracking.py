@@ -1,10 +1,13 @@
 """Test that faces keep their numbers, and that what is shown is steady and yet follows."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.benchmarks.moving import encode_frame
 from app.refusals import Refusal
@@ -12,6 +15,7 @@ from app.vision.analyzer import FaceAnalyzer
 from app.vision.live import LiveReader
 from app.vision.readings import Box, Detection, FaceReading, Prediction
 from app.vision.tracking import TrackedFace, Tracker
+from tests.app.cards import rewrite_card
 
 CLASSES = ["angry", "happy", "neutral"]
 UNSURE_BELOW = 0.7
@@ -101,7 +105,23 @@ def test_a_missed_face_stays_for_a_moment_and_keeps_its_number() -> None:
 def test_a_face_away_for_longer_gets_a_new_number() -> None:
     one = tracker(keep_seconds=1.0)
     one.update([face_at(100)], 0.0)
-    assert numbers(one.update([face_at(100)], 1.1)) == [2]
+    one.update([], 0.1)
+    assert numbers(one.update([face_at(100)], 1.2)) == [2]
+
+
+def test_a_face_in_every_frame_keeps_its_number_however_far_apart_they_are() -> None:
+    one = tracker(keep_seconds=1.0)
+    for now in (0.0, 1.5, 9.0):
+        assert numbers(one.update([face_at(100)], now)) == [1]
+    assert len(one.places(12.0)) == 1
+
+
+def test_a_face_that_keeps_its_number_for_no_time_keeps_it_while_it_is_seen() -> None:
+    one = tracker(keep_seconds=0.0)
+    one.update([face_at(100)], 0.0)
+    assert numbers(one.update([face_at(104)], 0.1)) == [1]
+    one.update([], 0.2)
+    assert numbers(one.update([face_at(104)], 0.3)) == [2]
 
 
 def test_a_doubtful_newcomer_waits_for_its_second_sighting() -> None:
@@ -209,6 +229,49 @@ def test_a_new_face_is_found_within_a_second(astronaut: np.ndarray) -> None:
     assert reader.read_frame(empty).faces == ()
     now = 0.25
     assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
+
+
+def test_a_face_is_followed_into_frames_of_another_size(astronaut: np.ndarray) -> None:
+    now = 0.0
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    reader.read_frame(encode_frame(astronaut))
+    for side in (320, 512, 400):
+        now += 0.01  # Too soon for the whole frame to be searched again.
+        smaller = np.asarray(Image.fromarray(astronaut).resize((side, side)))
+        (face,) = reader.read_frame(encode_frame(smaller)).faces
+        assert isinstance(face, TrackedFace)
+        assert (face.track, face.seen) == (1, True)
+        assert face.detection.box.x == pytest.approx(178 / 512 * side, abs=8)
+
+
+def test_a_camera_turned_on_its_side_begins_anew(astronaut: np.ndarray) -> None:
+    now = 0.0
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
+    now = 0.1
+    assert reader.read_frame(encode_frame(np.zeros((640, 360, 3), np.uint8))).faces == ()
+
+
+def test_of_rival_models_the_default_one_reads_a_camera(
+    models: Path, astronaut: np.ndarray
+) -> None:
+    rewrite_card(Path(shutil.copytree(models / "expression", models / "rival")), name="rival")
+    analyzer = FaceAnalyzer.load(models)
+    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(astronaut))
+    assert list(answer.models) == list(analyzer.analyze(astronaut).models)
+
+
+def test_another_choice_of_labels_is_read_from_the_next_frame_on(astronaut: np.ndarray) -> None:
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
+    by_labels = {}
+    for labels in ("original", "ferplus"):
+        reader.choose(None, labels)
+        (face,) = reader.read_frame(encode_frame(astronaut)).faces
+        assert isinstance(face, TrackedFace)
+        assert face.track == 1
+        by_labels[labels] = list(face.predictions["expression"].probabilities)
+    # The heads name the same expressions, each in the order of its own data.
+    assert by_labels["original"] != by_labels["ferplus"]
 
 
 def test_a_frame_that_is_no_jpeg_is_refused(astronaut_png: bytes) -> None:

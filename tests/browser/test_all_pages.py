@@ -8,7 +8,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 FIRST_VISIT_LIMIT = 400_000
-ADDRESSES = ["/", "/steps", "/models", "/models/expression", "/models/gender", "/about"]
+ADDRESSES = [
+    "/",
+    "/realtime",
+    "/steps",
+    "/models",
+    "/models/expression",
+    "/models/gender",
+    "/about",
+]
 EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES)
 LANGUAGES = pytest.mark.parametrize(
     "language",

@@ -310,6 +310,7 @@ def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
         (1013, "too_many_streams", "All live places on this server are taken. Trying again in"),
         (1008, "silent", "silent for too long. Trying again in"),
         (3000, "", "The connection to the server was lost. Trying again in"),
+        (4000, "a_reason_of_tomorrow", "The connection to the server was lost. Trying again in"),
     ],
 )
 def test_a_passing_trouble_is_named_and_the_page_connects_again(
@@ -332,6 +333,27 @@ def test_a_passing_trouble_is_named_and_the_page_connects_again(
     assert any(sentence in each for each in said.json_value())
     assert len(server.sockets) == 2
     expect(state(live)).to_have_text("LIVE")
+
+
+def test_a_connection_that_is_lost_again_and_again_is_tried_less_and_less_often(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    server.mute = True
+    begin(live)
+    for seconds in (1, 1, 2, 4):
+        expect(message(live)).to_contain_text("Live.")
+        server.close(4000, "a_reason_of_tomorrow")
+        expect(message(live)).to_contain_text(f"Trying again in {seconds} s")
+
+
+def test_another_socket_numbers_faces_anew_and_continues_no_older_curve(live: Page) -> None:
+    server = Server(live, tracked(1, 50, 100))
+    begin(live)
+    expect(live.locator("#timeline-summary")).to_contain_text("mostly happy")
+    for _ in range(9):  # so that "happy" would long be the commoner
+        let_pass(live, 0.2)
+    server.faces = [tracked(1, 300, 100, "sad")]
+    server.close(1001, "server_stops")
+    expect(live.locator("#timeline-summary")).to_contain_text("mostly sad, >99%", timeout=15_000)
 
 
 def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(
@@ -399,6 +421,23 @@ def test_the_slider_sets_the_server_s_smoothing(live: Page) -> None:
     expect(live.locator("#smoothing-value")).to_have_text("1 s")
     let_pass(live, 0.3)
     assert [each["smoothing_seconds"] for each in server.texts] == [0.2, 1]
+
+
+def test_the_camera_is_read_by_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
+    server = Server(page, tracked(1, 50, 100))
+    page.goto(f"{live_server}/realtime?models=expression&expression_labels=original")
+    begin(page)
+    expect(people(page)).to_have_count(1)
+    choice = {"models": "expression", "expression_labels": "original"}
+    assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
+
+
+def test_single_photos_are_read_by_the_visitor_s_choice_too(live_server: str, page: Page) -> None:
+    page.add_init_script(NO_SOCKETS)
+    page.goto(f"{live_server}/realtime?models=expression")
+    begin(page)
+    expect(people(page).first.locator(".face-label")).to_have_text("happy")
+    expect(people(page).first.locator(".bars-of-gender li")).to_have_count(0)
 
 
 def expect_colour(page: Page, x: int, y: int) -> None:

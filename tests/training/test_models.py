@@ -12,9 +12,12 @@ import skimage.data
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from app.vision.cards import load_card
 from app.vision.classifiers import load_classifier
-from training import exporting
+from app.vision.insides import Insides
+from training import ablation, compression, exporting
 from training.__main__ import cli
+from training.data import DataError
 from training.fitting import load_run, read_history
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -47,6 +50,7 @@ def test_a_card_has_its_figures_and_they_are_found_again(model: Path) -> None:
     assert sum(b["share"] for b in own["reliability"]) == pytest.approx(1, abs=0.01)
     assert {row["change"] for row in figures["robustness"]} >= {"none", "blur", "turn", "occlude"}
     assert len(figures["history"]) == 3
+    assert figures["command"] == f"python -m training verify {model.parent}"
     assert "# tiny" in (model / "README.md").read_text()
 
     verified = run("verify", model.parent)
@@ -68,13 +72,32 @@ def test_both_files_of_a_model_answer_alike(model: Path) -> None:
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
-def test_an_export_that_answers_otherwise_ends_with_a_sentence(
+def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "SMALLEST_COMPRESSED", 1)
+    assert (
+        run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1").exit_code == 0
+    )
+    assert run("export", tmp_path / "run", tmp_path / "tiny").exit_code == 0
+    network = keras.saving.load_model(tmp_path / "tiny" / "model.keras")
+    kernel = next(
+        layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
+    )
+    filters = Insides(tmp_path / "tiny", load_card(tmp_path / "tiny")).filters
+    np.testing.assert_array_equal(filters, np.transpose(kernel, (3, 2, 0, 1)))
+
+
+def test_an_export_that_answers_otherwise_ends_with_a_sentence_and_the_model_of_before(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
-    refused = run("export", tmp_path / "run", tmp_path / "models" / "again")
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    refused = run("export", tmp_path / "run", model)
     assert refused.exit_code == 1
     assert "Error: The ONNX export's original logits differ by" in refused.output
+    assert before == {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert [path for path in (tmp_path / "run").iterdir() if path.is_dir()] == []
 
 
 def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
@@ -170,7 +193,44 @@ def test_too_small_a_disk_is_refused_before_training(
     refused = run("fit", recipe, "--out", tmp_path / "run")
     assert refused.exit_code == 1
     assert "0 MB free" in refused.output
-    assert not (tmp_path / "run" / "history.csv").exists()
+    monkeypatch.undo()
+    begun = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
+    assert begun.exit_code == 0, begun.output
+
+
+@pytest.mark.parametrize("sizes", ["[[0.5, 16], [0.9, 24]]", "[[0.7, 16], [0.5, 16], [1.0, 24]]"])
+def test_sizes_that_leave_steps_without_one_are_refused_before_training(
+    recipe: Path, tmp_path: Path, sizes: str
+) -> None:
+    refused = run("fit", recipe, "--out", tmp_path / "run", "--set", f"schedule.sizes={sizes}")
+    assert refused.exit_code == 1
+    assert "schedule.sizes: " in refused.output
+    assert "the last one be 1.0" in refused.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(
+    recipe: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    common = {"schedule.epochs": 1}
+    ablation.ablate(
+        ablation.Ablation(recipe=str(recipe), common=common, variants={}), "", tmp_path, results
+    )
+    other = ablation.Ablation(recipe=str(recipe), common=common | {"seed": 2}, variants={})
+    with pytest.raises(DataError, match="was fitted by another recipe"):
+        ablation.ablate(other, "", tmp_path, results)
+
+
+def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.rmtree(data / "validation")
+    shutil.copytree(data / "train", data / "validation")
+    measured = run("evaluate", model, data)
+    assert measured.exit_code == 0, measured.output
+    own = json.loads(measured.output)["heads"]["original"]
+    assert own["count"] == 80
+    assert own["without_training_faces"] == {"count": 0}
 
 
 def test_the_curves_are_written_for_tensorboard_when_asked(recipe: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,11 @@ def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: 
     refused = study("expression-epochs-batches", data, tmp_path / "work")
     assert refused.exit_code == 2
     assert "--resume" in refused.output
+
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    refused = study("expression-epochs-batches", other, tmp_path / "work", "--resume")
+    assert refused.exit_code == 1
+    assert "was fitted by another recipe" in refused.output
 
 
 def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ const KEEP_MS = 2000;
 let places = [];
 let next = 1;
 
-/** Give each face the number of the nearest face seen lately, or a new one. */
+/** Give each face the number of the nearest face that hasn't left, or a new one. */
 export function follow(faces, now = performance.now()) {
-  places = places.filter((place) => now - place.at <= KEEP_MS);
+  places = places.filter(({ missedSince = now }) => now - missedSince <= KEEP_MS);
   const free = new Set(places);
   const numbered = faces.map((face) => {
     const known = nearest(free, face.box);
     free.delete(known);
     return { track: known?.track ?? next++, seen: true, ...face };
   });
-  places = [...free, ...numbered.map(({ track, box }) => ({ track, box, at: now }))];
+  const missed = [...free].map((place) => ({ missedSince: now, ...place }));
+  places = [...missed, ...numbered.map(({ track, box }) => ({ track, box }))];
   return numbered;
 }
 

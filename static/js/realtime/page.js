@@ -25,6 +25,9 @@ const view = element("view");
 const video = element("video");
 const smoothing = element("smoothing");
 
+// The visitor's choice of models, as the server wrote it.
+const choice = JSON.parse(root.dataset.choice);
+
 const lens = new Lens(video, () => stop("camera.gone"));
 const maker = new FrameMaker();
 const stage = new Stage(view, element("canvas"), choose);
@@ -37,8 +40,9 @@ const transport = new Transport(
     socket: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${root.dataset.socket}`,
     service: root.dataset.service,
     limitMb: Number(root.dataset.limitMb),
+    choice,
   },
-  { answer: showAnswer, problem: showProblem, connected, waiting, refused },
+  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, refused },
 );
 
 let state = "stopped";
@@ -180,6 +184,11 @@ function connected(how) {
   say(how === "socket" ? "said.live" : "said.photos");
 }
 
+function renumbered() {
+  people.clear();
+  timeline.clear();
+}
+
 function waiting(reason, milliseconds) {
   figures.rest();
   stage.clearBoxes();
@@ -203,7 +212,7 @@ function setSmoothing() {
   const words = text("seconds", { count: formatNumber(seconds) });
   element("smoothing-value").textContent = words;
   smoothing.setAttribute("aria-valuetext", words);
-  transport.set({ smoothing_seconds: seconds });
+  transport.set({ smoothing_seconds: seconds, ...choice });
 }
 
 async function saveSnapshot() {

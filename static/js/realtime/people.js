@@ -20,10 +20,6 @@ export class People {
     this.#onChoose = onChoose;
   }
 
-  get chosen() {
-    return this.#chosen;
-  }
-
   show(faces, now = performance.now()) {
     const known = faces.length === this.#cards.size && faces.every((face) => this.#cards.has(face.track));
     if (known && now - this.#shownAt < REFRESH_MS) return;
@@ -41,6 +37,7 @@ export class People {
   clear() {
     this.#cards.forEach((card) => card.remove());
     this.#cards.clear();
+    this.#chosen = null;
   }
 
   choose(track) {

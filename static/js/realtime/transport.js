@@ -11,11 +11,17 @@ const LONGEST_ANSWER_MS = 10_000;
 // The first attempt may fall into a restart; a second failure beside a reachable server is no accident.
 const FAILURES_BEFORE_PHOTOS = 2;
 // The server gave up on this client's messages; the same ones would only be refused again.
-const FINAL_REASONS = new Set(["foreign_origin", "token_missing", "token_unknown", "message_too_large", "too_many_faults", "protocol_error"]);
+const FINAL_REASONS = new Set([
+  "foreign_origin", "token_missing", "token_unknown", "message_too_large", "too_many_faults", "protocol_error",
+]);
+// Whatever else a newer server or a proxy may say is a connection lost.
+const PASSING_REASONS = new Set(["server_stops", "silent", "too_many_streams", "rate_limited"]);
 // Photos refused for these are not sent again at once.
 const WORTH_WAITING = new Set(["busy", "rate_limited", "internal"]);
 const PHOTO_WAIT_MS = 2000;
 const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
+// Long enough for a slow network, and short beside the waits.
+const REACH_MS = 5000;
 
 export class Transport {
   #address;
@@ -32,15 +38,17 @@ export class Transport {
   #abort = null;
 
   /**
+   * @param choice the fields that name the models with which single photos are read
    * @param on.answer called with each answer
    * @param on.problem called with a problem document: this frame had no answer, the next may
    * @param on.connected called when frames can be sent; told how: "socket" or "photos"
+   * @param on.renumbered called when the numbers of faces so far mean nothing any more
    * @param on.waiting called with a reason and milliseconds when another attempt follows
    * @param on.refused called with a reason when none does
    */
-  constructor({ socket, service, limitMb }, on) {
+  constructor({ socket, service, limitMb, choice }, on) {
     this.#address = socket;
-    this.#service = new Service(service, limitMb);
+    this.#service = new Service(service, limitMb, Object.entries(choice));
     this.#on = on;
   }
 
@@ -107,13 +115,14 @@ export class Transport {
     socket.addEventListener("open", () => {
       opened = true;
       socket.send(JSON.stringify(this.#settings));
+      this.#on.renumbered();
       if (this.#wanted) this.#on.connected("socket");
     });
     socket.addEventListener("message", ({ data }) => {
       if (socket === this.#socket) this.#take(JSON.parse(data));
     });
     socket.addEventListener("close", ({ code, reason }) => {
-      if (socket === this.#socket) this.#closed(opened, reason || CODE_REASONS[code] || "lost");
+      if (socket === this.#socket) this.#closed(opened, reason || CODE_REASONS[code]);
     });
   }
 
@@ -135,12 +144,14 @@ export class Transport {
       return this.#on.refused(reason);
     }
     this.#failures += 1;
+    const passing = PASSING_REASONS.has(reason) ? reason : "lost";
     if (!opened && this.#failures >= FAILURES_BEFORE_PHOTOS && (await isReachable())) {
       if (!this.#wanted) return;
       this.#photos = true;
+      this.#on.renumbered();
       return this.#on.connected("photos");
     }
-    if (this.#wanted) this.#tryAgain(reason);
+    if (this.#wanted) this.#tryAgain(passing);
   }
 
   #tryAgain(reason) {
@@ -184,7 +195,8 @@ export class Transport {
 
 async function isReachable() {
   try {
-    return (await fetch("/healthz", { cache: "no-store" })).ok;
+    const signal = AbortSignal.timeout(REACH_MS);
+    return (await fetch("/healthz", { cache: "no-store", signal })).ok;
   } catch {
     return false;
   }
