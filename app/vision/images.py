@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
+import simplejpeg
 from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -16,7 +19,17 @@ FORMATS = ("JPEG", "PNG", "WebP")
 MAX_MEGAPIXELS = 40  # 120 MB as RGB: what one request may cost in memory; phones make 12 to 50.
 FRAME_SIDE = 640  # Longest side that a live frame needs; larger ones are decoded smaller.
 JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
-LYING = range(5, 9)  # EXIF orientations of a photo whose columns are stored as rows
+# What brings pixels upright that are stored in one of EXIF's orientations.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+LYING = range(5, 9)  # The orientations of a photo whose columns are stored as rows.
 STRIP_ROWS = 64  # Rows of a picture that are converted at a time.
 MIN_SIDE = 16  # Below this no face can be told from noise.
 
@@ -84,11 +97,18 @@ def open_photo(data: bytes, formats: Sequence[str] = FORMATS) -> Photo:
         # There is one scale only, and of a PNG even the orientation may stand behind the pixels.
         return Photo.of(_decode(image))
     try:
-        lying = image.getexif().get(ExifTags.Base.Orientation, 1) in LYING
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # A header can be broken in as many ways as a body.
         raise _unreadable() from error
-    width, height = (image.height, image.width) if lying else image.size
-    return Photo(width, height, lambda scale: _decode(_open(data, formats), scale), JPEG_SCALES)
+    size, mode = image.size, image.mode
+
+    def decode(scale: int) -> np.ndarray:
+        if mode in ("RGB", "L"):
+            return _decode_jpeg(data, size, orientation, scale)
+        return _decode(_open(data, formats), scale)  # a printer's colours
+
+    width, height = size[::-1] if orientation in LYING else size
+    return Photo(width, height, decode, JPEG_SCALES)
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -107,6 +127,21 @@ def decode_frame(data: bytes) -> np.ndarray:
     """
     frame = open_photo(data, ("JPEG",))
     return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
+
+
+def _decode_jpeg(data: bytes, size: tuple[int, int], orientation: int, scale: int) -> np.ndarray:
+    """Decode a JPEG of `size`, (width, height) as it is stored, upright at a scale.
+
+    As Pillow does, to the last bit, but into an array of its own size at once.
+    """
+    width, height = (math.ceil(side / scale) for side in size)
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
+    except (
+        ValueError
+    ):  # What is slightly damaged, or in a printer's colours, Pillow may still read.
+        return _decode(_open(data, ("JPEG",)), scale)
+    return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 
 
 def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:

@@ -90,6 +90,22 @@ def test_a_jpeg_can_be_decoded_upright_at_a_quarter(orientation: int) -> None:
     assert photo.pixels(3.0)[1] == 2
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("scale", [1, 2, 8])
+def test_a_jpeg_is_decoded_as_pillow_does_to_the_last_bit(mode: str, scale: int) -> None:
+    data = save(FACE.resize((333, 501)).convert(mode), "JPEG", quality=88)
+    expected = Image.open(io.BytesIO(data))
+    expected.draft(mode, (expected.width // scale, expected.height // scale))
+    wanted = np.asarray(expected.convert("RGB"))
+    assert np.array_equal(open_photo(data).pixels(scale)[0], wanted)
+
+
+def test_a_slightly_damaged_jpeg_is_read() -> None:
+    data = save(FACE, "JPEG", quality=95)
+    damaged = data[:-2] + bytes(5) + data[-2:]
+    assert np.array_equal(decode_image(damaged), decode_image(data))
+
+
 def test_a_png_is_decoded_whole_at_any_scale() -> None:
     pixels, scale = open_photo(save(FACE)).pixels(8.0)
     assert (scale, pixels.shape) == (1, (48, 64, 3))
