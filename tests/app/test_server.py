@@ -8,7 +8,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -57,6 +57,12 @@ def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
     assert 'raut_stage_seconds_count{stage="detect"} 4.0' in counts
     assert not {"secret-name", "happy", "127.0.0.1"} & set(re.findall(r"[\w.-]+", counts))
     assert folders_of(server.process) == []
+
+
+def test_nobody_is_believed_to_be_a_proxy_unasked(address: tuple[str, int]) -> None:
+    with closing(http.client.HTTPConnection(*address, timeout=30)) as connection:
+        connection.request("GET", "/", headers={"X-Forwarded-Proto": "https"})
+        assert "Strict-Transport-Security" not in connection.getresponse().headers
 
 
 def folders_of(process: subprocess.Popen[str]) -> list[Path]:
