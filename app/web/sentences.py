@@ -25,6 +25,8 @@ def labels() -> dict[str, str]:
         "neutral": gettext("neutral"),
         "female": gettext("female"),
         "male": gettext("male"),
+        "child": gettext("child"),
+        "older": gettext("older"),
     }
 
 

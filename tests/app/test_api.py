@@ -130,6 +130,15 @@ def test_what_the_framework_refuses_has_a_code_of_ours(
     assert answer.get_json()["code"] == code
 
 
+@pytest.mark.parametrize("address", ["/api/v1/analyze", "/", "/steps", "/language", "/models"])
+def test_a_long_form_without_files_is_not_taken_apart(client: FlaskClient, address: str) -> None:
+    # Ten million fields would take a gigabyte.
+    answer = client.post(
+        address, data=b"a&" * 300_000, content_type="application/x-www-form-urlencoded"
+    )
+    assert answer.status_code == 413
+
+
 def test_an_unaccepted_kind_is_told_what_is_accepted(client: FlaskClient) -> None:
     problem = send(client, encode(np.zeros((32, 32), np.uint8), "GIF")).get_json()
     assert problem["accepted"] == ["JPEG", "PNG", "WebP"]
