@@ -84,8 +84,6 @@ class DetectionSettings:
     # A face smaller than so many times the smallest that a look finds lets us look finer. At 2,
     # six faces in 1280 x 800 took 1.3 times the time and no more of them were found.
     finer: float = 1.5
-    # Smallest face that "thorough" looks for, in pixels of the photo.
-    smallest_face: int = 20
 
 
 @dataclass(frozen=True)
@@ -118,11 +116,16 @@ class Looked:
 class FaceDetector:
     """Find faces at any turn."""
 
-    def __init__(self, verifier: Verifier, settings: DetectionSettings | None = None) -> None:
-        """Join the cascade with a verifier."""
+    def __init__(
+        self,
+        verifier: Verifier,
+        settings: DetectionSettings | None = None,
+        proposer: Proposer | None = None,
+    ) -> None:
+        """Join the cascade, a new one where none is given, with a verifier."""
         self.settings = settings or DetectionSettings()
         self.verifier = verifier
-        self._proposer = Proposer()
+        self._proposer = proposer or Proposer()
 
     @classmethod
     def load(cls, models: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceDetector:
@@ -132,9 +135,9 @@ class FaceDetector:
         return cls(Verifier.load(models / VERIFIER, runtime, threads))
 
     def adjusted(self, **changes: float) -> FaceDetector:
-        """Return a detector with some settings changed."""
+        """Return a detector with some settings changed, and the same networks and cascade."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
-        return FaceDetector(self.verifier, settings)
+        return FaceDetector(self.verifier, settings, self._proposer)
 
     def detect(
         self,
@@ -274,12 +277,9 @@ class FaceDetector:
         return pyramid.copy_scale(0) > self.settings.large
 
     def _finest_octave(self, pyramid: _Pyramid) -> int:
-        """Return the octave at which the smallest face fills the cascade's window."""
+        """Return the octave at which the copy is as fine as the photo."""
         octave = 0
-        while (
-            pyramid.copy_scale(octave) * WINDOW > self.settings.smallest_face
-            and pyramid.copy_scale(octave) > 1
-        ):
+        while pyramid.copy_scale(octave) > 1:
             octave += 1
         return octave
 

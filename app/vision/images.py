@@ -123,8 +123,12 @@ def decode_frame(data: bytes) -> np.ndarray:
     """Decode one JPEG frame of a camera, at a scale that the live reading needs.
 
     Returns RGB uint8 (height, width, 3), its longer side less than twice `FRAME_SIDE` unless it
-    is huge. Raises `Refusal` as `open_photo` does.
+    is huge. Raises `Refusal` as `open_photo` does, with `frame_empty` for no bytes at all.
     """
+    if not data:
+        raise Refusal(
+            "frame_empty", 400, "The frame is empty. Send the camera's next picture as a JPEG."
+        )
     frame = open_photo(data, ("JPEG",))
     return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
 

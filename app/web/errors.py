@@ -25,11 +25,16 @@ PROBLEM_TYPE = "application/problem+json"
 PAGE_TYPE = "text/html"
 # Nobody reads a page that a program, or a page's script, was answered with.
 PROGRAMS_PATH = "/api/"
+# Codes are part of the API; Python's own names of the statuses change with its versions.
 CODES = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    413: "request_too_large",
+    415: "media_type_unsupported",
+    416: "range_unsatisfiable",
 }
+OTHER_REFUSAL = "refused"
 
 
 def init_errors(app: Flask) -> None:
@@ -90,9 +95,7 @@ def _show_refusal(refusal: Refusal) -> Response:
 def _answer_http(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown addresses, methods, malformed requests."""
     status = error.code or 500
-    refusal = Refusal(
-        CODES.get(status, HTTPStatus(status).name.lower()), status, error.description or ""
-    )
+    refusal = Refusal(CODES.get(status, OTHER_REFUSAL), status, error.description or "")
     answer = answer_refusal(refusal)
     if status == 405:
         answer.headers["Allow"] = error.get_response().headers.get("Allow", "")

@@ -30,10 +30,10 @@ def list_steps() -> list[Step]:
             "grey",
             gettext("Grey and small"),
             gettext(
-                "The search for faces looks at brightness alone, on a copy of bounded size, so "
-                "that a large photo takes no longer than a small one. The histogram counts how "
-                "many pixels have each brightness, from black on the left to white on the "
-                "right."
+                "The search for faces looks at brightness alone, and first on a copy of bounded "
+                "size, where most faces are found at once; finer copies are searched only where "
+                "they promise more. The histogram counts how many pixels have each brightness, "
+                "from black on the left to white on the right."
             ),
         ),
         Step(

@@ -25,6 +25,8 @@ def labels() -> dict[str, str]:
         "neutral": gettext("neutral"),
         "female": gettext("female"),
         "male": gettext("male"),
+        "child": gettext("child"),
+        "older": gettext("older"),
     }
 
 
@@ -155,6 +157,7 @@ def refusals() -> dict[str, str]:
             "This file is empty. If the photo was still being copied or downloaded, "
             "wait until that is done and choose it again."
         ),
+        "frame_empty": gettext("The camera's picture came empty; the next one is tried."),
         "image_unreadable": gettext(
             "This file could not be opened as a picture; it may be damaged or cut short. "
             "Save it again as JPEG or PNG and try that copy."

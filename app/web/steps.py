@@ -130,7 +130,7 @@ def _explain(field: str, data: bytes) -> Side:
     choice = choices.visitors_choice(request, current_analyzer())
     explanation = _explainer().explain(
         data,
-        _model(),
+        _model(choice),
         face=max(0, int(_number(FACES[field], 1)) - 1),
         models=choices.model_names(choice),
         expression_labels=choice.get(LABELS),
@@ -149,9 +149,9 @@ def _explainer() -> Explainer:
     return explainer
 
 
-def _model() -> str:
-    """Return the model to explain: the one that the form names, or the first."""
-    return request.form.get("model") or next(iter(current_analyzer().classifiers))
+def _model(choice: choices.Choice) -> str:
+    """Return the model to explain: the one that the form names, or the first that answers."""
+    return request.form.get("model") or choices.choose(current_analyzer(), choice)[0]
 
 
 def _number(field: str, default: float = 0) -> float:

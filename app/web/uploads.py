@@ -22,6 +22,12 @@ FIELD = "image"
 class MemoryOnlyRequest(Request):
     """Keep uploads in memory: Werkzeug would write those above 500 kB to a temporary file."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take a request; a form without files is parsed whole, so that it must be short."""
+        super().__init__(*args, **kwargs)
+        if self.mimetype == "application/x-www-form-urlencoded":
+            self.max_content_length = FORM_BYTES
+
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         """Give the form parser a place for one upload; MAX_CONTENT_LENGTH bounds it."""
         return io.BytesIO()
@@ -75,8 +81,8 @@ def find_upload(request: Request, field: str) -> FileStorage | None:
 
 def _form_too_large(request: Request) -> Refusal:
     """Refuse what Werkzeug stopped reading: a form over the limit, or a long field in one."""
-    length, limit = request.content_length, request.max_content_length
-    if length is None or limit is None or length > limit:
+    length = request.content_length
+    if length is None or length > current_app.config["MAX_CONTENT_LENGTH"]:
         return _too_large()
     return Refusal(
         "field_too_large",

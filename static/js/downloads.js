@@ -2,8 +2,6 @@
 
 import { chipWords, colourOf, INK, placeOf } from "./faces.js";
 
-const READINGS = ["expression", "gender"];
-
 export function downloadJson(answerText, name) {
   save(new Blob([answerText], { type: "application/json" }), `${name}.raut.json`);
 }
@@ -24,20 +22,15 @@ export function csv(faces) {
   return csvText([["face", ...table.head], ...faces.map((face, index) => [index + 1, ...table.row(face)])]);
 }
 
-/** Return the columns that tell all of a face, for faces read by the same models. */
+/** Return the columns that tell all of faces, named as the command line names them, and each face's row. */
 export function faceTable(faces) {
-  const readings = READINGS.map((name) => ({ name, classes: classesOf(faces, name) }));
+  const head = [...new Set(faces.flatMap((face) => Object.keys(flat(face))))];
   return {
-    head: ["x", "y", "width", "height", "roll_degrees", "score", ...readings.flatMap(columns)],
-    row: (face) => [
-      face.box.x,
-      face.box.y,
-      face.box.width,
-      face.box.height,
-      face.roll_degrees ?? 0,
-      face.score,
-      ...readings.flatMap(({ name, classes }) => values(face[name], classes)),
-    ],
+    head,
+    row: (face) => {
+      const values = flat(face);
+      return head.map((column) => values[column] ?? "");
+    },
   };
 }
 
@@ -46,19 +39,13 @@ export function csvText(rows) {
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
-// The classes are the model's own; another model may have others.
-function classesOf(faces, name) {
-  return Object.keys(faces.find((face) => face[name])?.[name].probabilities ?? {});
-}
-
-function columns({ name, classes }) {
-  return [name, `${name}_probability`, `${name}_certain`, ...classes.map((each) => `${name}_${each}`)];
-}
-
-function values(reading, classes) {
-  if (!reading) return Array(3 + classes.length).fill("");
-  const probabilities = classes.map((each) => reading.probabilities[each] ?? "");
-  return [reading.label, reading.probability, reading.certain, ...probabilities];
+// Nested names are joined by underscores: expression_probabilities_happy.
+function flat(values, prefix = "", into = {}) {
+  for (const [name, value] of Object.entries(values)) {
+    if (value !== null && typeof value === "object") flat(value, `${prefix}${name}_`, into);
+    else into[prefix + name] = value;
+  }
+  return into;
 }
 
 function cell(value) {

@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,36 @@ def test_a_field_too_long_is_not_called_a_photo_too_large(
     problem = answer.get_json()
     assert (answer.status_code, problem["code"]) == (413, "field_too_large")
     assert "500 kB" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "options", "code"),
+    [
+        ("GET", "/nowhere", {}, "not_found"),
+        ("POST", "/healthz", {}, "method_not_allowed"),
+        ("POST", "/language", {"data": {"next": "x" * 600_000}}, "request_too_large"),
+        (
+            "GET",
+            "/static/favicon.svg",
+            {"headers": {"Range": "bytes=9999999-"}},
+            "range_unsatisfiable",
+        ),
+    ],
+)
+def test_what_the_framework_refuses_has_a_code_of_ours(
+    client: FlaskClient, method: str, address: str, options: dict[str, Any], code: str
+) -> None:
+    answer = client.open(address, method=method, **options)
+    assert answer.get_json()["code"] == code
+
+
+@pytest.mark.parametrize("address", ["/api/v1/analyze", "/", "/steps", "/language", "/models"])
+def test_a_long_form_without_files_is_not_taken_apart(client: FlaskClient, address: str) -> None:
+    # Ten million fields would take a gigabyte.
+    answer = client.post(
+        address, data=b"a&" * 300_000, content_type="application/x-www-form-urlencoded"
+    )
+    assert answer.status_code == 413
 
 
 def test_an_unaccepted_kind_is_told_what_is_accepted(client: FlaskClient) -> None:

@@ -103,6 +103,19 @@ def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
         assert written in indonesian
 
 
+def test_a_guarded_head_tells_both_of_its_limits_and_what_its_guard_is_judged_by(
+    client: FlaskClient,
+) -> None:
+    head = load_card(Path("models/gender")).heads["perceived"]
+    assert head.guard
+    page = read(client, "/models/gender")
+    assert f"below a probability of {head.unsure_below:.1%}" in page
+    assert f"below {head.guard.unsure_below:.1%} for a face taken for “child”" in page
+    assert "a child is under 13" in page
+    indonesian = client.get("/models/gender", headers={"Accept-Language": "id"}).get_data(True)
+    assert "untuk wajah yang dikira “anak”" in indonesian
+
+
 def test_the_choice_is_kept_for_this_visitor_alone(
     app: Flask, client: FlaskClient, astronaut_png: bytes
 ) -> None:

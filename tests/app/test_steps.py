@@ -19,6 +19,7 @@ from PIL import Image
 
 from app import create_app
 from app.settings import Settings
+from app.vision import detection
 from app.vision.cards import load_card
 from app.vision.insides import Insides
 from tests.app.forms import post
@@ -170,6 +171,24 @@ def test_a_wrong_field_is_refused_in_words(
     answer = post(client, "/steps", {"image": astronaut_png}, **{field: value})
     assert answer.status_code == 400
     assert sentence in answer.get_data(as_text=True)
+
+
+def test_of_the_models_that_answer_the_first_is_explained(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = post(client, "/steps", {"image": astronaut_png}, models="gender")
+    assert answer.status_code == 200
+    assert {name for name, _ in SHOWN.findall(answer.get_data(as_text=True))} == {"female", "male"}
+
+
+def test_changed_settings_read_no_cascade_anew(
+    client: FlaskClient, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("Another cascade was made.")
+
+    monkeypatch.setattr(detection, "Proposer", refuse)
+    assert post(client, "/steps", {"image": astronaut_png}, accepted="0.9").status_code == 200
 
 
 def test_a_form_without_a_photo_is_refused_in_words(client: FlaskClient) -> None:

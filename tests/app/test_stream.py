@@ -99,7 +99,7 @@ def test_a_large_frame_is_read_at_a_smaller_scale(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (b"", "image_empty"),
+        (b"", "frame_empty"),
         (b"no picture at all", "image_type"),
         (encode_frame(np.zeros((99, 99, 3), np.uint8))[:400], "image_unreadable"),
     ],

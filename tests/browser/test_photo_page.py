@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Download, FilePayload, Page, Route, expect
 from skimage import data
+
+from app.__main__ import cli
 
 from .answers import SERVICE, TWO_FACES, answer, answer_with, choose, face, picture_file
 
@@ -237,10 +240,21 @@ def test_the_csv_download_has_one_row_a_face(start: Page, astronaut: FilePayload
     lines = content(downloaded(start, "#download-csv")).decode().splitlines()
     rows = list(csv.DictReader(lines))
     assert [row["face"] for row in rows] == ["1", "2"]
-    assert rows[0]["expression"] == "happy"
-    assert float(rows[0]["expression_happy"]) == 0.93
+    assert rows[0]["expression_label"] == "happy"
+    assert float(rows[0]["expression_probabilities_happy"]) == 0.93
     assert rows[1]["expression_certain"] == "false"
     assert float(rows[1]["roll_degrees"]) == 20
+
+
+def test_the_csv_download_has_the_columns_of_the_command_line(
+    start: Page, astronaut: FilePayload, tmp_path: Path
+) -> None:
+    choose(start, astronaut)
+    lines = content(downloaded(start, "#download-csv")).decode().splitlines()
+    photo = tmp_path / "astronaut.png"
+    photo.write_bytes(astronaut["buffer"])
+    told = CliRunner().invoke(cli, ["analyze", str(photo), "--csv", "-"]).stdout.splitlines()
+    assert lines[0].split(",") == told[0].split(",")[1:]  # a page has one file only
 
 
 def test_the_png_download_is_the_photo_with_boxes(start: Page, astronaut: FilePayload) -> None:

@@ -513,8 +513,8 @@ def test_a_recording_holds_readings_and_what_they_were_made_with(live: Page) -> 
     remarks = [line for line in lines if line.startswith("# ")]
     rows = list(csv.DictReader(StringIO("\n".join(lines[len(remarks) :]))))
     assert {row["track"] for row in rows} == {"1", "2"}
-    assert {row["expression"] for row in rows} == {"happy", "sad"}
-    assert float(rows[0]["expression_happy"]) == 0.93
+    assert {row["expression_label"] for row in rows} == {"happy", "sad"}
+    assert float(rows[0]["expression_probabilities_happy"]) == 0.93
     recorded = json.loads(content(downloaded(live, "#save-json")))
     assert len(recorded["readings"]) == len(rows)
     about = recorded["about"]

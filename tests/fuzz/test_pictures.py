@@ -22,7 +22,7 @@ from tests.app.forms import post
 from tests.fuzz.corpus import make_corpus, mutate
 
 # What a picture may be refused for; anything else is a fault of ours.
-CODES = {"image_empty", "image_type", "image_dimensions", "image_unreadable"}
+CODES = {"image_empty", "frame_empty", "image_type", "image_dimensions", "image_unreadable"}
 LONGEST_SECONDS = 10
 # Allocators keep some; a leak of one picture's pixels in a hundred would show.
 MOST_GROWTH_BYTES = 150_000_000

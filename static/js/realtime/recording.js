@@ -56,15 +56,8 @@ export class Recording {
   /** Save one row for each face and frame; the lines that start with # tell how they were made. */
   saveCsv() {
     const table = faceTable(this.#rows.map(({ face }) => face));
-    const head = ["time", "frame", "delay_ms", "track", "seen", ...table.head];
-    const rows = this.#rows.map(({ time, frame, delay_ms, face }) => [
-      time,
-      frame,
-      delay_ms,
-      face.track,
-      face.seen,
-      ...table.row(face),
-    ]);
+    const head = ["time", "frame", "delay_ms", ...table.head];
+    const rows = this.#rows.map(({ time, frame, delay_ms, face }) => [time, frame, delay_ms, ...table.row(face)]);
     const remarks = Object.entries(this.#metadata()).map(([name, value]) => {
       const written = typeof value === "object" ? JSON.stringify(value) : value;
       return `# ${name}: ${written}\r\n`;
