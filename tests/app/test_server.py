@@ -16,6 +16,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from app.settings import Settings
+from app.web.worker import PATIENCE_SECONDS
 from tests.app.cards import hash_files, read_card, rewrite_card
 from tests.app.servers import start, started
 
@@ -113,8 +114,9 @@ def test_clients_that_send_no_more_hold_nobody_up(address: tuple[str, int], begu
         for _ in range(MANY):
             client = opened.enter_context(socket.create_connection(address))
             client.sendall(begun)
+        # Long before the server loses its patience with them.
         with urllib.request.urlopen(
-            f"http://{address[0]}:{address[1]}/readyz", timeout=4
+            f"http://{address[0]}:{address[1]}/readyz", timeout=PATIENCE_SECONDS / 2
         ) as answer:
             assert answer.status == 200
 

