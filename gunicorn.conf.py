@@ -1,5 +1,6 @@
 """Set gunicorn up. `make serve` reads it."""
 
+import math
 import multiprocessing
 import os
 import shutil
@@ -27,8 +28,11 @@ os.environ.setdefault("RAUT_LIMITS", f"shared://{counts}/limits.sqlite")
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
 worker_class = "app.web.worker.PatientWorker"
-threads = 8 + Settings().streams_per_worker
+settings = Settings()
+threads = 8 + settings.streams_per_worker
 timeout = 60
+# For requests under way, once no more are taken.
+graceful_timeout = 30 + math.ceil(settings.drain_seconds)
 control_socket_disable = True
 # Where each worker shows that it is alive, under random names; in memory, so that the file system
 # may be read-only.
@@ -64,10 +68,10 @@ def _load_models():
 
 
 def post_worker_init(worker):
-    """Let live sockets say goodbye when their worker is told to end."""
-    from app.web.stream import STREAMS
+    """Let the application know when its worker is told to end."""
+    from app.web.readiness import READINESS
 
-    worker.wsgi.extensions[STREAMS].goes_on = lambda: worker.alive
+    worker.wsgi.extensions[READINESS].goes_on = lambda: not worker.leaving
 
 
 def child_exit(server, worker):
