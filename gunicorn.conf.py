@@ -45,11 +45,11 @@ forwarded_allow_ips = ""
 
 
 def on_starting(server):
-    """Refuse to start without sound models, once and in words, not once for each worker.
+    """Refuse to start without what serving needs, once and in words, not once for each worker.
 
     In a process of its own: workers forked from one that has run ONNX Runtime hang when they end.
     """
-    check = multiprocessing.get_context("fork").Process(target=_load_models)
+    check = multiprocessing.get_context("fork").Process(target=_check_needs)
     check.start()
     check.join()
     if check.exitcode:
@@ -57,13 +57,15 @@ def on_starting(server):
         sys.exit(check.exitcode)
 
 
-def _load_models():
-    """Load the models as a worker does, or say what is wrong."""
+def _check_needs():
+    """Load the models and ask where photos are counted, or say what is wrong."""
     from app.catalog import load_analyzer
+    from app.web.limits import StorageError, check_storage
 
     try:
-        load_analyzer(Settings())
-    except ModelError as error:
+        check_storage(settings)
+        load_analyzer(settings)
+    except (ModelError, StorageError) as error:
         sys.exit(f"Raut can't start: {error}")
 
 

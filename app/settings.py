@@ -88,8 +88,10 @@ class Settings(BaseSettings):
     )
     limits: str = Field(
         "memory://",
+        pattern=r"^(memory|shared|redis|rediss|redis\+unix)://",
         description="Where photos are counted for their limit; gunicorn.conf.py sets a place in "
-        "memory that all worker processes share.",
+        "memory that all worker processes share, and redis://host:port/number has several servers "
+        "count together.",
     )
     tokens: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
         {},
