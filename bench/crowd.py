@@ -183,11 +183,13 @@ class Crowd:
         balance: Balance = least_connections,
         pass_on: bool = False,
         most_attempts: int = MOST_ATTEMPTS,
+        jitter: float = 0.0,
         seed: int = 0,
     ) -> None:
         """Set everything up, at rest.
 
-        `pass_on` has the balancer offer a refused photo to one more instance at once.
+        `pass_on` has the balancer offer a refused photo to one more instance at once; `jitter` are
+        the seconds that senders wait longer than they are told at most.
         """
         self._world = simpy.Environment()
         self._rng = np.random.default_rng(seed)
@@ -199,6 +201,7 @@ class Crowd:
         self._balance = balance
         self._pass_on = pass_on
         self._most_attempts = most_attempts
+        self._jitter = jitter
         self._tally = Tally()
 
     def play(self, rate: float, seconds: float, evenly: bool = False) -> dict[str, Any]:
@@ -211,6 +214,12 @@ class Crowd:
         self._tally = Tally()
         self._world.run(WARM_UP_SECONDS + seconds)
         return self._tally.to_json(seconds)
+
+    def play_at_once(self, photos: int) -> dict[str, Any]:
+        """Let photos come in the same moment, and return when they are read or given up."""
+        visits = [self._world.process(self._visit()) for _ in range(photos)]
+        self._world.run(self._world.all_of(visits))
+        return self._tally.to_json(self._world.now)
 
     def play_cameras(self, cameras: int, rate: float, seconds: float) -> dict[str, Any]:
         """Let cameras send frames over sockets, spread evenly, and return what each gets."""
@@ -249,7 +258,7 @@ class Crowd:
                 self._tally.at_once += attempt == 0
                 return
             self._tally.refused += 1
-            yield self._world.timeout(RETRY_SECONDS)
+            yield self._world.timeout(RETRY_SECONDS + self._jitter * self._rng.random())
         self._tally.gave_up += 1
 
     def _offer(self) -> tuple[int, simpy.Event | None]:
@@ -313,6 +322,8 @@ def write_cameras(rows: list[dict[str, Any]]) -> str:
 @click.option("--balance", type=click.Choice(list(BALANCES)), default="least_conn")
 @click.option("--pass-on", is_flag=True, help="Offer a refused photo to one more instance.")
 @click.option("--attempts", default=MOST_ATTEMPTS, show_default=True)
+@click.option("--at-once", multiple=True, type=click.IntRange(1), help="So many photos at once.")
+@click.option("--jitter", default=0.0, show_default=True, help="Seconds waited longer, at most.")
 @click.option("--seconds", default=10.0, show_default=True)
 @click.option("--photo-ms", default=40.0, show_default=True)
 @click.option("--refusal-ms", default=1.0, show_default=True)
@@ -332,6 +343,8 @@ def main(
     balance: str,
     pass_on: bool,
     attempts: int,
+    at_once: tuple[int, ...],
+    jitter: float,
     seconds: float,
     photo_ms: float,
     refusal_ms: float,
@@ -346,7 +359,7 @@ def main(
     costs = Costs(photo_ms / 1000, frame_ms / 1000, refusal_ms / 1000, spread)
 
     def crowd(count: int) -> Crowd:
-        return Crowd(count, workers, waiting, costs, BALANCES[balance], pass_on, attempts)
+        return Crowd(count, workers, waiting, costs, BALANCES[balance], pass_on, attempts, jitter)
 
     rows: list[dict[str, Any]] = []
     if cameras:
@@ -354,6 +367,11 @@ def main(
             figures = crowd(count).play_cameras(count * each, camera_rate, seconds)
             rows.append({"instances": count, "cameras": count * each, **figures})
         click.echo(write_cameras(rows))
+    elif at_once:
+        for count, photos in itertools.product(instances, at_once):
+            figures = crowd(count).play_at_once(photos)
+            rows.append({"instances": count, "load": 0.0, "rate": photos, **figures})
+        click.echo(write_table(rows))
     else:
         for count, load in itertools.product(instances, loads):
             rate = load * count * workers / costs.photo

@@ -42,6 +42,14 @@ def test_the_fewest_connections_refuse_less_than_chance() -> None:
     assert refused["least_conn"] < refused["random_two"] < refused["hash"]
 
 
+def test_those_who_come_again_in_the_same_moment_wait_longest() -> None:
+    worst = {
+        jitter: Crowd(2, 2, 1, COSTS, most_attempts=1000, jitter=jitter).play_at_once(100)["p95_ms"]
+        for jitter in (0.0, 1.0)
+    }
+    assert worst[1.0] < worst[0.0] / 2
+
+
 def test_cameras_get_their_rate_until_the_workers_are_full() -> None:
     easy = Crowd(1, 2, 1, COSTS).play_cameras(cameras=20, rate=5, seconds=10)
     assert easy["frames_per_second"] == pytest.approx(5, rel=0.02)
