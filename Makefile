@@ -33,8 +33,8 @@ lock: .venv/test.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" requirements/serve.txt -o requirements/serve.lock
 
-# What the tests drive: a browser, and where they can be had the proxy of deploy/ and a tracer, whose
-# tests are skipped without.
+# What the tests drive: a browser, and where they can be had the proxy and the counter of deploy/ and
+# a tracer, whose tests are skipped without.
 programs:
 	@if command -v chromium >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -42,10 +42,11 @@ programs:
 	else $(BIN)/playwright install chromium || \
 		{ echo "The browser tests need Chromium: install the package chromium." >&2; exit 1; }; \
 	fi
-	@if command -v nginx >/dev/null && command -v strace >/dev/null; then :; \
+	@if command -v nginx >/dev/null && command -v strace >/dev/null && \
+		command -v redis-server >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get install -y -qq nginx-light openssl strace || \
-			echo "nginx and strace can't be had; their tests are skipped." >&2; \
+		apt-get install -y -qq nginx-light openssl redis-server strace || \
+			echo "nginx, redis-server and strace can't be had; their tests are skipped." >&2; \
 	fi
 
 .venv/bin/python:

@@ -1,6 +1,7 @@
 """Set gunicorn up. `make serve` reads it."""
 
 import atexit
+import math
 import multiprocessing
 import os
 import shutil
@@ -38,6 +39,8 @@ first_process = os.getpid()
 worker_class = "app.web.worker.PatientWorker"
 threads = 8 + settings.streams_per_worker
 timeout = 60
+# For requests under way, once no more are taken.
+graceful_timeout = 30 + math.ceil(settings.drain_seconds)
 control_socket_disable = True
 # Where each worker shows that it is alive, under random names; in memory, so that the file system
 # may be read-only.
@@ -50,32 +53,34 @@ forwarded_allow_ips = ""
 
 
 def on_starting(server):
-    """Refuse to start without sound models, once and in words, not once for each worker.
+    """Refuse to start without what serving needs, once and in words, not once for each worker.
 
     In a process of its own: workers forked from one that has run ONNX Runtime hang when they end.
     """
-    check = multiprocessing.get_context("fork").Process(target=_load_models)
+    check = multiprocessing.get_context("fork").Process(target=_check_needs)
     check.start()
     check.join()
     if check.exitcode:
         sys.exit(check.exitcode)
 
 
-def _load_models():
-    """Load the models as a worker does, or say what is wrong."""
+def _check_needs():
+    """Load the models and ask where photos are counted, or say what is wrong."""
     from app.catalog import load_analyzer
+    from app.web.limits import StorageError, check_storage
 
     try:
+        check_storage(settings)
         load_analyzer(settings)
-    except ModelError as error:
+    except (ModelError, StorageError) as error:
         sys.exit(f"Raut can't start: {error}")
 
 
 def post_worker_init(worker):
-    """Let live sockets say goodbye when their worker is told to end."""
-    from app.web.stream import STREAMS
+    """Let the application know when its worker is told to end."""
+    from app.web.readiness import READINESS
 
-    worker.wsgi.extensions[STREAMS].goes_on = lambda: worker.alive
+    worker.wsgi.extensions[READINESS].goes_on = lambda: not worker.leaving
 
 
 def child_exit(server, worker):

@@ -64,6 +64,13 @@ class Settings(BaseSettings):
         "refused at once, to try again. Each waits as long as reading a photo takes, so that more "
         "would be answered later than their senders are patient.",
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="How long a server that is told to end still takes new requests, while /readyz "
+        "answers 503 and live sockets move on: long enough for a proxy in front to notice.",
+    )
     track_seconds: float = Field(
         1.0, ge=0, le=10, description="How long a face that is missed keeps its number."
     )
@@ -90,8 +97,10 @@ class Settings(BaseSettings):
     )
     limits: str = Field(
         "memory://",
+        pattern=r"^(memory|shared|redis|rediss|redis\+unix)://",
         description="Where photos are counted for their limit; gunicorn.conf.py sets a place in "
-        "memory that all worker processes share.",
+        "memory that all worker processes share, and redis://host:port/number has several servers "
+        "count together.",
     )
     tokens: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
         {},

@@ -21,6 +21,7 @@ from app.web import (
     metrics,
     models,
     pages,
+    readiness,
     realtime,
     security,
     steps,
@@ -71,5 +72,6 @@ def build_application(settings: Settings | None = None) -> Flask:
     for part in (pages, realtime, steps, models, about, api, health):
         app.register_blueprint(part.blueprint)
     turns.init_turns(app, settings)
+    readiness.init_readiness(app, settings)
     stream.init_streams(app, settings)
     return app

@@ -1,7 +1,8 @@
-"""Tell a supervisor whether the process lives and is ready."""
+"""Tell a supervisor whether the process lives and is ready for more."""
 
 from flask import Blueprint, Response, jsonify
 
+from app.web.readiness import current_readiness
 from app.web.uploads import current_analyzer
 
 blueprint = Blueprint("health", __name__)
@@ -15,5 +16,9 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Name the models; the application exists only once each was verified, loaded and run."""
+    """Name the models; the application exists only once each was verified, loaded and run.
+
+    Raises `Refusal` while nothing more should be sent here.
+    """
+    current_readiness().check()
     return jsonify(status="ready", models=sorted(current_analyzer().classifiers))

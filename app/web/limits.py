@@ -1,12 +1,15 @@
-"""Limit how many photos one client may send, whichever worker answers."""
+"""Limit how many photos one client may send, whichever worker of whichever server answers."""
 
 import ipaddress
 import math
+import threading
 import time
 from typing import cast
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
 from limits import RateLimitItem, parse
+from limits.errors import ConfigurationError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
@@ -19,6 +22,15 @@ LIMITER = "raut_limiter"
 # Whoever has one address of IPv6 has a whole network of them.
 IPV6_PREFIX = 64
 
+# Redis answers within a millisecond. A photo waits no longer than this for one that doesn't, and
+# those of the next seconds don't wait at all.
+ANSWER_SECONDS = 0.5
+REST_SECONDS = 2.0
+
+
+class StorageError(Exception):
+    """Tell in a sentence why photos can't be counted where the settings say."""
+
 
 class PhotoLimit:
     """Count each client's photos, and refuse those over the limit."""
@@ -28,19 +40,59 @@ class PhotoLimit:
         self._limit = limit
         self._storage = storage
         self._limiter = FixedWindowRateLimiter(storage)
+        self._lost = False
+        self._tried_again = 0.0
+        self._trying = threading.Lock()
 
     def spend(self, client: str) -> None:
-        """Count one photo. Raises `Refusal` with the code `rate_limited` over the limit."""
-        try:
-            if self._limiter.hit(self._limit, client):
-                return
-            ends = self._limiter.get_window_stats(self._limit, client).reset_time
-        except self._storage.base_exceptions as error:
-            # Nobody is to go without an answer because we can't count.
-            current_app.logger.error("photos are not counted", exc_info=error)
+        """Count one photo. Raises `Refusal` with the code `rate_limited` over the limit.
+
+        While the storage is lost all photos pass: nobody is to go without an answer because we
+        can't count.
+        """
+        if not self._is_worth_trying():
             return
+        try:
+            allowed = self._limiter.hit(self._limit, client)
+            ends = 0.0 if allowed else self._window_end(client)
+        except self._storage.base_exceptions as error:
+            self._lose(error)
+            return
+        self._find_again()
+        if not allowed:
+            raise self._refusal(ends)
+
+    def _window_end(self, client: str) -> float:
+        """Return the time of day at which a client may send photos again."""
+        return self._limiter.get_window_stats(self._limit, client).reset_time
+
+    def _is_worth_trying(self) -> bool:
+        """Tell whether to ask the storage: one photo tries now and then while it is lost."""
+        with self._trying:
+            now = time.monotonic()
+            if self._lost and now - self._tried_again < REST_SECONDS:
+                return False
+            self._tried_again = now
+            return True
+
+    def _lose(self, error: Exception) -> None:
+        """Say once that the storage is lost."""
+        with self._trying:
+            lost_before, self._lost = self._lost, True
+        if not lost_before:
+            current_app.logger.error("photos are not counted", exc_info=error)
+
+    def _find_again(self) -> None:
+        """Say that a lost storage is back."""
+        with self._trying:
+            lost_before, self._lost = self._lost, False
+        if lost_before:
+            current_app.logger.info("photos are counted again")
+
+    def _refusal(self, ends: float) -> Refusal:
+        """Refuse a photo over the limit, whose window ends at that time of day."""
         seconds = max(1, math.ceil(ends - time.time()))
-        raise Refusal(
+        return Refusal(
             "rate_limited",
             429,
             f"More photos came from this client than {self._limit}. "
@@ -54,9 +106,37 @@ def init_limits(app: Flask, settings: Settings) -> None:
     """Set the limit up, if there is one."""
     if not settings.photo_limit:
         return
-    storage = cast(Storage, storage_from_string(settings.limits))  # asynchronous ones are others
+    storage = open_storage(settings.limits)
     app.extensions[LIMITER] = PhotoLimit(parse(settings.photo_limit), storage)
     app.before_request(_spend_on_photos)
+
+
+def open_storage(address: str) -> Storage:
+    """Return where photos are counted, without asking whether it answers. Raises `StorageError`."""
+    is_near = urlsplit(address).scheme in ("memory", "shared")
+    patience = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    try:
+        storage = storage_from_string(address, **({} if is_near else patience))
+    except ConfigurationError as error:
+        raise StorageError(
+            f"RAUT_LIMITS is {_without_password(address)}, and the Python package redis isn't "
+            "installed. Install it as requirements/serve.lock has it, or count in memory://."
+        ) from error
+    return cast(Storage, storage)  # Asynchronous ones are others.
+
+
+def check_storage(settings: Settings) -> None:
+    """Raise `StorageError` where photos are limited and can't be counted."""
+    if settings.photo_limit and not open_storage(settings.limits).check():
+        raise StorageError(
+            f"RAUT_LIMITS is {_without_password(settings.limits)}, where nothing answers. "
+            "Start the Redis server there, or name another one."
+        )
+
+
+def _without_password(address: str) -> str:
+    """Return an address that may be shown."""
+    return address.replace(f"{urlsplit(address).password or ''}@", "@", 1)
 
 
 def spend_photo() -> None:

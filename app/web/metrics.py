@@ -33,6 +33,11 @@ STAGE_SECONDS = Histogram(
 )
 OPEN_STREAMS = Gauge("raut_streams_open", "Live sockets open.", multiprocess_mode="livesum")
 FRAMES = Counter("raut_frames", "Live frames received.", ("outcome",))
+OVERLOADED = Gauge(
+    "raut_workers_overloaded",
+    "Workers that have refused most photos for some seconds.",
+    multiprocess_mode="livesum",
+)
 
 # Looks are parts of finding faces, and the total is of all: they would be counted twice.
 STAGES = ("decode", "detect", "classify")
@@ -50,11 +55,12 @@ def init_metrics(app: Flask) -> None:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Answer with the counts of all workers."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_all_counts()), content_type=CONTENT_TYPE_LATEST)
+
+
+def count_overloaded() -> int:
+    """Return how many workers of this server are overloaded."""
+    return int(_all_counts().get_sample_value("raut_workers_overloaded") or 0)
 
 
 def count_stages(timings_ms: Mapping[str, float]) -> None:
@@ -62,6 +68,15 @@ def count_stages(timings_ms: Mapping[str, float]) -> None:
     for stage in STAGES:
         if stage in timings_ms:
             STAGE_SECONDS.labels(stage).observe(timings_ms[stage] / 1000)
+
+
+def _all_counts() -> CollectorRegistry:
+    """Return the counts of all workers of this server."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return registry
 
 
 def _begin() -> None:

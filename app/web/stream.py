@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +26,7 @@ from app.web.choices import LABELS, MODELS, Choice, model_names, named_choice
 from app.web.errors import describe_refusal
 from app.web.limits import spend_photo
 from app.web.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
+from app.web.readiness import Readiness, current_readiness
 from app.web.security import refuse_foreign
 from app.web.sockets import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
 from app.web.turns import Turns, current_turns
@@ -79,7 +80,6 @@ class Streams:
         """Start without sockets."""
         self.limit = settings.streams_per_worker
         self.track_seconds = settings.track_seconds
-        self.goes_on: Callable[[], bool] = lambda: True
         self._open = 0
         self._counting = threading.Lock()
 
@@ -104,7 +104,12 @@ def init_streams(app: Flask, settings: Settings) -> None:
 
 @blueprint.route("/stream", websocket=True)
 def stream() -> ResponseReturnValue:
-    """Answer a camera's frames until either side has had enough."""
+    """Answer a camera's frames until either side has had enough.
+
+    A server that leaves refuses before the handshake, so that a proxy can ask another one.
+    """
+    readiness = current_readiness()
+    readiness.check_going_on()
     socket = _accept()
     streams: Streams = current_app.extensions[STREAMS]
     # A client that left, or was told why, is no fault.
@@ -120,7 +125,7 @@ def stream() -> ResponseReturnValue:
         else:
             reader = LiveReader(current_analyzer(), streams.track_seconds)
             with OPEN_STREAMS.track_inprogress():
-                Conversation(socket, reader, streams, current_turns()).run()
+                Conversation(socket, reader, readiness, current_turns()).run()
     return Finished()
 
 
@@ -137,11 +142,13 @@ class Finished(Response):
 class Conversation:
     """Talk with one client."""
 
-    def __init__(self, socket: Socket, reader: LiveReader, streams: Streams, turns: Turns) -> None:
+    def __init__(
+        self, socket: Socket, reader: LiveReader, readiness: Readiness, turns: Turns
+    ) -> None:
         """Start a conversation; everything it remembers ends with it."""
         self._socket = socket
         self._reader = reader
-        self._streams = streams
+        self._readiness = readiness
         self._turns = turns
         self._frame = 0
         self._dropped = 0
@@ -150,7 +157,7 @@ class Conversation:
     def run(self) -> None:
         """Answer messages until the socket closes."""
         heard = time.monotonic()
-        while self._streams.goes_on():
+        while self._readiness.goes_on():
             message = self._socket.receive(TICK_SECONDS)
             if message is not None:
                 self._answer(message)

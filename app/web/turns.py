@@ -5,7 +5,9 @@ More at once than there are processors would only be switched between, and all w
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,32 @@ from app.settings import Settings
 
 TURNS = "raut_turns"
 RETRY_SECONDS = 1  # By then whoever waits now has been answered.
+
+# A photo that is refused now and then is what a short waiting room means. A worker is overloaded
+# once the room was full for more than half of the last seconds, as it is at twice the photos that
+# can be read; and no more once it has had rest, or it would come and go with each photo.
+MOMENT_SECONDS = 2.0
+OVERLOADED_SHARE = 0.5
+RESTED_SHARE = 0.05
+
+
+class Load:
+    """Average over the last seconds, exponentially, whether photos were refused."""
+
+    def __init__(self) -> None:
+        """Start at rest."""
+        self.too_high = False
+        self._share = 0.0
+        self._full = False
+        self._noted = time.monotonic()
+
+    def note(self, full: bool) -> None:
+        """Note whether a photo would be refused from now on."""
+        now = time.monotonic()
+        kept = math.exp((self._noted - now) / MOMENT_SECONDS)
+        self._share = kept * self._share + (1 - kept) * self._full
+        self._full, self._noted = full, now
+        self.too_high = self._share > (RESTED_SHARE if self.too_high else OVERLOADED_SHARE)
 
 
 class Turns:
@@ -30,7 +58,15 @@ class Turns:
         self._photos: deque[object] = deque()
         self._frames: deque[object] = deque()
         self._photo_went_last = False
+        self._load = Load()
         self._changed = threading.Condition()
+
+    @property
+    def overloaded(self) -> bool:
+        """Tell whether most photos were refused over the last seconds."""
+        with self._changed:
+            self._load.note(self.full)
+            return self._load.too_high
 
     @property
     def taken(self) -> bool:
@@ -70,9 +106,11 @@ class Turns:
         """Wait at a queue's end for a turn, and take it."""
         ticket = object()
         queue.append(ticket)
+        self._load.note(self.full)
         self._changed.wait_for(lambda: self._running < self._at_once and self._next() is ticket)
         queue.popleft()
         self._running += 1
+        self._load.note(self.full)
         self._changed.notify_all()
 
     def _next(self) -> object:
@@ -84,6 +122,7 @@ class Turns:
         """Give a turn back."""
         with self._changed:
             self._running -= 1
+            self._load.note(self.full)
             self._changed.notify_all()
 
 

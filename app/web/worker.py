@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from types import FrameType
 
 from flask import json
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -23,6 +24,7 @@ from app.refusals import Refusal
 from app.settings import Settings
 from app.web.errors import PROBLEM_TYPE, describe_refusal
 from app.web.metrics import REFUSALS
+from app.web.readiness import READINESS, Readiness
 from app.web.turns import RETRY_SECONDS, TURNS, Turns, busy
 
 READ_BYTES = 1_000_000
@@ -110,6 +112,10 @@ class Arrival:
         allowed = PATIENCE_SECONDS + len(self.data) / LEAST_BYTES_PER_SECOND
         return now - self._started > allowed
 
+    def is_new(self, now: float) -> bool:
+        """Tell whether the request has begun, or may be on its way."""
+        return bool(self.data) or now - self._started < LINGER_SECONDS
+
     def _find_body(self, searched: int) -> None:
         """Look for the head's end, and in the head for the body's length."""
         found = self.data.find(HEAD_END, searched)
@@ -153,10 +159,39 @@ class PatientWorker(ThreadWorker):
 
     def init_process(self) -> None:
         """Start without connections, and run until told to end."""
-        self._most_body_bytes = Settings().most_body_bytes
+        settings = Settings()
+        self._most_body_bytes = settings.most_body_bytes
+        self._drain_seconds = settings.drain_seconds
+        self._ends: float | None = None  # when no more is taken, once told to end
         self._arrivals: dict[TConn, Arrival] = {}
         self._leaving: dict[TConn, float] = {}  # until when each may go on sending
         super().init_process()
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether the worker was told to end."""
+        return self._ends is not None or not self.alive
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take requests for the drain time still, each on a connection of its own, and then end."""
+        if self.leaving or not self._drain_seconds:
+            super().handle_exit(sig, frame)
+            return
+        self._ends = time.monotonic() + self._drain_seconds
+        # A kept connection may be sent the next request just as it is closed.
+        self.max_keepalived = 0
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Accept connections or not; at the end take those that wait, and let no more come.
+
+        A connection that is refused goes elsewhere, where one that nobody accepts waits in vain.
+        """
+        super().set_accept_enabled(enabled)
+        if not (enabled or self.alive):
+            for listener in self.sockets:
+                self._accept_waiting(listener)
+                listener.close()
+            self.sockets.clear()
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, but let a worker that has less to do go first."""
@@ -195,17 +230,27 @@ class PatientWorker(ThreadWorker):
             super().finish_request(conn, future)
 
     def murder_pending(self) -> None:
-        """Send away who is too slow; gunicorn's loop calls this once a second."""
+        """Send away who is too slow, and end in time; gunicorn's loop calls this once a second."""
         now = time.monotonic()
+        self._readiness.tell_load()
+        if self._ends is not None and now > self._ends:
+            self.alive = False
         for conn, arrival in list(self._arrivals.items()):
             if arrival.is_late(now) and arrival.data:
                 self._refuse(conn, _slow())
-            elif arrival.is_late(now) or not (self.alive or arrival.data):
+            elif arrival.is_late(now) or not (self.alive or arrival.is_new(now)):
                 self._forget(conn)
                 self._close(conn)
         for conn, until in list(self._leaving.items()):
             if now > until:
                 self._end_leave(conn)
+
+    def _accept_waiting(self, listener: socket.socket) -> None:
+        """Accept the connections that wait at a listener."""
+        before = -1
+        while self.nr_conns > before:
+            before = self.nr_conns
+            super().accept(listener)
 
     def _gather(self, conn: TConn, _sock: socket.socket) -> None:
         """Take in what has come."""
@@ -230,6 +275,12 @@ class PatientWorker(ThreadWorker):
     def _most_bytes(self) -> int:
         """Return what all requests under way may take of memory."""
         return MOST_LARGE_UPLOADS * self._most_body_bytes
+
+    @property
+    def _readiness(self) -> Readiness:
+        """Return the application's readiness."""
+        readiness: Readiness = self.wsgi.extensions[READINESS]
+        return readiness
 
     @property
     def _turns(self) -> Turns:

@@ -94,6 +94,20 @@ def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[S
 
 
 @contextmanager
+def all_started(*environments: dict[str, str]) -> Iterator[list[Server]]:
+    """Start servers side by side."""
+    processes = [start(**{"PORT": "0", **each}) for each in environments]
+    servers = [Server(process) for process in processes]
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            server.process.terminate()
+        for server in servers:
+            server.end()
+
+
+@contextmanager
 def serving(app: Flask) -> Iterator[str]:
     """Serve an application from this process; yields its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)

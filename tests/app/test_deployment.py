@@ -2,15 +2,11 @@
 
 import json
 import re
-import shutil
-import socket
-import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from http.client import HTTPConnection, HTTPSConnection
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -19,105 +15,20 @@ from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
 from app.benchmarks.moving import encode_frame
-from app.benchmarks.serving import write_form
-from tests.app.servers import Server, free_port, started
+from tests.app.fronts import PATIENCE, ROOT, Front, with_nginx
+from tests.app.servers import started
 
-PATIENCE = 20
-ROOT = Path(__file__).resolve().parents[2]
 HADOLINT = Path(sys.executable).with_name("hadolint")
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/opt/homebrew/bin") or ""
-
-with_nginx = pytest.mark.skipif(
-    not (NGINX and shutil.which("openssl")),
-    reason="nginx and openssl are needed: install the packages nginx-light and openssl.",
-)
-
-
-class Front:
-    """nginx before a server, as deploy/nginx.conf sets it up."""
-
-    def __init__(self, port: int, plain_port: int, certificate: Path) -> None:
-        self.port = port
-        self.plain_port = plain_port
-        self.trust = ssl.create_default_context(cafile=str(certificate))
-
-    def connect(self) -> closing[HTTPSConnection]:
-        return closing(
-            HTTPSConnection("localhost", self.port, context=self.trust, timeout=PATIENCE)
-        )
-
-    def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, bytes]:
-        """Return the answer's status and body."""
-        with self.connect() as connection:
-            connection.request(method, path, body, {"Content-Type": kind})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-
-    def send(self, photo: bytes) -> tuple[int, bytes]:
-        return self.ask("POST", "/api/v1/analyze", *write_form(photo))
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with started(RAUT_PROXIES="1") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for localhost."""
-    folder = tmp_path_factory.mktemp("nginx")
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    subprocess.run(
-        ["openssl", "req", "-x509", *key, *names, *files], check=True, capture_output=True
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def front(server: Server, folder: Path) -> Iterator[Front]:
-    place = Front(free_port(), free_port(), folder / "certificate.pem")
-    changes = {
-        "/tmp/": f"{folder}/",
-        "raut:8000": server.netloc,
-        "listen 80;": f"listen 127.0.0.1:{place.plain_port};",
-        "listen 443 ssl;": f"listen 127.0.0.1:{place.port} ssl;",
-        "/etc/nginx/tls/": f"{folder}/",
-        "/dev/stdout": f"{folder}/access.log",
-        "/dev/stderr": f"{folder}/error.log",
-    }
-    text = (ROOT / "deploy/nginx.conf").read_text()
-    for there, here in changes.items():
-        assert there in text
-        text = text.replace(there, here)
-    configuration = folder / "nginx.conf"
-    configuration.write_text(text)
-    command = [NGINX, "-c", str(configuration), "-e", f"{folder}/error.log"]
-    checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
-    with running([*command, "-g", "daemon off;"], place.port):
-        yield place
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    ends = time.monotonic() + PATIENCE
-    try:
-        while process.poll() is None and time.monotonic() < ends:
-            try:
-                socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-            except ConnectionRefusedError:
-                continue
-            break
-        else:
-            pytest.fail(f"nginx did not start: {process.communicate()[1]}")
-        yield
-    finally:
-        process.terminate()
-        process.communicate()
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    front = Front(tmp_path_factory.mktemp("nginx"))
+    with (
+        started(RAUT_PROXIES="1") as server,
+        front.running("upstream.conf", {"raut": server.netloc}),
+    ):
+        yield front
 
 
 @with_nginx
@@ -148,20 +59,21 @@ def test_browsers_that_came_by_tls_are_bound_to_it_and_may_post_forms(front: Fro
 
 @with_nginx
 def test_the_live_socket_goes_through_nginx_from_our_own_page(front: Front) -> None:
-    place = f"localhost:{front.port}"
     with open_socket(
-        f"wss://{place}/api/v1/stream", ssl=front.trust, origin=Origin(f"https://{place}")
+        f"wss://{front.netloc}/api/v1/stream",
+        ssl=front.trust,
+        origin=Origin(f"https://{front.netloc}"),
     ) as client:
         client.send(encode_frame(skimage.data.astronaut()))
         assert len(json.loads(client.recv(PATIENCE))["faces"]) == 1
 
 
 @with_nginx
-def test_a_large_photo_goes_through_without_a_file(front: Front, folder: Path) -> None:
+def test_a_large_photo_goes_through_without_a_file(front: Front) -> None:
     _, body = front.send(b"no picture" + bytes(15_000_000))
     assert json.loads(body)["code"] == "image_type"
-    assert [path for path in (folder / "body").rglob("*") if path.is_file()] == []
-    assert "temporary file" not in (folder / "error.log").read_text()
+    assert [path for path in (front.folder / "body").rglob("*") if path.is_file()] == []
+    assert "temporary file" not in (front.folder / "error.log").read_text()
 
 
 @with_nginx

@@ -22,6 +22,7 @@ def test_every_setting_is_named_in_the_readme_and_explained(name: str) -> None:
     [
         ("RAUT_PROXIES", "-1"),
         ("RAUT_PHOTO_LIMIT", "many"),
+        ("RAUT_LIMITS", "somewhere"),
         ("RAUT_TOKENS", '{"lab": "the token itself"}'),
         ("RAUT_EFFORT", "heroic"),
     ],

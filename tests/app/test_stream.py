@@ -25,6 +25,7 @@ from app.benchmarks.moving import encode_frame, move_picture
 from app.benchmarks.stream import measure_streams, write_table
 from app.settings import Settings
 from app.web import stream
+from app.web.readiness import READINESS
 from tests.app.servers import goodbye, serving
 
 PATIENCE = 20
@@ -225,7 +226,7 @@ def test_a_stopping_server_says_goodbye(
 ) -> None:
     client = connect()
     ask(client, frame)
-    monkeypatch.setattr(app.extensions[stream.STREAMS], "goes_on", lambda: False)
+    monkeypatch.setattr(app.extensions[READINESS], "goes_on", lambda: False)
     assert goodbye(client) == (1001, "server_stops")
 
 
