@@ -47,7 +47,7 @@ def on_starting(server):
 
 
 def _load_models():
-    """Load the models as a worker does, or say what is wrong."""
+    """Load the models, or say what is wrong; a worker goes on without an inference server."""
     from app.catalog import load_analyzer
 
     try:

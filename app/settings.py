@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,9 +21,24 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True)
 
     models: Path = Field(Path("models"), description="Folder of the models that are served.")
-    runtime: Literal["auto", "keras", "onnx"] = Field(
-        "auto", description="What runs the models: auto takes the ONNX export."
+    runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
+        "auto",
+        description="What runs the models: auto takes the ONNX export, remote an inference server "
+        "(docs/remote.md), to which crops of the faces are sent.",
     )
+    inference_url: HttpUrl | None = Field(
+        None, description="Where the inference server is: http or https, with a path if it has one."
+    )
+    inference_seconds: float = Field(
+        2.0, gt=0, le=60, description="How long the inference server may take for one batch."
+    )
+    inference_failures: int = Field(
+        5,
+        ge=1,
+        description="After so many batches in a row without an answer, the inference server is "
+        "left alone for a while, and what needs it is refused at once.",
+    )
+    inference_pause_seconds: float = Field(10.0, gt=0, description="How long that while is.")
     expression_labels: Literal["original", "ferplus"] | None = Field(
         None, description="Which labels the expression follows; the model's card by default."
     )
@@ -59,6 +74,19 @@ class Settings(BaseSettings):
     trusted_hosts: list[str] = Field(
         [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
     )
+
+    @model_validator(mode="after")
+    def _check_server(self) -> "Settings":
+        """Refuse a remote runtime without an address, and an address that holds more than a place.
+
+        A password in it would stand in the log.
+        """
+        url = self.inference_url
+        if self.runtime == "remote" and url is None:
+            raise ValueError("RAUT_RUNTIME=remote needs RAUT_INFERENCE_URL.")
+        if url and (url.username or url.password or url.query or url.fragment):
+            raise ValueError("RAUT_INFERENCE_URL may hold a host, a port and a path, nothing else.")
+        return self
 
     @property
     def at_once(self) -> int:

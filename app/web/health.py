@@ -1,6 +1,6 @@
 """Tell a supervisor whether the process lives and is ready."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 
 from app.web.uploads import current_analyzer
 
@@ -15,5 +15,10 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Name the models; the application exists only once each was verified, loaded and run."""
+    """Name the models; the application exists only once each was verified, loaded and run.
+
+    An inference server is asked again, within its time: it may have gone since.
+    """
+    if current_app.config["SENDS_CROPS"]:
+        current_analyzer().rehearse()
     return jsonify(status="ready", models=sorted(current_analyzer().classifiers))

@@ -13,7 +13,7 @@ const FAILURES_BEFORE_PHOTOS = 2;
 // The server gave up on this client's messages; the same ones would only be refused again.
 const FINAL_REASONS = new Set(["foreign_origin", "message_too_large", "too_many_faults", "protocol_error"]);
 // Photos refused for these are not sent again at once.
-const WORTH_WAITING = new Set(["busy", "rate_limited", "internal"]);
+const WORTH_WAITING = new Set(["busy", "rate_limited", "inference_unavailable", "internal"]);
 const PHOTO_WAIT_MS = 2000;
 const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
 
@@ -28,6 +28,7 @@ export class Transport {
   #failures = 0;
   #timer = 0;
   #answerTimer = 0;
+  #restTimer = 0;
   #settings = {};
   #abort = null;
 
@@ -120,7 +121,9 @@ export class Transport {
   #take(answer) {
     if (!("frame" in answer)) return;
     clearTimeout(this.#answerTimer);
-    this.#busy = false;
+    const rest = answer.problem?.retry_after ?? 0;
+    if (rest) this.#restTimer = setTimeout(() => (this.#busy = false), rest * 1000);
+    else this.#busy = false;
     this.#failures = 0;
     if (!this.#wanted) return;
     if (answer.problem) this.#on.problem(answer.problem);
@@ -152,6 +155,7 @@ export class Transport {
 
   #drop() {
     clearTimeout(this.#answerTimer);
+    clearTimeout(this.#restTimer);
     const socket = this.#socket;
     this.#socket = null;
     this.#busy = false;
