@@ -79,7 +79,7 @@ class InferenceServer:
         `pause_seconds`; the next one then decides whether it goes on.
         """
         place = urllib3.util.parse_url(url)
-        self.url = place.url
+        self.url = place.url.rstrip("/")
         self._path = (place.path or "").rstrip("/")
         self._seconds = seconds
         # Redirects aren't followed: crops go to the operator's server and to no other.

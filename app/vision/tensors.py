@@ -51,11 +51,11 @@ def write_request(
     if not binary:
         tensor["data"] = crops.ravel().tolist()
         asked = {"inputs": [tensor], "outputs": [{"name": head} for head in heads]}
-        return json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        return _write(asked), {"Content-Type": "application/json"}
     content = crops.tobytes()
     tensor["parameters"] = {"binary_data_size": len(content)}
     outputs = [{"name": head, "parameters": {"binary_data": True}} for head in heads]
-    described = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    described = _write({"inputs": [tensor], "outputs": outputs})
     headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(described))}
     return described + content, headers
 
@@ -81,6 +81,11 @@ def read_answer(
     if missing := heads.keys() - found.keys():
         raise ValueError(f"There are no logits for {', '.join(sorted(missing))}.")
     return found
+
+
+def _write(described: dict[str, Any]) -> bytes:
+    """Write JSON without the spaces, of which there would be one for each pixel."""
+    return json.dumps(described, separators=(",", ":")).encode()
 
 
 def _read_logits(tensor: _Tensor, following: bytes, shape: tuple[int, int]) -> np.ndarray:
