@@ -60,7 +60,7 @@ class RemoteNetwork:
         told = _told_digest(self._server.find_parameters(self._card.name, ends))
         if told is not None and told not in self._card.files.values():
             raise ModelDiffers(
-                f"its model {self._card.name} has the SHA-256 {told}, which isn't in the card."
+                f"its model {self._card.name} has the SHA-256 {told[:64]!r}, which its card lacks."
             )
         self._binary = self._takes_binary(ends)
         self._checked = True
