@@ -31,7 +31,7 @@ def _load_remote(settings: Settings, patient: bool) -> FaceAnalyzer:
     except ImportError as error:
         raise ModelError(
             f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
-            "Install requirements/remote.txt."
+            "Install requirements/remote.lock."
         ) from error
     local = FaceAnalyzer.load(settings.models, "onnx", settings.threads, settings.expression_labels)
     server = InferenceServer(

@@ -416,13 +416,17 @@ def test_the_pages_say_that_the_server_is_away(
 
 
 def test_the_steps_are_shown_as_without_a_server(
-    remote: FlaskClient, client: FlaskClient, astronaut_png: bytes
+    server: InferenceServer, remote: FlaskClient, client: FlaskClient, astronaut_png: bytes
 ) -> None:
+    before = server.batches
     pages = [
         post(each, "/steps", {"image": astronaut_png}).get_data(as_text=True)
         for each in (remote, client)
     ]
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
+    # Both models' readings, and the crop covered in 49 places beside itself and the known one.
+    assert server.batches == before + 3
+    assert [len(crops) for crops in server.crops[-3:]] == [2, 2, 51]
 
 
 @pytest.mark.parametrize("address", ["/", "/realtime", "/about"])
@@ -460,5 +464,5 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tenacity", None)
     monkeypatch.delitem(sys.modules, "app.vision.inference_server", raising=False)
     monkeypatch.delitem(sys.modules, "app.vision.remote", raising=False)
-    with pytest.raises(ModelError, match=r"needs tenacity.* Install requirements/remote\.txt"):
+    with pytest.raises(ModelError, match=r"needs tenacity.* Install requirements/remote\.lock"):
         load_analyzer(settings_for(NOWHERE))
