@@ -189,6 +189,26 @@ def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
     assert analyze(remote, astronaut_png).status_code == 200
 
 
+def test_a_server_that_comes_back_is_checked_again(
+    server: InferenceServer, remote: FlaskClient, astronaut_png: bytes
+) -> None:
+    server.fault = answers_with(500)
+    assert is_unavailable(analyze(remote, astronaut_png))
+    server.fault = None
+    server.parameters = {"sha256": "0" * 64}
+    assert is_unavailable(analyze(remote, astronaut_png))
+    server.parameters = {}
+    assert analyze(remote, astronaut_png).status_code == 200
+
+
+def test_no_proxy_of_the_environment_sees_a_crop(
+    server: InferenceServer, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, NOWHERE)
+    assert analyze(start_client(server.url), astronaut_png).status_code == 200
+
+
 def test_without_its_server_no_photo_is_read_on_the_command_line(
     tmp_path: Path, astronaut_png: bytes
 ) -> None:
@@ -324,7 +344,7 @@ NONSENSE = {
     ),
     "logits of another picture": SOUND,
     "too much": Answer(200, bytes(2_000_000)),
-    "a way to another host": Answer(307, b"", {"Location": "http://example.org/"}),
+    "a way elsewhere": Answer(307, b"", {"Location": "/elsewhere"}),
 }
 
 
@@ -334,6 +354,7 @@ def test_nonsense_is_no_answer(
 ) -> None:
     server.fault = on_batches(lambda handler: nonsense)
     assert is_unavailable(analyze(remote, astronaut_png))
+    assert "/elsewhere" not in server.asked
 
 
 def test_after_some_failures_the_server_is_left_alone(
