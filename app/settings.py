@@ -18,7 +18,8 @@ def count_processors() -> int:
 class Settings(BaseSettings):
     """Hold the settings of one application."""
 
-    model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True)
+    # An address with a password in it is refused, and mustn't stand in the log for that.
+    model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True, hide_input_in_errors=True)
 
     models: Path = Field(Path("models"), description="Folder of the models that are served.")
     runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
@@ -77,10 +78,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_server(self) -> "Settings":
-        """Refuse a remote runtime without an address, and an address that holds more than a place.
-
-        A password in it would stand in the log.
-        """
+        """Refuse a remote runtime without an address, and an address that is more than a place."""
         url = self.inference_url
         if self.runtime == "remote" and url is None:
             raise ValueError("RAUT_RUNTIME=remote needs RAUT_INFERENCE_URL.")
