@@ -19,7 +19,7 @@ check: .venv/test.stamp
 
 # Look the locked packages up among the known vulnerabilities; asks PyPI.
 audit: .venv/test.stamp
-	$(BIN)/pip-audit --disable-pip -r requirements/serve.lock
+	$(BIN)/pip-audit --disable-pip -r requirements/serve.lock -r requirements/remote.lock
 
 # List what a server consists of.
 sbom: sbom.json
@@ -28,10 +28,13 @@ sbom.json: requirements/serve.lock .venv/test.stamp
 	$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 		--output-file $@ $<
 
-# Lock what requirements/serve.txt names, for Linux, macOS and Windows on any processor.
+# Lock what serving needs, for Linux, macOS and Windows on any processor.
 lock: .venv/test.stamp
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
-		--custom-compile-command "make lock" requirements/serve.txt -o requirements/serve.lock
+	for part in serve remote; do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+			--no-annotate --custom-compile-command "make lock" \
+			requirements/$$part.txt -o requirements/$$part.lock || exit; \
+	done
 
 # What the tests drive: a browser, and where they can be had the proxy and the counter of deploy/ and
 # a tracer, whose tests are skipped without.

@@ -65,7 +65,10 @@ def on_starting(server):
 
 
 def _check_needs():
-    """Load the models and ask where photos are counted, or say what is wrong."""
+    """Load the models and ask where photos are counted, or say what is wrong.
+
+    A worker goes on without an inference server.
+    """
     from app.catalog import load_analyzer
     from app.web.limits import StorageError, check_storage
 

@@ -1,14 +1,51 @@
 """Load what the settings name: one way for the server, its start-up check and the command line."""
 
+import logging
+
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
+from app.vision.cards import ModelError
+
+logger = logging.getLogger(__name__)
 
 
-def load_analyzer(settings: Settings) -> FaceAnalyzer:
+def load_analyzer(settings: Settings, patient: bool = False) -> FaceAnalyzer:
     """Return the analyzer that the settings describe, its models verified, loaded and run once.
 
-    Raises `app.vision.cards.ModelError` where a model is missing, altered or unreadable.
+    With an inference server its models are checked, too. `patient` goes on without an answer from
+    it: each photo is refused until it answers. Raises `app.vision.cards.ModelError` where a model
+    is missing, altered or unreadable, or where the server has another one.
     """
+    if settings.runtime == "remote":
+        return _load_remote(settings, patient)
     return FaceAnalyzer.load(
         settings.models, settings.runtime, settings.threads, settings.expression_labels
     )
+
+
+def _load_remote(settings: Settings, patient: bool) -> FaceAnalyzer:
+    """Let the inference server of the settings run the models that are verified here."""
+    try:
+        from app.vision.inference_server import InferenceServer, ModelDiffers, ServerFault
+        from app.vision.remote import check_networks, move_networks
+    except ImportError as error:
+        raise ModelError(
+            f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
+            "Install requirements/remote.lock."
+        ) from error
+    local = FaceAnalyzer.load(settings.models, "onnx", settings.threads, settings.expression_labels)
+    server = InferenceServer(
+        str(settings.inference_url),
+        settings.inference_seconds,
+        settings.inference_failures,
+        settings.inference_pause_seconds,
+    )
+    analyzer = move_networks(local, server)
+    try:
+        check_networks(analyzer)
+    except ServerFault as fault:
+        said = f"The inference server at {server.url}: {fault}"
+        if not patient or isinstance(fault, ModelDiffers):
+            raise ModelError(said) from fault
+        logger.warning("%s Photos are refused until it answers.", said)
+    return analyzer

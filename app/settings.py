@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, HttpUrl, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # What a request may hold beside its photo: the fields and frame of a form.
@@ -35,12 +35,28 @@ def _check_limit(limit: str) -> str:
 class Settings(BaseSettings):
     """Hold the settings of one application."""
 
-    model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True)
+    # An address with a password in it is refused, and mustn't stand in the log for that.
+    model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True, hide_input_in_errors=True)
 
     models: Path = Field(Path("models"), description="Folder of the models that are served.")
-    runtime: Literal["auto", "keras", "onnx"] = Field(
-        "auto", description="What runs the models: auto takes the ONNX export."
+    runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
+        "auto",
+        description="What runs the models: auto takes the ONNX export, remote an inference server "
+        "(docs/remote.md), to which crops of the faces are sent.",
     )
+    inference_url: HttpUrl | None = Field(
+        None, description="Where the inference server is: http or https, with a path if it has one."
+    )
+    inference_seconds: float = Field(
+        2.0, gt=0, le=60, description="How long the inference server may take for one batch."
+    )
+    inference_failures: int = Field(
+        5,
+        ge=1,
+        description="After so many batches in a row without an answer, the inference server is "
+        "left alone for a while, and what needs it is refused at once.",
+    )
+    inference_pause_seconds: float = Field(10.0, gt=0, description="How long that while is.")
     expression_labels: Literal["original", "ferplus"] | None = Field(
         None, description="Which labels the expression follows; the model's card by default."
     )
@@ -117,6 +133,16 @@ class Settings(BaseSettings):
     def most_body_bytes(self) -> int:
         """Return the size of the largest request read, with its photo or all of its photos."""
         return self.most_photo_bytes + FORM_BYTES
+
+    @model_validator(mode="after")
+    def _check_server(self) -> "Settings":
+        """Refuse a remote runtime without an address, and an address that is more than a place."""
+        url = self.inference_url
+        if self.runtime == "remote" and url is None:
+            raise ValueError("RAUT_RUNTIME=remote needs RAUT_INFERENCE_URL.")
+        if url and (url.username or url.password or url.query or url.fragment):
+            raise ValueError("RAUT_INFERENCE_URL may hold a host, a port and a path, nothing else.")
+        return self
 
     @property
     def at_once(self) -> int:

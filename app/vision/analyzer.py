@@ -61,10 +61,18 @@ class FaceAnalyzer:
                 )
             classifiers[folder.name] = classifier
         analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
-        for classifier in classifiers.values():
-            classifier.rehearse()
-        analyzer.detector.verifier.verify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
+        analyzer.rehearse()
         return analyzer
+
+    def rehearse(self) -> None:
+        """Run every network once.
+
+        Raises `ModelError` where one isn't as its card says, `Refusal` where an inference server
+        doesn't answer.
+        """
+        for classifier in self.classifiers.values():
+            classifier.rehearse()
+        self.detector.verifier.verify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
 
     def analyze_file(
         self,

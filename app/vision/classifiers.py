@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from app.refusals import Refusal
 from app.vision.cards import Card, Head, ModelError, load_card
 from app.vision.readings import Prediction
 from app.vision.tracing import Trace, keep
@@ -62,12 +63,14 @@ class OnnxNetwork:
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
-        self._input = self._session.get_inputs()[0].name
+        self.input_name = self._session.get_inputs()[0].name
         self._heads = [output.name for output in self._session.get_outputs()]
 
     def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Run all crops as one batch."""
-        return dict(zip(self._heads, self._session.run(None, {self._input: crops}), strict=True))
+        return dict(
+            zip(self._heads, self._session.run(None, {self.input_name: crops}), strict=True)
+        )
 
 
 class Classifier:
@@ -91,7 +94,8 @@ class Classifier:
     def rehearse(self) -> None:
         """Run the network once: the first run takes longest, and nobody should wait for it.
 
-        Raises `ModelError` where it doesn't take or answer what its card says.
+        Raises `ModelError` where it doesn't take or answer what its card says, `Refusal` where an
+        inference server doesn't answer.
         """
         shape = self.card.shape
         expected = {name: (1, len(head.classes)) for name, head in self.card.heads.items()}
@@ -99,6 +103,8 @@ class Classifier:
             logits = self.network.logits(
                 np.zeros((1, shape.size, shape.size, shape.channels), np.uint8)
             )
+        except Refusal:
+            raise
         except Exception as error:  # Each runtime has its own for crops of another shape.
             raise self._unlike_card(str(error)) from error
         if (found := {name: values.shape for name, values in logits.items()}) != expected:

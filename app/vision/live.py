@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
 from app.vision.classifiers import Classifier
 from app.vision.detection import merge_overlapping
 from app.vision.images import Photo, decode_frame
-from app.vision.readings import Analysis, Detection
+from app.vision.readings import Analysis, Detection, FaceReading
 from app.vision.tracking import Tracker
 
 # The whole frame is searched this often, for faces that come in: a search costs as much as ten
@@ -68,7 +69,7 @@ class LiveReader:
     def read_frame(self, data: bytes) -> Analysis:
         """Read the faces in a JPEG frame; each is a `TrackedFace`.
 
-        Raises `Refusal` as `decode_frame` does.
+        Raises `Refusal` as `decode_frame` does, and where an inference server doesn't answer.
         """
         watch = Watch()
         now = self._clock()
@@ -78,7 +79,7 @@ class LiveReader:
         with watch.stage("detect"):
             detections = self._find(image, now)
         with watch.stage("classify"):
-            faces = read_faces(Photo.of(image), detections, self._classifiers.values())
+            faces = self._read(image, detections)
             tracked = self._tracker.update(faces, now)
         return Analysis(
             width=image.shape[1],
@@ -87,6 +88,14 @@ class LiveReader:
             timings_ms=watch.timings_ms(),
             models={name: each.digest[:12] for name, each in self._classifiers.items()},
         )
+
+    def _read(self, image: np.ndarray, detections: list[Detection]) -> tuple[FaceReading, ...]:
+        """Read faces; where that fails, the next frame is searched for what was found in vain."""
+        try:
+            return read_faces(Photo.of(image), detections, self._classifiers.values())
+        except Refusal:
+            self._searched_at = -float("inf")
+            raise
 
     def _follow_size(self, size: tuple[int, int]) -> None:
         """Take the faces along into frames of another size."""

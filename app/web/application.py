@@ -43,7 +43,8 @@ def build_application(settings: Settings | None = None) -> Flask:
     """Build the application: settings, models, pages and API.
 
     Raises `app.vision.cards.ModelError` where a model is missing or altered; an application
-    that is returned has verified, loaded and run every model once.
+    that is returned has verified, loaded and run every model once. An inference server that
+    doesn't answer yet is waited for by refusing photos: no worker may end for its sake.
     """
     settings = settings or read_settings()
     app = Raut("raut", root_path=str(ROOT))
@@ -55,12 +56,13 @@ def build_application(settings: Settings | None = None) -> Flask:
         MAX_UPLOAD_MB=settings.max_upload_mb,
         EFFORT=settings.effort,
         THREADS=settings.threads,
+        SENDS_CROPS=settings.runtime == "remote",
         TRUSTED_HOSTS=settings.trusted_hosts or None,
         VERSION=__version__,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
-    app.extensions[ANALYZER] = load_analyzer(settings)
+    app.extensions[ANALYZER] = load_analyzer(settings, patient=True)
     Bootstrap5(app)
     metrics.init_metrics(app)
     errors.init_errors(app)

@@ -1,6 +1,6 @@
 """Tell a supervisor whether the process lives and is ready for more."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 
 from app.web.readiness import current_readiness
 from app.web.uploads import current_analyzer
@@ -18,7 +18,10 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Name the models; the application exists only once each was verified, loaded and run.
 
-    Raises `Refusal` while nothing more should be sent here.
+    An inference server is asked again, within its time: it may have gone since. Raises `Refusal`
+    while nothing more should be sent here.
     """
     current_readiness().check()
+    if current_app.config["SENDS_CROPS"]:
+        current_analyzer().rehearse()
     return jsonify(status="ready", models=sorted(current_analyzer().classifiers))

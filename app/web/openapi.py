@@ -88,7 +88,8 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
         "415": "No picture of an accepted kind",
         "422": "The picture is damaged, too large or too small",
         "429": "Too many photos came from this client; Retry-After says when to try again",
-        "503": "Too many photos wait already; Retry-After says when to try again",
+        "503": "Too many photos wait already, or an inference server that computes the readings "
+        "doesn't answer; Retry-After says when to try again",
     }
     operation["responses"].update({code: _problem(text) for code, text in refusals.items()})
     return operation

@@ -217,6 +217,10 @@ def refusals() -> dict[str, str]:
         ),
         "bad_request": gettext("The server could not understand what this browser sent."),
         "busy": gettext("The server is busy with other photos. Wait a few seconds and try again."),
+        "inference_unavailable": gettext(
+            "The machine that computes the readings for this server does not answer at the "
+            "moment. Wait a few seconds and try again; the live page goes on by itself."
+        ),
         "internal": gettext(
             "Something failed on the server while it read this photo. Try again; "
             "if it keeps failing, tell the person who runs this server."

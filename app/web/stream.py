@@ -195,7 +195,8 @@ class Conversation:
             with self._turns.frame():
                 analysis = self._reader.read_frame(data)
         except Refusal as refusal:
-            self._faults += 1
+            if refusal.status < 500:  # Else the client isn't at fault, and may go on.
+                self._faults += 1
             REFUSALS.labels(refusal.code).inc()
             return {**counts, "problem": describe_refusal(refusal)}
         self._faults = 0

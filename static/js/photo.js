@@ -12,7 +12,7 @@ import { Refused, Service } from "./service.js";
 const MOST_ANNOUNCED = 5;
 
 // With these, the same photo may well be answered the next time.
-const WORTH_RETRYING = new Set(["network", "request_slow", "busy", "rate_limited", "internal"]);
+const WORTH_RETRYING = new Set(["network", "request_slow", "busy", "rate_limited", "inference_unavailable", "internal"]);
 
 // What a request says that looks for faces of all turns and sizes, which takes ten times as long.
 const THOROUGHLY = [["effort", "thorough"]];

@@ -107,11 +107,14 @@ def test_the_dockerfile_keeps_to_good_practice() -> None:
     assert (found.returncode, found.stdout) == (0, "")
 
 
-def test_every_requirement_of_serving_is_locked_in_its_version() -> None:
-    pinned = re.findall(r"^([\w-]+==[\w.]+)$", (ROOT / "requirements/serve.txt").read_text(), re.M)
-    locked = re.findall(r"^([\w-]+==[\w.]+)", (ROOT / "requirements/serve.lock").read_text(), re.M)
-    assert len(pinned) >= 10
-    assert {name.lower() for name in pinned} <= set(locked)
+@pytest.mark.parametrize(("part", "least"), [("serve", 10), ("remote", 3)])
+def test_every_requirement_of_serving_is_locked_in_its_version(part: str, least: int) -> None:
+    requirements = ROOT / "requirements"
+    pinned = re.findall(r"^([\w-]+==[\w.]+)$", (requirements / f"{part}.txt").read_text(), re.M)
+    locked = re.findall(r"^([\w-]+==[\w.]+)", (requirements / f"{part}.lock").read_text(), re.M)
+    assert len(pinned) >= least
+    # The lock names packages as PyPI does (PEP 503).
+    assert {name.lower().replace("_", "-") for name in pinned} <= set(locked)
 
 
 def test_the_image_holds_what_serving_reads() -> None:

@@ -36,6 +36,10 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"code": "unknown_model", "status": 400, "choices": ["expression"]}, "It has expression."),
     ({"code": "rate_limited", "status": 429}, "Wait a minute"),
     ({"code": "busy", "status": 503}, "busy with other photos"),
+    (
+        {"code": "inference_unavailable", "status": 503, "retry_after": 9},
+        "computes the readings for this server does not answer",
+    ),
     ({"code": "internal", "status": 500}, "Something failed on the server"),
     ({"code": "from_the_future", "status": 400}, "What the server says."),
     ({"code": "image_dimensions", "status": 422}, "What the server says."),

@@ -45,6 +45,7 @@ class Server:
         self.texts: list[Any] = []
         self.sockets: list[WebSocketRoute] = []
         self.mute = False
+        self.problem: Any = None
         page.route_web_socket(SOCKET, self._open)
 
     def _open(self, route: WebSocketRoute) -> None:
@@ -57,11 +58,11 @@ class Server:
             return
         self.frames += 1
         if not self.mute:
-            body = {
-                "frame": self.frames,
-                "dropped": 0,
-                **answer(*self.faces, width=640, height=480),
-            }
+            body = {"frame": self.frames, "dropped": 0}
+            if self.problem:
+                body["problem"] = self.problem
+            else:
+                body |= answer(*self.faces, width=640, height=480)
             route.send(json.dumps(body))
 
     def close(self, code: int, reason: str) -> None:
@@ -413,6 +414,27 @@ def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> No
     expect(people(live)).to_have_count(1)
 
 
+def test_a_server_without_its_models_is_named_and_asked_again_after_the_pause(live: Page) -> None:
+    server = Server(live, tracked(1, 100, 200))
+    begin(live)
+    expect_colour(live, 640 - 100, 250)
+    server.problem = {
+        "code": "inference_unavailable",
+        "status": 503,
+        "detail": "",
+        "retry_after": 4,
+    }
+    expect(message(live)).to_contain_text("does not answer at the moment")
+    expect_colour(live, 640 - 100, 250, there=False)
+    refused = server.frames
+    let_pass(live, 1)
+    assert server.frames == refused
+    server.problem = None
+    expect(message(live)).to_contain_text("Live. Each frame", timeout=15_000)
+    assert server.frames > refused
+    expect(state(live)).to_have_text("LIVE")
+
+
 def test_the_slider_sets_the_server_s_smoothing(live: Page) -> None:
     server = Server(live, tracked(1, 50, 100))
     begin(live)
@@ -440,16 +462,16 @@ def test_single_photos_are_read_by_the_visitor_s_choice_too(live_server: str, pa
     expect(people(page).first.locator(".bars-of-gender li")).to_have_count(0)
 
 
-def expect_colour(page: Page, x: int, y: int) -> None:
-    """Wait for the first face's colour at a place given in pixels of the 640 by 480 frame."""
+def expect_colour(page: Page, x: int, y: int, there: bool = True) -> None:
+    """Wait until the first face's colour is at a place of the 640 by 480 frame, or isn't."""
     page.wait_for_function(
-        """([x, y, colour]) => {
+        """([x, y, colour, there]) => {
           const canvas = document.getElementById("canvas");
           const scale = canvas.width / 640;
           const { data } = canvas.getContext("2d").getImageData(x * scale, y * scale, 1, 1);
-          return colour.every((value, index) => Math.abs(value - data[index]) < 12);
+          return there === colour.every((value, index) => Math.abs(value - data[index]) < 12);
         }""",
-        arg=[x, y, FIRST_COLOUR],
+        arg=[x, y, FIRST_COLOUR, there],
     )
 
 

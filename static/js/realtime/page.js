@@ -176,6 +176,11 @@ function keep(answer, delay) {
 
 function showProblem(problem) {
   troubledAt = performance.now();
+  // Until frames are read again, the boxes would lie where faces no longer are.
+  if (problem.retry_after) {
+    figures.rest();
+    stage.clearBoxes();
+  }
   say(refusalSentence(problem));
 }
 

@@ -17,7 +17,7 @@ const FINAL_REASONS = new Set([
 // Whatever else a newer server or a proxy may say is a connection lost.
 const PASSING_REASONS = new Set(["server_stops", "silent", "too_many_streams", "rate_limited"]);
 // Photos refused for these are not sent again at once.
-const WORTH_WAITING = new Set(["busy", "rate_limited", "internal"]);
+const WORTH_WAITING = new Set(["busy", "rate_limited", "inference_unavailable", "internal"]);
 const PHOTO_WAIT_MS = 2000;
 const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
 // Long enough for a slow network, and short beside the waits.
@@ -34,6 +34,7 @@ export class Transport {
   #failures = 0;
   #timer = 0;
   #answerTimer = 0;
+  #restTimer = 0;
   #settings = {};
   #abort = null;
 
@@ -129,7 +130,9 @@ export class Transport {
   #take(answer) {
     if (!("frame" in answer)) return;
     clearTimeout(this.#answerTimer);
-    this.#busy = false;
+    const rest = answer.problem?.retry_after ?? 0;
+    if (rest) this.#restTimer = setTimeout(() => (this.#busy = false), rest * 1000);
+    else this.#busy = false;
     this.#failures = 0;
     if (!this.#wanted) return;
     if (answer.problem) this.#on.problem(answer.problem);
@@ -163,6 +166,7 @@ export class Transport {
 
   #drop() {
     clearTimeout(this.#answerTimer);
+    clearTimeout(this.#restTimer);
     const socket = this.#socket;
     this.#socket = null;
     this.#busy = false;
