@@ -8,6 +8,10 @@ from typing import IO, Any
 
 import click
 
+from app.archives.command import ENGINES, Engine, Order, read_archive
+from app.archives.inputs import ArchiveError, find_photos
+from app.archives.rows import list_faces
+from app.archives.tables import FORMATS, Format
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
@@ -19,7 +23,7 @@ from app.vision.detection import EFFORTS
 
 # Opened before the work begins, so that a file which can't be written is told at once.
 WRITTEN = click.File("w", encoding="utf-8", lazy=False)
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SHARD_SIZE = 64  # What is lost of a killed worker's time is two seconds.
 
 
 @click.group()
@@ -32,21 +36,75 @@ def cli() -> None:
 @click.option("--json", "as_json", type=WRITTEN, help="Write JSON to a file.")
 @click.option("--csv", "as_csv", type=WRITTEN, help="Write a CSV row a face.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How hard faces are searched.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Read an archive into this folder, or go on with the run that it holds. Paths may also "
+    "be tar archives (.tar) and lists of URLs (.txt).",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="plain",
+    show_default=True,
+    help="With --out: one process, or Ray's actors on this machine or the cluster at RAY_ADDRESS.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="parquet",
+    show_default=True,
+    help="With --out: what is written, a row a face.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --out: write an HTML page of counts and distributions.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Ray's actors; one for each processor by default."
+)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1),
+    default=SHARD_SIZE,
+    show_default=True,
+    help="With --out: pictures that are done, or done again, together.",
+)
 def analyze(
-    paths: tuple[Path, ...], as_json: IO[str] | None, as_csv: IO[str] | None, effort: str | None
+    paths: tuple[Path, ...],
+    as_json: IO[str] | None,
+    as_csv: IO[str] | None,
+    effort: str | None,
+    out: Path | None,
+    engine: Engine,
+    form: Format,
+    report: Path | None,
+    workers: int | None,
+    shard_size: int,
 ) -> None:
     """Analyze photos, and all photos in folders and their folders.
 
-    Without --json or --csv the answers are printed as JSON. A file that can't be read is
-    reported and the rest is done; then the exit status is 1.
+    Without --json, --csv or --out the answers are printed as JSON. A file that can't be read is
+    reported and the rest is done; then the exit status is 1. With --out it becomes a row.
     """
+    settings = Settings()
+    effort = effort or settings.effort
+    if out:
+        if as_json or as_csv:
+            raise click.UsageError("--out takes the place of --json and --csv; see --format.")
+        order = Order(paths, out, effort, engine, form, shard_size, workers, report)
+        _read_archive(settings, order)
+        return
+    if engine != "plain" or report:
+        raise click.UsageError("Name the folder that is written to by --out.")
     try:
-        settings = Settings()
         analyzer = load_analyzer(settings)
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)
-    answers, refused = _analyze_all(analyzer, photos, effort or settings.effort)
+    answers, refused = _analyze_all(analyzer, photos, effort)
     _write(answers, as_json, as_csv)
     for message in missing + refused:
         click.echo(message, err=True)
@@ -130,14 +188,26 @@ def bench_load(
     click.echo(json.dumps(figures, indent=2), as_json)
 
 
+def _read_archive(settings: Settings, order: Order) -> None:
+    """Read an archive, and say what its folder holds."""
+    try:
+        summary = read_archive(settings, order)
+    except (ArchiveError, ModelError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"{order.folder} holds {summary.pictures:,} pictures with {summary.faces:,} faces; "
+        f"{summary.errors.counts.total():,} pictures couldn't be read.",
+        err=True,
+    )
+
+
 def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
     """List the photos below the paths, and a sentence for each path that isn't there."""
     photos: list[Path] = []
     missing: list[str] = []
     for path in paths:
         if path.is_dir():
-            found = (p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-            photos += sorted(p for p in found if p.is_file())
+            photos += find_photos(path)
         elif path.is_file():
             photos.append(path)
         else:
@@ -174,26 +244,11 @@ def _write(answers: list[dict[str, Any]], as_json: IO[str] | None, as_csv: IO[st
 
 def _write_csv(answers: list[dict[str, Any]], stream: IO[str]) -> None:
     """Write a row for each face; a photo without a face has none."""
-    rows = [
-        {"file": answer["file"], "face": number, **_flatten(face)}
-        for answer in answers
-        for number, face in enumerate(answer["faces"], start=1)
-    ]
+    rows = [row for answer in answers for row in list_faces(answer["file"], answer["faces"])]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested keys with underscores: expression_probabilities_happy."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}_")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 if __name__ == "__main__":

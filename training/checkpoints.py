@@ -1,12 +1,13 @@
 """Save all that a training needs to go on as if it had never stopped."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from app.files import write_whole
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -17,25 +18,6 @@ class Checkpoint:
 
     values: list[np.ndarray]
     position: dict[str, Any]
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    `write` gets a binary stream. The bytes go to a file aside, are synced, and take the name at
-    the end; a crash at any moment leaves the file of before.
-    """
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:

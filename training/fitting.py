@@ -18,8 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app.files import write_whole
 from app.vision.crops import CropShape
-from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, write_whole
+from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from training.data import DataError, Drawing, Part, find_shared, list_answers, read_part
 from training.distillation import mix_in_teachers
 from training.evaluation import place_errors

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from training.checkpoints import write_whole
+from app.files import write_whole
 from training.data import DataError, Part
 from training.networks import register
 

@@ -1,0 +1,25 @@
+"""Write files that a crash can't leave by half."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    `write` gets a binary stream. The bytes go to a file aside, are synced, and take the name at
+    the end; a crash at any moment leaves the file of before.
+    """
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
