@@ -53,7 +53,7 @@ def read_archive(settings: Settings, order: Order) -> Summary:
             pending = run.list_pending()
             sizes = {shard.number: len(shard.pictures) for shard in pending}
             progress = Progress(run.count, run.count - sum(sizes.values()))
-            for number, rows in _read(reader, settings, order, pending):
+            for number, rows in _read(reader, order, pending):
                 run.keep(number, rows)
                 progress.advance(sizes[number])
             if order.report:
@@ -64,11 +64,11 @@ def read_archive(settings: Settings, order: Order) -> Summary:
 
 
 def _read(
-    reader: PictureReader, settings: Settings, order: Order, shards: list[Shard]
+    reader: PictureReader, order: Order, shards: list[Shard]
 ) -> Iterator[tuple[int, list[Row]]]:
     """Yield the rows of each shard as they get done."""
     if order.engine == "ray":
-        yield from read_by_ray(settings, order.effort, shards, order.workers)
+        yield from read_by_ray(reader, shards, order.workers)
         return
     for shard in shards:
         yield shard.number, reader.read(shard.first, shard.pictures)

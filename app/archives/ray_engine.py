@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -17,9 +18,10 @@ from app.settings import Settings, count_processors
 
 # Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
 SHORT = Path("/tmp")  # nosec B108 - the folder made in it has a new name and is its owner's alone
-# How often a shard may take its worker along before the run ends: a picture that kills whatever
-# reads it would keep killing.
-MOST_DEATHS = 5
+# How often a shard is tried again whose worker died; then its pictures are read one by one.
+RETRIES = 2
+# Shards that may be lost so before the run ends: then it isn't the pictures' fault.
+MOST_LOST = 16
 QUIET = {
     # Ray would report its use to its maker.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -46,42 +48,82 @@ class ShardReader:
 
 
 def read_by_ray(
-    settings: Settings, effort: str, shards: list[Shard], workers: int | None
+    reader: PictureReader, shards: list[Shard], workers: int | None
 ) -> Iterator[tuple[int, list[Row]]]:
     """Yield each shard's number and rows as they get done, in any order.
 
-    `workers` actors read, by default one for each processor of the machine or cluster. Raises
-    `ArchiveError` where Ray isn't installed, can't be reached, or a shard kills its workers.
+    `workers` actors read as `reader` does, by default one for each processor of the machine or
+    cluster. A picture that kills whoever reads it becomes a row with an error. Raises
+    `ArchiveError` where Ray isn't installed, can't be reached, or loses its workers all the time.
     """
     if not shards:
         return
     with _start_ray(workers) as count:
-        import ray
+        lost = {shard.number: shard for shard in shards}
+        for number, rows in _map(reader, shards, count):
+            del lost[number]
+            yield number, rows
+        for shard in lost.values():
+            yield shard.number, _read_alone(reader, shard, count)
 
-        items = [
-            {
-                "number": shard.number,
-                "first": shard.first,
-                "pictures": json.dumps([astuple(picture) for picture in shard.pictures]),
-            }
-            for shard in shards
-        ]
-        done = ray.data.from_items(items, override_num_blocks=len(items)).map(
+
+def _read_alone(reader: PictureReader, shard: Shard, count: int) -> list[Row]:
+    """Read each picture of a shard for itself, to find the one that kills its reader."""
+    alone = [
+        Shard(number, number, [picture])
+        for number, picture in enumerate(shard.pictures, start=shard.first)
+    ]
+    read = dict(_map(reader, alone, count))
+    if not read and len(alone) > 1:
+        raise _given_up("no worker reads a single picture of a shard.")
+    return [
+        row
+        for each in alone
+        for row in read.get(each.number) or [reader.lose(each.number, each.pictures[0])]
+    ]
+
+
+def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tuple[int, list[Row]]]:
+    """Let `count` actors read shards; yield what they answer, and nothing for lost ones."""
+    import ray
+
+    items = [
+        {
+            "number": shard.number,
+            "first": shard.first,
+            "pictures": json.dumps([astuple(picture) for picture in shard.pictures]),
+        }
+        for shard in shards
+    ]
+    models = reader.settings.models.absolute()  # Actors have working folders of their own.
+    settings = reader.settings.model_copy(update={"models": models})
+    ray.data.DataContext.get_current().max_errored_blocks = MOST_LOST
+    with warnings.catch_warnings():
+        # Retries can be limited by no other parameters than these, which Ray calls deprecated.
+        warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+        answers = ray.data.from_items(items, override_num_blocks=len(items)).map(
             ShardReader,  # type: ignore[arg-type]  # Ray takes a class, its types only functions.
-            fn_constructor_args=(settings, effort),
-            compute=ray.data.ActorPoolStrategy(size=min(count, len(items))),
+            fn_constructor_args=(settings, reader.effort),
+            # With one task at a time nobody's death takes along what waits behind him.
+            compute=ray.data.ActorPoolStrategy(
+                size=min(count, len(items)), max_tasks_in_flight_per_actor=1
+            ),
             num_cpus=1,
             max_restarts=-1,
-            max_task_retries=MOST_DEATHS,
+            max_task_retries=RETRIES,
         )
-        try:
-            for answer in done.iter_rows():
-                yield answer["number"], json.loads(answer["rows"])
-        except ray.exceptions.RayError as error:
-            raise ArchiveError(
-                f"Ray gave up: {str(error).strip().splitlines()[0]} What is done is kept; the same "
-                "command goes on from there."
-            ) from error
+    try:
+        for answer in answers.iter_rows():
+            yield answer["number"], json.loads(answer["rows"])
+    except Exception as error:  # Ray's own exceptions have no common base.
+        raise _given_up(str(error).strip().splitlines()[0]) from error
+
+
+def _given_up(reason: str) -> ArchiveError:
+    """End the run because of Ray."""
+    return ArchiveError(
+        f"Ray gave up: {reason} What is done is kept; the same command goes on from there."
+    )
 
 
 @contextmanager
@@ -97,24 +139,30 @@ def _start_ray(workers: int | None) -> Iterator[int]:
         import ray.data
     except ImportError as error:
         raise missing_package("the engine ray", error) from error
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     with tempfile.TemporaryDirectory(
         prefix="raut-", dir=SHORT if SHORT.is_dir() else None, ignore_cleanup_errors=True
     ) as notes:
-        try:
-            if address == "local":
-                processors = workers or count_processors()
-                ray.init(
-                    "local", num_cpus=processors, include_dashboard=False, _temp_dir=notes, **quiet
-                )
-            else:
-                ray.init(address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise ArchiveError(
-                f"Ray doesn't start, or isn't reached at {address}: {error}"
-            ) from error
+        if address == "local":
+            processors = workers or count_processors()
+            options |= {"num_cpus": processors, "include_dashboard": False, "_temp_dir": notes}
+        _reach_ray(address, options)
         try:
             yield workers or int(ray.cluster_resources().get("CPU", 1))
         finally:
             ray.shutdown()
+
+
+def _reach_ray(address: str, options: dict[str, Any]) -> None:
+    """Start or join Ray; a busy machine may take longer than Ray waits, so it is tried twice."""
+    import ray
+
+    try:
+        try:
+            ray.init(address, **options)
+        except Exception:
+            ray.shutdown()
+            ray.init(address, **options)
+    except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
+        raise ArchiveError(f"Ray doesn't start, or isn't reached at {address}: {error}") from error

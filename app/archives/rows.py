@@ -46,8 +46,9 @@ class PictureReader:
 
     def __init__(self, settings: Settings, effort: str) -> None:
         """Load the models. Raises `app.vision.cards.ModelError`."""
+        self.settings = settings
+        self.effort = effort
         self._analyzer = load_analyzer(settings)
-        self._effort = effort
         used = self._analyzer.choose(None).items()
         self.models = {name: classifier.digest for name, classifier in used}
         self.models["verifier"] = self._analyzer.detector.verifier.digest
@@ -58,12 +59,22 @@ class PictureReader:
         numbered = enumerate(pictures, start=first)
         return [row for number, picture in numbered for row in self._read(number, picture)]
 
+    def lose(self, number: int, picture: Picture) -> Row:
+        """Return the row of a picture that killed whoever read it."""
+        return self._row(
+            picture=number,
+            file=picture.name,
+            error="reader_died",
+            error_detail="Each process that read this picture died. It may have taken more memory "
+            "than there is; analyze it alone to see more.",
+        )
+
     def _read(self, number: int, picture: Picture) -> list[Row]:
         """Return the rows of one picture."""
         whose = {"picture": number, "file": picture.name}
         try:
             data = read_picture(picture)
-            answer = self._analyzer.analyze_file(data, effort=self._effort).to_json()
+            answer = self._analyzer.analyze_file(data, effort=self.effort).to_json()
         except Refusal as refusal:
             return [self._row(**whose, error=refusal.code, error_detail=refusal.detail)]
         except OSError as error:
