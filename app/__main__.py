@@ -9,7 +9,7 @@ from typing import IO, Any
 import click
 
 from app.archives.command import ENGINES, Engine, Order, read_archive
-from app.archives.inputs import ArchiveError, find_photos
+from app.archives.inputs import ArchiveError, find_photos, write_out
 from app.archives.rows import list_faces
 from app.archives.tables import FORMATS, Format
 from app.benchmarks import load, stream
@@ -225,12 +225,13 @@ def _analyze_all(
         photos, label="Analyzing", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as progress:
         for photo in progress:
+            name = write_out(str(photo))
             try:
                 analysis = analyzer.analyze_file(photo.read_bytes(), effort=effort)
             except (Refusal, OSError) as error:
-                refused.append(f"{photo}: {error}")
+                refused.append(f"{name}: {error}")
             else:
-                answers.append({"file": str(photo), **analysis.to_json()})
+                answers.append({"file": name, **analysis.to_json()})
     return answers, refused
 
 

@@ -48,6 +48,11 @@ def list_pictures(paths: Iterable[Path]) -> list[Picture]:
     return list({(picture.place, picture.offset): picture for picture in found}.values())
 
 
+def write_out(name: str) -> str:
+    """Return a name as text: bytes that are no UTF-8 are written as \\xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def read_picture(picture: Picture) -> bytes:
     """Read a picture's bytes. Raises `OSError`."""
     if "://" in picture.place:
@@ -61,7 +66,7 @@ def _list(path: Path) -> Iterator[Picture]:
     """List what one path of the command line names."""
     if path.is_dir():
         for photo in find_photos(path):
-            yield Picture(_write_out(str(photo)), str(photo.absolute()))
+            yield Picture(write_out(str(photo)), str(photo.absolute()))
     elif not path.is_file():
         raise ArchiveError(f"{path}: there is no such file or folder.")
     elif path.suffix.lower() == ".txt":
@@ -91,7 +96,7 @@ def _list_file(name: str, place: str) -> Iterator[Picture]:
             "Unpack it, or pack it as .tar."
         )
     if not name.lower().endswith(".tar"):
-        yield Picture(_write_out(name), place)
+        yield Picture(write_out(name), place)
         return
     try:
         with _open(place) as stream:
@@ -105,7 +110,7 @@ def _list_members(stream: IO[bytes], name: str, place: str) -> Iterator[Picture]
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while member := archive.next():
             if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
-                written = _write_out(f"{name}/{member.name}")
+                written = write_out(f"{name}/{member.name}")
                 yield Picture(written, place, member.offset_data, member.size)
             archive.members = []  # type: ignore[attr-defined]  # They are all kept else.
         # Behind a damaged header tarfile stops as it does at the end.
@@ -138,11 +143,6 @@ def _fetch(picture: Picture) -> bytes:
         end = picture.offset + picture.length
         part: bytes = filesystem.cat_file(path, start=picture.offset, end=end)
         return part
-
-
-def _write_out(name: str) -> str:
-    """Return a name as text: bytes that are no UTF-8 are written as \\xe9."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _check_url(url: str, where: str) -> None:
