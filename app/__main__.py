@@ -59,7 +59,7 @@ def cli() -> None:
 )
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=WRITTEN,
     help="With --out: write an HTML page of counts and distributions.",
 )
 @click.option(
@@ -80,7 +80,7 @@ def analyze(
     out: Path | None,
     engine: Engine,
     form: Format,
-    report: Path | None,
+    report: IO[str] | None,
     workers: int | None,
     shard_size: int,
 ) -> None:

@@ -1,9 +1,9 @@
 """Read an archive into a folder, by the engine that is asked for."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 from app.archives.inputs import ArchiveError
 from app.archives.progress import Progress
@@ -29,7 +29,7 @@ class Order:
     form: Format
     shard_size: int
     workers: int | None
-    report: Path | None
+    report: IO[str] | None
 
 
 def read_archive(settings: Settings, order: Order) -> Summary:
@@ -56,11 +56,12 @@ def read_archive(settings: Settings, order: Order) -> Summary:
             for number, rows in _read(reader, order, pending):
                 run.keep(number, rows)
                 progress.advance(sizes[number])
-            if order.report:
-                return write_report(order.report, run.read_rows(), asdict(description))
-            return Summary(run.read_rows())
+            summary = Summary(run.read_rows())
     except OSError as error:
         raise ArchiveError(f"{order.folder} can't be written: {error}") from error
+    if order.report:
+        write_report(order.report, summary, description)
+    return summary
 
 
 def _read(

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.archives.rows import Row
-from app.files import write_whole
+from app.archives.runs import Description
 
 EXAMPLES = 5  # numbers of pictures given for each line of a table
 BINS = 10
@@ -93,14 +93,12 @@ class Summary:
         return self.tables.setdefault(title, Tally())
 
 
-def write_report(file: Path, rows: Iterable[Row], description: dict[str, Any]) -> Summary:
-    """Write a run's page as HTML; `description` says what was run. Returns what it counts."""
-    summary = Summary(rows)
+def write_report(stream: IO[str], summary: Summary, description: Description) -> None:
+    """Write what a run came to as an HTML page; `description` says what was run."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("report.html").render(run=description, summary=summary)
-    write_whole(file, lambda stream: stream.write(page.encode()))
-    return summary
+    template = environment.get_template("report.html")
+    stream.write(template.render(run=description, summary=summary))
 
 
 def _natural(line: tuple[str, int]) -> tuple[float, str]:
