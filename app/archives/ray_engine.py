@@ -116,7 +116,8 @@ def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tup
         for answer in answers.iter_rows():
             yield answer["number"], json.loads(answer["rows"])
     except Exception as error:  # Ray's own exceptions have no common base.
-        raise _given_up(str(error).strip().splitlines()[0]) from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise _given_up(reason) from error
 
 
 def _given_up(reason: str) -> ArchiveError:

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bench import archive
 from bench.drivers import started
 from bench.environments import Installed, Peer, PeerError, install_peer
 from bench.measurements import Bench, fit_slope, measure_cold, measure_photos
@@ -63,3 +65,12 @@ def test_parts_are_merged_into_one_file_and_told_as_tables(bench: Bench, tmp_pat
 
 def test_the_slope_of_a_square_is_two() -> None:
     assert fit_slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_an_archive_is_made_anew_from_the_same_photos(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        line = [str(tmp_path), str(tmp_path / name), "--count", "3"]
+        assert CliRunner().invoke(archive.main, line).exit_code == 0
+    made = [sorted((tmp_path / name).rglob("*.jpg")) for name in ("first", "second")]
+    assert len(made[0]) == 3
+    assert [path.read_bytes() for path in made[0]] == [path.read_bytes() for path in made[1]]
