@@ -28,9 +28,13 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_enable_metrics_collection": "0",
 }
-# Ray looks for an address that other machines reach, and listens on all of them, unless this
-# variable, which is read on every system, says that there are no other machines.
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ALONE = {
+    # Ray looks for an address that other machines reach, and listens on all of this one's, unless
+    # this variable, which is read on every system, says that there are no others.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray would run its workers at the lowest priorities; they get that of the command.
+    "RAY_worker_niceness": "0",
+}
 
 
 class ShardReader:
@@ -156,13 +160,15 @@ def _start_ray(workers: int | None) -> Iterator[int]:
 
 
 def _reach_ray(address: str, options: dict[str, Any]) -> None:
-    """Start or join Ray; a busy machine may take longer than Ray waits, so it is tried twice."""
+    """Start Ray, or join it; a busy machine may take longer to start than Ray waits."""
     import ray
 
     try:
         try:
             ray.init(address, **options)
         except Exception:
+            if address != "local":
+                raise
             ray.shutdown()
             ray.init(address, **options)
     except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
