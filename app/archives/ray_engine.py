@@ -16,6 +16,7 @@ from app.archives.rows import PictureReader, Row
 from app.archives.runs import Shard
 from app.settings import Settings, count_processors
 
+ROOT = Path(__file__).resolve().parents[2]  # where a cluster's machines find this very code
 # Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
 SHORT = Path("/tmp")  # nosec B108 - the folder made in it has a new name and is its owner's alone
 # How often a shard is tried again whose worker died; then its pictures are read one by one.
@@ -152,6 +153,8 @@ def _start_ray(workers: int | None) -> Iterator[int]:
         if address == "local":
             processors = workers or count_processors()
             options |= {"num_cpus": processors, "include_dashboard": False, "_temp_dir": notes}
+        else:
+            options["runtime_env"] = {"env_vars": {"PYTHONPATH": str(ROOT)}}
         _reach_ray(address, options)
         try:
             yield workers or int(ray.cluster_resources().get("CPU", 1))
