@@ -42,7 +42,7 @@ def read_archive(settings: Settings, order: Order) -> Summary:
     description = Description(
         paths=[str(path.absolute()) for path in order.paths],
         effort=order.effort,
-        labels=settings.expression_labels,
+        labels=reader.labels,
         models=reader.models,
         form=order.form,
         shard_size=order.shard_size,

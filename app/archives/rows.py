@@ -50,6 +50,7 @@ class PictureReader:
         self.effort = effort
         self._analyzer = load_analyzer(settings)
         used = self._analyzer.choose(None).items()
+        self.labels = {name: classifier.head_name for name, classifier in used}
         self.models = {name: classifier.digest for name, classifier in used}
         self.models["verifier"] = self._analyzer.detector.verifier.digest
         self.columns = _describe_columns(self._analyzer, list(self.models))

@@ -21,12 +21,13 @@ PICTURES = "pictures.jsonl"
 class Description:
     """Say what a run reads and how; one that goes on must be of the same.
 
-    `paths` are absolute; `models` maps each model that reads to its SHA-256.
+    `paths` are absolute; `labels` names the head by which each model answers, and `models` maps
+    each model that reads to its SHA-256.
     """
 
     paths: list[str]
     effort: str
-    labels: str | None
+    labels: dict[str, str]
     models: dict[str, str]
     form: Format
     shard_size: int
