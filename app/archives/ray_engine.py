@@ -19,6 +19,7 @@ from app.settings import Settings, count_processors
 ROOT = Path(__file__).resolve().parents[2]  # where a cluster's machines find this very code
 # Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
 SHORT = Path("/tmp")  # nosec B108 - the folder made in it has a new name and is its owner's alone
+STARTS = 3  # Ray gives a start up after 30 seconds.
 # How often a shard is tried again whose worker died; then its pictures are read one by one.
 RETRIES = 2
 # Shards that may be lost so before the run ends: then it isn't the pictures' fault.
@@ -166,13 +167,13 @@ def _reach_ray(address: str, options: dict[str, Any]) -> None:
     """Start Ray, or join it; a busy machine may take longer to start than Ray waits."""
     import ray
 
-    try:
+    for tries_left in reversed(range(STARTS if address == "local" else 1)):
         try:
             ray.init(address, **options)
-        except Exception:
-            if address != "local":
-                raise
+            return
+        except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
             ray.shutdown()
-            ray.init(address, **options)
-    except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
-        raise ArchiveError(f"Ray doesn't start, or isn't reached at {address}: {error}") from error
+            if not tries_left:
+                raise ArchiveError(
+                    f"Ray doesn't start, or isn't reached at {address}: {error}"
+                ) from error
