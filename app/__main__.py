@@ -11,18 +11,22 @@ from typing import Any
 
 import click
 
+from app.archives.command import ENGINES, Engine, Order, read_archive
+from app.archives.inputs import ArchiveError, find_photos, write_out
+from app.archives.rows import list_faces
+from app.archives.tables import FORMATS, Format
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
-from app.files import write_whole
+from app.files import write_text
 from app.refusals import Refusal
-from app.settings import SettingsFault, read_settings
+from app.settings import Settings, SettingsFault, read_settings
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.detection import EFFORTS
 
 TOKEN_BYTES = 24  # 192 bits: nobody guesses it.
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SHARD_SIZE = 64  # What is lost of a killed worker's time is two seconds.
 
 
 class Target(click.Path):
@@ -67,21 +71,75 @@ def cli() -> None:
 @click.option("--json", "as_json", type=TARGET, help="Write JSON to a file.")
 @click.option("--csv", "as_csv", type=TARGET, help="Write a CSV row a face.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How hard faces are searched.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Read an archive into this folder, or go on with the run that it holds. Paths may also "
+    "be tar archives (.tar) and lists of URLs (.txt).",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="plain",
+    show_default=True,
+    help="With --out: one process, or Ray's actors on this machine or the cluster at RAY_ADDRESS.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="parquet",
+    show_default=True,
+    help="With --out: what is written, a row a face.",
+)
+@click.option(
+    "--report",
+    type=TARGET,
+    help="With --out: write an HTML page of counts and distributions.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Ray's actors; one for each processor by default."
+)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1),
+    default=SHARD_SIZE,
+    show_default=True,
+    help="With --out: pictures that are done, or done again, together.",
+)
 def analyze(
-    paths: tuple[Path, ...], as_json: Path | None, as_csv: Path | None, effort: str | None
+    paths: tuple[Path, ...],
+    as_json: Path | None,
+    as_csv: Path | None,
+    effort: str | None,
+    out: Path | None,
+    engine: Engine,
+    form: Format,
+    report: Path | None,
+    workers: int | None,
+    shard_size: int,
 ) -> None:
     """Analyze photos, and all photos in folders and their folders.
 
-    Without --json or --csv the answers are printed as JSON. A file that can't be read is
-    reported and the rest is done; then the exit status is 1.
+    Without --json, --csv or --out the answers are printed as JSON. A file that can't be read is
+    reported and the rest is done; then the exit status is 1. With --out it becomes a row.
     """
+    settings = read_settings()
+    effort = effort or settings.effort
+    if out:
+        if as_json or as_csv:
+            raise click.UsageError("--out takes the place of --json and --csv; see --format.")
+        order = Order(paths, out, effort, engine, form, shard_size, workers, report)
+        _read_archive(settings, order)
+        return
+    if engine != "plain" or report:
+        raise click.UsageError("Name the folder that is written to by --out.")
     try:
-        settings = read_settings()
         analyzer = load_analyzer(settings)
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)
-    answers, refused = _analyze_all(analyzer, photos, effort or settings.effort)
+    answers, refused = _analyze_all(analyzer, photos, effort)
     _write(answers, as_json, as_csv)
     for message in missing + refused:
         click.echo(message, err=True)
@@ -139,7 +197,7 @@ def bench_stream(
     except (BenchmarkError, Refusal) as error:
         raise click.ClickException(str(error)) from error
     click.echo(stream.write_table(figures))
-    _write_text(json.dumps(figures, indent=2) + "\n", as_json)
+    write_text(json.dumps(figures, indent=2) + "\n", as_json)
 
 
 @cli.command("bench-load")
@@ -178,7 +236,20 @@ def bench_load(
     except (BenchmarkError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(load.write_table(figures))
-    _write_text(json.dumps(figures, indent=2) + "\n", as_json)
+    write_text(json.dumps(figures, indent=2) + "\n", as_json)
+
+
+def _read_archive(settings: Settings, order: Order) -> None:
+    """Read an archive, and say what its folder holds."""
+    try:
+        summary = read_archive(settings, order)
+    except (ArchiveError, ModelError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"{order.folder} holds {summary.pictures:,} pictures with {summary.faces:,} faces; "
+        f"{summary.errors.counts.total():,} pictures couldn't be read.",
+        err=True,
+    )
 
 
 def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
@@ -187,8 +258,7 @@ def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
     missing: list[str] = []
     for path in paths:
         if path.is_dir():
-            found = (p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-            photos += sorted(p for p in found if p.is_file())
+            photos += find_photos(path)
         elif path.is_file():
             photos.append(path)
         else:
@@ -206,57 +276,33 @@ def _analyze_all(
         photos, label="Analyzing", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as progress:
         for photo in progress:
+            name = write_out(str(photo))
             try:
                 analysis = analyzer.analyze_file(photo.read_bytes(), effort=effort)
             except (Refusal, OSError) as error:
-                refused.append(f"{photo}: {error}")
+                refused.append(f"{name}: {error}")
             else:
-                answers.append({"file": str(photo), **analysis.to_json()})
+                answers.append({"file": name, **analysis.to_json()})
     return answers, refused
 
 
 def _write(answers: list[dict[str, Any]], as_json: Path | None, as_csv: Path | None) -> None:
     """Write the answers where they are wanted."""
     if as_json or not as_csv:
-        _write_text(json.dumps(answers, indent=2) + "\n", as_json)
+        write_text(json.dumps(answers, indent=2) + "\n", as_json)
     if as_csv:
-        _write_text(_list_as_csv(answers), as_csv)
-
-
-def _write_text(text: str, target: Path | None) -> None:
-    """Write a whole file, or to the standard output where none is named."""
-    if target is None or str(target) == "-":
-        click.echo(text, nl=False)
-    elif target.exists() and not target.is_file():  # a pipe, or a device
-        target.write_text(text, encoding="utf-8")
-    else:
-        write_whole(target.resolve(), lambda stream: stream.write(text.encode()))
+        write_text(_list_as_csv(answers), as_csv)
 
 
 def _list_as_csv(answers: list[dict[str, Any]]) -> str:
     """Return a row for each face; a photo without a face has none."""
-    rows = [
-        {"file": answer["file"], "face": number, **_flatten(face)}
-        for answer in answers
-        for number, face in enumerate(answer["faces"], start=1)
-    ]
+    rows = [row for answer in answers for row in list_faces(answer["file"], answer["faces"])]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested keys with underscores: expression_probabilities_happy."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}_")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Write files that a crash can't leave by half."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -23,3 +24,13 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_text(text: str, target: Path | None) -> None:
+    """Write a whole file, or to the standard output where none, or "-", is named."""
+    if target is None or str(target) == "-":
+        sys.stdout.write(text)
+    elif target.exists() and not target.is_file():  # a pipe, or a device
+        target.write_text(text, encoding="utf-8")
+    else:
+        write_whole(target.resolve(), lambda stream: stream.write(text.encode()))

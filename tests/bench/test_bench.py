@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from bench import measurements
+from bench import archive, measurements
 from bench.drivers import started
 from bench.environments import Installed, Peer, PeerError, install_peer
 from bench.measurements import Bench, fit_slope, measure_cold, measure_networks, measure_photos
@@ -85,3 +86,12 @@ def test_a_server_is_measured_with_growing_crowds(
     assert one["count"] > 0
     assert four["count"] > 0
     assert "Time against clients" in write_report({"clients": figures})
+
+
+def test_an_archive_is_made_anew_from_the_same_photos(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        line = [str(tmp_path), str(tmp_path / name), "--count", "3"]
+        assert CliRunner().invoke(archive.main, line).exit_code == 0
+    made = [sorted((tmp_path / name).rglob("*.jpg")) for name in ("first", "second")]
+    assert len(made[0]) == 3
+    assert [path.read_bytes() for path in made[0]] == [path.read_bytes() for path in made[1]]

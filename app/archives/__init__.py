@@ -1,0 +1,1 @@
+"""Read archives: more pictures than one sitting holds, in shards that are done once each."""

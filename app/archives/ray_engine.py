@@ -1,0 +1,179 @@
+"""Read shards with Ray Data: actors that hold the models, on this machine or on a cluster."""
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from app.archives.inputs import ArchiveError, Picture, missing_package
+from app.archives.rows import PictureReader, Row
+from app.archives.runs import Shard
+from app.settings import Settings, count_processors
+
+ROOT = Path(__file__).resolve().parents[2]  # where a cluster's machines find this very code
+# Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
+SHORT = Path("/tmp")  # nosec B108 - the folder made in it has a new name and is its owner's alone
+STARTS = 3  # Ray gives a start up after 30 seconds.
+# How often a shard is tried again whose worker died; then its pictures are read one by one.
+RETRIES = 2
+# Shards that may be lost so before the run ends: then it isn't the pictures' fault.
+MOST_LOST = 16
+QUIET = {
+    # Ray would report its use to its maker.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_enable_metrics_collection": "0",
+}
+ALONE = {
+    # Ray looks for an address that other machines reach, and listens on all of this one's, unless
+    # this variable, which is read on every system, says that there are no others.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray would run its workers at the lowest priorities; they get that of the command.
+    "RAY_worker_niceness": "0",
+}
+
+
+class ShardReader:
+    """Read whole shards in a Ray actor, which loads the models once."""
+
+    def __init__(self, settings: Settings, effort: str) -> None:
+        """Load the models."""
+        self._reader = PictureReader(settings, effort)
+
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        """Read a shard's pictures; both come and go as JSON, so that Arrow changes no type."""
+        pictures = [Picture(*values) for values in json.loads(shard["pictures"])]
+        rows = self._reader.read(shard["first"], pictures)
+        return {"number": shard["number"], "rows": json.dumps(rows)}
+
+
+def read_by_ray(
+    reader: PictureReader, shards: list[Shard], workers: int | None
+) -> Iterator[tuple[int, list[Row]]]:
+    """Yield each shard's number and rows as they get done, in any order.
+
+    `workers` actors read as `reader` does, by default one for each processor of the machine or
+    cluster. A picture that kills whoever reads it becomes a row with an error. Raises
+    `ArchiveError` where Ray isn't installed, can't be reached, or loses its workers all the time.
+    """
+    if not shards:
+        return
+    with _start_ray(workers) as count:
+        lost = {shard.number: shard for shard in shards}
+        for number, rows in _map(reader, shards, count):
+            del lost[number]
+            yield number, rows
+        for shard in lost.values():
+            yield shard.number, _read_alone(reader, shard, count)
+
+
+def _read_alone(reader: PictureReader, shard: Shard, count: int) -> list[Row]:
+    """Read each picture of a shard for itself, to find the one that kills its reader."""
+    alone = [
+        Shard(number, number, [picture])
+        for number, picture in enumerate(shard.pictures, start=shard.first)
+    ]
+    read = dict(_map(reader, alone, count))
+    if not read and len(alone) > 1:
+        raise _given_up("no worker reads a single picture of a shard.")
+    return [
+        row
+        for each in alone
+        for row in read.get(each.number) or [reader.lose(each.number, each.pictures[0])]
+    ]
+
+
+def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tuple[int, list[Row]]]:
+    """Let `count` actors read shards; yield what they answer, and nothing for lost ones."""
+    import ray
+
+    items = [
+        {
+            "number": shard.number,
+            "first": shard.first,
+            "pictures": json.dumps([astuple(picture) for picture in shard.pictures]),
+        }
+        for shard in shards
+    ]
+    models = reader.settings.models.absolute()  # Actors have working folders of their own.
+    settings = reader.settings.model_copy(update={"models": models})
+    ray.data.DataContext.get_current().max_errored_blocks = MOST_LOST
+    with warnings.catch_warnings():
+        # Retries can be limited by no other parameters than these, which Ray calls deprecated.
+        warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+        answers = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            ShardReader,  # type: ignore[arg-type]  # Ray takes a class, its types only functions.
+            fn_constructor_args=(settings, reader.effort),
+            # With one task at a time nobody's death takes along what waits behind him.
+            compute=ray.data.ActorPoolStrategy(
+                size=min(count, len(items)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=1,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+        )
+    try:
+        for answer in answers.iter_rows():
+            yield answer["number"], json.loads(answer["rows"])
+    except Exception as error:  # Ray's own exceptions have no common base.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise _given_up(reason) from error
+
+
+def _given_up(reason: str) -> ArchiveError:
+    """End the run because of Ray."""
+    return ArchiveError(
+        f"Ray gave up: {reason} What is done is kept; the same command goes on from there."
+    )
+
+
+@contextmanager
+def _start_ray(workers: int | None) -> Iterator[int]:
+    """Start Ray on this machine alone, or join the cluster at RAY_ADDRESS; give the actors' number.
+
+    What Ray notes on this machine goes into a folder of its own, which is removed at the end.
+    """
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    os.environ.update(QUIET if address != "local" else QUIET | ALONE)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise missing_package("the engine ray", error) from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    with tempfile.TemporaryDirectory(
+        prefix="raut-", dir=SHORT if SHORT.is_dir() else None, ignore_cleanup_errors=True
+    ) as notes:
+        if address == "local":
+            processors = workers or count_processors()
+            options |= {"num_cpus": processors, "include_dashboard": False, "_temp_dir": notes}
+        else:
+            options["runtime_env"] = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        _reach_ray(address, options)
+        try:
+            yield workers or int(ray.cluster_resources().get("CPU", 1))
+        finally:
+            ray.shutdown()
+
+
+def _reach_ray(address: str, options: dict[str, Any]) -> None:
+    """Start Ray, or join it; a busy machine may take longer to start than Ray waits."""
+    import ray
+
+    for tries_left in reversed(range(STARTS if address == "local" else 1)):
+        try:
+            ray.init(address, **options)
+            return
+        except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
+            ray.shutdown()
+            if not tries_left:
+                raise ArchiveError(
+                    f"Ray doesn't start, or isn't reached at {address}: {error}"
+                ) from error

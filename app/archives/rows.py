@@ -1,0 +1,121 @@
+"""Make the rows of a table from what is read in a picture: one a face."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from app.archives.inputs import Picture, read_picture
+from app.catalog import load_analyzer
+from app.refusals import Refusal
+from app.settings import Settings
+from app.vision.analyzer import FaceAnalyzer, read_faces
+from app.vision.images import Photo
+from app.vision.readings import Box, Detection
+
+Row = dict[str, Any]
+BLANK_SIDE = 64  # pixels of the blank photo that shows which columns there are
+
+
+def list_faces(file: str, faces: list[dict[str, Any]]) -> list[Row]:
+    """Return a row for each face of an answer, with its file and number; nested keys are joined."""
+    return [
+        {"file": file, "face": number, **flatten(face)}
+        for number, face in enumerate(faces, start=1)
+    ]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Row:
+    """Join nested keys with underscores: expression_probabilities_happy."""
+    flat: Row = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}_")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class PictureReader:
+    """Read pictures with loaded models, and make their rows.
+
+    Every row has the same columns. A picture without a face has one row, whose `face` is None; so
+    has one that can't be read, with a stable code in `error` and a sentence in `error_detail`.
+    """
+
+    def __init__(self, settings: Settings, effort: str) -> None:
+        """Load the models. Raises `app.vision.cards.ModelError`."""
+        self.settings = settings
+        self.effort = effort
+        self._analyzer = load_analyzer(settings)
+        used = self._analyzer.choose(None).items()
+        self.labels = {name: classifier.head_name for name, classifier in used}
+        self.models = {name: classifier.digest for name, classifier in used}
+        self.models["verifier"] = self._analyzer.detector.verifier.digest
+        self.columns = _describe_columns(self._analyzer, list(self.models))
+
+    def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
+        """Return the rows of pictures that follow each other, `first` the number of the first."""
+        numbered = enumerate(pictures, start=first)
+        return [row for number, picture in numbered for row in self._read(number, picture)]
+
+    def lose(self, number: int, picture: Picture) -> Row:
+        """Return the row of a picture that killed whoever read it."""
+        return self._row(
+            picture=number,
+            file=picture.name,
+            error="reader_died",
+            error_detail="Each process that read this picture died. It may have taken more memory "
+            "than there is; analyze it alone to see more.",
+        )
+
+    def _read(self, number: int, picture: Picture) -> list[Row]:
+        """Return the rows of one picture."""
+        whose = {"picture": number, "file": picture.name}
+        try:
+            data = read_picture(picture)
+            answer = self._analyzer.analyze_file(data, effort=self.effort).to_json()
+        except Refusal as refusal:
+            return [self._row(**whose, error=refusal.code, error_detail=refusal.detail)]
+        except OSError as error:
+            detail = f"The file can't be read: {error}"
+            return [self._row(**whose, error="file_unreadable", error_detail=detail)]
+        except Exception as error:  # One picture must not end a run over a million others.
+            detail = f"Raut itself failed at this picture ({type(error).__name__}: {error})."
+            return [self._row(**whose, error="internal", error_detail=detail)]
+        faces = list_faces(picture.name, answer["faces"]) or [{}]
+        return [self._row(**whose | _share(answer) | face) for face in faces]
+
+    def _row(self, **values: Any) -> Row:
+        """Return a whole row: those values, the models, and None in all other columns."""
+        models = {f"model_{name}": digest[:12] for name, digest in self.models.items()}
+        return dict.fromkeys(self.columns) | models | values
+
+
+def _share(answer: dict[str, Any]) -> Row:
+    """Return what all faces of a photo share: its size, their number, whole-picture answers."""
+    return {
+        **answer["image"],
+        "faces": len(answer["faces"]),
+        **flatten(answer.get("picture", {}), "picture_"),
+    }
+
+
+def _describe_columns(analyzer: FaceAnalyzer, models: list[str]) -> dict[str, type]:
+    """Return each column and the type of its values, as a face in a blank photo fills them."""
+    blank = np.zeros((BLANK_SIDE, BLANK_SIDE, 3), np.uint8)
+    whole = Detection(Box(0, 0, BLANK_SIDE, BLANK_SIDE), 1.0)
+    used = [each for each in analyzer.choose(None).values() if each.card.region == "face"]
+    faces = read_faces(Photo.of(blank), [whole], used)
+    answer = replace(analyzer.analyze(blank), faces=faces).to_json()
+    row = {
+        "picture": 0,
+        "file": "",
+        **_share(answer),
+        **list_faces("", answer["faces"])[0],
+        **{f"model_{name}": "" for name in models},
+        "error": "",
+        "error_detail": "",
+    }
+    return {name: type(value) for name, value in row.items()}

@@ -1,0 +1,57 @@
+"""Processes below one that a test started, as Linux tells of them in /proc."""
+
+import ipaddress
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process below another."""
+
+    pid: int
+    command: str
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def list_children(parent: int) -> list[Child]:
+    """The processes below one, at any depth."""
+    pids = (
+        int(pid)
+        for task in PROC.glob(f"{parent}/task/*/children")
+        for pid in task.read_text().split()
+    )
+    return [
+        child
+        for pid in pids
+        for child in [Child(pid, (PROC / str(pid) / "cmdline").read_text()), *list_children(pid)]
+    ]
+
+
+def find_listening(pid: int) -> set[str]:
+    """The addresses at which a process listens for TCP."""
+    links = (str(link.readlink()) for link in (PROC / str(pid) / "fd").iterdir())
+    sockets = {found[1] for link in links if (found := re.match(r"socket:\[(\d+)\]", link))}
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in (PROC / "net" / table).read_text().splitlines()[1:]
+    ]
+    # Fields: number, local address, remote address, state (0A listens), ..., inode as the tenth.
+    local = (line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets)
+    return {_read_address(address) for address in local}
+
+
+def _read_address(text: str) -> str:
+    """An address in words of 32 bits, each in the processor's order."""
+    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
+    address = ipaddress.ip_address(b"".join(words))
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
