@@ -29,7 +29,8 @@ def test_a_person_enters_a_token_and_has_a_photo_read(
     expect(page.get_by_role("alert")).to_contain_text("doesn't know that token")
     assert Axe().run(page).violations_count == 0
     page.get_by_label("Token").fill("right")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     choose(page, astronaut)
     expect(page.get_by_role("heading", name="1 face found")).to_be_visible()
 
