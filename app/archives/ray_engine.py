@@ -18,7 +18,8 @@ from app.settings import Settings, count_processors
 
 ROOT = Path(__file__).resolve().parents[2]  # where a cluster's machines find this very code
 # Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
-SHORT = Path("/tmp")  # nosec B108 - the folder made in it has a new name and is its owner's alone
+# The folder made in it has a new name and is its owner's alone.
+SHORT = Path("/tmp")  # nosec B108
 STARTS = 3  # Ray gives a start up after 30 seconds.
 # How often a shard is tried again whose worker died; then its pictures are read one by one.
 RETRIES = 2
