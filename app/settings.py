@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # What a request may hold beside its photo: the fields and frame of a form.
 FORM_BYTES = 500_000
+# Settings that may hold a password or a token, which no message repeats.
+SECRET = frozenset({"inference_url", "limits", "tokens"})
 
 
 class SettingsFault(ValueError):  # noqa: N818 - the person at the server's, not the program's
@@ -168,8 +170,11 @@ def read_settings() -> Settings:
 
 
 def _explain(fault: Any) -> str:
-    """Say in words what is wrong with one variable."""
-    return f"{_variable(*fault['loc'])}: {fault['msg']} (got {fault['input']!r})."
+    """Say in words what is wrong with one variable, or with several together."""
+    if not fault["loc"]:
+        return str(fault["ctx"]["error"])
+    got = "" if fault["loc"][0] in SECRET else f" (got {fault['input']!r})"
+    return f"{_variable(*fault['loc'])}: {fault['msg']}{got}."
 
 
 def _variable(name: str, *_: object) -> str:

@@ -99,6 +99,30 @@ def test_a_setting_that_is_none_ends_the_command_with_a_sentence(
     assert result.stderr.startswith(f"Error: {sentence}")
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"RAUT_RUNTIME": "remote"}, "RAUT_RUNTIME=remote needs RAUT_INFERENCE_URL."),
+        (
+            {"RAUT_INFERENCE_URL": "http://name:hushed@models"},
+            "RAUT_INFERENCE_URL may hold a host, a port and a path, nothing else.",
+        ),
+        ({"RAUT_INFERENCE_URL": "ftp://name:hushed@models"}, "RAUT_INFERENCE_URL: URL scheme"),
+        ({"RAUT_LIMITS": "mysql://name:hushed@counts"}, "RAUT_LIMITS: String should match"),
+        ({"RAUT_TOKENS": '{"lab": "hushed"}'}, "RAUT_TOKENS: String should match"),
+    ],
+)
+def test_a_setting_that_may_hold_a_secret_is_refused_without_it(
+    album: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sentence: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    result = analyze(album)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {sentence}")
+    assert "hushed" not in result.stderr
+
+
 def test_a_command_that_fails_leaves_the_file_of_before(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
