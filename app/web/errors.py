@@ -59,19 +59,26 @@ def describe_refusal(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def note_refusal(refusal: Refusal) -> None:
-    """Count a refusal, and keep its code for the request's line in the log."""
-    REFUSALS.labels(refusal.code).inc()
-    g.refusal_code = refusal.code
+def tell_refusal(refusal: Refusal) -> dict[str, str]:
+    """Count a refusal, and return its code and the sentence for the page that shows it."""
+    _note_refusal(refusal)
+    sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
+    return {"code": refusal.code, "sentence": sentence}
 
 
 def answer_refusal(refusal: Refusal) -> Response:
     """Answer a refusal as whoever asked can read it."""
-    note_refusal(refusal)
     if _is_for_a_person():
         return _show_refusal(refusal)
+    _note_refusal(refusal)
     problem = json.dumps(describe_refusal(refusal))
     return Response(problem, refusal.status, refusal.headers, content_type=PROBLEM_TYPE)
+
+
+def _note_refusal(refusal: Refusal) -> None:
+    """Count a refusal, and keep its code for the request's line in the log."""
+    REFUSALS.labels(refusal.code).inc()
+    g.refusal_code = refusal.code
 
 
 def _is_for_a_person() -> bool:
@@ -87,8 +94,7 @@ def _is_for_a_person() -> bool:
 
 def _show_refusal(refusal: Refusal) -> Response:
     """Answer a refusal as a page."""
-    sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
-    page = render_template("error.html", status=refusal.status, sentence=sentence)
+    page = render_template("error.html", status=refusal.status, **tell_refusal(refusal))
     return make_response(page, refusal.status, refusal.headers)
 
 

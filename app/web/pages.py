@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from app.refusals import Refusal
 from app.web import sentences, uploads
 from app.web.choices import shown_choice, visitors_choice
-from app.web.errors import note_refusal
+from app.web.errors import tell_refusal
 from app.web.turns import current_turns
 from app.web.uploads import current_analyzer, read_upload
 
@@ -31,9 +31,7 @@ def photo_without_script() -> ResponseReturnValue:
             data = read_upload(request)
             analysis = uploads.analyze(data, visitors_choice(request, current_analyzer()))
     except Refusal as refusal:
-        note_refusal(refusal)
-        sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
-        page = photo_page(problem={"code": refusal.code, "sentence": sentence})
+        page = photo_page(problem=tell_refusal(refusal))
         return page, refusal.status, refusal.headers
     return photo_page(analysis=analysis.to_json())
 

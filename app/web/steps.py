@@ -16,7 +16,7 @@ from app.vision.detection import EFFORTS
 from app.vision.explanation import ADJUSTABLE, Explainer, Explanation
 from app.web import choices, sentences, stages
 from app.web.choices import EFFORT, LABELS
-from app.web.errors import note_refusal
+from app.web.errors import tell_refusal
 from app.web.lessons import list_steps
 from app.web.stages import View
 from app.web.turns import current_turns
@@ -110,9 +110,7 @@ def _sent() -> dict[str, str]:
 
 def _refused(refusal: Refusal) -> ResponseReturnValue:
     """Show the page with what was wrong."""
-    note_refusal(refusal)
-    sentence = sentences.refusal(refusal.code, refusal.detail, refusal.extensions)
-    page = _page(problem={"code": refusal.code, "sentence": sentence})
+    page = _page(problem=tell_refusal(refusal))
     return page, refusal.status, refusal.headers
 
 
