@@ -1,6 +1,5 @@
 """Run the command line: python -m app <command>."""
 
-import csv
 import io
 import json
 import os
@@ -14,7 +13,7 @@ import click
 from app.archives.command import ENGINES, Engine, Order, read_archive
 from app.archives.inputs import ArchiveError, find_photos, write_out
 from app.archives.rows import list_faces
-from app.archives.tables import FORMATS, Format
+from app.archives.tables import FORMATS, Format, write_csv
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
@@ -299,9 +298,7 @@ def _list_as_csv(answers: list[dict[str, Any]]) -> str:
     rows = [row for answer in answers for row in list_faces(answer["file"], answer["faces"])]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    write_csv(stream, rows, columns)
     return stream.getvalue()
 
 

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from app.archives.rows import Row
 from app.archives.runs import Description
 
@@ -94,6 +92,9 @@ class Summary:
 
 def render_report(summary: Summary, description: Description) -> str:
     """Return an HTML page of what a run came to; `description` says what was run."""
+    # Most runs write none, and each command's start would wait for it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     return environment.get_template("report.html").render(run=description, summary=summary)

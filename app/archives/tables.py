@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -32,12 +32,17 @@ def write_table(form: Format, stream: IO[bytes], rows: list[Row], columns: Colum
         return
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     if form == "csv":
-        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        write_csv(text, rows, columns)
     else:
         text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text.detach()
+
+
+def write_csv(stream: IO[str], rows: Iterable[Row], columns: Iterable[str]) -> None:
+    """Write rows as CSV; a field that a row lacks, or that is None, is empty."""
+    writer = csv.DictWriter(stream, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def read_table(form: Format, path: Path, columns: Columns) -> Iterator[Row]:
