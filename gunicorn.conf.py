@@ -30,10 +30,10 @@ workers = settings.workers
 # where the system has such a folder.
 memory = Path("/dev/shm")  # nosec B108
 memory_folder = str(memory) if memory.is_dir() else None
-counts = tempfile.mkdtemp(prefix=f"raut-{os.getpid()}-", dir=memory_folder)
+first_process = os.getpid()
+counts = tempfile.mkdtemp(prefix=f"raut-{first_process}-", dir=memory_folder)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
 os.environ.setdefault("RAUT_LIMITS", f"shared://{counts}/limits.sqlite")
-first_process = os.getpid()
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
 worker_class = "app.web.worker.PatientWorker"

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from app.benchmarks.load import measure_load, measure_side_by_side
 from app.benchmarks.serving import own_server, usage
 from app.benchmarks.stream import measure_streams
+from app.settings import count_processors
 from app.vision.classifiers import load_classifier
 from bench.drivers import Driver, started
 from bench.environments import ROOT, Installed, PeerError
@@ -190,12 +191,14 @@ def measure_server(bench: Bench) -> dict[str, Any]:
     for workers in (1, 2):
         with own_server(WEB_CONCURRENCY=str(workers)) as (url, pid):
             rest = usage(pid).memory_mb
-            served = measure_load(bench.pictures[0], 64, SERVER_SECONDS, [1], url)
-            half = served["served_per_second"] / 2
-            loaded = measure_load(bench.pictures[0], 64, SERVER_SECONDS, [half], url)["rounds"][0]
+            side_by_side = 2 * count_processors()
+            delays = measure_side_by_side(bench.pictures[0], side_by_side, SERVER_SECONDS, url)
+            half = len(delays) / SERVER_SECONDS / 2
+            measured = measure_load(bench.pictures[0], 64, SERVER_SECONDS, [half], url)
+            loaded = measured["rounds"][0]
             figures[str(workers)] = {
                 "memory_at_rest_mb": rest,
-                "photos_per_second": served["served_per_second"],
+                "photos_per_second": measured["served_per_second"],
                 "half_rate": half,
                 "half_p50_ms": loaded["answered_p50_ms"],
                 "half_p95_ms": loaded["answered_p95_ms"],

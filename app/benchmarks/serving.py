@@ -50,12 +50,18 @@ def percentile(values: Sequence[float], share: int) -> float:
     return round(float(np.percentile(values, share)), 1) if values else 0.0
 
 
+def find_free_port() -> int:
+    """Return a port at which nobody listens on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 @contextmanager
 def own_server(**environment: str) -> Iterator[tuple[str, int]]:
     """Run a server as `make serve` does; yields its address and the id of its first process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],

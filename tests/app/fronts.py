@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from app.benchmarks.serving import write_form
-from tests.app.servers import free_port
+from app.benchmarks.serving import find_free_port, write_form
+from tests.app.servers import PATIENCE
 
-PATIENCE = 20
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/opt/homebrew/bin") or ""
 
@@ -29,8 +28,8 @@ class Front:
     """nginx before one or several servers; what it says is in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.plain_port = free_port()
+        self.port = find_free_port()
+        self.plain_port = find_free_port()
         self.folder = folder
         self._certify()
         self.trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))

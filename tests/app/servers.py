@@ -1,8 +1,8 @@
 """Servers to test: as `make serve` starts one, and one in this process."""
 
+import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from flask import Flask
@@ -48,6 +50,16 @@ class Server:
                 return said
         pytest.fail(f"The server ended and never said {pattern!r}.")
 
+    def ask(self, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, str]:
+        """Return the answer's status, and its code where it is a refusal."""
+        asked = Request(f"http://{self.netloc}{path}", body, {"Content-Type": kind})
+        try:
+            with urlopen(asked, timeout=PATIENCE) as answer:
+                return answer.status, ""
+        except HTTPError as error:
+            with error:
+                return error.code, json.load(error)["code"]
+
     def end(self) -> list[str]:
         """Tell the server to end; returns what it has said since."""
         self.process.terminate()
@@ -64,13 +76,6 @@ class Server:
             for line in self.process.stdout:
                 self._said.put(line)
         self._said.put(None)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.Popen[str]:

@@ -21,9 +21,9 @@ from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
 from app.benchmarks.moving import encode_frame
-from app.benchmarks.serving import write_form
-from tests.app.fronts import PATIENCE, ROOT, Front, with_nginx
-from tests.app.servers import GRACE_SECONDS, Server, free_port, start
+from app.benchmarks.serving import find_free_port, write_form
+from tests.app.fronts import ROOT, Front, with_nginx
+from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, start
 
 UPSTREAM = ROOT / "deploy/upstream.crowd.conf"
 NAMES = re.findall(r"^ +server (\S+):8000", UPSTREAM.read_text(), re.M)
@@ -38,7 +38,7 @@ class Crowd:
     """Servers that keep their addresses when they are restarted."""
 
     def __init__(self) -> None:
-        ports = [free_port() for _ in NAMES]
+        ports = [find_free_port() for _ in NAMES]
         processes = [start(PORT=str(port), **SETTINGS) for port in ports]
         self.servers = [Server(process) for process in processes]
 

@@ -17,10 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as open_socket
 
 from app.benchmarks.moving import encode_frame
-from app.benchmarks.serving import list_children, write_form
-from tests.app.servers import GRACE_SECONDS, Server, free_port, start, started
-
-PATIENCE = 20
+from app.benchmarks.serving import find_free_port, list_children, write_form
+from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, start, started
 
 
 class Upload:
@@ -98,7 +96,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes)
 
 
 def test_a_full_disk_under_the_log_stops_nothing(astronaut_png: bytes) -> None:
-    port = free_port()
+    port = find_free_port()
     full = ["sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh"]
     process = start(full, PORT=str(port))
     body, kind = write_form(astronaut_png)

@@ -4,8 +4,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from flask.testing import FlaskClient
@@ -111,12 +109,7 @@ def test_workers_count_together() -> None:
     ) as server:
 
         def send(_: int) -> int:
-            address = f"http://{server.netloc}/api/v1/analyze"
-            try:
-                urlopen(Request(address, body, {"Content-Type": kind}), timeout=20)
-            except HTTPError as error:
-                return error.code
-            return 200
+            return server.ask("/api/v1/analyze", body, kind)[0]
 
         with ThreadPoolExecutor(8) as pool:
             statuses = Counter(pool.map(send, range(30)))

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 import skimage.data
@@ -20,9 +18,7 @@ from app.benchmarks.moving import encode_frame
 from app.benchmarks.serving import list_children, write_form
 from app.web.readiness import READINESS, Readiness
 from app.web.turns import TURNS, Turns
-from tests.app.servers import GRACE_SECONDS, Server, goodbye, started
-
-PATIENCE = 20
+from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, goodbye, started
 
 
 class Instance:
@@ -98,20 +94,9 @@ def test_one_worker_with_room_keeps_its_server_ready(
         assert instance.ready() == "ready"
 
 
-def ask(server: Server, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, str]:
-    """Return the answer's status, and its code where it is a refusal."""
-    asked = Request(f"http://{server.netloc}{path}", body, {"Content-Type": kind})
-    try:
-        with urlopen(asked, timeout=PATIENCE) as answer:
-            return answer.status, ""
-    except HTTPError as error:
-        with error:
-            return error.code, json.load(error)["code"]
-
-
 def wait_until_not_ready(server: Server) -> tuple[int, str]:
     ends = time.monotonic() + PATIENCE
-    while (answer := ask(server, "/readyz"))[0] == 200:
+    while (answer := server.ask("/readyz"))[0] == 200:
         assert time.monotonic() < ends
     return answer
 
@@ -130,7 +115,7 @@ def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere(astronaut_png
             answer = kept.getresponse()
             answer.read()
             assert (answer.status, answer.headers["Connection"]) == (200, "close")
-        assert ask(server, "/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
+        assert server.ask("/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
         with pytest.raises(InvalidStatus) as refused:
             open_socket(stream)
         assert refused.value.response.status_code == 503

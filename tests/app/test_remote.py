@@ -37,11 +37,10 @@ from app.web.stream import MOST_FAULTS
 from tests.app.cards import read_card
 from tests.app.forms import post
 from tests.app.inference import Answer, Handler, InferenceServer, serving_models, write_logits
-from tests.app.servers import GRACE_SECONDS, start, started
+from tests.app.servers import GRACE_SECONDS, PATIENCE, start, started
 from tests.browser.answers import picture_file
 
 FOLDERS = Path("models/expression"), Path("models/gender")
-PATIENCE = 20
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
 
 

@@ -10,18 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.benchmarks.serving import write_form
+from app.benchmarks.serving import find_free_port, write_form
 from app.settings import Settings
-from tests.app.servers import all_started, free_port, start
+from tests.app.servers import PATIENCE, all_started, start
 
-PATIENCE = 20
 REDIS = shutil.which("redis-server") or ""
 
 with_redis = pytest.mark.skipif(
@@ -33,7 +30,7 @@ class Redis:
     """A Redis that keeps nothing, and can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = find_free_port()
         self._folder = folder
         self.start()
 
@@ -81,12 +78,7 @@ def test_two_servers_count_together(redis: Redis) -> None:
     with all_started(*[{**settings, "RAUT_MAX_WAITING": "30"}] * 2) as servers:
 
         def send(number: int) -> int:
-            address = f"http://{servers[number % 2].netloc}/api/v1/analyze"
-            try:
-                urlopen(Request(address, body, {"Content-Type": kind}), timeout=PATIENCE)
-            except HTTPError as error:
-                return error.code
-            return 200
+            return servers[number % 2].ask("/api/v1/analyze", body, kind)[0]
 
         with ThreadPoolExecutor(8) as pool:
             statuses = Counter(pool.map(send, range(30)))
@@ -121,7 +113,7 @@ def test_a_redis_that_hangs_is_not_asked_for_each_photo(monkeypatch: pytest.Monk
 
 
 def test_a_redis_out_of_reach_ends_the_start_with_a_sentence() -> None:
-    place = f"127.0.0.1:{free_port()}"
+    place = f"127.0.0.1:{find_free_port()}"
     server = start(PORT="0", RAUT_PHOTO_LIMIT="9/minute", RAUT_LIMITS=f"redis://:secret@{place}/0")
     output, _ = server.communicate()
     assert server.returncode == 1

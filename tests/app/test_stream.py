@@ -26,9 +26,7 @@ from app.benchmarks.stream import measure_streams, write_table
 from app.settings import Settings
 from app.web import stream
 from app.web.readiness import READINESS
-from tests.app.servers import goodbye, serving
-
-PATIENCE = 20
+from tests.app.servers import PATIENCE, goodbye, serving
 
 Connect = Callable[..., ClientConnection]
 
