@@ -47,6 +47,7 @@ API_PHOTO = b"POST /api/v1/analyze "
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+CLOSES = re.compile(rb" HTTP/1\.0\r\n|\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
 EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 CHUNK_SIZE = re.compile(rb"[0-9a-f]{1,15}", re.IGNORECASE)
 
@@ -91,6 +92,13 @@ class Arrival:
     def expects_word(self) -> bool:
         """Tell whether the client waits to be told that its body is wanted (RFC 9110, 10.1.1)."""
         return bool(self._body and not self.whole and EXPECTS.search(self.data, 0, self._body))
+
+    @property
+    def stays(self) -> bool:
+        """Tell whether the connection can serve another request, which hasn't begun yet."""
+        if self._body is None or len(self.data) != self._end:
+            return False
+        return not CLOSES.search(self.data, 0, self._body)
 
     def take(self, data: bytes) -> None:
         """Add bytes, and see whether the request is whole."""
@@ -306,11 +314,13 @@ class PatientWorker(ThreadWorker):
         return self._arrivals.pop(conn)
 
     def _refuse(self, conn: TConn, refusal: Refusal) -> None:
-        """Answer a request that will not be read, and end the connection."""
-        self._forget(conn)
+        """Answer a request that will not be read; end the connection unless all of it has come."""
+        stays = self._forget(conn).stays and len(self.keepalived_conns) < self.max_keepalived
         REFUSALS.labels(refusal.code).inc()
-        _send(conn, _write_answer(refusal))
-        self._take_leave(conn)
+        _send(conn, _write_answer(refusal, stays))
+        handled: Future[bool] = Future()
+        handled.set_result(stays)
+        self.finish_request(conn, handled)
 
     def _take_leave(self, conn: TConn) -> None:
         """Close our side, and read on for a while until the client has closed its own."""
@@ -357,7 +367,7 @@ def _send(conn: TConn, data: bytes) -> None:
         conn.sock.send(data)
 
 
-def _write_answer(refusal: Refusal) -> bytes:
+def _write_answer(refusal: Refusal, stays: bool) -> bytes:
     """Write a refusal as a whole HTTP answer, without the application."""
     body = json.dumps(describe_refusal(refusal)).encode()
     lines = [
@@ -366,7 +376,7 @@ def _write_answer(refusal: Refusal) -> bytes:
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
-        "Connection: close",
+        f"Connection: {'keep-alive' if stays else 'close'}",
         *(f"{name}: {value}" for name, value in refusal.headers.items()),
     ]
     return "\r\n".join(lines).encode() + HEAD_END + body

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -165,6 +166,30 @@ def test_a_client_that_asks_before_it_sends_is_told_to(address: tuple[str, int])
         assert client.recv(65_536).startswith(b"HTTP/1.1 100 ")
         client.sendall(b"hello")
         assert json.loads(last_body(client))["code"] == "image_missing"
+
+
+def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection(astronaut_png: bytes) -> None:
+    boundary, body = encode_multipart({"image": FileStorage(io.BytesIO(astronaut_png), "a.png")})
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+    def send_five(_: int) -> list[tuple[int, bool]]:
+        """The status of each answer, and whether the connection was kept."""
+        seen = []
+        with closing(http.client.HTTPConnection(*server.place, timeout=30)) as connection:
+            for _ in range(5):
+                connection.request("POST", "/api/v1/analyze", body, kind)
+                answer = connection.getresponse()
+                answer.read()
+                seen.append((answer.status, connection.sock is not None))
+        return seen
+
+    with (
+        started(WEB_CONCURRENCY="1", RAUT_MAX_WAITING="0") as server,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        seen = [each for client in clients.map(send_five, range(8)) for each in client]
+    assert {status for status, _ in seen} == {200, 503}
+    assert all(kept for _, kept in seen)
 
 
 def test_what_follows_a_body_that_was_refused_unread_is_no_request(
