@@ -25,6 +25,7 @@ from training.data import DataError, Drawing, Part, find_shared, list_answers, r
 from training.distillation import mix_in_teachers
 from training.evaluation import place_errors
 from training.networks import FusedBatchNormalization, build_network
+from training.precision import compute_in
 from training.progress import Progress, TensorBoard
 from training.recipes import Recipe, RecipeError, Schedule, parse_recipe
 from training.reports import write_run_report
@@ -178,7 +179,7 @@ class Fitting:
             self.targets = mix_in_teachers(self.targets, train, recipe.distillation)
         sizes = {name: len(classes) for name, classes in self.heads.items()}
         network, data = recipe.network, recipe.data
-        with _precision(recipe.schedule.precision):
+        with compute_in(recipe.schedule.precision):
             self.network = build_network(
                 network.name,
                 data.channels,
@@ -460,20 +461,6 @@ def _list_body_weights(network: keras.Model) -> list[keras.Variable]:
     heads = set(network.output_names)
     layers = [layer for layer in network.layers if layer.name not in heads]
     return [weight for layer in layers for weight in layer.weights]
-
-
-class _precision:  # noqa: N801 - reads as a statement
-    """Use a precision for the layers built inside the `with` block."""
-
-    def __init__(self, policy: str) -> None:
-        self.policy = policy
-
-    def __enter__(self) -> None:
-        self.before = keras.mixed_precision.dtype_policy()
-        keras.mixed_precision.set_dtype_policy(self.policy)
-
-    def __exit__(self, *_: object) -> None:
-        keras.mixed_precision.set_dtype_policy(self.before)
 
 
 def load_recipe_of(run: Path) -> Recipe:

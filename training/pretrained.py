@@ -20,6 +20,7 @@ from keras import layers
 from app.files import write_whole
 from training.data import DataError, Part
 from training.networks import register
+from training.precision import compute_in
 
 # Name → builder, and what its paper's preprocessing does to RGB: Keras' modes. "none" stands for
 # networks that rescale inside.
@@ -44,12 +45,19 @@ class WeightsError(DataError):
 
 
 @cache
-def load_base(name: str) -> keras.Model:
+def load_base(name: str, precision: str = "float32") -> keras.Model:
     """Return a body without its top, with ImageNet weights, for pictures of any size.
 
-    They are read from `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else
-    downloaded by Keras. Raises `WeightsError` where neither works.
+    It computes in `precision`, as `compute_in` has it. The weights are read from
+    `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else downloaded by Keras.
+    Raises `WeightsError` where neither works.
     """
+    with compute_in(precision):
+        return _load_base(name)
+
+
+def _load_base(name: str) -> keras.Model:
+    """Return a body with ImageNet weights, in the precision of the moment."""
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
     path = Path(folder) / f"{name}.weights.h5" if folder else None
@@ -103,12 +111,14 @@ def hash_pictures(part: Part) -> str:
     return hashlib.sha256(np.ascontiguousarray(part.pictures).tobytes()).hexdigest()
 
 
-def compute_features(part: Part, name: str, trainable: int, pool: bool, folder: Path) -> Part:
+def compute_features(
+    part: Part, name: str, trainable: int, pool: bool, folder: Path, precision: str = "float32"
+) -> Part:
     """Return a part with the frozen base's features in place of its pictures.
 
     `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
-    the places. Features are float16 (count, ...), kept in `folder` under a key of network,
-    layers, size, weights and data, and read from there the next time.
+    the places; `precision` is what the base computes in. Features are float16 (count, ...), kept
+    in `folder` under a key of all that they depend on, and read from there the next time.
     """
     key = {
         "network": name,
@@ -117,12 +127,13 @@ def compute_features(part: Part, name: str, trainable: int, pool: bool, folder: 
         "pool": pool,
         "size": part.pictures.shape[1],
         "data": hash_pictures(part),
+        "precision": precision,
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = folder / f"{name}-{key['size']}-{digest}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        frozen = _freeze(name, part.pictures.shape[1], trainable, pool)
+        frozen = _freeze(name, part.pictures.shape[1], trainable, pool, precision)
         started = time.monotonic()
         batches = [
             frozen.predict_on_batch(part.pictures[start : start + BATCH]).astype(np.float16)
@@ -140,13 +151,18 @@ def compute_features(part: Part, name: str, trainable: int, pool: bool, folder: 
 
 
 def compute_both(
-    parts: tuple[Part, Part], name: str, trainable: int, pool: bool, folder: Path
+    parts: tuple[Part, Part],
+    name: str,
+    trainable: int,
+    pool: bool,
+    folder: Path,
+    precision: str = "float32",
 ) -> tuple[Part, Part]:
     """Return training and validation parts with features; see `compute_features`."""
     train, validation = parts
     return (
-        compute_features(train, name, trainable, pool, folder),
-        compute_features(validation, name, trainable, pool, folder),
+        compute_features(train, name, trainable, pool, folder, precision),
+        compute_features(validation, name, trainable, pool, folder, precision),
     )
 
 
@@ -168,9 +184,11 @@ def count_parameters(name: str) -> int:
 
 
 @cache
-def _freeze(name: str, size: int, trainable: int, pool: bool) -> keras.Model:
+def _freeze(
+    name: str, size: int, trainable: int, pool: bool, precision: str = "float32"
+) -> keras.Model:
     """Return the lower part of a body: raw RGB crops, uint8, to features."""
-    base = load_base(name)
+    base = load_base(name, precision)
     inputs = keras.Input((size, size, 3), dtype="uint8")
     lower = keras.Model(base.inputs, base.layers[_boundary(base, trainable)].output)
     features = lower(_preprocess(inputs, APPLICATIONS[name][1]), training=False)
@@ -231,8 +249,9 @@ def top(
     x = inputs
     if trainable:
         # A body of its own for each network: the cached one's layers must keep their weights.
-        learned = keras.models.clone_model(load_base(base))
-        learned.set_weights(load_base(base).get_weights())
+        cached = load_base(base, keras.mixed_precision.dtype_policy().name)
+        learned = keras.models.clone_model(cached)
+        learned.set_weights(cached.get_weights())
         cut = learned.layers[_boundary(learned, trainable)].output
         x = keras.Model(cut, learned.output)(x)
     if pooling == "average":

@@ -150,7 +150,9 @@ class Search:
     def _features(self, point: dict[str, Any]) -> tuple[Part, Part]:
         """Return both parts' features at a point's size, averaged over the places."""
         pictures = self.read(point["size"])
-        return compute_both(pictures, point["base"], 0, True, self.session.features)
+        return compute_both(
+            pictures, point["base"], 0, True, self.session.features, self.recipe.schedule.precision
+        )
 
     def _read(self, size: int) -> tuple[Part, Part]:
         """Read the pictures at a size."""
@@ -166,7 +168,14 @@ class Search:
             if not folder.is_dir():
                 continue
             part = read_part(folder, "", CropShape(point["size"], 3))
-            features = compute_features(part, point["base"], 0, True, self.session.features)
+            features = compute_features(
+                part,
+                point["base"],
+                0,
+                True,
+                self.session.features,
+                self.recipe.schedule.precision,
+            )
             logits = answer_part(run, features)
             for label, kind in enumerate(part.classes):
                 own = logits[part.labels == label]

@@ -69,8 +69,12 @@ def _compare_depths(
     rows = []
     for depth in study.options["depths"][base]:
         fitted = _count_fitted(study, base, depth)
-        parts = compute_both((training, validation), base, fitted, False, session.features)
-        held_out = compute_features(test, base, fitted, False, session.features)
+        parts = compute_both(
+            (training, validation), base, fitted, False, session.features, recipe.schedule.precision
+        )
+        held_out = compute_features(
+            test, base, fitted, False, session.features, recipe.schedule.precision
+        )
         finished: dict[str, Path] = {}  # optimiser → the longest training so far
         for values in iterate_grid(study.grid):
             chosen = {"base": base, "depth": depth, **values}
@@ -92,7 +96,9 @@ def _cross_validate(
     """Fit the best training anew for each fold; return the accuracies on what is held out."""
     chosen = {key: best[key] for key in ("base", "depth", *study.grid)}
     fitted = _count_fitted(study, best["base"], best["depth"])
-    features = compute_features(pictures, best["base"], fitted, False, session.features)
+    features = compute_features(
+        pictures, best["base"], fitted, False, session.features, recipe.schedule.precision
+    )
     shares = []
     folds = split_in_folds(pictures, study.options["folds"], recipe.seed)
     for number, (learned, held_out) in enumerate(folds):

@@ -26,7 +26,9 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
             if not session.bases:
                 continue
             base = session.bases[0]
-            parts = compute_both(pictures, base, 0, False, session.features)
+            parts = compute_both(
+                pictures, base, 0, False, session.features, recipe.schedule.precision
+            )
             before = sum(read_seconds(part) for part in parts)
             options = describe_top(base, recipe.data.size, 0, False, **_head(study))
             changed = change_recipe(recipe, {"network.name": "top", "network.options": options})
