@@ -157,12 +157,18 @@ def ablate(name: str, out: Path | None) -> None:
 
 @cli.command()
 @click.argument("name")
-@click.option("--scale", type=click.Choice(["smoke", "full"]), default="full", show_default=True)
+@click.option(
+    "--scale",
+    type=click.Choice(["smoke", "reduced", "full"]),
+    default="full",
+    show_default=True,
+    help="The paper's own; what two cores do in an hour or two; a trial of the code.",
+)
 @click.option("--resume", is_flag=True, help="Go on where it was stopped, or join its grid.")
 @click.option("--storage", help="Optuna's address of the grid; a file in the work folder else.")
 @click.option("--data", "data_folder", type=FOLDER, help="Another folder of data.")
 @click.option("--out", type=TARGET, help="Its trainings; runs/study-NAME-SCALE by default.")
-@click.option("--results", type=TARGET, help="training/results/NAME by default, for full scale.")
+@click.option("--results", type=TARGET, help="training/results/NAME by default, but for smoke.")
 def study(
     name: str,
     scale: str,
@@ -183,7 +189,7 @@ def study(
     work = out or Path("runs") / f"study-{name}-{scale}"
     if work.is_dir() and any(work.iterdir()) and not resume:
         raise click.UsageError(f"{work} holds this study already: --resume goes on, or give --out.")
-    target = results or (RESULTS / name if scale == "full" else work / "results")
+    target = results or (work / "results" if scale == "smoke" else RESULTS / name)
     written = run_study(
         name,
         scale,

@@ -47,12 +47,13 @@ class PaperFigure(Section):
     why: str
 
 
-class Smoke(Section):
-    """Say what is smaller in a trial of the code that takes seconds."""
+class Scale(Section):
+    """Say what is smaller than in the paper's protocol, and why it is."""
 
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
+    differences: list[str] = Field(default_factory=list)
 
 
 class Study(Section):
@@ -67,7 +68,10 @@ class Study(Section):
     differences: list[str]
     paper: list[PaperFigure]
     recipe: dict[str, Any]
-    smoke: Smoke
+    smoke: Scale  # a trial of the code that takes seconds
+    reduced: Scale | None = (
+        None  # what two cores do in an hour or two, where the whole takes longer
+    )
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,10 @@ def list_studies() -> list[str]:
 
 
 def load_study(name: str, scale: str) -> Study:
-    """Read a study's TOML, with its smaller values where the scale is "smoke".
+    """Read a study's TOML, with the smaller values of a scale other than "full".
 
-    Raises `RecipeError` for an unknown name or a file that isn't right.
+    Raises `RecipeError` for an unknown name, a file that isn't right, or a scale that the study
+    doesn't have.
     """
     path = STUDIES / f"{name}.toml"
     if not path.is_file():
@@ -132,10 +137,16 @@ def load_study(name: str, scale: str) -> Study:
         study = Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    if scale == "smoke":
-        study.grid |= study.smoke.grid
-        study.options |= study.smoke.options
-        study.bases = study.options.get("bases", study.bases)
+    if scale == "full":
+        return study
+    smaller = study.smoke if scale == "smoke" else study.reduced
+    if smaller is None:
+        raise RecipeError(f"The study {name!r} has no scale {scale!r}: choose smoke or full.")
+    study.grid |= smaller.grid
+    study.options |= smaller.options
+    study.bases = study.options.get("bases", study.bases)
+    study.differences += smaller.differences
+    study.recipe = change_recipe(parse_recipe(study.recipe), smaller.recipe).model_dump(mode="json")
     return study
 
 
@@ -155,10 +166,9 @@ def run_study(
     weights can't be had, before anything is trained. Raises `RecipeError` and `DataError`.
     """
     study = load_study(name, scale)
-    changes = dict(study.smoke.recipe) if scale == "smoke" else {}
+    recipe = parse_recipe(study.recipe)
     if data:
-        changes["data.folder"] = str(data)
-    recipe = change_recipe(parse_recipe(study.recipe), changes)
+        recipe = change_recipe(recipe, {"data.folder": str(data)})
     bases, missing = _find_bases(study.bases)
     for sentence in missing:
         tell(sentence)

@@ -110,6 +110,16 @@ def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path: Path) -> Non
     assert "expression-epochs-batches" in refused.output
 
 
+def test_a_study_is_reduced_where_its_whole_would_take_days(tmp_path: Path) -> None:
+    study = load_study("finetune-depth", "reduced")
+    assert study.grid["epochs"] == [10, 20]
+    assert any(sentence.startswith("Reduced: 10 and 20 epochs") for sentence in study.differences)
+    none = ["study", "gender-fast-transfer", "--scale", "reduced", "--out", str(tmp_path / "work")]
+    refused = CliRunner().invoke(cli, none)
+    assert refused.exit_code == 1
+    assert "has no scale 'reduced'" in refused.output
+
+
 def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     data: Path, tmp_path: Path
 ) -> None:
