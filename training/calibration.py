@@ -4,9 +4,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from app.vision.cards import Guard, Head
-from app.vision.classifiers import read_probabilities
+from app.vision.classifiers import Network, read_probabilities
 from training.data import CHILDREN, Part
-from training.evaluation import right_answers
+from training.evaluation import right_answers, run_network
+from training.outside import find_energies, find_outside, read_outside
 from training.recipes import Recipe
 
 
@@ -42,6 +43,24 @@ def calibrate_heads(
             change["guard"] = Guard(head=settings.guarded_by, found=child, unsure_below=max(limits))
         calibrated[name] = calibrated[name].model_copy(update=change)
     return calibrated
+
+
+def limit_heads(
+    recipe: Recipe, heads: dict[str, Head], network: Network, part: Part
+) -> dict[str, Head]:
+    """Return the heads with limits from which on a picture is of no class, where asked for."""
+    limited = dict(heads)
+    asked = {name: head.refused for name, head in recipe.heads.items() if head.refused}
+    if not asked:
+        return limited
+    sets = read_outside(recipe.data.outside, "validation", recipe.data.size, recipe.seed)
+    inside = run_network(network, part.pictures)
+    outside = run_network(network, np.concatenate(list(sets.values())))
+    for name, refused in asked.items():
+        energies = [find_energies(logits[name]) for logits in (inside, outside)]
+        found = find_outside(energies[0], energies[1], refused)
+        limited[name] = heads[name].model_copy(update={"outside": found})
+    return limited
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:

@@ -1,44 +1,56 @@
 """Make a finished network lighter to serve, with the same answers in every form of it."""
 
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import keras
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+WITH_KERNELS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 SMALLEST_COMPRESSED = 1024  # values; the saving on a smaller tensor isn't worth a node
 
 
 def fold_normalization(network: keras.Model, folded: keras.Model) -> None:
     """Give a network without batch normalisation the weights of one that has it.
 
-    Each normalisation scales and shifts its convolution's channels, which the convolution's own
-    kernel and bias can do. The kernels are rounded to what half precision holds, so that
+    Each normalisation scales and shifts its convolution's channels, which the convolution's last
+    kernel and its bias can do. The kernels are rounded to what half precision holds, so that
     the file of half the size has the very same weights.
     """
-    kernels: list[np.ndarray] = []
-    biases: list[np.ndarray] = []
+    learned: dict[str, list[np.ndarray]] = {}  # layer → its kernels, and its bias
     for layer in network.layers:
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
-            kernels.append(np.asarray(layer.kernel, np.float32))
-            biases.append(
-                np.zeros(layer.kernel.shape[-1], np.float32)
-                if layer.bias is None
-                else np.asarray(layer.bias, np.float32)
-            )
+        if isinstance(layer, WITH_KERNELS):
+            learned[layer.name] = [np.asarray(weight, np.float32) for weight in layer.weights]
+            if not layer.use_bias:
+                channels = layer.weights[-1].shape[-1]
+                learned[layer.name].append(np.zeros(channels, np.float32))
         elif isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = (np.asarray(w, np.float32) for w in layer.weights)
             scale = gamma / np.sqrt(variance + layer.epsilon)
-            kernels[-1] = kernels[-1] * scale
-            biases[-1] = beta + (biases[-1] - mean) * scale
-    targets = [
-        layer
-        for layer in folded.layers
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
-    ]
-    for layer, kernel, bias in zip(targets, kernels, biases, strict=True):
-        layer.set_weights([kernel.astype(np.float16).astype(np.float32), bias])
+            weights = learned[layer.input._keras_history.operation.name]
+            kernel, bias = weights[-2:]
+            weights[-2:] = [kernel * scale, beta + (bias - mean) * scale]
+    targets = [layer for layer in folded.layers if isinstance(layer, WITH_KERNELS)]
+    for layer, (*kernels, bias) in zip(targets, learned.values(), strict=True):
+        layer.set_weights(
+            [*(kernel.astype(np.float16).astype(np.float32) for kernel in kernels), bias]
+        )
+
+
+def pack(path: Path) -> None:
+    """Rewrite a `.keras` file so that its zeros take no room; kernels in half precision have many.
+
+    Keras puts weights into its ZIP files as they are.
+    """
+    aside = path.with_suffix(".packed")
+    with ZipFile(path) as loose, ZipFile(aside, "w", ZIP_DEFLATED) as packed:
+        for member in loose.infolist():
+            packed.writestr(
+                ZipInfo(member.filename, member.date_time), loose.read(member), ZIP_DEFLATED
+            )
+    aside.replace(path)
 
 
 def store_half_precision(path: Path) -> None:

@@ -39,6 +39,7 @@ RACES = ("White", "Black", "Asian", "Indian", "other")
 AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
 CHILDREN = ("child", "older")  # the classes of a head that tells children, under 13, apart
 FIRST_AGE_OF_OLDER = 13
+OUTSIDE = -2  # the label of a picture that shows none of the classes
 
 
 class DataError(ValueError):
@@ -50,8 +51,9 @@ class Part:
     """Hold one part of a data set in memory.
 
     `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
-    `classes`, `files` the paths, and `votes` float32 (count, len(VOTED_CLASSES)), each row the
-    shares of the raters (all 0 where nobody's vote is known), or None without a votes file.
+    `classes` (`OUTSIDE` for none of them), `files` the paths, and `votes` float32 (count,
+    len(VOTED_CLASSES)), each row the shares of the raters (all 0 where nobody's vote is known), or
+    None without a votes file.
     `places` is float32 (count, len(PLACE_VALUES)), where a face lies in each crop (all 0 where
     none does or nobody knows), or None without a places file.
     """

@@ -14,8 +14,8 @@ import numpy as np
 from app.files import write_whole
 from app.vision.cards import CARD, Card, Head, ModelError
 from app.vision.classifiers import FILES, OnnxNetwork, hash_file
-from training.calibration import calibrate_heads
-from training.compression import fold_normalization, store_half_precision
+from training.calibration import calibrate_heads, limit_heads
+from training.compression import fold_normalization, pack, store_half_precision
 from training.data import Part
 from training.evaluation import run_network
 from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
@@ -52,6 +52,7 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
     classes = list_heads(recipe, validation)
     model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
     model.save(made / FILES["keras"])
+    pack(made / FILES["keras"])
     # Keras exports only a model that has run before.
     expected = model.predict(validation.pictures, batch_size=256, verbose=0)
     _export_onnx(model, made / FILES["onnx"])
@@ -61,6 +62,7 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
     heads = calibrate_heads(
         recipe, _describe_heads(recipe, classes, validation), logits, validation
     )
+    heads = limit_heads(recipe, heads, network, validation)
     card = _describe_model(recipe, run, made, heads)
     write_card(made, card)
     figures = {**measure_model(made), **name_command(folder), "history": read_history(run)}
@@ -140,7 +142,7 @@ def _describe_model(recipe: Recipe, run: Path, folder: Path, heads: dict[str, He
     return Card(
         name=recipe.name,
         task=recipe.task,
-        region="face",
+        region=recipe.region,
         purpose=recipe.purpose,
         not_for=recipe.not_for,
         size=data.size,

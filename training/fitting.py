@@ -18,13 +18,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import training.pretrained  # noqa: F401 - enters its networks in the registry
 from app.files import write_whole
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from training.data import DataError, Drawing, Part, find_shared, list_answers, read_part
+from training.data import (
+    OUTSIDE,
+    DataError,
+    Drawing,
+    Part,
+    find_shared,
+    list_answers,
+    read_part,
+)
 from training.distillation import mix_in_teachers
 from training.evaluation import place_errors
 from training.networks import FusedBatchNormalization, build_network
+from training.outside import join_outside, read_outside
 from training.precision import compute_in
 from training.progress import Progress, TensorBoard
 from training.recipes import Recipe, RecipeError, Schedule, parse_recipe
@@ -140,7 +150,9 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
     shape = CropShape(data.size, data.channels)
     exact = read_part(data.folder, "validation", shape, drawings["validation"])
-    return train.subset(~shared).repeat(data.repeat), exact
+    learned = train.subset(~shared).repeat(data.repeat)
+    outside = read_outside(data.outside, "train", data.stored_size, recipe.seed)
+    return join_outside(learned, outside), exact
 
 
 def list_heads(recipe: Recipe, part: Part) -> dict[str, tuple[str, ...]]:
@@ -291,7 +303,9 @@ class Fitting:
         count = len(classes)
         one_hot = np.eye(count, dtype=np.float32)[labels]
         smoothed = one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / count
-        return np.where(labels[:, None] >= 0, smoothed, np.float32(0))
+        known = np.where(labels[:, None] >= 0, smoothed, np.float32(0))
+        # Of a picture of no class nothing is to be known: each class is as likely.
+        return np.where(labels[:, None] == OUTSIDE, np.float32(1 / count), known)
 
     def _step(self, epoch: int, place: int) -> None:
         """Take one step and count its loss and right answers."""
@@ -420,8 +434,9 @@ def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def _share_right(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Return the share of right answers among the pictures whose target is known."""
-    known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
+    """Return the share of right answers among the pictures that have one."""
+    likeliest, unlikeliest = tf.reduce_max(targets, axis=1), tf.reduce_min(targets, axis=1)
+    known = tf.cast(likeliest > unlikeliest, tf.float32)
     right = tf.cast(tf.argmax(targets, axis=1) == tf.argmax(logits, axis=1), tf.float32)
     return tf.reduce_sum(right * known) / tf.maximum(tf.reduce_sum(known), 1.0)
 

@@ -17,9 +17,11 @@ from app.vision.classifiers import (
 )
 from app.vision.crops import CropShape
 from training.breakdown import break_down
+from training.compression import WITH_KERNELS
 from training.data import Part, find_shared, read_part
 from training.evaluation import measure_heads, right_answers, run_network
 from training.metrics import measure_share
+from training.outside import find_refused, read_outside
 from training.photos import measure_photos
 from training.recipes import Recipe, parse_recipe
 from training.robustness import measure_robustness
@@ -55,6 +57,8 @@ def measure_model(folder: Path) -> dict[str, Any]:
             large.pictures, card.shape, lambda crops: _measure_share(classifier, crops, part)
         ),
     }
+    if classifier.head.outside:
+        figures["outside"] = _measure_outside(classifier, recipe, logits)
     if recipe.data.photos:
         figures["photos"] = {
             head: measure_photos(load_classifier(folder, head=head), recipe.data.photos)
@@ -99,19 +103,19 @@ def count_multiply_adds(model: keras.Model) -> int:
     """Count the multiplications of convolutions and dense layers for one picture."""
     count = 0
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            _, height, width, _ = layer.output.shape
-            count += height * width * int(np.prod(layer.kernel.shape))
-        elif isinstance(layer, keras.layers.Dense):
-            count += int(np.prod(layer.kernel.shape))
+        if isinstance(layer, WITH_KERNELS):
+            places = int(np.prod(layer.output.shape[1:-1]))
+            kernels = (weight for weight in layer.weights if weight is not layer.bias)
+            count += places * sum(int(np.prod(kernel.shape)) for kernel in kernels)
     return count
 
 
 def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
     """Say in sentences where the answering head is weak, each with its rate."""
     own = figures["heads"][card.answers]
+    shown = "faces" if card.region == "face" else "pictures"
     sentences = [
-        f"Of {name} faces only {recall:.0%} are found."
+        f"Of {name} {shown} only {recall:.0%} are found."
         for name, recall in own["recall"].items()
         if recall is not None and recall < WEAK_RECALL
     ]
@@ -131,6 +135,24 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
                 f"{row['accuracy']:.0%} are right instead of {unchanged:.0%}."
             )
     return sentences
+
+
+def _measure_outside(
+    classifier: Classifier, recipe: Recipe, logits: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Return for each kind of pictures how many are answered by "none of these".
+
+    The validation part's own pictures come first: those are refused wrongly.
+    """
+    name = classifier.head_name
+    kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
+    sets = read_outside(recipe.data.outside, PART, classifier.card.size, recipe.seed)
+    for kind, pictures in sets.items():
+        kinds[kind] = run_network(classifier.network, pictures)[name]
+    return [
+        {"kind": kind, **measure_share(find_refused(classifier.head, answers), "refused")}
+        for kind, answers in kinds.items()
+    ]
 
 
 def _find_new(recipe: Recipe, part: Part) -> np.ndarray:

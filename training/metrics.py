@@ -122,10 +122,10 @@ def resample_calibration_error(probabilities: np.ndarray, right: np.ndarray) -> 
     return np.array([calibration_error(probabilities[draw], right[draw]) for draw in draws])
 
 
-def measure_share(right: np.ndarray) -> dict[str, Any]:
-    """Return the accuracy of answers, bool (count,), with its 95% interval and the count."""
-    accuracy = _with_interval("accuracy", right.mean(), _resample_share(right))
-    return {"count": len(right), **accuracy}
+def measure_share(chosen: np.ndarray, name: str = "accuracy") -> dict[str, Any]:
+    """Return a share, as of right answers, bool (count,), with its 95% interval and the count."""
+    share = _with_interval(name, chosen.mean(), _resample_share(chosen))
+    return {"count": len(chosen), **share}
 
 
 def _resample_share(right: np.ndarray) -> np.ndarray:

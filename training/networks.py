@@ -2,7 +2,8 @@
 
 A network takes the raw uint8 crop and gives logits: rescaling and standardising are layers
 inside it, so that nobody can feed it wrongly. Only the upper part of a network whose frozen base
-has seen the crop before takes that base's features instead; see `training.pretrained`.
+has seen the crop before takes that base's features instead, and a pretrained body prepares the crop
+in its own way; see `training.pretrained`.
 """
 
 from collections.abc import Callable
@@ -13,14 +14,14 @@ import tensorflow as tf
 from keras import layers
 
 Builder = Callable[..., keras.KerasTensor]
+Inputs = Callable[[dict[str, Any], int | None], keras.KerasTensor]
 NETWORKS: dict[str, Builder] = {}
-# What stands before a body that doesn't take standardised crops: options → network's inputs.
-INPUTS: dict[str, Callable[[dict[str, Any]], keras.KerasTensor]] = {}
+# What stands before a body that doesn't take standardised crops: options and the crop's side (None
+# for any) → the network's inputs.
+INPUTS: dict[str, Inputs] = {}
 
 
-def register(
-    name: str, inputs: Callable[[dict[str, Any]], keras.KerasTensor] | None = None
-) -> Callable[[Builder], Builder]:
+def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Builder]:
     """Enter a body's builder in the registry under a name that recipes use."""
 
     def enter(builder: Builder) -> Builder:
@@ -75,7 +76,7 @@ def build_network(
     `training.compression` folds it into them.
     """
     if name in INPUTS:
-        inputs = body_inputs = INPUTS[name](options)
+        inputs = body_inputs = INPUTS[name](options, size)
     else:
         inputs = keras.Input((size, size, channels), dtype="uint8", name="crop")
         body_inputs = _standardize(inputs)

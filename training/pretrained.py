@@ -224,9 +224,58 @@ def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
     return layers.Rescaling(1.0)(inputs)
 
 
-def _take_features(options: dict[str, Any]) -> keras.KerasTensor:
+def _take_features(options: dict[str, Any], _: int | None) -> keras.KerasTensor:
     """Return the input of a network whose base is frozen."""
     return keras.Input(options["shape"], dtype="float32", name="features")
+
+
+def _take_crop(_: dict[str, Any], size: int | None) -> keras.KerasTensor:
+    """Return the input of a network that takes the raw crop to its pretrained body."""
+    return keras.Input((size, size, 3), dtype="uint8", name="crop")
+
+
+@register("cut", inputs=_take_crop)
+def cut(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    base: str,
+    last: str,
+    dropout: float = 0.0,
+) -> keras.KerasTensor:
+    """Build a pretrained body up to its layer `last`, all of it to be fitted, and average over it.
+
+    What comes first in a body is what small and large tasks share, and it is the smaller part.
+    Source: Yosinski et al., "How transferable are features in deep neural networks?" (2014).
+    Without normalisation, as a finished network is served, it begins with no weights of ImageNet.
+    """
+    build, mode = APPLICATIONS[base]
+    whole = (
+        load_base(base, keras.mixed_precision.dtype_policy().name)
+        if normalization
+        else build(include_top=False, weights=None)
+    )
+    lower = keras.Model(whole.inputs, whole.get_layer(last).output)
+    renewed = {id(lower.inputs[0]): _preprocess(inputs, mode)}  # each tensor's successor
+    for layer in lower.layers[1:]:
+        successor = _renew(layer, normalization)
+        given = keras.tree.map_structure(lambda tensor: renewed[id(tensor)], layer.input)
+        renewed[id(layer.output)] = successor(given)
+        if normalization:
+            successor.set_weights(layer.get_weights())
+    features = renewed[id(lower.output)]
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(features))
+
+
+def _renew(layer: layers.Layer, normalization: type[layers.Layer] | None) -> layers.Layer:
+    """Return a new layer like one of a body, with another normalisation or none."""
+    config = layer.get_config()
+    if isinstance(layer, layers.BatchNormalization):
+        if normalization is None:
+            return layers.Identity(name=layer.name)
+        return normalization.from_config(config)
+    if normalization is None and isinstance(layer, (layers.Conv2D, layers.SeparableConv2D)):
+        config["use_bias"] = True
+    return type(layer).from_config(config)
 
 
 @register("top", inputs=_take_features)

@@ -22,6 +22,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class OutsideSet(Section):
+    """Say where pictures lie that show none of the classes."""
+
+    folder: Path
+    count: int | None = None  # drawn from each part, as many of each class; else all
+
+
 class Data(Section):
     """Say which pictures are trained on and how they are cropped."""
 
@@ -33,6 +40,7 @@ class Data(Section):
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
     draw: dict[str, int] = {}  # part → pictures drawn from it, as many of each class; else all
     repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
+    outside: dict[str, OutsideSet] = {}  # pictures of no class: the training parts are learned from
     youngest: int = 0  # people younger than this, by the file's name, are left out
     photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
     source: str
@@ -44,13 +52,16 @@ class Head(Section):
 
     `labels` are the folders' names, `votes` the raters' shares, `children` whether the file's
     name tells an age under 13, `places` where a face lies in its square. `guarded_by` names a
-    head of children: to a face that it takes for a child's, this head has to be surer.
+    head of children: to a face that it takes for a child's, this head has to be surer. `refused`
+    is the share of the validation part's pictures for which "none of these" may be answered; 0
+    leaves that answer out.
     """
 
     targets: Literal["labels", "votes", "children", "places"]
     guarded_by: str | None = None
     weight: float = 1.0
     label_smoothing: float = 0.0
+    refused: float = 0.0
 
 
 class Network(Section):
@@ -106,6 +117,7 @@ class Recipe(Section):
 
     name: str
     task: Literal["expression", "gender", "face", "clothing", "animals"]
+    region: Literal["face", "image"] = "face"  # what of a photo the model reads
     seed: int
     purpose: str
     not_for: str

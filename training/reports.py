@@ -119,6 +119,7 @@ def _describe(card: Card) -> str:
         f"{figures['part']} part; in brackets their 95% intervals. The head that answers by "
         f"default: {card.answers}.",
         _describe_heads(figures["heads"]),
+        _describe_outside(figures.get("outside", [])),
         _describe_photos(figures.get("photos", {})),
         _describe_groups(figures["groups"]),
         _describe_robustness(figures["robustness"]),
@@ -154,6 +155,13 @@ def _describe_heads(heads: dict[str, Any]) -> str:
         if "roll" in figures
     ]
     return "\n\n".join([table, *places])
+
+
+def _describe_outside(kinds: list[dict[str, Any]]) -> str:
+    """Tabulate how many pictures are answered by "none of these"; the first kind wrongly."""
+    rows = [[kind["kind"], str(kind["count"]), _with_interval(kind, "refused")] for kind in kinds]
+    table = write_table(["pictures of", "count", "“none of these”"], rows)
+    return "## None of these\n\n" + table if rows else ""
 
 
 def _describe_photos(heads: dict[str, Any]) -> str:

@@ -30,6 +30,20 @@ class Guard(BaseModel):
     unsure_below: float = Field(ge=0, le=1)
 
 
+class Outside(BaseModel):
+    """Say from where on a picture shows none of the classes.
+
+    A picture's energy is -logsumexp of its raw logits (Liu et al., "Energy-based
+    out-of-distribution detection", 2020, equation 4 at temperature 1). Above `energy_limit` it is
+    likelier to show none of the classes than one; `slope` says how fast that changes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    energy_limit: float
+    slope: float = Field(gt=0)
+
+
 class Head(BaseModel):
     """Describe one set of logits and how they become an answer.
 
@@ -48,6 +62,7 @@ class Head(BaseModel):
     temperature: float = Field(1.0, gt=0)
     unsure_below: float = Field(0.0, ge=0, le=1)
     guard: Guard | None = None
+    outside: Outside | None = None
 
     @property
     def answerable(self) -> list[str]:

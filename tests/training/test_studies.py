@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.crops import CropShape
+from tests.training.pictures import make_pictures
 from training import pretrained as pretrained_bodies
 from training.__main__ import cli
 from training.data import DataError, Drawing, read_part
@@ -25,39 +26,11 @@ from training.study import load_study
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
 
-def make_pictures(folder: Path, count: int, classes: tuple[str, ...], seed: int = 0) -> None:
-    """Write noise whose left half is darker, class by class."""
-    random = np.random.default_rng(seed)
-    for label, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            picture = random.integers(0, 256, (40, 40, 3)).astype(np.float64)
-            picture[:, :20] *= (label + 1) / len(classes)
-            Image.fromarray(picture.astype(np.uint8)).save(folder / name / f"{number}.png")
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     for seed, (part, count) in enumerate((("train", 16), ("validation", 8))):
         make_pictures(tmp_path / "data" / part, count, ("one", "two"), seed)
     return tmp_path / "data"
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of the smoke scale's bodies as a folder of RAUT_PRETRAINED, random ones."""
-    import keras
-
-    folder = tmp_path_factory.mktemp("pretrained")
-    for build in (keras.applications.VGG16, keras.applications.Xception):
-        path = folder / f"{build.__name__.lower()}.weights.h5"
-        build(include_top=False, weights=None).save_weights(path)
-    return folder
-
-
-@pytest.fixture
-def pretrained(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAUT_PRETRAINED", str(weights))
 
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> Result:

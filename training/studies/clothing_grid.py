@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from app.vision.crops import CropShape
 from training.data import Part, read_part
 from training.fitting import read_parts
 from training.grid import Measure, name_file, share_grid
 from training.metrics import find_macro_f1, find_recalls
+from training.outside import find_energies
 from training.pretrained import (
     compute_both,
     compute_features,
@@ -190,15 +191,6 @@ class Search:
                     }
                 )
         return rows
-
-
-def find_energies(logits: np.ndarray) -> np.ndarray:
-    """Return each answer's energy, float (count,): the higher, the less known the picture looks.
-
-    Source: Liu et al., "Energy-based out-of-distribution detection" (2020), equation 4 at
-    temperature 1.
-    """
-    return np.asarray(-logsumexp(logits, axis=1))
 
 
 def _score(confusion: np.ndarray) -> dict[str, Any]:

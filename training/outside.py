@@ -1,0 +1,85 @@
+"""Read pictures of no class: some that a network learns to know nothing of, some to measure that.
+
+Source: Hendrycks et al., "Deep anomaly detection with outlier exposure" (2019), section 3.
+"""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from app.vision.cards import Head, Outside
+from app.vision.crops import CropShape
+from training.data import OUTSIDE, Drawing, Part, read_part
+from training.recipes import OutsideSet
+from training.splitting import split_in_folds
+
+HALVES = 2
+
+
+def read_outside(
+    sets: dict[str, OutsideSet], part: str, side: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return each set's pictures of a part, uint8 (count, side, side, 3), by the set's name.
+
+    A folder without parts is halved with near-duplicates together: the first half is learned
+    from, the other one is the validation part. Raises `DataError` as `read_part` does.
+    """
+    return {name: _read(outside, part, side, seed) for name, outside in sets.items()}
+
+
+def join_outside(train: Part, pictures: dict[str, np.ndarray]) -> Part:
+    """Return a part with pictures of no class behind its own."""
+    if not pictures:
+        return train
+    added = np.concatenate(list(pictures.values()))
+    return Part(
+        np.concatenate([train.pictures, added]),
+        np.concatenate([train.labels, np.full(len(added), OUTSIDE)]),
+        train.classes,
+        train.files,
+        None,
+    )
+
+
+def find_energies(logits: np.ndarray) -> np.ndarray:
+    """Return each answer's energy, float (count,): the higher, the less known the picture looks.
+
+    Source: Liu et al., "Energy-based out-of-distribution detection" (2020), equation 4 at
+    temperature 1.
+    """
+    return np.asarray(-logsumexp(logits, axis=1))
+
+
+def find_refused(head: Head, logits: np.ndarray) -> np.ndarray:
+    """Mark the pictures that are answered by "none of these": bool (count,)."""
+    assert head.outside
+    return np.asarray(find_energies(logits) > head.outside.energy_limit)
+
+
+def find_outside(inside: np.ndarray, outside: np.ndarray, refused: float) -> Outside:
+    """Return from which energy on pictures are of no class, and how fast that becomes likelier.
+
+    `inside` and `outside` are energies of pictures of the classes and of none, float (count,).
+    The limit refuses the share `refused` of the former. The slope is that of a logistic
+    regression through the limit, both kinds weighing the same.
+    """
+    limit = float(np.quantile(inside, 1 - refused))
+
+    def surprise(log_slope: float) -> float:
+        slope = np.exp(log_slope)
+        # -log of the probability of what is right: log(1 + exp(-margin)).
+        margins = slope * (limit - inside), slope * (outside - limit)
+        return float(sum(np.logaddexp(0, -margin).mean() for margin in margins))
+
+    best = minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x
+    return Outside(energy_limit=round(limit, 4), slope=round(float(np.exp(best)), 4))
+
+
+def _read(outside: OutsideSet, part: str, side: int, seed: int) -> np.ndarray:
+    """Read one set's pictures of a part."""
+    shape = CropShape(side, 3)
+    if (outside.folder / part).is_dir():
+        return read_part(outside.folder, part, shape, Drawing(outside.count, seed)).pictures
+    whole = read_part(outside.folder, "", shape)
+    learned, held_out = next(split_in_folds(whole, HALVES, seed))
+    return whole.pictures[learned if part == "train" else held_out]
