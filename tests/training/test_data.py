@@ -238,4 +238,4 @@ def test_data_that_will_not_do_is_refused_before_training(
 def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
     refused = run("fit", "expresion")
     assert refused.exit_code == 1
-    assert "Choose one of expression, " in refused.output
+    assert "Choose one of clothing, expression, " in refused.output
