@@ -46,15 +46,17 @@ def calibrate_heads(
 
 
 def limit_heads(
-    recipe: Recipe, heads: dict[str, Head], network: Network, part: Part
+    recipe: Recipe, heads: dict[str, Head], network: Network, inside: dict[str, np.ndarray]
 ) -> dict[str, Head]:
-    """Return the heads with limits from which on a picture is of no class, where asked for."""
+    """Return the heads with limits from which on a picture is of no class, where asked for.
+
+    `inside` are the network's logits for the validation part, (count, classes) for each head.
+    """
     limited = dict(heads)
     asked = {name: head.refused for name, head in recipe.heads.items() if head.refused}
     if not asked:
         return limited
     sets = read_outside(recipe.data.outside, "validation", recipe.data.size, recipe.seed)
-    inside = run_network(network, part.pictures)
     outside = run_network(network, np.concatenate(list(sets.values())))
     for name, refused in asked.items():
         energies = [find_energies(logits[name]) for logits in (inside, outside)]

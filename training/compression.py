@@ -1,12 +1,16 @@
 """Make a finished network lighter to serve, with the same answers in every form of it."""
 
+from functools import partial
 from pathlib import Path
+from typing import IO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import keras
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from app.files import write_whole
 
 WITH_KERNELS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 SMALLEST_COMPRESSED = 1024  # values; the saving on a smaller tensor isn't worth a node
@@ -44,13 +48,16 @@ def pack(path: Path) -> None:
 
     Keras puts weights into its ZIP files as they are.
     """
-    aside = path.with_suffix(".packed")
-    with ZipFile(path) as loose, ZipFile(aside, "w", ZIP_DEFLATED) as packed:
+    with ZipFile(path) as loose:
+        write_whole(path, partial(_pack, loose))
+
+
+def _pack(loose: ZipFile, stream: IO[bytes]) -> None:
+    """Write a ZIP file's members into a stream, compressed."""
+    with ZipFile(stream, "w", ZIP_DEFLATED) as packed:
         for member in loose.infolist():
-            packed.writestr(
-                ZipInfo(member.filename, member.date_time), loose.read(member), ZIP_DEFLATED
-            )
-    aside.replace(path)
+            copy = ZipInfo(member.filename, member.date_time)
+            packed.writestr(copy, loose.read(member), ZIP_DEFLATED)
 
 
 def store_half_precision(path: Path) -> None:

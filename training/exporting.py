@@ -62,7 +62,7 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
     heads = calibrate_heads(
         recipe, _describe_heads(recipe, classes, validation), logits, validation
     )
-    heads = limit_heads(recipe, heads, network, validation)
+    heads = limit_heads(recipe, heads, network, logits)
     card = _describe_model(recipe, run, made, heads)
     write_card(made, card)
     figures = {**measure_model(made), **name_command(folder), "history": read_history(run)}

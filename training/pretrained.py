@@ -37,6 +37,7 @@ IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 FOLDER_VARIABLE = "RAUT_PRETRAINED"
 DOWNLOAD_SECONDS = 20  # without an answer until a download is given up
 BATCH = 32
+FULL_PRECISION = "float32"
 SECONDS = ".seconds"  # beside a file of features: how long they took
 
 
@@ -45,7 +46,7 @@ class WeightsError(DataError):
 
 
 @cache
-def load_base(name: str, precision: str = "float32") -> keras.Model:
+def load_base(name: str, precision: str) -> keras.Model:
     """Return a body without its top, with ImageNet weights, for pictures of any size.
 
     It computes in `precision`, as `compute_in` has it. The weights are read from
@@ -53,10 +54,10 @@ def load_base(name: str, precision: str = "float32") -> keras.Model:
     Raises `WeightsError` where neither works.
     """
     with compute_in(precision):
-        return _load_base(name)
+        return _read_base(name)
 
 
-def _load_base(name: str) -> keras.Model:
+def _read_base(name: str) -> keras.Model:
     """Return a body with ImageNet weights, in the precision of the moment."""
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
@@ -101,7 +102,7 @@ def _finish_standardizing(base: keras.Model) -> None:
 def hash_weights(name: str) -> str:
     """Return a hash of a base's weights: features belong to the weights that made them."""
     digest = hashlib.sha256()
-    for weight in load_base(name).get_weights():
+    for weight in load_base(name, FULL_PRECISION).get_weights():
         digest.update(weight.tobytes())
     return digest.hexdigest()
 
@@ -174,19 +175,17 @@ def read_seconds(part: Part) -> float:
 
 def describe_top(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:
     """Return the options of the registry's `top` that goes with `compute_features`."""
-    shape = _freeze(name, size, trainable, pool).output_shape[1:]
+    shape = _freeze(name, size, trainable, pool, FULL_PRECISION).output_shape[1:]
     return {"base": name, "shape": list(shape), "trainable": trainable, **head}
 
 
 def count_parameters(name: str) -> int:
     """Count a body's parameters, its top left out."""
-    return int(load_base(name).count_params())
+    return int(load_base(name, FULL_PRECISION).count_params())
 
 
 @cache
-def _freeze(
-    name: str, size: int, trainable: int, pool: bool, precision: str = "float32"
-) -> keras.Model:
+def _freeze(name: str, size: int, trainable: int, pool: bool, precision: str) -> keras.Model:
     """Return the lower part of a body: raw RGB crops, uint8, to features."""
     base = load_base(name, precision)
     inputs = keras.Input((size, size, 3), dtype="uint8")

@@ -28,7 +28,7 @@ from training.data import Part
 from training.fitting import MODEL, fit, fit_parts, is_finished, load_run, read_history
 from training.inspection import inspect
 from training.metrics import find_recalls
-from training.pretrained import WeightsError, load_base
+from training.pretrained import FULL_PRECISION, WeightsError, load_base
 from training.recipes import Recipe, RecipeError, Section, change_recipe, parse_recipe
 from training.reports import FIGURES, draw_confusion, draw_curves, write_table
 
@@ -69,9 +69,8 @@ class Study(Section):
     paper: list[PaperFigure]
     recipe: dict[str, Any]
     smoke: Scale  # a trial of the code that takes seconds
-    reduced: Scale | None = (
-        None  # what two cores do in an hour or two, where the whole takes longer
-    )
+    # What two cores do in an hour or two, where the whole takes longer.
+    reduced: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _find_bases(names: list[str]) -> tuple[tuple[str, ...], list[str]]:
     found, missing = [], []
     for name in names:
         try:
-            load_base(name)
+            load_base(name, FULL_PRECISION)
             found.append(name)
         except WeightsError as error:
             missing.append(str(error))
