@@ -57,7 +57,7 @@ def limit_heads(
     if not asked:
         return limited
     sets = read_outside(recipe.data.outside, "validation", recipe.data.size, recipe.seed)
-    outside = run_network(network, np.concatenate(list(sets.values())))
+    outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
     for name, refused in asked.items():
         energies = [find_energies(logits[name]) for logits in (inside, outside)]
         found = find_outside(energies[0], energies[1], refused)

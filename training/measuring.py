@@ -147,8 +147,8 @@ def _measure_outside(
     name = classifier.head_name
     kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
     sets = read_outside(recipe.data.outside, PART, classifier.card.size, recipe.seed)
-    for kind, pictures in sets.items():
-        kinds[kind] = run_network(classifier.network, pictures)[name]
+    for kind, outside in sets.items():
+        kinds[kind] = run_network(classifier.network, outside.pictures)[name]
     return [
         {"kind": kind, **measure_share(find_refused(classifier.head, answers), "refused")}
         for kind, answers in kinds.items()

@@ -42,8 +42,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """Normalise by the batch's moments in training, by the moving ones otherwise."""
-        if not training:
+        """Normalise by the batch's moments where it is fitted, else by the moving ones."""
+        if not (training and self.trainable):
             return super().call(inputs, training=False, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

@@ -14,12 +14,13 @@ from training.recipes import OutsideSet
 from training.splitting import split_in_folds
 
 HALVES = 2
+HALVING_SIDE = 64  # Near-duplicates are told at one size: then a half is the same one at any size.
 
 
 def read_outside(
     sets: dict[str, OutsideSet], part: str, side: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Return each set's pictures of a part, uint8 (count, side, side, 3), by the set's name.
+) -> dict[str, Part]:
+    """Return each set's part, with pictures uint8 (count, side, side, 3), by the set's name.
 
     A folder without parts is halved with near-duplicates together: the first half is learned
     from, the other one is the validation part. Raises `DataError` as `read_part` does.
@@ -27,16 +28,16 @@ def read_outside(
     return {name: _read(outside, part, side, seed) for name, outside in sets.items()}
 
 
-def join_outside(train: Part, pictures: dict[str, np.ndarray]) -> Part:
+def join_outside(train: Part, sets: dict[str, Part]) -> Part:
     """Return a part with pictures of no class behind its own."""
-    if not pictures:
+    if not sets:
         return train
-    added = np.concatenate(list(pictures.values()))
+    files = tuple(file for outside in sets.values() for file in outside.files)
     return Part(
-        np.concatenate([train.pictures, added]),
-        np.concatenate([train.labels, np.full(len(added), OUTSIDE)]),
+        np.concatenate([train.pictures, *(outside.pictures for outside in sets.values())]),
+        np.concatenate([train.labels, np.full(len(files), OUTSIDE)]),
         train.classes,
-        train.files,
+        train.files + files,
         None,
     )
 
@@ -75,11 +76,11 @@ def find_outside(inside: np.ndarray, outside: np.ndarray, refused: float) -> Out
     return Outside(energy_limit=round(limit, 4), slope=round(float(np.exp(best)), 4))
 
 
-def _read(outside: OutsideSet, part: str, side: int, seed: int) -> np.ndarray:
+def _read(outside: OutsideSet, part: str, side: int, seed: int) -> Part:
     """Read one set's pictures of a part."""
     shape = CropShape(side, 3)
     if (outside.folder / part).is_dir():
-        return read_part(outside.folder, part, shape, Drawing(outside.count, seed)).pictures
-    whole = read_part(outside.folder, "", shape)
-    learned, held_out = next(split_in_folds(whole, HALVES, seed))
-    return whole.pictures[learned if part == "train" else held_out]
+        return read_part(outside.folder, part, shape, Drawing(outside.count, seed))
+    small = read_part(outside.folder, "", CropShape(HALVING_SIDE, 3))
+    learned, held_out = next(split_in_folds(small, HALVES, seed))
+    return read_part(outside.folder, "", shape).subset(learned if part == "train" else held_out)

@@ -239,9 +239,12 @@ def cut(
     normalization: type[layers.Layer] | None,
     base: str,
     last: str,
+    learned_from: str | None = None,
     dropout: float = 0.0,
 ) -> keras.KerasTensor:
-    """Build a pretrained body up to its layer `last`, all of it to be fitted, and average over it.
+    """Build a pretrained body up to its layer `last`, and average over it.
+
+    What comes before the layer `learned_from` keeps its weights and moments; else all is fitted.
 
     What comes first in a body is what small and large tasks share, and it is the smaller part.
     Source: Yosinski et al., "How transferable are features in deep neural networks?" (2014).
@@ -255,8 +258,11 @@ def cut(
     )
     lower = keras.Model(whole.inputs, whole.get_layer(last).output)
     renewed = {id(lower.inputs[0]): _preprocess(inputs, mode)}  # each tensor's successor
+    learned = learned_from is None
     for layer in lower.layers[1:]:
+        learned = learned or layer.name == learned_from
         successor = _renew(layer, normalization)
+        successor.trainable = learned
         given = keras.tree.map_structure(lambda tensor: renewed[id(tensor)], layer.input)
         renewed[id(layer.output)] = successor(given)
         if normalization:
