@@ -18,6 +18,7 @@ from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
 from app.files import write_text
+from app.ray_start import RayError
 from app.refusals import Refusal
 from app.settings import Settings, SettingsFault, read_settings
 from app.vision.analyzer import FaceAnalyzer
@@ -242,7 +243,7 @@ def _read_archive(settings: Settings, order: Order) -> None:
     """Read an archive, and say what its folder holds."""
     try:
         summary = read_archive(settings, order)
-    except (ArchiveError, ModelError) as error:
+    except (ArchiveError, RayError, ModelError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{order.folder} holds {summary.pictures:,} pictures with {summary.faces:,} faces; "

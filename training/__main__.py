@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from app.ray_start import RayError
 from app.vision.cards import Card, ModelError
 from training.data import DataError
+from training.engines import ENGINES, EngineName
 from training.recipes import RecipeError
 
 # TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any
@@ -28,7 +30,7 @@ class Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(context)
-        except (DataError, RecipeError, ModelError) as error:
+        except (DataError, RecipeError, ModelError, RayError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -165,6 +167,13 @@ def ablate(name: str, out: Path | None) -> None:
     help="The paper's own; what two cores do in an hour or two; a trial of the code.",
 )
 @click.option("--resume", is_flag=True, help="Go on where it was stopped, or join its grid.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="plain",
+    show_default=True,
+    help="One process, or Ray on this machine or the cluster at RAY_ADDRESS.",
+)
 @click.option("--storage", help="Optuna's address of the grid; a file in the work folder else.")
 @click.option("--data", "data_folder", type=FOLDER, help="Another folder of data.")
 @click.option("--out", type=TARGET, help="Its trainings; runs/study-NAME-SCALE by default.")
@@ -173,6 +182,7 @@ def study(
     name: str,
     scale: str,
     resume: bool,
+    engine: EngineName,
     storage: str | None,
     data_folder: Path | None,
     out: Path | None,
@@ -185,6 +195,8 @@ def study(
     """
     from training.study import load_study, run_study
 
+    if storage and engine != "plain":
+        raise click.UsageError("--storage shares a grid by Optuna, --engine ray by Ray: give one.")
     load_study(name, scale)  # an unknown name is refused before the folder is looked at
     work = out or Path("runs") / f"study-{name}-{scale}"
     if work.is_dir() and any(work.iterdir()) and not resume:
@@ -196,9 +208,11 @@ def study(
         work,
         target,
         f"python -m training study {name} --scale {scale}"
+        + (f" --engine {engine}" if engine != "plain" else "")
         + (f" --data {data_folder}" if data_folder else ""),
         data_folder,
         storage,
+        engine,
         tell=lambda sentence: click.echo(sentence, err=True),
     )
     click.echo(f"{written / 'report.md'}")

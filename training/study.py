@@ -14,10 +14,11 @@ import os
 import platform
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -25,6 +26,7 @@ from sklearn.metrics import confusion_matrix
 
 from training.checkpoints import CHECKPOINT
 from training.data import Part
+from training.engines import Engine, EngineName, open_engine
 from training.fitting import MODEL, fit, fit_parts, is_finished, load_run, read_history
 from training.inspection import inspect
 from training.metrics import find_recalls
@@ -35,6 +37,7 @@ from training.reports import FIGURES, draw_confusion, draw_curves, write_table
 STUDIES = Path(__file__).parent / "studies"
 PACKAGES = ("keras", "tensorflow-cpu", "numpy", "scikit-learn", "optuna")
 LABELS_HEAD = "label"  # the one head of every study's networks
+Found = TypeVar("Found")
 
 
 class PaperFigure(Section):
@@ -84,6 +87,7 @@ class Session:
     command: str
     storage: str | None
     bases: tuple[str, ...]
+    engine: Engine
 
     @property
     def features(self) -> Path:
@@ -109,6 +113,21 @@ class Findings:
     figures: dict[str, float] = field(default_factory=dict)
     sections: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Hold what was found at one point of a grid.
+
+    `row` is what results.csv says of it, `history` a row an epoch; `classes` name the rows and
+    columns of `confusion`, int (classes, classes), whose rows are the right ones.
+    """
+
+    name: str
+    row: dict[str, Any]
+    history: list[dict[str, Any]]
+    confusion: np.ndarray
+    classes: tuple[str, ...]
 
 
 class StudyModule(Protocol):
@@ -157,12 +176,14 @@ def run_study(
     command: str,
     data: Path | None = None,
     storage: str | None = None,
+    engine: EngineName = "plain",
     tell: Any = print,
 ) -> Path:
     """Carry a study out, on from where `work` left it, and write its results.
 
     Returns the folder of results: `results`/<date>. `tell` gets a sentence for each network whose
-    weights can't be had, before anything is trained. Raises `RecipeError` and `DataError`.
+    weights can't be had, before anything is trained. Raises `RecipeError` and `DataError`, and
+    `RayError` as `open_engine` does.
     """
     study = load_study(name, scale)
     recipe = parse_recipe(study.recipe)
@@ -172,10 +193,11 @@ def run_study(
     for sentence in missing:
         tell(sentence)
     folder = results / datetime.datetime.now(datetime.UTC).date().isoformat()
-    session = Session(name, scale, work, folder, command, storage, bases)
     work.mkdir(parents=True, exist_ok=True)
     module: StudyModule = importlib.import_module(f"training.studies.{name.replace('-', '_')}")
-    findings = module.run(study, recipe, session)
+    with open_engine(engine) as opened:
+        session = Session(name, scale, work, folder, command, storage, bases, opened)
+        findings = module.run(study, recipe, session)
     findings.missing = missing + findings.missing
     write_results(study, recipe, session, findings)
     return folder
@@ -202,6 +224,42 @@ def iterate_grid(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
 def name_trial(values: dict[str, Any]) -> str:
     """Name a trial's folder by its values."""
     return "-".join(f"{key}={value}" for key, value in values.items()).replace(" ", "-")
+
+
+def map_chains(
+    session: Session,
+    measure: Callable[[dict[str, Any], Path | None], Found],
+    points: list[dict[str, Any]],
+) -> list[Found]:
+    """Let the session's engine measure a grid's points; return what was found in their order.
+
+    Points that differ by their epochs only stay together, as one training goes on from another:
+    `measure` gets a point, and the run of the one before it or None. Each point's run is in the
+    work folder under the point's name.
+    """
+    chains: dict[str, list[dict[str, Any]]] = {}
+    for point in points:
+        others = {key: value for key, value in point.items() if key != "epochs"}
+        chains.setdefault(name_trial(others), []).append(point)
+    work = partial(_measure_chain, measure, session.work)
+    found = {
+        name_trial(point): result
+        for chain, results in zip(
+            chains.values(), session.engine.map(work, list(chains.values())), strict=True
+        )
+        for point, result in zip(chain, results, strict=True)
+    }
+    return [found[name_trial(point)] for point in points]
+
+
+def _measure_chain(
+    measure: Callable[[dict[str, Any], Path | None], Found],
+    work: Path,
+    chain: list[dict[str, Any]],
+) -> list[Found]:
+    """Measure points one after another, each with the run of the one before."""
+    runs = [None, *(work / name_trial(point) for point in chain)]
+    return [measure(point, shorter) for point, shorter in zip(chain, runs, strict=False)]
 
 
 def train(
@@ -269,19 +327,17 @@ def describe_end(history: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def report_trial(
-    session: Session, name: str, history: list[dict[str, Any]], confusion: np.ndarray, part: Part
-) -> str:
+def report_trial(session: Session, trial: Trial) -> str:
     """Draw a trial's curves and confusion matrix; return its section of the report."""
-    file = name.replace("=", "-").replace(".", "_")
-    draw_curves(history, session.figure(f"{file}-curves"))
-    draw_confusion(confusion, list(part.classes), session.figure(f"{file}-confusion"))
+    file = trial.name.replace("=", "-").replace(".", "_")
+    draw_curves(trial.history, session.figure(f"{file}-curves"))
+    draw_confusion(trial.confusion, list(trial.classes), session.figure(f"{file}-confusion"))
     return "\n\n".join(
         [
-            f"## {name}",
+            f"## {trial.name}",
             f"![curves]({FIGURES}/{file}-curves.png)\n"
             f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)",
-            describe_classes(confusion, part.classes),
+            describe_classes(trial.confusion, trial.classes),
         ]
     )
 

@@ -36,7 +36,8 @@ class Order:
 def read_archive(settings: Settings, order: Order) -> Summary:
     """Read all pictures that the folder doesn't hold yet; return what it holds then.
 
-    Raises `ArchiveError`, and `app.vision.cards.ModelError` as `load_analyzer` does.
+    Raises `ArchiveError`, `app.ray_start.RayError` as `start_ray` does, and
+    `app.vision.cards.ModelError` as `load_analyzer` does.
     """
     check_format(order.form)
     reader = PictureReader(settings, order.effort)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from app.packages import explain_missing
+
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 END_OF_TAR = bytes(tarfile.BLOCKSIZE)
@@ -155,19 +157,11 @@ def _check_url(url: str, where: str) -> None:
     try:
         import fsspec
     except ImportError as error:
-        raise missing_package("a list of URLs", error) from error
+        raise ArchiveError(explain_missing("a list of URLs", error)) from error
     try:
         fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:
         raise ArchiveError(f"{where}: {url} can't be read here. {error}.") from error
-
-
-def missing_package(what: str, error: ImportError) -> ArchiveError:
-    """Say that something needs a package which isn't installed, and how to install it."""
-    return ArchiveError(
-        f"{what[0].upper()}{what[1:]} needs {error.name}, which is not installed here. "
-        "Install it by: python -m pip install -r requirements/archive.txt"
-    )
 
 
 def _resolve(url: str) -> tuple[Any, str]:

@@ -2,42 +2,21 @@
 
 import json
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import astuple
-from pathlib import Path
 from typing import Any
 
-from app.archives.inputs import ArchiveError, Picture, missing_package
+from app.archives.inputs import ArchiveError, Picture
 from app.archives.rows import PictureReader, Row
 from app.archives.runs import Shard
-from app.settings import Settings, count_processors
+from app.ray_start import start_ray
+from app.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]  # where a cluster's machines find this very code
-# Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
-# The folder made in it has a new name and is its owner's alone.
-SHORT = Path("/tmp")  # nosec B108
-STARTS = 3  # Ray gives a start up after 30 seconds.
 # How often a shard is tried again whose worker died; then its pictures are read one by one.
 RETRIES = 2
 # Shards that may be lost so before the run ends: then it isn't the pictures' fault.
 MOST_LOST = 16
-QUIET = {
-    # Ray would report its use to its maker.
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_enable_metrics_collection": "0",
-}
-ALONE = {
-    # Ray looks for an address that other machines reach, and listens on all of this one's, unless
-    # this variable, which is read on every system, says that there are no others.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Ray would run its workers at the lowest priorities; they get that of the command.
-    "RAY_worker_niceness": "0",
-}
 
 
 class ShardReader:
@@ -61,17 +40,25 @@ def read_by_ray(
 
     `workers` actors read as `reader` does, by default one for each processor of the machine or
     cluster. A picture that kills whoever reads it becomes a row with an error. Raises
-    `ArchiveError` where Ray isn't installed, can't be reached, or loses its workers all the time.
+    `ArchiveError` where Ray loses its workers all the time, and as `start_ray` does.
     """
     if not shards:
         return
-    with _start_ray(workers) as count:
+    with start_ray(workers, "ray.data"):
+        count = workers or _count_places()
         lost = {shard.number: shard for shard in shards}
         for number, rows in _map(reader, shards, count):
             del lost[number]
             yield number, rows
         for shard in lost.values():
             yield shard.number, _read_alone(reader, shard, count)
+
+
+def _count_places() -> int:
+    """Count the processors of the machine or cluster."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))
 
 
 def _read_alone(reader: PictureReader, shard: Shard, count: int) -> list[Row]:
@@ -94,6 +81,7 @@ def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tup
     """Let `count` actors read shards; yield what they answer, and nothing for lost ones."""
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     items = [
         {
             "number": shard.number,
@@ -132,49 +120,3 @@ def _given_up(reason: str) -> ArchiveError:
     return ArchiveError(
         f"Ray gave up: {reason} What is done is kept; the same command goes on from there."
     )
-
-
-@contextmanager
-def _start_ray(workers: int | None) -> Iterator[int]:
-    """Start Ray on this machine alone, or join the cluster at RAY_ADDRESS; give the actors' number.
-
-    What Ray notes on this machine goes into a folder of its own, which is removed at the end.
-    """
-    address = os.environ.get("RAY_ADDRESS") or "local"
-    os.environ.update(QUIET if address != "local" else QUIET | ALONE)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise missing_package("the engine ray", error) from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    with tempfile.TemporaryDirectory(
-        prefix="raut-", dir=SHORT if SHORT.is_dir() else None, ignore_cleanup_errors=True
-    ) as notes:
-        if address == "local":
-            processors = workers or count_processors()
-            options |= {"num_cpus": processors, "include_dashboard": False, "_temp_dir": notes}
-        else:
-            options["runtime_env"] = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-        _reach_ray(address, options)
-        try:
-            yield workers or int(ray.cluster_resources().get("CPU", 1))
-        finally:
-            ray.shutdown()
-
-
-def _reach_ray(address: str, options: dict[str, Any]) -> None:
-    """Start Ray, or join it; a busy machine may take longer to start than Ray waits."""
-    import ray
-
-    for tries_left in reversed(range(STARTS if address == "local" else 1)):
-        try:
-            ray.init(address, **options)
-            return
-        except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
-            ray.shutdown()
-            if not tries_left:
-                raise ArchiveError(
-                    f"Ray doesn't start, or isn't reached at {address}: {error}"
-                ) from error

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from app.archives.inputs import missing_package
+from app.archives.inputs import ArchiveError
 from app.archives.rows import Row
+from app.packages import explain_missing
 
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -22,7 +23,7 @@ def check_format(form: Format) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
-            raise missing_package("Parquet", error) from error
+            raise ArchiveError(explain_missing("Parquet", error)) from error
 
 
 def write_table(form: Format, stream: IO[bytes], rows: list[Row], columns: Columns) -> None:

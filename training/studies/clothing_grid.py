@@ -1,7 +1,7 @@
 """Search a grid of pretrained networks, sizes, batches and learning rates for reading clothes.
 
-Three grids follow one another, each shared between all processes that work on the study: the
-features of each network and size, the search, and the longer training of each network's best.
+Three grids follow one another, each shared between all processes or tasks that work on the study:
+the features of each network and size, the search, and the longer training of each network's best.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from training.pretrained import (
     describe_top,
     read_seconds,
 )
-from training.recipes import Recipe, change_recipe
+from training.recipes import Recipe, change_recipe, parse_recipe
 from training.reports import FIGURES, draw_confusion, draw_curves, write_table
 from training.study import (
     Findings,
@@ -82,16 +82,18 @@ class Search:
     """Measure the points of the study's three grids."""
 
     def __init__(self, study: Study, recipe: Recipe, session: Session) -> None:
-        """Begin without any picture read."""
+        """Keep what all points have in common."""
         self.study = study
         self.recipe = recipe
         self.session = session
-        self.read = lru_cache(maxsize=1)(self._read)  # one size's pictures take a gigabyte
 
     def share(
         self, stage: str, points: list[dict[str, Any]], measure: Measure
     ) -> list[dict[str, Any]]:
-        """Work one grid off together with the other processes."""
+        """Work one grid off together, by the engine's tasks or with the other processes."""
+        if self.session.engine.parallel:
+            found = self.session.engine.map(measure, points)
+            return [{**point, **more} for point, more in zip(points, found, strict=True)]
         storage = self.session.storage or name_file(self.session.work / "grid.sqlite")
         # A record belongs to one grid and one recipe: where either changes, it begins anew.
         asked = json.dumps([points, self.recipe.model_dump(mode="json"), self.study.options])
@@ -150,14 +152,11 @@ class Search:
 
     def _features(self, point: dict[str, Any]) -> tuple[Part, Part]:
         """Return both parts' features at a point's size, averaged over the places."""
-        pictures = self.read(point["size"])
+        size = {"data.size": point["size"], "data.stored_size": point["size"]}
+        pictures = _read(change_recipe(self.recipe, size).model_dump_json())
         return compute_both(
             pictures, point["base"], 0, True, self.session.features, self.recipe.schedule.precision
         )
-
-    def _read(self, size: int) -> tuple[Part, Part]:
-        """Read the pictures at a size."""
-        return read_parts(change_recipe(self.recipe, {"data.size": size, "data.stored_size": size}))
 
     def _ask_outside(
         self, point: dict[str, Any], run: Path, classes: list[str], limit: float
@@ -191,6 +190,12 @@ class Search:
                     }
                 )
         return rows
+
+
+@lru_cache(maxsize=1)  # one size's pictures take a gigabyte
+def _read(recipe: str) -> tuple[Part, Part]:
+    """Read the pictures of a recipe in JSON, once for all points of its size."""
+    return read_parts(parse_recipe(json.loads(recipe)))
 
 
 def _score(confusion: np.ndarray) -> dict[str, Any]:

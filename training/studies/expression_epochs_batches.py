@@ -1,5 +1,6 @@
 """Fit a plain network on FER2013 for some numbers of epochs and sizes of batches."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from training.study import (
     Findings,
     Session,
     Study,
+    Trial,
     answer_part,
     confuse,
     describe_end,
     iterate_grid,
+    map_chains,
     name_trial,
     report_trial,
     train,
@@ -25,21 +28,12 @@ from training.study import (
 def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     """Fit each combination of epochs and batch; measure it whole and on a few pictures."""
     parts = read_parts(recipe)
-    chosen = draw_photos(parts[1], study.options["photos_per_class"], recipe.seed)
+    photos = draw_photos(parts[1], study.options["photos_per_class"], recipe.seed)
+    measure = partial(_measure, recipe, session, parts, photos)
     findings = Findings()
-    finished: dict[int, Path] = {}  # batch → the longest training so far
-    for values in iterate_grid(study.grid):
-        trial, batch = name_trial(values), values["batch"]
-        changed = change_recipe(recipe, {f"schedule.{key}": value for key, value in values.items()})
-        folder = session.work / trial
-        history = train(changed, folder, parts, finished.get(batch))
-        finished[batch] = folder
-        logits = answer_part(folder, parts[1])
-        right = int((logits.argmax(axis=1) == parts[1].labels)[chosen].sum())
-        row: dict[str, Any] = {**values, **describe_end(history)}
-        findings.rows.append({**row, "photos_right": right, "photos": len(chosen)})
-        confusion = confuse(logits, parts[1])
-        findings.sections.append(report_trial(session, trial, history, confusion, parts[1]))
+    for trial in map_chains(session, measure, list(iterate_grid(study.grid))):
+        findings.rows.append(trial.row)
+        findings.sections.append(report_trial(session, trial))
     best = max(findings.rows, key=lambda row: row["validation_accuracy"])
     findings.figures = {
         "training_accuracy": best["training_accuracy"],
@@ -47,6 +41,24 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
         "photos_right": best["photos_right"] / best["photos"],
     }
     return findings
+
+
+def _measure(
+    recipe: Recipe,
+    session: Session,
+    parts: tuple[Part, Part],
+    photos: np.ndarray,
+    values: dict[str, Any],
+    shorter: Path | None,
+) -> Trial:
+    """Fit one combination, on from the shorter training."""
+    name = name_trial(values)
+    changed = change_recipe(recipe, {f"schedule.{key}": value for key, value in values.items()})
+    history = train(changed, session.work / name, parts, shorter)
+    logits = answer_part(session.work / name, parts[1])
+    right = int((logits.argmax(axis=1) == parts[1].labels)[photos].sum())
+    row = {**values, **describe_end(history), "photos_right": right, "photos": len(photos)}
+    return Trial(name, row, history, confuse(logits, parts[1]), parts[1].classes)
 
 
 def draw_photos(part: Part, per_class: int, seed: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Fit more and more of a pretrained network's last layers, and cross-validate the best."""
 
+import itertools
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import numpy as np
 
 from app.vision.crops import CropShape
 from training.data import DataError, Part, read_part
-from training.pretrained import compute_both, compute_features, describe_top
+from training.pretrained import compute_features, describe_top
 from training.recipes import Recipe, change_recipe
 from training.reports import write_table
 from training.splitting import split_in_folds, split_in_parts
@@ -16,11 +18,13 @@ from training.study import (
     Findings,
     Session,
     Study,
+    Trial,
     answer_part,
     confuse,
     describe_end,
     find_accuracy,
     iterate_grid,
+    map_chains,
     name_trial,
     report_trial,
     train,
@@ -29,19 +33,26 @@ from training.study import (
 
 def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     """Fit each depth of each network; cross-validate the best of each network."""
-    data = recipe.data
-    pictures = read_part(data.folder, "", CropShape(data.size, data.channels))
-    findings = Findings()
-    for base in session.bases:
-        rows = _compare_depths(study, recipe, session, base, pictures, findings)
-        best = max(rows, key=lambda row: row["validation_accuracy"])
-        shares = _cross_validate(study, recipe, session, best, pictures)
-        findings.rows += rows
-        findings.sections.append(_describe_folds(base, best, shares))
+    pictures = read_part(recipe.data.folder, "", CropShape(recipe.data.size, recipe.data.channels))
+    trials = _compare_depths(study, recipe, session, pictures)
+    best = {
+        base: max(
+            (trial.row for trial in trials if trial.row["base"] == base),
+            key=lambda row: row["validation_accuracy"],
+        )
+        for base in session.bases
+    }
+    shares = _cross_validate(study, recipe, session, pictures, list(best.values()))
+    findings = Findings(rows=[trial.row for trial in trials])
+    for base, row in best.items():
+        findings.sections += [
+            report_trial(session, trial) for trial in trials if trial.row["base"] == base
+        ]
+        findings.sections.append(_describe_folds(base, row, shares[base]))
         findings.figures |= {
-            f"{base}_test_accuracy": best["test_accuracy"],
-            f"{base}_cross_validated": float(np.mean(shares)),
-            f"{base}_deviation": float(np.std(shares, ddof=1)),
+            f"{base}_test_accuracy": row["test_accuracy"],
+            f"{base}_cross_validated": float(np.mean(shares[base])),
+            f"{base}_deviation": float(np.std(shares[base], ddof=1)),
         }
     return findings
 
@@ -56,57 +67,92 @@ def judge(history: list[dict[str, Any]], options: dict[str, Any]) -> str:
     return "overfit" if training - validation > options["overfit_gap"] else "good"
 
 
-def _compare_depths(
+def _compare_depths(study: Study, recipe: Recipe, session: Session, pictures: Part) -> list[Trial]:
+    """Fit each depth of each network with each optimiser and number of epochs."""
+    parts = split_in_parts(pictures, recipe.seed)
+    depths = [
+        {"base": base, "depth": depth}
+        for base in session.bases
+        for depth in study.options["depths"][base]
+    ]
+    session.engine.map(partial(_keep_features, study, recipe, session, parts), depths)
+    points = [{**depth, **values} for depth in depths for values in iterate_grid(study.grid)]
+    return map_chains(session, partial(_measure, study, recipe, session, parts), points)
+
+
+def _measure(
     study: Study,
     recipe: Recipe,
     session: Session,
-    base: str,
-    pictures: Part,
-    findings: Findings,
-) -> list[dict[str, Any]]:
-    """Fit each depth with each optimiser and number of epochs; return the rows."""
-    training, validation, test = split_in_parts(pictures, recipe.seed)
-    rows = []
-    for depth in study.options["depths"][base]:
-        fitted = _count_fitted(study, base, depth)
-        parts = compute_both(
-            (training, validation), base, fitted, False, session.features, recipe.schedule.precision
-        )
-        held_out = compute_features(
-            test, base, fitted, False, session.features, recipe.schedule.precision
-        )
-        finished: dict[str, Path] = {}  # optimiser → the longest training so far
-        for values in iterate_grid(study.grid):
-            chosen = {"base": base, "depth": depth, **values}
-            folder, optimizer = session.work / name_trial(chosen), values["optimizer"]
-            changed = _change(study, recipe, chosen)
-            history = train(changed, folder, parts, finished.get(optimizer))
-            finished[optimizer] = folder
-            confusion = confuse(answer_part(folder, held_out), held_out)
-            row = {**chosen, **describe_end(history), "test_accuracy": find_accuracy(confusion)}
-            rows.append({**row, "verdict": judge(history, study.options)})
-            name = name_trial(chosen)
-            findings.sections.append(report_trial(session, name, history, confusion, held_out))
-    return rows
+    parts: tuple[Part, Part, Part],
+    chosen: dict[str, Any],
+    shorter: Path | None,
+) -> Trial:
+    """Fit one training, on from the shorter one, and measure it on the test part."""
+    name = name_trial(chosen)
+    training, validation, test = (
+        _find_features(study, recipe, session, part, chosen) for part in parts
+    )
+    changed = _change(study, recipe, chosen)
+    history = train(changed, session.work / name, (training, validation), shorter)
+    confusion = confuse(answer_part(session.work / name, test), test)
+    row = {**chosen, **describe_end(history), "test_accuracy": find_accuracy(confusion)}
+    row["verdict"] = judge(history, study.options)
+    return Trial(name, row, history, confusion, test.classes)
 
 
 def _cross_validate(
-    study: Study, recipe: Recipe, session: Session, best: dict[str, Any], pictures: Part
-) -> list[float]:
-    """Fit the best training anew for each fold; return the accuracies on what is held out."""
-    chosen = {key: best[key] for key in ("base", "depth", *study.grid)}
-    fitted = _count_fitted(study, best["base"], best["depth"])
-    features = compute_features(
-        pictures, best["base"], fitted, False, session.features, recipe.schedule.precision
-    )
-    shares = []
-    folds = split_in_folds(pictures, study.options["folds"], recipe.seed)
-    for number, (learned, held_out) in enumerate(folds):
-        parts = features.subset(learned), features.subset(held_out)
-        folder = session.work / f"{name_trial(chosen)}-fold={number}"
-        train(_change(study, recipe, chosen), folder, parts)
-        shares.append(find_accuracy(confuse(answer_part(folder, parts[1]), parts[1])))
-    return shares
+    study: Study, recipe: Recipe, session: Session, pictures: Part, best: list[dict[str, Any]]
+) -> dict[str, list[float]]:
+    """Fit the best trainings anew for each fold; return each network's accuracies by fold."""
+    chosen = [{key: row[key] for key in ("base", "depth", *study.grid)} for row in best]
+    session.engine.map(partial(_keep_features, study, recipe, session, (pictures,)), chosen)
+    folds = list(split_in_folds(pictures, study.options["folds"], recipe.seed))
+    measure = partial(_measure_fold, study, recipe, session, pictures, folds)
+    found = session.engine.map(measure, list(itertools.product(chosen, range(len(folds)))))
+    return {
+        each["base"]: found[index * len(folds) : (index + 1) * len(folds)]
+        for index, each in enumerate(chosen)
+    }
+
+
+def _measure_fold(
+    study: Study,
+    recipe: Recipe,
+    session: Session,
+    pictures: Part,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+    training: tuple[dict[str, Any], int],
+) -> float:
+    """Fit a training anew, given with the fold's number; return its accuracy on the fold."""
+    chosen, number = training
+    features = _find_features(study, recipe, session, pictures, chosen)
+    learned, held_out = (features.subset(mask) for mask in folds[number])
+    folder = session.work / f"{name_trial(chosen)}-fold={number}"
+    train(_change(study, recipe, chosen), folder, (learned, held_out))
+    return find_accuracy(confuse(answer_part(folder, held_out), held_out))
+
+
+def _keep_features(
+    study: Study,
+    recipe: Recipe,
+    session: Session,
+    parts: tuple[Part, ...],
+    chosen: dict[str, Any],
+) -> None:
+    """Compute the features of a depth once, before several trainings want them."""
+    for part in parts:
+        _find_features(study, recipe, session, part, chosen)
+
+
+def _find_features(
+    study: Study, recipe: Recipe, session: Session, part: Part, chosen: dict[str, Any]
+) -> Part:
+    """Return a part with the features that a network has frozen at a depth."""
+    base = chosen["base"]
+    fitted = _count_fitted(study, base, chosen["depth"])
+    precision = recipe.schedule.precision
+    return compute_features(part, base, fitted, False, session.features, precision)
 
 
 def _change(study: Study, recipe: Recipe, chosen: dict[str, Any]) -> Recipe:

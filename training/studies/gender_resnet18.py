@@ -1,6 +1,8 @@
 """Fit ResNet18 to perceived gender on few and many photos, from several starts."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from training.study import (
     Findings,
     Session,
     Study,
+    Trial,
     answer_part,
     confuse,
     describe_end,
@@ -26,28 +29,43 @@ from training.study import (
 def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     """Fit each start on each number of photos; measure the best epoch by validation loss."""
     findings = Findings()
+    points = []
     for values in iterate_grid(study.grid):
-        changes = [study.options[key][value] for key, value in values.items()]
-        changed = change_recipe(recipe, {k: v for change in changes for k, v in change.items()})
-        start = changed.network.start
+        start = _change(study, recipe, values).network.start
         if start and not (start / MODEL).is_file():
             findings.missing.append(
                 f"{name_trial(values)}: {start} holds no finished training to begin with. Make it "
                 f"by `python -m training fit {start.name}`."
             )
-            continue
-        folder = session.work / name_trial(values)
-        parts = read_parts(changed)
-        history = train(changed, folder, parts)
-        logits = answer_part(folder, parts[1], BEST)
-        confusion = confuse(logits, parts[1])
-        row = {**values, **describe_end(history), "accuracy": find_accuracy(confusion)}
-        recalls = dict(zip(parts[1].classes, find_recalls(confusion), strict=True))
-        findings.rows.append({**row, **{f"recall_{name}": r for name, r in recalls.items()}})
-        section = report_trial(session, name_trial(values), history, confusion, parts[1])
-        findings.sections += [section, _describe_photo(logits, parts[1], recipe.seed)]
+        else:
+            points.append(values)
+    for trial, photo in session.engine.map(partial(_measure, study, recipe, session), points):
+        findings.rows.append(trial.row)
+        findings.sections += [report_trial(session, trial), photo]
     findings.figures = _pick_figures(study, findings)
     return findings
+
+
+def _change(study: Study, recipe: Recipe, values: dict[str, Any]) -> Recipe:
+    """Return the recipe of one point of the grid."""
+    changes = [study.options[key][value] for key, value in values.items()]
+    return change_recipe(recipe, {k: v for change in changes for k, v in change.items()})
+
+
+def _measure(
+    study: Study, recipe: Recipe, session: Session, values: dict[str, Any]
+) -> tuple[Trial, str]:
+    """Fit one point of the grid; tell what its network says to one photo too."""
+    name, changed = name_trial(values), _change(study, recipe, values)
+    parts = read_parts(changed)
+    history = train(changed, session.work / name, parts)
+    logits = answer_part(session.work / name, parts[1], BEST)
+    confusion, classes = confuse(logits, parts[1]), parts[1].classes
+    row = {**values, **describe_end(history), "accuracy": find_accuracy(confusion)}
+    recalls = zip(classes, find_recalls(confusion), strict=True)
+    row |= {f"recall_{label}": recall for label, recall in recalls}
+    trial = Trial(name, row, history, confusion, classes)
+    return trial, _describe_photo(logits, parts[1], recipe.seed)
 
 
 def _describe_photo(logits: np.ndarray, part: Part, seed: int) -> str:
