@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.crops import CropShape
+from tests.app.processes import list_children
 from tests.training.pictures import make_pictures
 from training import pretrained as pretrained_bodies
 from training.__main__ import cli
@@ -38,6 +40,13 @@ def study(name: str, data: Path, folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(cli, [*chosen, "--out", str(folder), *arguments])
 
 
+def start(name: str, data: Path, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Begin a study in a process of its own."""
+    chosen = [name, "--scale", "smoke", "--data", str(data), "--out", str(folder)]
+    command = [sys.executable, "-m", "training", "study", *chosen, *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
 def read_results(folder: Path) -> list[dict[str, str]]:
     """The rows without what time they took."""
     (path,) = folder.glob("results/*/results.csv")
@@ -46,6 +55,13 @@ def read_results(folder: Path) -> list[dict[str, str]]:
             {key: value for key, value in row.items() if "seconds" not in key}
             for row in csv.DictReader(stream)
         ]
+
+
+def read_figures(folder: Path) -> dict[str, float]:
+    """What the report sets beside the paper's figures."""
+    (path,) = folder.glob("results/*/results.json")
+    figures: dict[str, float] = json.loads(path.read_text())["figures"]
+    return figures
 
 
 def read_report(folder: Path) -> str:
@@ -96,13 +112,8 @@ def test_a_study_is_reduced_where_its_whole_would_take_days(tmp_path: Path) -> N
 def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     data: Path, tmp_path: Path
 ) -> None:
-    def start(folder: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "training", "study", "expression-epochs-batches"]
-        chosen = ["--scale", "smoke", "--data", str(data), "--out", str(tmp_path / folder)]
-        return subprocess.Popen([*command, *chosen, *arguments], stderr=subprocess.PIPE, text=True)
-
     assert study("expression-epochs-batches", data, tmp_path / "unbroken").exit_code == 0
-    killed = start("killed")
+    killed = start("expression-epochs-batches", data, tmp_path / "killed")
     assert killed.stderr
     for line in killed.stderr:
         if line.startswith("epoch 1"):
@@ -112,10 +123,57 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     assert killed.returncode == -signal.SIGKILL
     assert not list(tmp_path.glob("killed/results"))
 
-    resumed = start("killed", "--resume")
+    resumed = start("expression-epochs-batches", data, tmp_path / "killed", "--resume")
     resumed.communicate()
     assert resumed.returncode == 0
     assert read_results(tmp_path / "killed") == read_results(tmp_path / "unbroken")
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_ray_finds_what_the_plain_engine_finds(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pictures", 20, ("one", "two"))
+    done = study("finetune-depth", tmp_path / "pictures", tmp_path / "plain")
+    assert done.exit_code == 0, done.output
+    by_ray = start("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
+    _, errors = by_ray.communicate()
+    assert by_ray.returncode == 0, errors
+    assert read_results(tmp_path / "ray") == read_results(tmp_path / "plain")
+    assert read_figures(tmp_path / "ray") == read_figures(tmp_path / "plain")
+
+
+def test_a_trial_whose_worker_is_killed_runs_again_to_equal_results(
+    data: Path, tmp_path: Path
+) -> None:
+    assert study("expression-epochs-batches", data, tmp_path / "plain").exit_code == 0
+    work = tmp_path / "ray"
+    with start("expression-epochs-batches", data, work, "--engine", "ray") as by_ray:
+        checkpoint = work / "epochs=2-batch=8" / "checkpoint.npz"
+        while not checkpoint.is_file() and by_ray.poll() is None:
+            time.sleep(0.02)  # between looks
+        (worker,) = [
+            child for child in list_children(by_ray.pid) if "ray::_carry_out" in child.command
+        ]
+        worker.kill()
+        _, errors = by_ray.communicate()
+    assert by_ray.returncode == 0, errors
+    assert read_results(work) == read_results(tmp_path / "plain")
+
+
+def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_ray = ("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
+    both = study(*by_ray, "--storage", "sqlite:///grid.sqlite")
+    assert both.exit_code == 2
+    assert "give one" in both.output
+    monkeypatch.setitem(sys.modules, "ray", None)
+    missing = study(*by_ray)
+    assert missing.exit_code == 1
+    assert "The engine ray needs ray, which is not installed here." in missing.output
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
+    unclear = study(*by_ray)
+    assert unclear.exit_code == 1
+    assert "TF_NUM_INTRAOP_THREADS is 'many'" in unclear.output
 
 
 def test_resnet18_is_measured_at_its_best_epoch_and_a_missing_start_is_told(
