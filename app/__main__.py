@@ -12,7 +12,7 @@ import click
 
 from app.archives.command import ENGINES, Engine, Order, read_archive
 from app.archives.inputs import ArchiveError, find_photos, write_out
-from app.archives.rows import list_faces
+from app.archives.rows import list_rows
 from app.archives.tables import FORMATS, Format, write_csv
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
@@ -21,7 +21,7 @@ from app.files import write_text
 from app.ray_start import RayError
 from app.refusals import Refusal
 from app.settings import Settings, SettingsFault, read_settings
-from app.vision.analyzer import FaceAnalyzer
+from app.vision.analyzer import FaceAnalyzer, split_names
 from app.vision.cards import ModelError
 from app.vision.detection import EFFORTS
 
@@ -63,13 +63,17 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 def cli() -> None:
-    """Read faces without a browser."""
+    """Read photos without a browser."""
 
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", type=TARGET, help="Write JSON to a file.")
 @click.option("--csv", "as_csv", type=TARGET, help="Write a CSV row a face.")
+@click.option(
+    "--models",
+    help="Which models answer, joined by commas: expression,gender by default, or clothing.",
+)
 @click.option("--effort", type=click.Choice(EFFORTS), help="How hard faces are searched.")
 @click.option(
     "--out",
@@ -111,6 +115,7 @@ def analyze(
     paths: tuple[Path, ...],
     as_json: Path | None,
     as_csv: Path | None,
+    models: str | None,
     effort: str | None,
     out: Path | None,
     engine: Engine,
@@ -126,20 +131,22 @@ def analyze(
     """
     settings = read_settings()
     effort = effort or settings.effort
+    names = split_names(models)
     if out:
         if as_json or as_csv:
             raise click.UsageError("--out takes the place of --json and --csv; see --format.")
-        order = Order(paths, out, effort, engine, form, shard_size, workers, report)
+        order = Order(paths, out, effort, names, engine, form, shard_size, workers, report)
         _read_archive(settings, order)
         return
     if engine != "plain" or report:
         raise click.UsageError("Name the folder that is written to by --out.")
     try:
         analyzer = load_analyzer(settings)
-    except ModelError as error:
+        analyzer.choose(names)
+    except (ModelError, Refusal) as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)
-    answers, refused = _analyze_all(analyzer, photos, effort)
+    answers, refused = _analyze_all(analyzer, photos, names, effort)
     _write(answers, as_json, as_csv)
     for message in missing + refused:
         click.echo(message, err=True)
@@ -243,7 +250,7 @@ def _read_archive(settings: Settings, order: Order) -> None:
     """Read an archive, and say what its folder holds."""
     try:
         summary = read_archive(settings, order)
-    except (ArchiveError, RayError, ModelError) as error:
+    except (ArchiveError, RayError, ModelError, Refusal) as error:
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{order.folder} holds {summary.pictures:,} pictures with {summary.faces:,} faces; "
@@ -267,7 +274,7 @@ def _list_photos(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
 
 
 def _analyze_all(
-    analyzer: FaceAnalyzer, photos: list[Path], effort: str
+    analyzer: FaceAnalyzer, photos: list[Path], names: list[str] | None, effort: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Analyze each photo; return the answers and a sentence for each that was refused."""
     answers: list[dict[str, Any]] = []
@@ -278,7 +285,7 @@ def _analyze_all(
         for photo in progress:
             name = write_out(str(photo))
             try:
-                analysis = analyzer.analyze_file(photo.read_bytes(), effort=effort)
+                analysis = analyzer.analyze_file(photo.read_bytes(), names, effort=effort)
             except (Refusal, OSError) as error:
                 refused.append(f"{name}: {error}")
             else:
@@ -295,8 +302,8 @@ def _write(answers: list[dict[str, Any]], as_json: Path | None, as_csv: Path | N
 
 
 def _list_as_csv(answers: list[dict[str, Any]]) -> str:
-    """Return a row for each face; a photo without a face has none."""
-    rows = [row for answer in answers for row in list_faces(answer["file"], answer["faces"])]
+    """Return the rows of all photos."""
+    rows = [row for answer in answers for row in list_rows(answer["file"], answer)]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["file", "face"]
     stream = io.StringIO()
     write_csv(stream, rows, columns)

@@ -26,6 +26,7 @@ class Order:
     paths: tuple[Path, ...]
     folder: Path
     effort: str
+    models: list[str] | None
     engine: Engine
     form: Format
     shard_size: int
@@ -36,11 +37,12 @@ class Order:
 def read_archive(settings: Settings, order: Order) -> Summary:
     """Read all pictures that the folder doesn't hold yet; return what it holds then.
 
-    Raises `ArchiveError`, `app.ray_start.RayError` as `start_ray` does, and
-    `app.vision.cards.ModelError` as `load_analyzer` does.
+    Raises `ArchiveError`, `app.ray_start.RayError` as `start_ray` does,
+    `app.vision.cards.ModelError` as `load_analyzer` does, and `Refusal` for the name of a model that
+    isn't loaded.
     """
     check_format(order.form)
-    reader = PictureReader(settings, order.effort)
+    reader = PictureReader(settings, order.effort, order.models)
     description = Description(
         paths=[str(path.absolute()) for path in order.paths],
         effort=order.effort,

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -22,9 +22,9 @@ MOST_LOST = 16
 class ShardReader:
     """Read whole shards in a Ray actor, which loads the models once."""
 
-    def __init__(self, settings: Settings, effort: str) -> None:
+    def __init__(self, settings: Settings, effort: str, names: Sequence[str] | None) -> None:
         """Load the models."""
-        self._reader = PictureReader(settings, effort)
+        self._reader = PictureReader(settings, effort, names)
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Read a shard's pictures; both come and go as JSON, so that Arrow changes no type."""
@@ -98,7 +98,7 @@ def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tup
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
         answers = ray.data.from_items(items, override_num_blocks=len(items)).map(
             ShardReader,  # type: ignore[arg-type]  # Ray takes a class, its types only functions.
-            fn_constructor_args=(settings, reader.effort),
+            fn_constructor_args=(settings, reader.effort, reader.names),
             # With one task at a time nobody's death takes along what waits behind him.
             compute=ray.data.ActorPoolStrategy(
                 size=min(count, len(items)), max_tasks_in_flight_per_actor=1

@@ -10,7 +10,7 @@ from app.archives.inputs import Picture, read_picture
 from app.catalog import load_analyzer
 from app.refusals import Refusal
 from app.settings import Settings
-from app.vision.analyzer import FaceAnalyzer, read_faces
+from app.vision.analyzer import FaceAnalyzer, of_region, read_faces
 from app.vision.images import Photo
 from app.vision.readings import Box, Detection
 
@@ -24,6 +24,23 @@ def list_faces(file: str, faces: list[dict[str, Any]]) -> list[Row]:
         {"file": file, "face": number, **flatten(face)}
         for number, face in enumerate(faces, start=1)
     ]
+
+
+def list_rows(file: str, answer: dict[str, Any]) -> list[Row]:
+    """Return a row for each face of an answer, each with what was read in the whole picture.
+
+    A picture without a face has a row only where something was read in the whole of it.
+    """
+    picture = read_whole(answer)
+    faces = list_faces(file, answer["faces"])
+    if picture and not faces:
+        faces = [{"file": file, "face": None}]
+    return [face | picture for face in faces]
+
+
+def read_whole(answer: dict[str, Any]) -> Row:
+    """Return what an answer says of the whole picture: picture_clothing_label."""
+    return flatten(answer.get("picture", {}), "picture_")
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Row:
@@ -44,16 +61,20 @@ class PictureReader:
     has one that can't be read, with a stable code in `error` and a sentence in `error_detail`.
     """
 
-    def __init__(self, settings: Settings, effort: str) -> None:
-        """Load the models. Raises `app.vision.cards.ModelError`."""
+    def __init__(self, settings: Settings, effort: str, names: Sequence[str] | None = None) -> None:
+        """Load the models; `names` are those that answer, as in `FaceAnalyzer.choose`.
+
+        Raises `app.vision.cards.ModelError`, and `Refusal` for a name that isn't loaded.
+        """
         self.settings = settings
         self.effort = effort
+        self.names = names
         self._analyzer = load_analyzer(settings)
-        used = self._analyzer.choose(None).items()
+        used = self._analyzer.choose(names).items()
         self.labels = {name: classifier.head_name for name, classifier in used}
         self.models = {name: classifier.digest for name, classifier in used}
         self.models["verifier"] = self._analyzer.detector.verifier.digest
-        self.columns = _describe_columns(self._analyzer, list(self.models))
+        self.columns = _describe_columns(self._analyzer, names, list(self.models))
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
         """Return the rows of pictures that follow each other, `first` the number of the first."""
@@ -75,7 +96,7 @@ class PictureReader:
         whose = {"picture": number, "file": picture.name}
         try:
             data = read_picture(picture)
-            answer = self._analyzer.analyze_file(data, effort=self.effort).to_json()
+            answer = self._analyzer.analyze_file(data, self.names, effort=self.effort).to_json()
         except Refusal as refusal:
             return [self._row(**whose, error=refusal.code, error_detail=refusal.detail)]
         except OSError as error:
@@ -98,17 +119,19 @@ def _share(answer: dict[str, Any]) -> Row:
     return {
         **answer["image"],
         "faces": len(answer["faces"]),
-        **flatten(answer.get("picture", {}), "picture_"),
+        **read_whole(answer),
     }
 
 
-def _describe_columns(analyzer: FaceAnalyzer, models: list[str]) -> dict[str, type]:
+def _describe_columns(
+    analyzer: FaceAnalyzer, names: Sequence[str] | None, models: list[str]
+) -> dict[str, type]:
     """Return each column and the type of its values, as a face in a blank photo fills them."""
     blank = np.zeros((BLANK_SIDE, BLANK_SIDE, 3), np.uint8)
     whole = Detection(Box(0, 0, BLANK_SIDE, BLANK_SIDE), 1.0)
-    used = [each for each in analyzer.choose(None).values() if each.card.region == "face"]
-    faces = read_faces(Photo.of(blank), [whole], used)
-    answer = replace(analyzer.analyze(blank), faces=faces).to_json()
+    used = of_region(analyzer.choose(names), "face")
+    faces = read_faces(Photo.of(blank), [whole], used.values())
+    answer = replace(analyzer.analyze(blank, names), faces=faces).to_json()
     row = {
         "picture": 0,
         "file": "",

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from app.refusals import Refusal
-from app.vision.cards import CARD, ModelError
+from app.vision.cards import CARD, ModelError, Region
 from app.vision.classifiers import Classifier, Runtime, load_classifier
-from app.vision.crops import cut_from_photo, shape_crop
+from app.vision.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.detection import EFFORTS, VERIFIER, Effort, FaceDetector, Looked
 from app.vision.images import Photo, open_photo
 from app.vision.readings import Analysis, Detection, FaceReading, Prediction
@@ -93,7 +93,7 @@ class FaceAnalyzer:
         watch = Watch()
         with watch.stage("decode"):
             photo = open_photo(data)
-            photo.pixels(self.detector.first_scale(photo, checked))
+            photo.pixels(self._first_scale(photo, chosen.values(), checked))
         return self._analyze(photo, chosen, checked, watch, trace)
 
     def analyze(
@@ -118,8 +118,9 @@ class FaceAnalyzer:
     def choose(
         self, models: Iterable[str] | None, expression_labels: str | None = None
     ) -> dict[str, Classifier]:
-        """Return the named classifiers, or where none is named one for each task.
+        """Return the named classifiers, or where none is named one for each task about faces.
 
+        A model of whole pictures answers only where it is named, or where no other is loaded.
         `expression_labels` names the head that answers in the expression model. Raises
         `Refusal` with the code `unknown_model`, `models_of_one_task` or `unknown_labels`.
         """
@@ -135,12 +136,21 @@ class FaceAnalyzer:
 
     def _defaults(self) -> list[str]:
         """Name one model for each task: the one named as the task, or else the first."""
-        by_task: dict[str, str] = {}
-        for name, classifier in self.classifiers.items():
-            task = classifier.card.task
-            if name == task or task not in by_task:
-                by_task[task] = name
-        return list(by_task.values())
+        return _first_of_each_task(of_region(self.classifiers, "face") or self.classifiers)
+
+    @property
+    def picture_models(self) -> list[str]:
+        """Name the models that read whole pictures: one for each task, as by default."""
+        return _first_of_each_task(of_region(self.classifiers, "image"))
+
+    def _first_scale(
+        self, photo: Photo, classifiers: Iterable[Classifier], effort: Effort
+    ) -> float:
+        """Return the scale at which a photo's pixels are wanted first."""
+        cards = [each.card for each in classifiers]
+        if any(card.region == "face" for card in cards):
+            return self.detector.first_scale(photo, effort)
+        return min((_picture_scale(photo, card.shape) for card in cards), default=1.0)
 
     def _check_names(self, names: list[str]) -> None:
         """Refuse a name that isn't loaded, and two models that would answer in one place."""
@@ -183,15 +193,9 @@ class FaceAnalyzer:
         trace: Trace | None = None,
     ) -> Analysis:
         """Run the call list after decoding."""
-        faces = {n: c for n, c in classifiers.items() if c.card.region == "face"}
-        pictures = {n: c for n, c in classifiers.items() if c.card.region == "image"}
+        faces, pictures = (of_region(classifiers, region) for region in ("face", "image"))
         keep(trace, "photo", photo=photo)
-        with watch.stage("detect"):
-            looks: list[Looked] = []
-            detections = self.detector.detect(photo, effort, looks) if faces else []
-        watch.note("detect_first", sum(look.milliseconds for look in looks[:1]))
-        watch.note("detect_second", sum(look.milliseconds for look in looks[1:]))
-        _keep_looks(trace, looks)
+        detections = self._detect(photo, effort, watch, trace) if faces else []
         with watch.stage("classify"):
             readings = read_faces(photo, detections, faces.values(), trace)
             picture = {
@@ -206,6 +210,38 @@ class FaceAnalyzer:
             models={name: classifier.digest[:12] for name, classifier in classifiers.items()},
             picture=picture,
         )
+
+    def _detect(
+        self, photo: Photo, effort: Effort, watch: Watch, trace: Trace | None
+    ) -> list[Detection]:
+        """Find the faces, and note how long the looks took."""
+        looks: list[Looked] = []
+        with watch.stage("detect"):
+            detections = self.detector.detect(photo, effort, looks)
+        watch.note("detect_first", sum(look.milliseconds for look in looks[:1]))
+        watch.note("detect_second", sum(look.milliseconds for look in looks[1:]))
+        _keep_looks(trace, looks)
+        return detections
+
+
+def of_region(classifiers: dict[str, Classifier], region: Region) -> dict[str, Classifier]:
+    """Return those that read a face's crop, or those that read the whole picture."""
+    return {name: each for name, each in classifiers.items() if each.card.region == region}
+
+
+def _first_of_each_task(classifiers: dict[str, Classifier]) -> list[str]:
+    """Name one classifier for each task: the one named as the task, or else the first."""
+    by_task: dict[str, str] = {}
+    for name, classifier in classifiers.items():
+        task = classifier.card.task
+        if name == task or task not in by_task:
+            by_task[task] = name
+    return list(by_task.values())
+
+
+def split_names(written: str | None) -> list[str] | None:
+    """Return the names that are joined by commas, None where there are none."""
+    return [name.strip() for name in written.split(",")] if written else None
 
 
 def labels_of(classifier: Classifier) -> list[str]:
@@ -260,10 +296,15 @@ def read_faces(
 def _read_picture(photo: Photo, classifier: Classifier, trace: Trace | None) -> Prediction:
     """Read the whole photo with one classifier."""
     shape = classifier.card.shape
-    pixels, _ = photo.pixels(min(photo.width, photo.height) / shape.size)
+    pixels, _ = photo.pixels(_picture_scale(photo, shape))
     crops = shape_crop(pixels, shape)[None]
     keep(trace, "crops", classifier.card.name, crops=crops)
     return classifier.predict(crops, trace)[0]
+
+
+def _picture_scale(photo: Photo, shape: CropShape) -> float:
+    """Return the coarsest scale at which a whole photo has the crop's pixels."""
+    return min(photo.width, photo.height) / shape.size
 
 
 class Watch:
@@ -272,7 +313,7 @@ class Watch:
     def __init__(self) -> None:
         """Start the watch."""
         self._started = time.perf_counter()
-        self._stages = {"decode": 0.0, "detect": 0.0, "classify": 0.0}
+        self._stages = {"decode": 0.0}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.vision.crops import CropShape
 
 CARD = "card.json"
+Region = Literal["face", "image"]
+NONE_OF_THESE = "none_of_these"  # the answer for a picture that shows none of a head's classes
 
 
 class ModelError(Exception):
@@ -51,7 +53,8 @@ class Head(BaseModel):
     tells a child, or the place of a face, whose values are no logits but numbers, named by
     `classes`. `classes` stand in the order of the logits. Logits of classes in `left_out` are
     dropped before the softmax, so that the others share their probability in proportion. An
-    answer whose probability is less than `unsure_below` is given as unsure.
+    answer whose probability is less than `unsure_below` is given as unsure. With `outside`, one
+    more answer is `NONE_OF_THESE`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -74,6 +77,10 @@ class Head(BaseModel):
         """Refuse a head whose classes are ambiguous, or that could answer nothing."""
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("A class stands twice in classes.")
+        if self.outside and NONE_OF_THESE in self.classes:
+            raise ValueError(
+                f"A head with outside answers {NONE_OF_THESE!r}; no class may be that."
+            )
         strangers = [name for name in self.left_out if name not in self.classes]
         if strangers:
             raise ValueError(f"left_out names {strangers[0]!r}, which is no class.")
@@ -94,7 +101,7 @@ class Card(BaseModel):
 
     name: str
     task: str
-    region: Literal["face", "image"]
+    region: Region
     purpose: str
     not_for: str
     size: int

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from app.refusals import Refusal
-from app.vision.cards import Card, Head, ModelError, load_card
+from app.vision.cards import NONE_OF_THESE, Card, Head, ModelError, load_card
 from app.vision.readings import Prediction
 from app.vision.tracing import Trace, keep
 
@@ -21,6 +21,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Runtime = Literal["auto", "keras", "onnx"]
 FILES = {"keras": "model.keras", "onnx": "model.onnx"}
+HALF = 0.5  # From here on a picture shows likelier none of the classes than one of them.
 
 
 class Network(Protocol):
@@ -122,19 +123,27 @@ class Classifier:
         keep(trace, "logits", self.card.name, logits=logits[self.head_name])
         names, probabilities = read_probabilities(self.head, logits[self.head_name])
         limits = find_unsure_limits(self.card, self.head, logits)
+        shares = find_outside_shares(self.head, logits[self.head_name])
         return [
-            self._answer(names, row, limit)
-            for row, limit in zip(probabilities, limits, strict=True)
+            self._answer(names, row, share, limit)
+            for row, share, limit in zip(probabilities, shares, limits, strict=True)
         ]
 
-    def _answer(self, names: list[str], probabilities: np.ndarray, limit: float) -> Prediction:
-        """Name the best class, and say whether it is good enough."""
-        best = int(probabilities.argmax())
+    def _answer(
+        self, names: list[str], probabilities: np.ndarray, outside: float, limit: float
+    ) -> Prediction:
+        """Name the best class, or none where that is likelier; say whether it is good enough."""
+        given = dict(zip(names, (probabilities * (1 - outside)).tolist(), strict=True))
+        best = max(given, key=given.__getitem__)
+        if self.head.outside:
+            given[NONE_OF_THESE] = float(outside)
+        if outside > HALF:
+            best = NONE_OF_THESE
         return Prediction(
-            label=names[best],
-            probability=float(probabilities[best]),
-            certain=bool(probabilities[best] >= limit),
-            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+            label=best,
+            probability=given[best],
+            certain=best == NONE_OF_THESE or given[best] >= float(limit),
+            probabilities=given,
             unsure_below=float(limit),
         )
 
@@ -150,6 +159,22 @@ def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.nd
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     return [head.classes[index] for index in kept], probabilities
+
+
+def find_outside_shares(head: Head, logits: np.ndarray) -> np.ndarray:
+    """Return the probability that each picture shows none of the classes: float64 (count,).
+
+    `logits` are the head's own, float (count, classes). A head without `outside` answers 0.
+    """
+    if head.outside is None:
+        return np.zeros(len(logits))
+    above = find_energies(logits) - head.outside.energy_limit
+    return np.asarray(np.exp(-np.logaddexp(0, -head.outside.slope * above)))
+
+
+def find_energies(logits: np.ndarray) -> np.ndarray:
+    """Return the energy of logits (count, classes): float64 (count,), higher for the unknown."""
+    return np.asarray(-np.logaddexp.reduce(logits.astype(np.float64), axis=1))
 
 
 def find_unsure_limits(card: Card, head: Head, logits: dict[str, np.ndarray]) -> np.ndarray:

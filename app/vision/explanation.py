@@ -41,8 +41,8 @@ class Reading:
     """Hold how one crop became an answer.
 
     `crop` is uint8 (size, size, channels); `logits` of the answerable classes `names`, `scaled`
-    the same after the temperature; `layers` and `filters` of the network; `occlusion` float
-    (classes, size, size) and `cam` as in `app.vision.sensitivity`.
+    the same after the temperature, `shares` after the softmax; `layers` and `filters` of the
+    network; `occlusion` float (classes, size, size) and `cam` as in `app.vision.sensitivity`.
     """
 
     classifier: Classifier
@@ -50,6 +50,7 @@ class Reading:
     names: list[str]
     logits: np.ndarray
     scaled: np.ndarray
+    shares: np.ndarray
     prediction: Prediction
     filters: np.ndarray | None
     layers: list[Layer]
@@ -154,7 +155,7 @@ class Explainer:
         assert logits is not None
         crop = crops.values["crops"][place]
         row = logits.values["logits"][place]
-        names, _ = read_probabilities(classifier.head, row[None])
+        names, shares = read_probabilities(classifier.head, row[None])
         kept = [classifier.head.classes.index(each) for each in names]
         insides = self._open(classifier)
         return Reading(
@@ -163,6 +164,7 @@ class Explainer:
             names=names,
             logits=row[kept],
             scaled=row[kept] / classifier.head.temperature,
+            shares=shares[0],
             prediction=_prediction(classifier, analysis, place),
             filters=insides.filters,
             layers=insides.layers(crop),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from app.refusals import Refusal
-from app.vision.analyzer import FaceAnalyzer, Watch, read_faces
+from app.vision.analyzer import FaceAnalyzer, Watch, of_region, read_faces
 from app.vision.classifiers import Classifier
 from app.vision.detection import merge_overlapping
 from app.vision.images import Photo, decode_frame
@@ -51,7 +51,7 @@ class LiveReader:
         The arguments and what is raised are as in `FaceAnalyzer.choose`.
         """
         chosen = self._analyzer.choose(models, expression_labels)
-        faces = {name: each for name, each in chosen.items() if each.card.region == "face"}
+        faces = of_region(chosen, "face")
         if _heads(faces) != _heads(self._classifiers):
             self._tracker.forget_readings()
         self._classifiers = faces

@@ -36,8 +36,9 @@ class Detection:
 class Prediction:
     """Hold one classifier's answer for one picture.
 
-    `probabilities` maps each class to its calibrated probability; they sum to 1. `certain` is
-    false where the best one stays under `unsure_below`, the threshold for this very picture.
+    `probabilities` maps each class to its calibrated probability, and `NONE_OF_THESE` to its own
+    where the head can answer that; they sum to 1. `certain` is false where the best class stays
+    under `unsure_below`, the threshold for this very picture.
     """
 
     label: str

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.vision.analyzer import labels_of
+from app.vision.analyzer import labels_of, of_region
 from app.web import uploads
 from app.web.choices import named_choice
 from app.web.openapi import describe_api
@@ -16,7 +16,7 @@ blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
 @blueprint.post("/analyze")
 def analyze() -> Response:
-    """Read the faces in one photo."""
+    """Read one photo."""
     with current_turns().photo():
         data = read_upload(request)
         return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
@@ -37,4 +37,5 @@ def openapi() -> Response:
     """Describe this API in OpenAPI 3.1."""
     classifiers = current_analyzer().classifiers
     labels = sorted({name for each in classifiers.values() for name in labels_of(each)})
-    return jsonify(describe_api(sorted(classifiers), labels))
+    pictures = sorted(of_region(classifiers, "image"))
+    return jsonify(describe_api(sorted(classifiers), pictures, labels))

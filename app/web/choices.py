@@ -11,7 +11,7 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
-from app.vision.analyzer import FaceAnalyzer, check_effort
+from app.vision.analyzer import FaceAnalyzer, check_effort, split_names
 
 MODELS = "models"
 LABELS = "expression_labels"
@@ -54,8 +54,7 @@ def choose(analyzer: FaceAnalyzer, choice: Choice) -> list[str]:
 
 def model_names(choice: Choice) -> list[str] | None:
     """Return the models that a choice names, none where it leaves them open."""
-    names = choice.get(MODELS)
-    return [name.strip() for name in names.split(",")] if names else None
+    return split_names(choice.get(MODELS))
 
 
 def as_cookie(choice: Choice) -> str:

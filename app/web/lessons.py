@@ -75,6 +75,15 @@ def list_steps() -> list[Step]:
             ),
         ),
         Step(
+            "whole",
+            gettext("The whole picture, small"),
+            gettext(
+                "This model is asked about the whole picture, so that nothing is searched or cut "
+                "out. It is brought to the network's size, a square whatever its shape was, and "
+                "these few pixels are all that the network ever sees."
+            ),
+        ),
+        Step(
             "filters",
             gettext("The first filters"),
             gettext(
@@ -89,7 +98,7 @@ def list_steps() -> list[Step]:
             gettext(
                 "Each tile shows where one learned pattern was found in the crop, the brighter "
                 "the stronger. From block to block the picture is halved, and a tile stands for "
-                "larger and less nameable parts of the face."
+                "larger and less nameable parts of the picture."
             ),
         ),
         Step(
@@ -98,7 +107,7 @@ def list_steps() -> list[Step]:
             gettext(
                 "Each histogram counts the values of one layer above zero, from weak on the "
                 "left to strong on the right. The layers set everything negative to zero, so a "
-                "large share is exactly zero and only some patterns speak up for this face."
+                "large share is exactly zero and only some patterns speak up for this picture."
             ),
         ),
         Step(
@@ -126,7 +135,8 @@ def list_steps() -> list[Step]:
             gettext(
                 "The likeliest class is the answer where it reaches the threshold; below it "
                 "Raut says “unsure”. The threshold is the lowest at which sure answers were "
-                "right as often as the model's recipe asks."
+                "right as often as the model's recipe asks. A model that may say “none of these” "
+                "looks at the logits' energy first, which is high where no class speaks up."
             ),
         ),
     ]

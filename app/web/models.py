@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from app.vision.analyzer import labels_of
+from app.vision.analyzer import FaceAnalyzer, labels_of
 from app.vision.cards import Card
 from app.vision.classifiers import Classifier
 from app.web import charts, choices, sentences
@@ -39,7 +39,7 @@ def page() -> str:
         "models.html",
         classifiers=analyzer.classifiers,
         answering=answering,
-        questions=_list_questions(list(analyzer.classifiers.values()), answering),
+        questions=_list_questions(analyzer, answering),
         headline=headline_figures,
     )
 
@@ -86,14 +86,15 @@ def card(name: str) -> str:
 
 
 def _list_questions(
-    classifiers: list[Classifier], answering: dict[str, Classifier]
+    analyzer: FaceAnalyzer, answering: dict[str, Classifier]
 ) -> list[dict[str, Any]]:
     """List what can be chosen: for each task its models, and for each of those its labels.
 
-    A question with a single possible answer is none.
+    A question with a single possible answer is none, nor is one that is only answered when asked.
     """
     questions = []
-    for task in dict.fromkeys(each.card.task for each in classifiers):
+    classifiers = analyzer.classifiers.values()
+    for task in dict.fromkeys(each.card.task for each in analyzer.choose(None).values()):
         options = [
             {
                 "value": f"{each.card.name}:{label}" if label else each.card.name,

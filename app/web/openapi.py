@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.vision.cards import NONE_OF_THESE
 from app.vision.detection import EFFORTS
 from app.vision.images import FORMATS
 from app.web.errors import PROBLEM_TYPE
@@ -10,19 +11,23 @@ from app.web.uploads import FIELD
 Schema = dict[str, Any]
 
 
-def describe_api(models: list[str], labels: list[str]) -> Schema:
-    """Return the document for an application that serves these models and expression labels."""
+def describe_api(models: list[str], pictures: list[str], labels: list[str]) -> Schema:
+    """Return the document for an application that serves these models and expression labels.
+
+    `pictures` are those of the models that read whole pictures.
+    """
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Raut",
             "version": "1",
             "description": "Finds faces in a photo and reads the expression shown and the "
-            "perceived gender. Nothing is kept. A camera's frames are read over a WebSocket at "
+            "perceived gender; where it is asked for, says which kind of clothes a picture shows. "
+            "Nothing is kept. A camera's frames are read over a WebSocket at "
             "/api/v1/stream, which OpenAPI can't describe: docs/stream.md does.",
         },
         "paths": {
-            "/api/v1/analyze": {"post": _analyze(models, labels)},
+            "/api/v1/analyze": {"post": _analyze(models, pictures, labels)},
             "/api/v1/models": {
                 "get": _operation(
                     "listModels", "Describe the loaded models", _object(models=_ARRAY)
@@ -40,7 +45,7 @@ def describe_api(models: list[str], labels: list[str]) -> Schema:
     }
 
 
-def _analyze(models: list[str], labels: list[str]) -> Schema:
+def _analyze(models: list[str], pictures: list[str], labels: list[str]) -> Schema:
     """Describe the analysis of a photo."""
     form = _object(
         **{
@@ -54,7 +59,7 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
     form["properties"]["models"] = {
         "type": "string",
         "description": "Which models answer, at most one for each task, joined by commas: "
-        f"{', '.join(models)}.",
+        f"{', '.join(models)}. {_tell_default(pictures)}",
     }
     form["properties"]["expression_labels"] = {
         "type": "string",
@@ -67,9 +72,7 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
         "description": "How hard faces are searched: fast looks once, balanced looks again where "
         "nothing was found, thorough looks for all turns and sizes.",
     }
-    operation = _operation(
-        "analyze", "Read the faces in one photo", {"$ref": "#/components/schemas/Analysis"}
-    )
+    operation = _operation("analyze", "Read one photo", {"$ref": "#/components/schemas/Analysis"})
     operation["requestBody"] = {
         "required": True,
         "content": {
@@ -93,6 +96,17 @@ def _analyze(models: list[str], labels: list[str]) -> Schema:
     }
     operation["responses"].update({code: _problem(text) for code, text in refusals.items()})
     return operation
+
+
+def _tell_default(pictures: list[str]) -> str:
+    """Say which models answer where none is named."""
+    told = "One for each task about faces by default."
+    if not pictures:
+        return told
+    return (
+        f"{told} {', '.join(pictures)} read the whole picture and answer only where they are "
+        "named, under `picture`; without a model about faces, none are looked for."
+    )
 
 
 def _operation(name: str, summary: str, answer: Schema) -> Schema:
@@ -151,5 +165,8 @@ _ANALYSIS = _object(
     timings_ms=_map({"type": "number", "minimum": 0}),
     models=_map(_TEXT),
 )
-_ANALYSIS["properties"]["picture"] = _map(_PREDICTION)
+_ANALYSIS["properties"]["picture"] = _map(_PREDICTION) | {
+    "description": "What the models of whole pictures read, by their names. The label "
+    f"{NONE_OF_THESE} says that a picture shows none of a model's classes."
+}
 _PROBLEM = _object(type=_TEXT, title=_TEXT, status=_COUNT, detail=_TEXT, code=_TEXT)

@@ -8,8 +8,10 @@ import numpy as np
 from flask_babel import gettext
 
 from app.vision import pictures
+from app.vision.cards import NONE_OF_THESE
+from app.vision.classifiers import find_energies
 from app.vision.crops import CropShape, cut_from_photo
-from app.vision.explanation import Explanation
+from app.vision.explanation import Explanation, Reading
 from app.vision.haar import first_features
 from app.vision.pictures import Picture, Tiles
 from app.vision.proposals import WINDOW
@@ -226,9 +228,9 @@ def _proposals(explanation: Explanation) -> View | None:
 
 
 def _crop(explanation: Explanation) -> View | None:
-    """Show the crop before and after it is shrunk."""
+    """Show a face's crop before and after it is shrunk."""
     reading, photo = explanation.reading, explanation.trace.find("photo")
-    if reading is None or photo is None:
+    if reading is None or photo is None or reading.classifier.card.region != "face":
         return None
     shape = reading.classifier.card.shape
     shots = []
@@ -236,20 +238,32 @@ def _crop(explanation: Explanation) -> View | None:
     if place is not None and explanation.face is not None:
         cut = cut_from_photo(photo.values["photo"], place, CropShape(MODEL_SIDE, 3, shape.margin))
         shots.append(Shot("cut", pictures.encode(cut, "jpeg"), gettext("As cut from the photo")))
+    margin = (gettext("Margin on each side"), percent(shape.margin))
+    return _input(explanation, reading, shots, [margin])
+
+
+def _whole(explanation: Explanation) -> View | None:
+    """Show the whole picture, as a model of whole pictures gets it."""
+    reading = explanation.reading
+    if reading is None or reading.classifier.card.region != "image":
+        return None
+    return _input(explanation, reading, [], [])
+
+
+def _input(
+    explanation: Explanation, reading: Reading, shots: list[Shot], figures: list[tuple[str, str]]
+) -> View:
+    """Show what the network gets, behind the shots of where it comes from."""
+    shape = reading.classifier.card.shape
     shown = pictures.encode(pictures.as_rgb(reading.crop))
-    shots.append(Shot("input", shown, gettext("As the network gets it")))
     stage = explanation.trace.find("crops", reading.classifier.card.name)
     colours = gettext("grey") if shape.channels == 1 else gettext("colour")
+    size = gettext("%(size)s × %(size)s pixels, %(channels)s", size=shape.size, channels=colours)
     return View(
-        shots,
+        [*shots, Shot("input", shown, gettext("As the network gets it"))],
         [
-            (
-                gettext("The network's size"),
-                gettext(
-                    "%(size)s × %(size)s pixels, %(channels)s", size=shape.size, channels=colours
-                ),
-            ),
-            (gettext("Margin on each side"), percent(shape.margin)),
+            (gettext("The network's size"), size),
+            *figures,
             (gettext("Values"), number(reading.crop.size)),
         ],
         stage.milliseconds if stage else None,
@@ -353,7 +367,7 @@ def _where(explanation: Explanation) -> View | None:
             for method, title, heat in methods
         ]
         classes.append({"name": name, "shots": shots, "drop": percent(max(drop, 0.0))})
-    chosen = reading.names.index(reading.prediction.label)
+    chosen = int(reading.shares.argmax())
     return View(
         [],
         more={
@@ -378,13 +392,14 @@ def _softmax(explanation: Explanation) -> View | None:
         stage.milliseconds if stage else None,
         {
             "rows": [
-                {"name": name, "logit": float(logit), "scaled": float(scaled), "probability": p}
-                for name, logit, scaled, p in zip(
-                    reading.names,
-                    reading.logits,
-                    reading.scaled,
-                    reading.prediction.to_json()["probabilities"].values(),
-                    strict=True,
+                {
+                    "name": name,
+                    "logit": float(logit),
+                    "scaled": float(scaled),
+                    "probability": round(float(probability), 4),
+                }
+                for name, logit, scaled, probability in zip(
+                    reading.names, reading.logits, reading.scaled, reading.shares, strict=True
                 )
             ],
             "temperature": reading.classifier.head.temperature,
@@ -403,6 +418,14 @@ def _decision(explanation: Explanation) -> View | None:
         (gettext("Its probability"), share(prediction.probability)),
         (gettext("Threshold"), share(prediction.unsure_below)),
     ]
+    outside = reading.classifier.head.outside
+    if outside:
+        none = prediction.probabilities[NONE_OF_THESE]
+        figures += [
+            (gettext("Energy of the logits"), decimal(find_energies(reading.logits[None])[0], 2)),
+            (gettext("Energy from which on it is none of these"), decimal(outside.energy_limit, 2)),
+            (gettext("Probability that it is none of these"), share(none)),
+        ]
     return View(
         [],
         figures,
@@ -439,6 +462,7 @@ VIEWS: dict[str, Callable[[Explanation], View | None]] = {
     "windows": _windows,
     "proposals": _proposals,
     "crop": _crop,
+    "whole": _whole,
     "filters": _filters,
     "maps": _maps,
     "spread": _spread,

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
+from app.vision.analyzer import of_region
 from app.vision.detection import EFFORTS
 from app.vision.explanation import ADJUSTABLE, Explainer, Explanation
 from app.web import choices, sentences, stages
@@ -81,12 +82,13 @@ def _page(**outcome: Any) -> str:
     analyzer = current_analyzer()
     choice = choices.shown_choice(request, analyzer)
     sides, sent = outcome.get("sides", []), _sent()
+    answering = analyzer.choose(choices.model_names(choice), choice.get(LABELS))
     return render_template(
         "steps.html",
         strings=sentences.for_steps(),
         limit_mb=current_app.config["MAX_UPLOAD_MB"],
         choice=choice,
-        models=analyzer.choose(choices.model_names(choice), choice.get(LABELS)),
+        models=answering | analyzer.choose(analyzer.picture_models),
         model=sent.get("model", ""),
         faces={field: sent.get(field, "1") for field in FACES.values()},
         efforts=EFFORTS,
@@ -126,11 +128,13 @@ def _explain_uploads() -> list[Side]:
 def _explain(field: str, data: bytes) -> Side:
     """Explain one photo as the form asks."""
     choice = choices.visitors_choice(request, current_analyzer())
+    model = _model(choice)
     explanation = _explainer().explain(
         data,
-        _model(choice),
+        model,
         face=max(0, int(_number(FACES[field], 1)) - 1),
-        models=choices.model_names(choice),
+        # A model of whole pictures answers where it is asked, and then alone.
+        models=[model] if _reads_whole(model) else choices.model_names(choice),
         expression_labels=choice.get(LABELS),
         effort=choice.get(EFFORT) or current_app.config["EFFORT"],
         adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
@@ -150,6 +154,11 @@ def _explainer() -> Explainer:
 def _model(choice: choices.Choice) -> str:
     """Return the model to explain: the one that the form names, or the first that answers."""
     return request.form.get("model") or choices.choose(current_analyzer(), choice)[0]
+
+
+def _reads_whole(model: str) -> bool:
+    """Tell whether a model reads whole pictures."""
+    return model in of_region(current_analyzer().classifiers, "image")
 
 
 def _number(field: str, default: float = 0) -> float:

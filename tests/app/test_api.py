@@ -164,7 +164,7 @@ def test_an_unknown_model_is_refused_with_those_that_exist(
 ) -> None:
     answer = send(client, astronaut_png, models="age")
     assert (answer.status_code, answer.get_json()["code"]) == (400, "unknown_model")
-    assert answer.get_json()["choices"] == ["expression", "gender"]
+    assert set(answer.get_json()["choices"]) >= {"expression", "gender"}
 
 
 def test_an_unknown_effort_is_refused_with_those_that_exist(
@@ -188,4 +188,4 @@ def test_only_the_named_model_answers(client: FlaskClient, astronaut_png: bytes)
 
 
 def test_readiness_names_the_models(client: FlaskClient) -> None:
-    assert client.get("/readyz").get_json()["models"] == ["expression", "gender"]
+    assert set(client.get("/readyz").get_json()["models"]) >= {"expression", "gender"}

@@ -69,7 +69,7 @@ def test_the_slope_of_a_square_is_two() -> None:
 
 def test_networks_are_set_against_what_the_core_can_do(bench: Bench) -> None:
     figures = measure_networks(bench)
-    assert figures["networks"].keys() == {"expression", "gender", "verifier"}
+    assert figures["networks"].keys() >= {"expression", "gender", "verifier"}
     for network in figures["networks"].values():
         assert network["billions_a_second"] > 0
     assert "Networks, one picture" in write_report({"networks": figures})

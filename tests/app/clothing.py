@@ -1,0 +1,79 @@
+"""A tiny model of whole pictures: it knows red, green and blue as garments, and nothing else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.app.cards import hash_files
+
+CLASSES = (
+    "dress",
+    "hat",
+    "longsleeve",
+    "outwear",
+    "pants",
+    "shirt",
+    "shoes",
+    "shorts",
+    "skirt",
+    "t-shirt",
+)
+SIZE = 32
+STEEPNESS = 12 / 255  # A picture all in one of the colours has that logit, the others 0.
+OUTSIDE = {"energy_limit": -6.0, "slope": 2.0}
+
+
+def write_clothing(folder: Path) -> None:
+    """Write the model folder `clothing`: a red picture is a dress, a green a hat, a blue pants."""
+    folder.mkdir()
+    onnx.save(_make_network(), folder / "model.onnx")
+    card = {
+        "name": "clothing",
+        "task": "clothing",
+        "region": "image",
+        "purpose": "Tells colours apart, for tests.",
+        "not_for": "Anything else.",
+        "size": SIZE,
+        "channels": 3,
+        "margin": 0.0,
+        "heads": {"clothes": {"classes": CLASSES, "unsure_below": 0.7, "outside": OUTSIDE}},
+        "answers": "clothes",
+        "files": hash_files(folder),
+        "data": {"source": "none", "licence": "none"},
+        "training": {},
+        "figures": {},
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def _make_network() -> onnx.ModelProto:
+    """Make a network that averages each colour over the picture."""
+    filters = np.eye(3, dtype=np.float32)[:, :, None, None]
+    weights = np.zeros((3, len(CLASSES)), np.float32)
+    for colour, place in enumerate((0, 1, 4)):
+        # What the other colours add is taken away, so that white is known as little as black.
+        weights[:, place] = -STEEPNESS
+        weights[colour, place] = STEEPNESS
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["numbers"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "filters"], ["convolved"]),
+        helper.make_node("Relu", ["convolved"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("MatMul", ["means", "weights"], ["clothes"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["count", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("clothes", TensorProto.FLOAT, ["count", len(CLASSES)])],
+        [
+            numpy_helper.from_array(filters, "filters"),
+            numpy_helper.from_array(weights, "weights"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -1,0 +1,191 @@
+"""Test what a model of whole pictures answers, beside the models of faces and without them."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from app import create_app
+from app.__main__ import cli
+from app.settings import Settings
+from app.vision.analyzer import FaceAnalyzer
+from app.vision.cards import ModelError
+from app.vision.classifiers import Classifier, load_classifier, read_probabilities
+from tests.app.cards import read_card, rewrite_card
+from tests.app.clothing import CLASSES, OUTSIDE, SIZE, write_clothing
+from tests.app.forms import post
+from tests.app.inference import serving_models
+
+RED, ROSE, BLACK = (255, 0, 0), (200, 60, 60), (0, 0, 0)
+
+
+@pytest.fixture(scope="session")
+def wardrobe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The served models of faces, and one of clothes."""
+    folder = tmp_path_factory.mktemp("wardrobe")
+    for name in ("expression", "gender", "verifier"):
+        shutil.copytree(Path("models") / name, folder / name)
+    write_clothing(folder / "clothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dressed_app(wardrobe: Path) -> Flask:
+    return create_app(Settings(models=wardrobe))
+
+
+@pytest.fixture
+def dressed(dressed_app: Flask) -> FlaskClient:
+    return dressed_app.test_client()
+
+
+@pytest.fixture
+def classifier(wardrobe: Path) -> Classifier:
+    return load_classifier(wardrobe / "clothing")
+
+
+def fill(colour: tuple[int, int, int], side: int = 64) -> np.ndarray:
+    return np.full((side, side, 3), colour, np.uint8)
+
+
+def encode(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def ask(client: FlaskClient, colour: tuple[int, int, int], models: str = "clothing") -> Any:
+    photo = {"image": encode(fill(colour))}
+    return post(client, "/api/v1/analyze", photo, models=models).get_json()
+
+
+def test_a_garment_is_named_and_looks_for_no_face(dressed: FlaskClient) -> None:
+    answer = ask(dressed, RED)
+    assert answer["faces"] == []
+    assert list(answer["models"]) == ["clothing"]
+    assert not any(stage.startswith("detect") for stage in answer["timings_ms"])
+    clothing = answer["picture"]["clothing"]
+    assert (clothing["label"], clothing["certain"]) == ("dress", True)
+    assert list(clothing["probabilities"]) == [*CLASSES, "none_of_these"]
+    assert sum(clothing["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_picture_of_no_garment_is_none_of_these(dressed: FlaskClient) -> None:
+    clothing = ask(dressed, BLACK)["picture"]["clothing"]
+    assert (clothing["label"], clothing["certain"]) == ("none_of_these", True)
+    assert clothing["probability"] == clothing["probabilities"]["none_of_these"] > 0.5
+
+
+def test_the_energy_of_a_picture_says_how_likely_it_shows_none(classifier: Classifier) -> None:
+    crops = np.stack([fill(colour, SIZE) for colour in (RED, ROSE, BLACK)])
+    logits = classifier.network.logits(crops)["clothes"]
+    energies = -np.log(np.exp(logits.astype(float)).sum(axis=1))
+    none = 1 / (1 + np.exp(-OUTSIDE["slope"] * (energies - OUTSIDE["energy_limit"])))
+    _, classes = read_probabilities(classifier.head, logits)
+    for answer, share, row in zip(classifier.predict(crops), none, classes, strict=True):
+        expected = [*(row * (1 - share)), share]
+        assert list(answer.probabilities.values()) == pytest.approx(expected)
+        assert (answer.label == "none_of_these") == (share > 0.5)
+        assert answer.probability == answer.probabilities[answer.label]
+
+
+def test_a_class_may_not_be_named_as_what_is_outside(models: Path) -> None:
+    folder = models / "gender"
+    heads = read_card(folder)["heads"]
+    heads["perceived"] |= {"outside": OUTSIDE, "classes": ["female", "none_of_these"]}
+    rewrite_card(folder, heads=heads)
+    with pytest.raises(ModelError, match="no class may be that"):
+        load_classifier(folder)
+
+
+def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: bytes) -> None:
+    photo = {"image": astronaut_png}
+    answer = post(dressed, "/api/v1/analyze", photo).get_json()
+    assert list(answer["models"]) == ["expression", "gender"]
+    assert "picture" not in answer
+    both = post(dressed, "/api/v1/analyze", photo, models="gender,clothing").get_json()
+    assert len(both["faces"]) == 1
+    assert list(both["picture"]) == ["clothing"]
+    described = dressed.get("/api/v1/openapi.json").get_data(as_text=True)
+    assert "clothing read the whole picture and answer only where they are named" in described
+    assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
+
+
+def test_a_model_of_clothes_alone_answers_unasked(wardrobe: Path, tmp_path: Path) -> None:
+    for name in ("clothing", "verifier"):
+        shutil.copytree(wardrobe / name, tmp_path / name)
+    analysis = FaceAnalyzer.load(tmp_path).analyze(fill(RED))
+    assert analysis.picture["clothing"].label == "dress"
+
+
+def test_the_command_line_writes_a_row_a_picture(
+    wardrobe: Path, tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "dress.png").write_bytes(encode(fill(RED)))
+    command = ["analyze", str(tmp_path / "album"), "--models"]
+
+    def read(models: str, *arguments: str) -> list[dict[str, str]]:
+        result = CliRunner().invoke(cli, [*command, models, "--csv", "-", *arguments])
+        return list(csv.DictReader(io.StringIO(result.stdout)))
+
+    (row,) = read("clothing")
+    assert (row["face"], row["picture_clothing_label"]) == ("", "dress")
+    assert float(row["picture_clothing_probabilities_none_of_these"]) < 0.5
+    (tmp_path / "album" / "face.png").write_bytes(astronaut_png)
+    rows = read("gender,clothing")
+    assert [(bool(row["gender_label"]), row["face"]) for row in rows] == [(False, ""), (True, "1")]
+    refused = CliRunner().invoke(cli, [*command, "age"])
+    assert refused.exit_code == 1
+    assert "There is no model 'age'. Choose from clothing, expression, gender." in refused.stderr
+
+
+def test_an_archive_can_be_read_for_clothes(
+    wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "dress.png").write_bytes(encode(fill(RED)))
+    arguments = [str(tmp_path / "album"), "--models", "clothing", "--format", "jsonl"]
+    report = tmp_path / "report.html"
+    result = CliRunner().invoke(
+        cli, ["analyze", *arguments, "--out", str(tmp_path / "out"), "--report", str(report)]
+    )
+    assert result.exit_code == 0, result.output
+    row = json.loads((tmp_path / "out" / "part-00001.jsonl").read_text())
+    assert (row["faces"], row["picture_clothing_label"]) == (0, "dress")
+    assert report.exists()
+
+
+def test_an_inference_server_answers_for_whole_pictures_too(wardrobe: Path) -> None:
+    with serving_models(*(wardrobe / name for name in ("clothing", "expression", "gender"))) as far:
+        settings = Settings(models=wardrobe, runtime="remote", inference_url=far.url)
+        client = create_app(settings).test_client()
+        asked = len(far.asked)
+        assert ask(client, RED)["picture"]["clothing"]["label"] == "dress"
+        assert far.asked[asked:] == ["/v2/models/clothing/infer"]
+
+
+@pytest.mark.parametrize("colour", [RED, BLACK], ids=["a garment", "none of these"])
+def test_the_steps_of_a_whole_picture_end_in_the_api_s_answer(
+    dressed: FlaskClient, colour: tuple[int, int, int]
+) -> None:
+    shown = post(dressed, "/steps", {"image": encode(fill(colour))}, model="clothing")
+    page = shown.get_data(as_text=True)
+    assert shown.status_code == 200
+    for step in ("photo", "whole", "filters", "maps", "where", "softmax", "decision"):
+        assert f'id="{step}"' in page
+    assert 'id="windows"' not in page
+    assert 'id="crop"' not in page
+    given = ask(dressed, colour)["picture"]["clothing"]["probabilities"]["none_of_these"]
+    assert f'"none_of_these": {given}' in page
