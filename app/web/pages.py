@@ -6,11 +6,14 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.refusals import Refusal
+from app.vision.classifiers import Classifier
 from app.web import sentences, uploads
-from app.web.choices import shown_choice, visitors_choice
+from app.web.choices import LABELS, Choice, model_names, shown_choice, visitors_choice
 from app.web.errors import tell_refusal
 from app.web.turns import current_turns
 from app.web.uploads import current_analyzer, read_upload
+
+CLOTHING = "clothing"
 
 blueprint = Blueprint("pages", __name__)
 blueprint.add_app_template_filter(sentences.probability, "probability")
@@ -38,10 +41,31 @@ def photo_without_script() -> ResponseReturnValue:
 
 def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
+    choice = shown_choice(request, current_analyzer())
     return render_template(
         "index.html",
-        choice=shown_choice(request, current_analyzer()),
+        choice=choice,
+        clothing_model=_find_clothing_model(),
+        wardrobe=_answers_for_clothing(choice),
         strings=sentences.for_script(),
         limit_mb=current_app.config["MAX_UPLOAD_MB"],
         **outcome,
     )
+
+
+def _find_clothing_model() -> str | None:
+    """Name the model that the page's tab for clothing asks, where one is loaded."""
+    analyzer = current_analyzer()
+    named = (name for name in analyzer.picture_models if _reads_clothes(analyzer.classifiers[name]))
+    return next(named, None)
+
+
+def _answers_for_clothing(choice: Choice) -> Classifier | None:
+    """Return the model that answers, where it reads clothes and is alone in answering."""
+    answering = current_analyzer().choose(model_names(choice), choice.get(LABELS)).values()
+    return next(filter(_reads_clothes, answering), None) if len(answering) == 1 else None
+
+
+def _reads_clothes(classifier: Classifier) -> bool:
+    """Tell whether a model says which clothes a whole picture shows."""
+    return classifier.card.region == "image" and classifier.card.task == CLOTHING

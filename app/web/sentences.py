@@ -8,6 +8,8 @@ from typing import Any
 from babel.lists import format_list
 from flask_babel import format_date, format_decimal, format_percent, get_locale, gettext, ngettext
 
+from app.vision.cards import NONE_OF_THESE
+
 # A probability is never shown as 0 % or 100 %: the networks are not that sure of anything.
 SMALLEST_SHOWN = 0.01
 PLACEHOLDER = re.compile(r"{(\w+)}")
@@ -27,6 +29,17 @@ def labels() -> dict[str, str]:
         "male": gettext("male"),
         "child": gettext("child"),
         "older": gettext("older"),
+        "dress": gettext("dress"),
+        "hat": gettext("hat"),
+        "longsleeve": gettext("long-sleeved top"),
+        "outwear": gettext("outerwear"),
+        "pants": gettext("trousers"),
+        "shirt": gettext("shirt"),
+        "shoes": gettext("shoes"),
+        "shorts": gettext("shorts"),
+        "skirt": gettext("skirt"),
+        "t-shirt": gettext("T-shirt"),
+        NONE_OF_THESE: gettext("none of these"),
     }
 
 
@@ -133,6 +146,17 @@ def card_sentences() -> dict[str, str]:
         "person.": gettext(
             "Telling anybody's gender identity, access control, profiling or any decision about "
             "a person."
+        ),
+        "Tells which of ten kinds of clothes a picture of one garment shows, or none of these.": (
+            gettext(
+                "Tells which of ten kinds of clothes a picture of one garment shows, or none of "
+                "these."
+            )
+        ),
+        "Pictures of dressed people, of several garments or of other kinds of clothes, none of "
+        "which it has learned; any decision about a person.": gettext(
+            "Pictures of dressed people, of several garments or of other kinds of clothes, none "
+            "of which it has learned; any decision about a person."
         ),
     }
 
@@ -255,6 +279,12 @@ def for_script() -> dict[str, Any]:
             "one": ngettext("{count} face found", "{count} faces found", 1),
             "other": ngettext("{count} face found", "{count} faces found", 2),
         },
+        "tasks": tasks(),
+        "no_garment": gettext("None of these kinds of clothes"),
+        "no_garment_help": gettext(
+            "Nothing here looks enough like one of the kinds of clothes that Raut knows. What "
+            "helps: one garment that fills the picture, in good light."
+        ),
         "no_face": gettext("No face found"),
         "no_face_help": gettext(
             "What helps: come closer, find more light, keep the head upright and face the camera."
@@ -286,7 +316,7 @@ def for_script() -> dict[str, Any]:
             "detect": gettext("Finding faces"),
             "detect_first": gettext("of it, the first look"),
             "detect_second": gettext("of it, further looks"),
-            "classify": gettext("Reading faces"),
+            "classify": gettext("Reading"),
             "total": gettext("In all"),
         },
         "camera": {

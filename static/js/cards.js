@@ -1,7 +1,7 @@
 // The cards beside the photo: one for each face, with every probability the models gave.
 
 import { colourOf, expressionProbability, expressionWord, glyphOf } from "./faces.js";
-import { className, formatNumber, formatProbability, text } from "./language.js";
+import { className, formatNumber, formatProbability, taskName, text } from "./language.js";
 
 // More open cards than this would push the photo's other faces out of reach.
 const MOST_OPEN = 2;
@@ -93,7 +93,12 @@ export function genderLine(face) {
 function pictureCard(name, reading) {
   const card = document.createElement("article");
   card.className = "face-card picture-card";
-  card.append(readingSection(className(name), reading));
+  const section = readingSection(taskName(name), reading);
+  // A face's card has a heading above those of its readings; this one has only this.
+  const title = document.createElement("h2");
+  title.textContent = taskName(name);
+  section.querySelector("h3").replaceWith(title);
+  card.append(section);
   return card;
 }
 

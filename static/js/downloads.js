@@ -1,13 +1,14 @@
 // Files made in the browser from the answer in hand; nothing is asked of the server again.
 
 import { chipWords, colourOf, INK, placeOf } from "./faces.js";
+import { wholeReading, wholeWords } from "./wardrobe.js";
 
 export function downloadJson(answerText, name) {
   save(new Blob([answerText], { type: "application/json" }), `${name}.raut.json`);
 }
 
 export function downloadCsv(analysis, name) {
-  save(new Blob([csv(analysis.faces)], { type: "text/csv" }), `${name}.raut.csv`);
+  save(new Blob([csv(analysis)], { type: "text/csv" }), `${name}.raut.csv`);
 }
 
 export async function downloadPng(picture, analysis, name) {
@@ -16,10 +17,19 @@ export async function downloadPng(picture, analysis, name) {
   save(blob, `${name}.raut.png`);
 }
 
-/** Write one row for each face; names and numbers as the API gives them, for programs to read. */
-export function csv(faces) {
+/**
+ * Write one row for each face, each with what was read in the whole picture, which has a row of its own
+ * where there is no face; names and numbers as the API gives them, for programs to read.
+ */
+export function csv({ faces, picture = {} }) {
   const table = faceTable(faces);
-  return csvText([["face", ...table.head], ...faces.map((face, index) => [index + 1, ...table.row(face)])]);
+  const whole = flat(picture, "picture_");
+  const rows = faces.map((face, index) => [index + 1, ...table.row(face)]);
+  if (!rows.length) rows.push([""]);
+  return csvText([
+    ["face", ...table.head, ...Object.keys(whole)],
+    ...rows.map((row) => [...row, ...Object.values(whole)]),
+  ]);
 }
 
 /** Return the columns that tell all of faces, named as the command line names them, and each face's row. */
@@ -53,7 +63,8 @@ function cell(value) {
   return /[",\r\n]/.test(written) ? `"${written.replaceAll('"', '""')}"` : written;
 }
 
-function annotated(picture, { faces, image }) {
+function annotated(picture, analysis) {
+  const { faces, image } = analysis;
   const canvas = document.createElement("canvas");
   canvas.width = picture.naturalWidth;
   canvas.height = picture.naturalHeight;
@@ -72,6 +83,9 @@ function annotated(picture, { faces, image }) {
     drawBox(context, box, place.roll, colourOf(index), unit);
     drawChip(context, box, [index + 1, chipWords(face)].filter(Boolean).join(" · "), colourOf(index), unit);
   });
+  const whole = wholeReading(analysis);
+  const corner = { left: 6 * unit, top: 4 * unit, width: 0, height: 0 };
+  if (whole) drawChip(context, corner, wholeWords(whole), colourOf(0), unit);
   return canvas;
 }
 

@@ -35,6 +35,11 @@ export function className(name) {
   return strings.labels[name] ?? name;
 }
 
+/** Name what a model reads; a model that this page does not know keeps its own name. */
+export function taskName(name) {
+  return strings.tasks[name] ?? name;
+}
+
 /** Name a step of the analysis. */
 export function stepName(name) {
   return strings.steps[name] ?? name;

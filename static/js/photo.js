@@ -4,9 +4,10 @@ import { Cards } from "./cards.js";
 import { downloadCsv, downloadJson, downloadPng } from "./downloads.js";
 import { expressionWord } from "./faces.js";
 import { receivePhotos } from "./intake.js";
-import { facesFound, formatMilliseconds, refusalSentence, stepName, text } from "./language.js";
+import { facesFound, formatMilliseconds, formatProbability, refusalSentence, stepName, taskName, text } from "./language.js";
 import { Overlay } from "./overlay.js";
 import { Refused, Service } from "./service.js";
+import { showsNone, wholeReading, wholeTitle } from "./wardrobe.js";
 
 // A listener hears the first few; the rest are in the cards.
 const MOST_ANNOUNCED = 5;
@@ -48,7 +49,8 @@ async function read(photo, remark = "", fields = []) {
   if (outcome.problem) return showProblem(outcome.problem, shown);
   Object.assign(reading, outcome);
   showAnalysis(outcome.analysis, shown);
-  element("harder").hidden = outcome.analysis.faces.length > 0 || fields === THOROUGHLY;
+  element("harder").hidden =
+    outcome.analysis.faces.length > 0 || wholeReading(outcome.analysis) !== null || fields === THOROUGHLY;
 }
 
 async function answerFor({ photo, fields, abort }) {
@@ -89,17 +91,30 @@ function showWorking(photo, remark) {
 
 function showAnalysis(analysis, pictureShown) {
   const count = analysis.faces.length;
-  settle(count ? "faces" : "no-face");
-  headline(count ? facesFound(count) : text("no_face"), spokenSummary(analysis.faces));
+  const whole = wholeReading(analysis);
+  if (whole) sayWhole(whole);
+  else sayFaces(analysis.faces);
   if (!pictureShown) photoNote(text("photo_not_shown"));
-  if (!count) message(text("no_face_help"));
   overlay.draw(analysis.faces, analysis.image);
   cards.draw(analysis);
   if (count) select(0);
   showHow(analysis);
-  element("download-png").hidden = !pictureShown || !count;
-  element("download-csv").hidden = !count;
+  element("download-png").hidden = !pictureShown || !(count || whole);
+  element("download-csv").hidden = !count && !analysis.picture;
   element("take-away").hidden = false;
+}
+
+function sayFaces(faces) {
+  const count = faces.length;
+  settle(count ? "faces" : "no-face");
+  headline(count ? facesFound(count) : text("no_face"), spokenSummary(faces));
+  if (!count) message(text("no_face_help"));
+}
+
+function sayWhole(reading) {
+  settle("whole");
+  headline(wholeTitle(reading), reading.certain ? formatProbability(reading.probability) : "");
+  if (showsNone(reading)) message(text("no_garment_help"));
 }
 
 function showProblem(problem, pictureShown) {
@@ -203,7 +218,7 @@ function modelItem(name, hash) {
   const item = document.createElement("li");
   const code = document.createElement("code");
   code.textContent = hash;
-  item.append(["expression", "gender"].includes(name) ? text(name) : name, " ", code);
+  item.append(taskName(name), " ", code);
   return item;
 }
 

@@ -1,6 +1,7 @@
 """A tiny model of whole pictures: it knows red, green and blue as garments, and nothing else."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,13 @@ CLASSES = (
 SIZE = 32
 STEEPNESS = 12 / 255  # A picture all in one of the colours has that logit, the others 0.
 OUTSIDE = {"energy_limit": -6.0, "slope": 2.0}
+
+
+def write_wardrobe(folder: Path) -> None:
+    """Write the served models of faces into a folder, and `clothing` beside them."""
+    for name in ("expression", "gender", "verifier"):
+        shutil.copytree(Path("models") / name, folder / name)
+    write_clothing(folder / "clothing")
 
 
 def write_clothing(folder: Path) -> None:

@@ -21,20 +21,18 @@ from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.classifiers import Classifier, load_classifier, read_probabilities
 from tests.app.cards import read_card, rewrite_card
-from tests.app.clothing import CLASSES, OUTSIDE, SIZE, write_clothing
+from tests.app.clothing import CLASSES, OUTSIDE, SIZE, write_wardrobe
 from tests.app.forms import post
 from tests.app.inference import serving_models
 
 RED, ROSE, BLACK = (255, 0, 0), (200, 60, 60), (0, 0, 0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def wardrobe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The served models of faces, and one of clothes."""
     folder = tmp_path_factory.mktemp("wardrobe")
-    for name in ("expression", "gender", "verifier"):
-        shutil.copytree(Path("models") / name, folder / name)
-    write_clothing(folder / "clothing")
+    write_wardrobe(folder)
     return folder
 
 
@@ -174,6 +172,11 @@ def test_an_inference_server_answers_for_whole_pictures_too(wardrobe: Path) -> N
         asked = len(far.asked)
         assert ask(client, RED)["picture"]["clothing"]["label"] == "dress"
         assert far.asked[asked:] == ["/v2/models/clothing/infer"]
+        # A known picture and the small copy of this one.
+        assert far.crops[-1].shape == (2, SIZE, SIZE, 3)
+        assert "A small copy of it is sent" in client.get("/?models=clothing").get_data(
+            as_text=True
+        )
 
 
 @pytest.mark.parametrize("colour", [RED, BLACK], ids=["a garment", "none of these"])

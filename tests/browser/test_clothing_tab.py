@@ -1,0 +1,111 @@
+"""The photo page's tab for clothing in a real browser, with a tiny model of clothes."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import FilePayload, Page, expect
+
+from app import create_app
+from app.settings import Settings
+from tests.app.clothing import write_wardrobe
+from tests.app.servers import serving
+
+from .answers import picture_file
+from .test_photo_page import content, downloaded
+
+DRESS, UNSURE, NONE = (255, 0, 0), (214, 40, 40), (20, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def wardrobe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the faces' models and one of clothes; its address."""
+    folder = tmp_path_factory.mktemp("wardrobe")
+    write_wardrobe(folder)
+    with serving(create_app(Settings(models=folder))) as address:
+        yield address
+
+
+def garment(colour: tuple[int, int, int]) -> FilePayload:
+    return picture_file(np.full((96, 64, 3), colour, np.uint8), "garment.png")
+
+
+def read(page: Page, address: str, colour: tuple[int, int, int]) -> None:
+    page.goto(f"{address}/?models=clothing")
+    page.set_input_files("#image", [garment(colour)])
+    expect(page.locator("#take-away")).to_be_visible()
+
+
+def test_the_tabs_are_reached_by_the_keyboard_and_kept_by_the_language(
+    wardrobe: str, page: Page
+) -> None:
+    page.goto(wardrobe)
+    tabs = page.get_by_role("navigation", name="What is read")
+    expect(tabs.get_by_role("link", name="Faces")).to_have_attribute("aria-current", "page")
+    tabs.get_by_role("link", name="Faces").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "Which clothes does this picture show?"
+    )
+    expect(page.locator(".kinds li")).to_have_count(10)
+    page.get_by_role("button", name="ID: Bahasa Indonesia").click()
+    expect(page.locator(".tabs [aria-current]")).to_have_text("Pakaian")
+    expect(page.locator(".kinds")).to_contain_text("celana panjang")
+
+
+def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) -> None:
+    for name in ("expression", "verifier"):
+        shutil.copytree(Path("models") / name, tmp_path / name)
+    with serving(create_app(Settings(models=tmp_path))) as address:
+        page.goto(address)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.locator(".tabs")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("colour", "title", "said"),
+    [
+        (DRESS, "dress", "dress>99%"),
+        (UNSURE, "unsure", "Nothing stands out enough to name. Nearest: dress"),
+        (NONE, "None of these kinds of clothes", "none of these>99%"),
+    ],
+    ids=["a garment", "unsure", "none of these"],
+)
+def test_a_picture_s_answer_stands_above_its_bars(
+    wardrobe: str, page: Page, colour: tuple[int, int, int], title: str, said: str
+) -> None:
+    read(page, wardrobe, colour)
+    expect(page.locator("#outcome-title")).to_have_text(title)
+    expect(page.locator(".picture-card .bars li")).to_have_count(11)
+    expect(page.locator(".picture-card")).to_contain_text(said)
+    expect(page.locator(".face-box, #harder:visible")).to_have_count(0)
+    result = Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
+
+
+def test_the_answer_can_be_taken_along(wardrobe: str, page: Page) -> None:
+    read(page, wardrobe, DRESS)
+    given = json.loads(content(downloaded(page, "#download-json")))
+    lines = content(downloaded(page, "#download-csv")).decode().splitlines()
+    (row,) = csv.DictReader(lines)
+    assert (row["face"], row["picture_clothing_label"]) == ("", "dress")
+    share = given["picture"]["clothing"]["probabilities"]["none_of_these"]
+    assert float(row["picture_clothing_probabilities_none_of_these"]) == share
+    assert downloaded(page, "#download-png").suggested_filename == "garment.raut.png"
+
+
+@pytest.mark.browser_context_args(locale="id-ID", java_script_enabled=False)
+def test_the_plain_form_answers_in_the_reader_s_language(wardrobe: str, page: Page) -> None:
+    page.goto(wardrobe)
+    page.get_by_role("link", name="Pakaian").click()
+    page.set_input_files("#image", [garment(NONE)])
+    page.get_by_role("button", name="Baca gambar").click()
+    expect(page.locator("#outcome")).to_have_text("Bukan salah satu jenis pakaian ini")
+    expect(page.locator(".plain-outcome tbody tr").first).to_contain_text("bukan salah satunya")
+    expect(page.locator(".tabs [aria-current]")).to_have_text("Pakaian")
