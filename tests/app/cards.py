@@ -1,10 +1,17 @@
 """Cards of copied models, changed as a test needs it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from app.vision.classifiers import hash_file
+
+
+def copy_face_models(folder: Path) -> None:
+    """Copy the served models of faces, whatever others are served, into a folder."""
+    for name in ("expression", "gender", "verifier"):
+        shutil.copytree(Path("models") / name, folder / name)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """A tiny model of whole pictures: it knows red, green and blue as garments, and nothing else."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.app.cards import hash_files
+from tests.app.cards import copy_face_models, hash_files
 
 CLASSES = (
     "dress",
@@ -29,8 +28,7 @@ OUTSIDE = {"energy_limit": -6.0, "slope": 2.0}
 
 def write_wardrobe(folder: Path) -> None:
     """Write the served models of faces into a folder, and `clothing` beside them."""
-    for name in ("expression", "gender", "verifier"):
-        shutil.copytree(Path("models") / name, folder / name)
+    copy_face_models(folder)
     write_clothing(folder / "clothing")
 
 

@@ -35,7 +35,7 @@ from app.settings import Settings
 from app.vision.cards import ModelError
 from app.vision.detection import VERIFIER
 from app.web.stream import MOST_FAULTS
-from tests.app.cards import read_card
+from tests.app.cards import copy_face_models, read_card
 from tests.app.forms import post
 from tests.app.inference import Answer, Handler, InferenceServer, serving_models, write_logits
 from tests.app.servers import GRACE_SECONDS, PATIENCE, start, started
@@ -53,6 +53,13 @@ def server() -> Iterator[InferenceServer]:
     """A server of the real models."""
     with serving_models(*SERVED) as running:
         yield running
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """The models of faces alone, for what depends on which models are asked."""
+    copy_face_models(tmp_path / "models")
+    return tmp_path / "models"
 
 
 @pytest.fixture
@@ -164,7 +171,7 @@ def test_another_model_under_the_same_name_ends_the_start(server: InferenceServe
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["in its metadata", "in Triton's way"])
 def test_a_hash_that_the_server_tells_must_be_in_the_card(
-    server: InferenceServer, wrapped: bool
+    server: InferenceServer, faces: Path, wrapped: bool
 ) -> None:
     def tell(told: str) -> None:
         if wrapped:
@@ -174,11 +181,11 @@ def test_a_hash_that_the_server_tells_must_be_in_the_card(
 
     tell("0" * 64)
     with pytest.raises(ModelError, match=r"expression has the SHA-256 '0000.*which its card lacks"):
-        create_app(settings_for(server.url))
+        create_app(settings_for(server.url, models=faces))
     del server.models["gender"]
     tell(read_card(FOLDERS[0])["files"]["model.onnx"])
     with pytest.raises(ModelError, match=r"models/gender/ready answered with status 404"):
-        load_analyzer(settings_for(server.url))
+        load_analyzer(settings_for(server.url, models=faces))
 
 
 def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
@@ -361,9 +368,11 @@ def test_nonsense_is_no_answer(
 
 
 def test_after_some_failures_the_server_is_left_alone(
-    server: InferenceServer, astronaut_png: bytes
+    server: InferenceServer, faces: Path, astronaut_png: bytes
 ) -> None:
-    remote = start_client(server.url, inference_failures=2, inference_pause_seconds=60)
+    remote = start_client(
+        server.url, models=faces, inference_failures=2, inference_pause_seconds=60
+    )
     server.fault = answers_with(500)
     for _ in range(2):
         assert is_unavailable(analyze(remote, astronaut_png))
