@@ -4,10 +4,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from app.vision.cards import Guard, Head
-from app.vision.classifiers import Network, read_probabilities
+from app.vision.classifiers import Network, find_energies, read_probabilities
 from training.data import CHILDREN, Part
 from training.evaluation import right_answers, run_network
-from training.outside import find_energies, find_outside, read_outside
+from training.outside import find_outside, read_outside
 from training.recipes import Recipe
 
 

@@ -5,9 +5,9 @@ Source: Hendrycks et al., "Deep anomaly detection with outlier exposure" (2019),
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from app.vision.cards import Head, Outside
+from app.vision.classifiers import find_energies
 from app.vision.crops import CropShape
 from training.data import OUTSIDE, Drawing, Part, read_part
 from training.recipes import OutsideSet
@@ -40,15 +40,6 @@ def join_outside(train: Part, sets: dict[str, Part]) -> Part:
         train.files + files,
         None,
     )
-
-
-def find_energies(logits: np.ndarray) -> np.ndarray:
-    """Return each answer's energy, float (count,): the higher, the less known the picture looks.
-
-    Source: Liu et al., "Energy-based out-of-distribution detection" (2020), equation 4 at
-    temperature 1.
-    """
-    return np.asarray(-logsumexp(logits, axis=1))
 
 
 def find_refused(head: Head, logits: np.ndarray) -> np.ndarray:

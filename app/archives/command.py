@@ -38,8 +38,8 @@ def read_archive(settings: Settings, order: Order) -> Summary:
     """Read all pictures that the folder doesn't hold yet; return what it holds then.
 
     Raises `ArchiveError`, `app.ray_start.RayError` as `start_ray` does,
-    `app.vision.cards.ModelError` as `load_analyzer` does, and `Refusal` for the name of a model that
-    isn't loaded.
+    `app.vision.cards.ModelError` as `load_analyzer` does, and `Refusal` for the name of a model
+    that isn't loaded.
     """
     check_format(order.form)
     reader = PictureReader(settings, order.effort, order.models)

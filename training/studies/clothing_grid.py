@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from app.vision.classifiers import find_energies
 from app.vision.crops import CropShape
 from training.data import Part, read_part
 from training.fitting import read_parts
 from training.grid import Measure, name_file, share_grid
 from training.metrics import find_macro_f1, find_recalls
-from training.outside import find_energies
 from training.pretrained import (
     compute_both,
     compute_features,
