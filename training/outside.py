@@ -17,9 +17,7 @@ HALVES = 2
 HALVING_SIDE = 64  # Near-duplicates are told at one size: then a half is the same one at any size.
 
 
-def read_outside(
-    sets: dict[str, OutsideSet], part: str, side: int, seed: int
-) -> dict[str, Part]:
+def read_outside(sets: dict[str, OutsideSet], part: str, side: int, seed: int) -> dict[str, Part]:
     """Return each set's part, with pictures uint8 (count, side, side, 3), by the set's name.
 
     A folder without parts is halved with near-duplicates together: the first half is learned
