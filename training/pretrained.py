@@ -7,6 +7,7 @@ are fitted. `top` in the network registry is that upper part.
 import hashlib
 import json
 import os
+import random
 import socket
 import time
 from functools import cache
@@ -53,8 +54,14 @@ def load_base(name: str, precision: str) -> keras.Model:
     `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else downloaded by Keras.
     Raises `WeightsError` where neither works.
     """
-    with compute_in(precision):
-        return _read_base(name)
+    state = random.getstate()
+    try:
+        with compute_in(precision):
+            return _read_base(name)
+    finally:
+        # Keras draws seeds for weights that are read right after. A training must begin the same
+        # whether its process has read the body before or not.
+        random.setstate(state)
 
 
 def _read_base(name: str) -> keras.Model:
