@@ -133,16 +133,17 @@ def test_ray_finds_what_the_plain_engine_finds_even_if_a_worker_is_killed(tmp_pa
     make_pictures(tmp_path / "pictures", 20, ("one", "two"))
     done = study("finetune-depth", tmp_path / "pictures", tmp_path / "plain")
     assert done.exit_code == 0, done.output
-    killed = False
+    killed, lines = False, []
     chosen = ("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
     with start(*chosen) as by_ray:
         assert by_ray.stderr
         for line in by_ray.stderr:
+            lines.append(line)
             working = [p for p in list_children(by_ray.pid) if "ray::_carry_out" in p.command]
             if "epoch 1" in line and working and not killed:
                 working[0].kill()  # in the midst of a training, or of the next
                 killed = True
-    assert by_ray.returncode == 0
+    assert by_ray.returncode == 0, lines
     assert killed
     assert read_results(tmp_path / "ray") == read_results(tmp_path / "plain")
     assert read_figures(tmp_path / "ray") == read_figures(tmp_path / "plain")
