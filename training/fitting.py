@@ -9,6 +9,7 @@ import io
 import json
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,17 +83,17 @@ def fit_parts(
     last_saved, seconds = time.monotonic(), recipe.schedule.checkpoint_seconds
     board = TensorBoard(run / LOGS) if tensorboard else None
     for epoch_ended in fitting.steps():
-        # Before the checkpoint: a kill in between repeats the epoch, and with it the file.
-        if epoch_ended and recipe.schedule.keep_best and fitting.epochs_since_best() == 0:
-            fitting.served.save(run / BEST)
+        # Before the checkpoint: a kill in between repeats the epoch, and with it the files.
+        if epoch_ended:
+            if recipe.schedule.keep_best and fitting.epochs_since_best() == 0:
+                save_network(fitting.served, run / BEST)
+            write_history(run, fitting.history)
         if epoch_ended or time.monotonic() - last_saved > seconds:
             save_checkpoint(run, fitting.checkpoint())
             last_saved = time.monotonic()
-        if epoch_ended:
-            write_history(run, fitting.history)
-            if board:
-                board.write(fitting.history[-1])
-    fitting.served.save(run / MODEL)
+        if epoch_ended and board:
+            board.write(fitting.history[-1])
+    save_network(fitting.served, run / MODEL)
     write_run_report(run, recipe, fitting.history)
     return fitting.history
 
@@ -158,6 +159,14 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
 def list_heads(recipe: Recipe, part: Part) -> dict[str, tuple[str, ...]]:
     """Name each head's classes, in the order of its logits."""
     return {name: list_answers(part, head.targets)[0] for name, head in recipe.heads.items()}
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a `.keras` file, whole or not at all: a run that has one is taken for finished."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:  # Keras writes only files.
+        made = Path(aside) / path.name
+        network.save(made)
+        write_whole(path, lambda stream: stream.write(made.read_bytes()))
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:

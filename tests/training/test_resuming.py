@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from training.__main__ import cli
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -48,3 +52,29 @@ def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     weights = [np.load(tmp_path / name / "checkpoint.npz") for name in ("killed", "unbroken")]
     for name in set(weights[0].files) - {"position"}:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+@pytest.mark.parametrize("file", ["history.csv", "checkpoint.npz", "model.keras"])
+def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    def fit(folder: str, *arguments: str) -> int:
+        short = ("--set", "schedule.epochs=1", "--out", str(tmp_path / folder))
+        return CliRunner().invoke(cli, ["fit", *arguments, *short]).exit_code
+
+    def end(path: Path, target: Path) -> Path:
+        if target.name == file:
+            raise OSError("The machine was switched off.")
+        return rename(path, target)
+
+    assert fit("unbroken", str(recipe)) == 0
+    rename = Path.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", end)
+        assert fit("ended", str(recipe)) == 1
+    assert not (tmp_path / "ended" / file).exists()
+    resumed = CliRunner().invoke(cli, ["fit", "--resume", str(tmp_path / "ended")])
+    assert resumed.exit_code == 0, resumed.output
+    assert figures(tmp_path / "ended") == figures(tmp_path / "unbroken")
+    assert (tmp_path / "ended" / "model.keras").is_file()
