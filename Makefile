@@ -9,7 +9,7 @@ serve: .venv/serve.stamp $(CATALOG)
 	exec $(BIN)/gunicorn --no-control-socket wsgi:app
 
 test: .venv/test.stamp $(CATALOG) programs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
