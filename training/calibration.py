@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from app.vision.cards import Guard, Head
-from app.vision.classifiers import Network, find_energies, read_probabilities
+from app.vision.classifiers import Network, read_answers, read_probabilities
 from training.data import CHILDREN, Part
 from training.evaluation import right_answers, run_network
 from training.outside import find_outside, read_outside
@@ -12,13 +12,18 @@ from training.recipes import Recipe
 
 
 def calibrate_heads(
-    recipe: Recipe, heads: dict[str, Head], logits: dict[str, np.ndarray], part: Part
+    recipe: Recipe,
+    heads: dict[str, Head],
+    network: Network,
+    logits: dict[str, np.ndarray],
+    part: Part,
 ) -> dict[str, Head]:
     """Return the heads with their temperatures, and with limits at which they are unsure.
 
-    The limits are the lowest at which answers given are right as often as the recipe's
-    `minimum_certainty` asks; pictures that a guarding head takes for children's have a limit of
-    their own, found among themselves.
+    `logits` are the network's for the part's pictures, (count, classes) for each head. The limits
+    are the lowest at which answers given are right as often as the recipe's `minimum_certainty`
+    asks; pictures that a guarding head takes for children's have a limit of their own, found among
+    themselves. A head that may refuse pictures gets its limit for that too.
     """
     calibrated = dict(heads)
     # Places are values: they have no temperature and no limit.
@@ -29,6 +34,7 @@ def calibrate_heads(
         labels = right_answers(heads[name], part)
         counted = labels >= 0
         calibrated[name] = calibrate(heads[name], logits[name][counted], labels[counted])
+    calibrated |= _limit_refusing(recipe, calibrated, network, logits)
     for name, settings in answering.items():
         guarded = np.zeros(len(part.files), dtype=bool)
         if settings.guarded_by:
@@ -45,24 +51,20 @@ def calibrate_heads(
     return calibrated
 
 
-def limit_heads(
+def _limit_refusing(
     recipe: Recipe, heads: dict[str, Head], network: Network, inside: dict[str, np.ndarray]
 ) -> dict[str, Head]:
-    """Return the heads with limits from which on a picture is of no class, where asked for.
-
-    `inside` are the network's logits for the validation part, (count, classes) for each head.
-    """
-    limited = dict(heads)
+    """Return the heads that may answer "none of these", with what makes them do so."""
     asked = {name: head.refused for name, head in recipe.heads.items() if head.refused}
     if not asked:
-        return limited
+        return {}
     sets = read_outside(recipe.data.outside, "validation", recipe.data.size, recipe.seed)
     outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
-    for name, refused in asked.items():
-        energies = [find_energies(logits[name]) for logits in (inside, outside)]
-        found = find_outside(energies[0], energies[1], refused)
-        limited[name] = heads[name].model_copy(update={"outside": found})
-    return limited
+    found = {
+        name: find_outside(heads[name], inside[name], outside[name], refused)
+        for name, refused in asked.items()
+    }
+    return {name: heads[name].model_copy(update={"outside": found[name]}) for name in asked}
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:
@@ -102,6 +104,6 @@ def _find_limit(
     """Find the "unsure" limit among the chosen pictures, bool (count,), with a known answer."""
     labels = right_answers(head, part)
     counted = chosen & (labels >= 0)
-    _, probabilities = read_probabilities(head, logits[counted])
+    probabilities = read_answers(head, logits[counted])
     right = probabilities.argmax(axis=1) == labels[counted]
     return find_unsure_limit(probabilities.max(axis=1), right, minimum)

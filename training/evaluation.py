@@ -10,7 +10,7 @@ from app.vision.classifiers import (
     Network,
     find_unsure_limits,
     load_classifier,
-    read_probabilities,
+    read_answers,
 )
 from training.data import DataError, Part, find_children, find_shared, list_answers, read_part
 from training.metrics import describe_reliability, measure_answers
@@ -63,24 +63,24 @@ def measure_heads(
         if head.targets == "places":
             figures[name] = place_errors(logits[name], pictures)
             continue
-        classes, probabilities = read_probabilities(head, logits[name])
+        probabilities = read_answers(head, logits[name])
         limits = find_unsure_limits(card, head, logits)
         labels = right_answers(head, pictures)
         counted = labels >= 0
         if not counted.any():
             continue
         figures[name] = measure_answers(
-            probabilities[counted], labels[counted], classes, limits[counted]
+            probabilities[counted], labels[counted], head.labels, limits[counted]
         )
         raw = head.model_copy(update={"temperature": 1.0})
-        _, uncalibrated = read_probabilities(raw, logits[name][counted])
+        uncalibrated = read_answers(raw, logits[name][counted])
         figures[name]["reliability_uncalibrated"] = describe_reliability(
             uncalibrated, uncalibrated.argmax(axis=1) == labels[counted]
         )
         if not new.all():
             unseen = counted & new
             figures[name]["without_training_faces"] = (
-                measure_answers(probabilities[unseen], labels[unseen], classes, limits[unseen])
+                measure_answers(probabilities[unseen], labels[unseen], head.labels, limits[unseen])
                 if unseen.any()
                 else {"count": 0}
             )

@@ -14,7 +14,7 @@ import numpy as np
 from app.files import write_whole
 from app.vision.cards import CARD, Card, Head, ModelError
 from app.vision.classifiers import FILES, OnnxNetwork, hash_file
-from training.calibration import calibrate_heads, limit_heads
+from training.calibration import calibrate_heads
 from training.compression import fold_normalization, pack, store_half_precision
 from training.data import Part
 from training.evaluation import run_network
@@ -59,10 +59,8 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
     network = OnnxNetwork((made / FILES["onnx"]).read_bytes(), threads=0)
     logits = run_network(network, validation.pictures)
     _check_parity(expected, logits)
-    heads = calibrate_heads(
-        recipe, _describe_heads(recipe, classes, validation), logits, validation
-    )
-    heads = limit_heads(recipe, heads, network, logits)
+    heads = _describe_heads(recipe, classes, validation)
+    heads = calibrate_heads(recipe, heads, network, logits, validation)
     card = _describe_model(recipe, run, made, heads)
     write_card(made, card)
     figures = {**measure_model(made), **name_command(folder), "history": read_history(run)}

@@ -13,7 +13,7 @@ from app.vision.classifiers import (
     Classifier,
     find_unsure_limits,
     load_classifier,
-    read_probabilities,
+    read_answers,
 )
 from app.vision.crops import CropShape
 from training.breakdown import break_down
@@ -168,7 +168,7 @@ def _measure_groups(
 ) -> list[dict[str, Any]]:
     """Break the answering head's accuracy down by the groups that the files' names tell."""
     head = classifier.head
-    _, probabilities = read_probabilities(head, logits[classifier.head_name])
+    probabilities = read_answers(head, logits[classifier.head_name])
     right = probabilities.argmax(axis=1) == right_answers(head, part)
     limits = find_unsure_limits(classifier.card, head, logits)
     return break_down(part, right, probabilities.max(axis=1) >= limits)
@@ -177,7 +177,7 @@ def _measure_groups(
 def _measure_share(classifier: Classifier, crops: np.ndarray, part: Part) -> dict[str, Any]:
     """Return the answering head's accuracy on crops of a part's pictures."""
     logits = run_network(classifier.network, crops)[classifier.head_name]
-    _, probabilities = read_probabilities(classifier.head, logits)
+    probabilities = read_answers(classifier.head, logits)
     labels = right_answers(classifier.head, part)
     counted = labels >= 0
     return measure_share(probabilities.argmax(axis=1)[counted] == labels[counted])

@@ -68,10 +68,10 @@ def find_recalls(confusion: np.ndarray) -> np.ndarray:
 
 
 def find_macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Return the mean F1 over the classes that were labelled or answered: float (...)."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    sizes = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-    return np.nanmean(np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), np.nan), axis=-1)
+    """Return the mean F1 over the classes that were labelled: float (...)."""
+    hits, labelled = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1)
+    sizes = np.maximum(labelled + confusion.sum(axis=-2), 1)
+    return np.nanmean(np.where(labelled > 0, 2 * hits / sizes, np.nan), axis=-1)
 
 
 def resample_confusion(confusion: np.ndarray) -> np.ndarray:

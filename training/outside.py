@@ -6,8 +6,8 @@ Source: Hendrycks et al., "Deep anomaly detection with outlier exposure" (2019),
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from app.vision.cards import Head, Outside
-from app.vision.classifiers import find_energies
+from app.vision.cards import NONE_OF_THESE, Head, Outside
+from app.vision.classifiers import find_energies, read_answers, read_probabilities
 from app.vision.crops import CropShape
 from training.data import OUTSIDE, Drawing, Part, read_part
 from training.recipes import OutsideSet
@@ -42,27 +42,32 @@ def join_outside(train: Part, sets: dict[str, Part]) -> Part:
 
 def find_refused(head: Head, logits: np.ndarray) -> np.ndarray:
     """Mark the pictures that are answered by "none of these": bool (count,)."""
-    assert head.outside
-    return np.asarray(find_energies(logits) > head.outside.energy_limit)
+    answers = read_answers(head, logits).argmax(axis=1)
+    return np.asarray(answers == head.labels.index(NONE_OF_THESE))
 
 
-def find_outside(inside: np.ndarray, outside: np.ndarray, refused: float) -> Outside:
+def find_outside(head: Head, inside: np.ndarray, outside: np.ndarray, refused: float) -> Outside:
     """Return from which energy on pictures are of no class, and how fast that becomes likelier.
 
-    `inside` and `outside` are energies of pictures of the classes and of none, float (count,).
-    The limit refuses the share `refused` of the former. The slope is that of a logistic
-    regression through the limit, both kinds weighing the same.
+    `inside` and `outside` are the head's logits for pictures of the classes and of none, float
+    (count, classes). "None of these" is then the likeliest answer to the share `refused` of the
+    former. The slope is that of a logistic regression on the energies, through the one that the
+    same share exceeds, both kinds weighing the same.
     """
-    limit = float(np.quantile(inside, 1 - refused))
+    energies, others = find_energies(inside), find_energies(outside)
+    middle = float(np.quantile(energies, 1 - refused))
 
     def surprise(log_slope: float) -> float:
         slope = np.exp(log_slope)
         # -log of the probability of what is right: log(1 + exp(-margin)).
-        margins = slope * (limit - inside), slope * (outside - limit)
+        margins = slope * (middle - energies), slope * (others - middle)
         return float(sum(np.logaddexp(0, -margin).mean() for margin in margins))
 
-    best = minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x
-    return Outside(energy_limit=round(limit, 4), slope=round(float(np.exp(best)), 4))
+    slope = float(np.exp(minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x))
+    # None is likeliest where its odds exceed the best class's share of the rest.
+    _, classes = read_probabilities(head, inside)
+    limit = np.quantile(energies - np.log(classes.max(axis=1)) / slope, 1 - refused)
+    return Outside(energy_limit=round(float(limit), 4), slope=round(slope, 4))
 
 
 def _read(outside: OutsideSet, part: str, side: int, seed: int) -> Part:

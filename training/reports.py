@@ -27,8 +27,7 @@ def write_model_report(folder: Path, card: Card) -> None:
     head = card.heads[card.answers]
     draw_curves(card.figures["history"], figures / "curves.png")
     draw_reliability(own["reliability"], figures / "reliability.png")
-    classes = head.answerable
-    draw_confusion(np.array(own["confusion"]), classes, figures / "confusion.png")
+    draw_confusion(np.array(own["confusion"]), head.labels, figures / "confusion.png")
     (folder / "README.md").write_text(_describe(card), encoding="utf-8")
 
 

@@ -36,8 +36,8 @@ class Outside(BaseModel):
     """Say from where on a picture shows none of the classes.
 
     A picture's energy is -logsumexp of its raw logits (Liu et al., "Energy-based
-    out-of-distribution detection", 2020, equation 4 at temperature 1). Above `energy_limit` it is
-    likelier to show none of the classes than one; `slope` says how fast that changes.
+    out-of-distribution detection", 2020, equation 4 at temperature 1). At `energy_limit` it is as
+    likely to show none of the classes as one; `slope` says how fast that changes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,6 +71,11 @@ class Head(BaseModel):
     def answerable(self) -> list[str]:
         """Return the classes that may be answered, in the order of their logits."""
         return [name for name in self.classes if name not in self.left_out]
+
+    @property
+    def labels(self) -> list[str]:
+        """Return all that may be answered: the answerable classes and, with it, none of them."""
+        return self.answerable + ([NONE_OF_THESE] if self.outside else [])
 
     @model_validator(mode="after")
     def _check_classes(self) -> Head:

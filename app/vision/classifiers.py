@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from app.refusals import Refusal
-from app.vision.cards import NONE_OF_THESE, Card, Head, ModelError, load_card
+from app.vision.cards import Card, Head, ModelError, load_card
 from app.vision.readings import Prediction
 from app.vision.tracing import Trace, keep
 
@@ -21,7 +21,6 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Runtime = Literal["auto", "keras", "onnx"]
 FILES = {"keras": "model.keras", "onnx": "model.onnx"}
-HALF = 0.5  # From here on a picture shows likelier none of the classes than one of them.
 
 
 class Network(Protocol):
@@ -121,30 +120,20 @@ class Classifier:
             return []
         logits = self.network.logits(crops)
         keep(trace, "logits", self.card.name, logits=logits[self.head_name])
-        names, probabilities = read_probabilities(self.head, logits[self.head_name])
+        answers = read_answers(self.head, logits[self.head_name])
         limits = find_unsure_limits(self.card, self.head, logits)
-        shares = find_outside_shares(self.head, logits[self.head_name])
-        return [
-            self._answer(names, row, share, limit)
-            for row, share, limit in zip(probabilities, shares, limits, strict=True)
-        ]
+        return [self._answer(row, float(limit)) for row, limit in zip(answers, limits, strict=True)]
 
-    def _answer(
-        self, names: list[str], probabilities: np.ndarray, outside: float, limit: float
-    ) -> Prediction:
-        """Name the best class, or none where that is likelier; say whether it is good enough."""
-        given = dict(zip(names, (probabilities * (1 - outside)).tolist(), strict=True))
+    def _answer(self, probabilities: np.ndarray, limit: float) -> Prediction:
+        """Name the likeliest label, and say whether it is likely enough."""
+        given = dict(zip(self.head.labels, probabilities.tolist(), strict=True))
         best = max(given, key=given.__getitem__)
-        if self.head.outside:
-            given[NONE_OF_THESE] = float(outside)
-        if outside > HALF:
-            best = NONE_OF_THESE
         return Prediction(
             label=best,
             probability=given[best],
-            certain=best == NONE_OF_THESE or given[best] >= float(limit),
+            certain=given[best] >= limit,
             probabilities=given,
-            unsure_below=float(limit),
+            unsure_below=limit,
         )
 
 
@@ -161,15 +150,18 @@ def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.nd
     return [head.classes[index] for index in kept], probabilities
 
 
-def find_outside_shares(head: Head, logits: np.ndarray) -> np.ndarray:
-    """Return the probability that each picture shows none of the classes: float64 (count,).
+def read_answers(head: Head, logits: np.ndarray) -> np.ndarray:
+    """Turn a head's logits (count, classes) into the probabilities of all that it may answer.
 
-    `logits` are the head's own, float (count, classes). A head without `outside` answers 0.
+    Returns float64 (count, labels), in the order of the head's `labels`. What a picture shows of
+    none of the classes is taken from each class in proportion.
     """
+    _, classes = read_probabilities(head, logits)
     if head.outside is None:
-        return np.zeros(len(logits))
+        return classes
     above = find_energies(logits) - head.outside.energy_limit
-    return np.asarray(np.exp(-np.logaddexp(0, -head.outside.slope * above)))
+    none = np.exp(-np.logaddexp(0, -head.outside.slope * above))[:, None]
+    return np.concatenate([classes * (1 - none), none], axis=1)
 
 
 def find_energies(logits: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer
-from app.vision.classifiers import Classifier, read_probabilities
+from app.vision.classifiers import Classifier, find_energies, read_probabilities
 from app.vision.insides import Insides, Layer
 from app.vision.readings import Analysis, Prediction
 from app.vision.sensitivity import grad_cam, occlude
@@ -41,8 +41,9 @@ class Reading:
     """Hold how one crop became an answer.
 
     `crop` is uint8 (size, size, channels); `logits` of the answerable classes `names`, `scaled`
-    the same after the temperature, `shares` after the softmax; `layers` and `filters` of the
-    network; `occlusion` float (classes, size, size) and `cam` as in `app.vision.sensitivity`.
+    the same after the temperature, `shares` after the softmax; `energy` of all the head's logits;
+    `layers` and `filters` of the network; `occlusion` float (classes, size, size) and `cam` as in
+    `app.vision.sensitivity`.
     """
 
     classifier: Classifier
@@ -51,6 +52,7 @@ class Reading:
     logits: np.ndarray
     scaled: np.ndarray
     shares: np.ndarray
+    energy: float
     prediction: Prediction
     filters: np.ndarray | None
     layers: list[Layer]
@@ -165,6 +167,7 @@ class Explainer:
             logits=row[kept],
             scaled=row[kept] / classifier.head.temperature,
             shares=shares[0],
+            energy=float(find_energies(row[None])[0]),
             prediction=_prediction(classifier, analysis, place),
             filters=insides.filters,
             layers=insides.layers(crop),

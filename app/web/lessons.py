@@ -136,7 +136,8 @@ def list_steps() -> list[Step]:
                 "The likeliest class is the answer where it reaches the threshold; below it "
                 "Raut says “unsure”. The threshold is the lowest at which sure answers were "
                 "right as often as the model's recipe asks. A model that may say “none of these” "
-                "looks at the logits' energy first, which is high where no class speaks up."
+                "takes that label's probability from the logits' energy, which is high where no "
+                "class speaks up."
             ),
         ),
     ]

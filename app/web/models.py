@@ -143,8 +143,9 @@ def _describe_heads(card: Card) -> list[dict[str, Any]]:
     described = []
     for name, head in card.heads.items():
         figures = card.figures.get("heads", {}).get(name)
-        classes = head.answerable
+        classes = head.labels
         rows = charts.describe_classes(figures["confusion"], classes) if figures else []
+        rows = [row for row in rows if row.recall.count]  # no picture is labelled as none of these
         described.append(
             {"name": name, "head": head, "classes": classes, "figures": figures, "rows": rows}
         )

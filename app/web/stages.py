@@ -9,7 +9,6 @@ from flask_babel import gettext
 
 from app.vision import pictures
 from app.vision.cards import NONE_OF_THESE
-from app.vision.classifiers import find_energies
 from app.vision.crops import CropShape, cut_from_photo
 from app.vision.explanation import Explanation, Reading
 from app.vision.haar import first_features
@@ -422,9 +421,9 @@ def _decision(explanation: Explanation) -> View | None:
     if outside:
         none = prediction.probabilities[NONE_OF_THESE]
         figures += [
-            (gettext("Energy of the logits"), decimal(find_energies(reading.logits[None])[0], 2)),
-            (gettext("Energy from which on it is none of these"), decimal(outside.energy_limit, 2)),
             (gettext("Probability that it is none of these"), share(none)),
+            (gettext("Energy of the logits"), decimal(reading.energy, 2)),
+            (gettext("Energy at which that is half likely"), decimal(outside.energy_limit, 2)),
         ]
     return View(
         [],

@@ -92,8 +92,21 @@ def test_the_energy_of_a_picture_says_how_likely_it_shows_none(classifier: Class
     for answer, share, row in zip(classifier.predict(crops), none, classes, strict=True):
         expected = [*(row * (1 - share)), share]
         assert list(answer.probabilities.values()) == pytest.approx(expected)
-        assert (answer.label == "none_of_these") == (share > 0.5)
+        assert answer.probability == max(answer.probabilities.values())
         assert answer.probability == answer.probabilities[answer.label]
+
+
+def test_the_likeliest_label_is_answered_and_unsure_below_the_threshold(
+    classifier: Classifier,
+) -> None:
+    class Torn:
+        def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+            return {"clothes": np.array([[5.6, 5.6, *[0.0] * (len(CLASSES) - 2)]], np.float32)}
+
+    torn = Classifier(classifier.card, Torn(), classifier.digest, classifier.folder)
+    answer = torn.predict(fill(RED, SIZE)[None])[0]
+    assert answer.probabilities["dress"] < answer.probability < 0.5
+    assert (answer.label, answer.certain) == ("none_of_these", False)
 
 
 def test_a_class_may_not_be_named_as_what_is_outside(models: Path) -> None:

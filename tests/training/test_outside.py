@@ -47,6 +47,10 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     own, others = card.figures["outside"]
     assert (own["kind"], own["count"]) == ("clothing", 32)
     assert own["refused"] == pytest.approx(0.05, abs=0.02)
+    figures = card.figures["heads"]["clothes"]
+    refused = sum(row[-1] for row in figures["confusion"])  # the last label is none of the classes
+    assert refused == round(own["refused"] * own["count"])
+    assert set(figures["recall"]) == {"one", "two", "none_of_these"}
     assert (others["kind"], others["count"]) == ("others", 8)
     assert "“none of these”" in (folder / "README.md").read_text()
     assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
