@@ -6,14 +6,15 @@ from app.vision.classifiers import Classifier, KerasNetwork, read_probabilities
 
 PATCH = 1 / 4  # A patch's side as a share of the crop's: about a mouth or a pair of eyes' height.
 STRIDE = 1 / 8  # Half a patch, so that each place is covered by four of them.
+# In one batch: all copies of a face, some of a whole picture, whose maps would take a gigabyte.
+MOST_PIXELS = 2**18
 
 
 def occlude(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
     """Return how much of each class's probability goes when a place is covered.
 
     `crop` is uint8 (size, size, channels). A patch of the crop's mean grey or colour covers one
-    place after another, all in one batch; a pixel's value is the mean over the patches that
-    cover it. Returns float (classes, size, size), in the order of the answerable classes.
+    place after another; a pixel's value is the mean over the patches that cover it. Returns float (classes, size, size), in the order of the answerable classes.
 
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014),
     section 4.2.
@@ -24,10 +25,16 @@ def occlude(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
     places = [
         (slice(top, top + side), slice(left, left + side)) for top in starts for left in starts
     ]
-    batch = np.repeat(crop[None], len(places) + 1, axis=0)
-    for covered, (rows, columns) in zip(batch[1:], places, strict=True):
+    copies = np.repeat(crop[None], len(places) + 1, axis=0)
+    for covered, (rows, columns) in zip(copies[1:], places, strict=True):
         covered[rows, columns] = crop.mean(axis=(0, 1))
-    logits = classifier.network.logits(batch)[classifier.head_name]
+    count = max(1, MOST_PIXELS // size**2)
+    logits = np.concatenate(
+        [
+            classifier.network.logits(copies[start : start + count])[classifier.head_name]
+            for start in range(0, len(copies), count)
+        ]
+    )
     _, probabilities = read_probabilities(classifier.head, logits)
     drops = np.zeros((probabilities.shape[1], size, size))
     counts = np.zeros((size, size))
