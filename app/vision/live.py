@@ -48,10 +48,12 @@ class LiveReader:
     def choose(self, models: Iterable[str] | None, expression_labels: str | None = None) -> None:
         """Read by those of the models that read faces, from the next frame on.
 
-        The arguments and what is raised are as in `FaceAnalyzer.choose`.
+        The arguments and what is raised are as in `FaceAnalyzer.choose`; a choice that names no
+        model of faces is refused too, with the code `no_face_model`.
         """
-        chosen = self._analyzer.choose(models, expression_labels)
-        faces = of_region(chosen, "face")
+        faces = of_region(self._analyzer.choose(models, expression_labels), "face")
+        if models is not None and not faces:
+            raise _refuse_faceless(sorted(of_region(self._analyzer.classifiers, "face")))
         if _heads(faces) != _heads(self._classifiers):
             self._tracker.forget_readings()
         self._classifiers = faces
@@ -124,6 +126,17 @@ class LiveReader:
         """Search the whole frame."""
         self._searched_at = now
         return self._analyzer.detector.detect(image, effort="fast")
+
+
+def _refuse_faceless(choices: list[str]) -> Refusal:
+    """Refuse models that only read whole pictures; `choices` are those that read faces."""
+    advice = f"Choose from {', '.join(choices)}." if choices else "This server has none that does."
+    return Refusal(
+        "no_face_model",
+        400,
+        f"A live stream reads faces, and no model that was named does. {advice}",
+        choices=choices,
+    )
 
 
 def _heads(classifiers: dict[str, Classifier]) -> dict[str, str]:

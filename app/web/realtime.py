@@ -3,9 +3,10 @@
 from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
+from app.vision.analyzer import of_region
 from app.vision.tracking import MOST_SMOOTHING_SECONDS, SMOOTHING_SECONDS
 from app.web import sentences
-from app.web.choices import LABELS, MODELS, shown_choice
+from app.web.choices import LABELS, MODELS, Choice, model_names, named_choice, shown_choice
 from app.web.uploads import current_analyzer
 
 blueprint = Blueprint("realtime", __name__)
@@ -14,12 +15,18 @@ blueprint = Blueprint("realtime", __name__)
 @blueprint.get("/realtime")
 def page() -> ResponseReturnValue:
     """Show the live page, waiting for its reader to start the camera."""
-    choice = shown_choice(request, current_analyzer())
     return render_template(
         "realtime.html",
-        choice={field: choice[field] for field in (MODELS, LABELS) if field in choice},
+        choice=_keep_faces(shown_choice(request, current_analyzer())),
         strings=sentences.for_realtime(),
         limit_mb=current_app.config["MAX_UPLOAD_MB"],
         smoothing_seconds=SMOOTHING_SECONDS,
         most_smoothing_seconds=MOST_SMOOTHING_SECONDS,
     )
+
+
+def _keep_faces(choice: Choice) -> Choice:
+    """Return what a choice says of the models that read faces."""
+    named = current_analyzer().choose(model_names(choice)) if MODELS in choice else {}
+    faces = ",".join(of_region(named, "face"))
+    return named_choice({MODELS: faces, LABELS: choice.get(LABELS, "")})

@@ -210,6 +210,10 @@ def refusals() -> dict[str, str]:
             "This server has no expression labels of that name. It has {choices}. "
             "Reload the page and try again."
         ),
+        "no_face_model": gettext(
+            "A live stream reads faces, and the models that were asked for do not. "
+            "Choose one of {choices}."
+        ),
         "models_of_one_task": gettext(
             "Only one model at a time can answer one question. Choose one of {choices}."
         ),

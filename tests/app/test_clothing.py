@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
+from websockets.sync.client import connect as open_socket
 
 from app import create_app
 from app.__main__ import cli
@@ -24,6 +26,7 @@ from tests.app.cards import read_card, rewrite_card
 from tests.app.clothing import CLASSES, OUTSIDE, SIZE, write_wardrobe
 from tests.app.forms import post
 from tests.app.inference import serving_models
+from tests.app.servers import PATIENCE, serving
 
 RED, ROSE, BLACK = (255, 0, 0), (200, 60, 60), (0, 0, 0)
 
@@ -129,6 +132,37 @@ def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: b
     described = dressed.get("/api/v1/openapi.json").get_data(as_text=True)
     assert "clothing read the whole picture and answer only where they are named" in described
     assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
+
+
+def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Flask) -> None:
+    with serving(dressed_app) as server:
+        address = f"{server.replace('http', 'ws')}/api/v1/stream"
+        with open_socket(address) as client:
+            for models, code in (("clothing", "no_face_model"), ("gender,clothing", None)):
+                client.send(json.dumps({"smoothing_seconds": 1, "models": models}))
+                answer = json.loads(client.recv(PATIENCE))
+                assert answer.get("problem", {}).get("code") == code
+                if code:
+                    assert answer["problem"]["choices"] == ["expression", "gender"]
+
+
+@pytest.mark.parametrize(
+    ("query", "choice"),
+    [
+        ("models=clothing", {}),
+        ("models=clothing,gender", {"models": "gender"}),
+        (
+            "models=expression&expression_labels=ferplus",
+            {"models": "expression", "expression_labels": "ferplus"},
+        ),
+    ],
+)
+def test_the_live_page_asks_models_of_faces_only(
+    dressed: FlaskClient, query: str, choice: dict[str, str]
+) -> None:
+    page = dressed.get(f"/realtime?{query}").get_data(as_text=True)
+    (kept,) = re.findall("data-choice='(.*)'", page)
+    assert json.loads(kept) == choice
 
 
 def test_a_model_of_clothes_alone_answers_unasked(wardrobe: Path, tmp_path: Path) -> None:
