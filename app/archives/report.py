@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.archives.rows import Row
+from app.archives.rows import WHOLE, Row
 from app.archives.runs import Description
+from app.vision.detection import VERIFIER
 
 EXAMPLES = 5  # numbers of pictures given for each line of a table
 BINS = 10
@@ -64,10 +65,15 @@ class Summary:
         if row["error"] is not None:
             self.errors.add(row["error"], row["picture"])
             return
-        self.without += row["faces"] == 0
-        faces = min(row["faces"], MOST_FACES)
-        name = f"{faces} or more" if faces == MOST_FACES else str(faces)
-        self._tally("Faces in a picture").add(name, row["picture"])
+        if VERIFIER in self.models:  # Without it no face was looked for.
+            self.without += row["faces"] == 0
+            faces = min(row["faces"], MOST_FACES)
+            name = f"{faces} or more" if faces == MOST_FACES else str(faces)
+            self._tally("Faces in a picture").add(name, row["picture"])
+        for read in _list_readings(row):
+            if read.startswith(WHOLE):
+                title = read.removeprefix(WHOLE).replace("_", " ")
+                self._add_reading(f"Whole picture, {title}", row, read)
 
     def _add_face(self, row: Row) -> None:
         """Count a face in each distribution."""
@@ -75,15 +81,18 @@ class Summary:
         number = row["picture"]
         self._tally("Width of a face, pixels").add(_double(row["box_width"]), number)
         self._tally("Turn of a face, degrees clockwise").add(_span(row["roll_degrees"], 30), number)
-        for column in [name for name in row if name.endswith("_label") and row[name] is not None]:
-            task = column.removesuffix("_label")
-            certain = row[f"{task}_certain"]
-            title = task.replace("_", " ").capitalize()
-            self._tally(f"{title}: shown").add(row[column] if certain else "unsure", number)
-            self._tally(f"{title}: likeliest, sure or not").add(row[column], number)
-            probability = min(int(row[f"{task}_probability"] * BINS), BINS - 1)
-            name = f"{probability / BINS:.1f} to {(probability + 1) / BINS:.1f}"
-            self._tally(f"{title}: probability of the likeliest").add(name, number)
+        for read in _list_readings(row):
+            if not read.startswith(WHOLE):
+                self._add_reading(read.replace("_", " ").capitalize(), row, read)
+
+    def _add_reading(self, title: str, row: Row, read: str) -> None:
+        """Count one reading of a face or a whole picture; `read` begins its columns."""
+        number, label = row["picture"], row[f"{read}_label"]
+        self._tally(f"{title}: shown").add(label if row[f"{read}_certain"] else "unsure", number)
+        self._tally(f"{title}: likeliest, sure or not").add(label, number)
+        probability = min(int(row[f"{read}_probability"] * BINS), BINS - 1)
+        name = f"{probability / BINS:.1f} to {(probability + 1) / BINS:.1f}"
+        self._tally(f"{title}: probability of the likeliest").add(name, number)
 
     def _tally(self, title: str) -> Tally:
         """Return the distribution of that title."""
@@ -98,6 +107,12 @@ def render_report(summary: Summary, description: Description) -> str:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     return environment.get_template("report.html").render(run=description, summary=summary)
+
+
+def _list_readings(row: Row) -> list[str]:
+    """Return with what the columns of each reading begin that a row holds."""
+    labelled = [name for name in row if name.endswith("_label") and row[name] is not None]
+    return [name.removesuffix("_label") for name in labelled]
 
 
 def _natural(line: tuple[str, int]) -> tuple[float, str]:

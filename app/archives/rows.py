@@ -11,10 +11,12 @@ from app.catalog import load_analyzer
 from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer, of_region, read_faces
+from app.vision.detection import VERIFIER
 from app.vision.images import Photo
 from app.vision.readings import Box, Detection
 
 Row = dict[str, Any]
+WHOLE = "picture_"  # begins the columns of what was read in a whole picture
 BLANK_SIDE = 64  # pixels of the blank photo that shows which columns there are
 
 
@@ -40,7 +42,7 @@ def list_rows(file: str, answer: dict[str, Any]) -> list[Row]:
 
 def read_whole(answer: dict[str, Any]) -> Row:
     """Return what an answer says of the whole picture: picture_clothing_label."""
-    return flatten(answer.get("picture", {}), "picture_")
+    return flatten(answer.get("picture", {}), WHOLE)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Row:
@@ -70,10 +72,11 @@ class PictureReader:
         self.effort = effort
         self.names = names
         self._analyzer = load_analyzer(settings)
-        used = self._analyzer.choose(names).items()
-        self.labels = {name: classifier.head_name for name, classifier in used}
-        self.models = {name: classifier.digest for name, classifier in used}
-        self.models["verifier"] = self._analyzer.detector.verifier.digest
+        used = self._analyzer.choose(names)
+        self.labels = {name: classifier.head_name for name, classifier in used.items()}
+        self.models = {name: classifier.digest for name, classifier in used.items()}
+        if of_region(used, "face"):
+            self.models[VERIFIER] = self._analyzer.detector.verifier.digest
         self.columns = _describe_columns(self._analyzer, names, list(self.models))
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:

@@ -121,6 +121,23 @@ def test_a_class_may_not_be_named_as_what_is_outside(models: Path) -> None:
         load_classifier(folder)
 
 
+def read_archive(
+    folder: Path, models: str
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
+    """Read a folder's pictures; return the rows, and the counts in each table of the report."""
+    out, report = folder / "out", folder / "report.html"
+    arguments = [str(folder), "--models", models, "--format", "jsonl", "--out", str(out)]
+    result = CliRunner().invoke(cli, ["analyze", *arguments, "--report", str(report)])
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (out / "part-00001.jsonl").read_text().splitlines()]
+    tables = re.findall(r"<caption>(.*?)</caption>(.*?)</table>", report.read_text(), re.DOTALL)
+    line = r'<th scope="row">(.*?)</th><td class="number">(\d+)<'
+    return rows, {
+        title: {name: int(count) for name, count in re.findall(line, body)}
+        for title, body in tables
+    }
+
+
 def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: bytes) -> None:
     photo = {"image": astronaut_png}
     answer = post(dressed, "/api/v1/analyze", photo).get_json()
@@ -199,17 +216,32 @@ def test_an_archive_can_be_read_for_clothes(
     wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
-    (tmp_path / "album").mkdir()
-    (tmp_path / "album" / "dress.png").write_bytes(encode(fill(RED)))
-    arguments = [str(tmp_path / "album"), "--models", "clothing", "--format", "jsonl"]
-    report = tmp_path / "report.html"
-    result = CliRunner().invoke(
-        cli, ["analyze", *arguments, "--out", str(tmp_path / "out"), "--report", str(report)]
-    )
-    assert result.exit_code == 0, result.output
-    row = json.loads((tmp_path / "out" / "part-00001.jsonl").read_text())
-    assert (row["faces"], row["picture_clothing_label"]) == (0, "dress")
-    assert report.exists()
+    (tmp_path / "dress.png").write_bytes(encode(fill(RED)))
+    (tmp_path / "black.png").write_bytes(encode(fill(BLACK)))
+    rows, tables = read_archive(tmp_path, "clothing")
+    assert [row["picture_clothing_label"] for row in rows] == ["none_of_these", "dress"]
+    assert tables["Whole picture, clothing: shown"] == {"none_of_these": 1, "dress": 1}
+    # No face was looked for, so that none is counted as missing.
+    assert "model_clothing" in rows[0]
+    assert "model_verifier" not in rows[0]
+    assert "Faces in a picture" not in tables
+
+
+def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
+    wardrobe: Path, tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
+    (tmp_path / "dress.png").write_bytes(encode(fill(RED)))
+    (tmp_path / "two.png").write_bytes(encode(np.hstack([astronaut, astronaut])))
+    rows, tables = read_archive(tmp_path, "gender,clothing")
+    assert [row["faces"] for row in rows] == [0, 2, 2]
+    assert sum(tables["Gender: shown"].values()) == 2
+    whole = {title: sum(counts.values()) for title, counts in tables.items() if "cloth" in title}
+    assert whole == {
+        "Whole picture, clothing: shown": 2,
+        "Whole picture, clothing: likeliest, sure or not": 2,
+        "Whole picture, clothing: probability of the likeliest": 2,
+    }
 
 
 def test_an_inference_server_answers_for_whole_pictures_too(wardrobe: Path) -> None:
