@@ -35,7 +35,7 @@ def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
     for nothing. Raises `Refusal` where the request names a model or labels that aren't loaded, or
     no effort.
     """
-    named = named_choice(request.form, request.args)
+    named = named_choice(sent_form(request), request.args)
     choose(analyzer, named)
     kept = named_choice(dict(parse_qsl(request.cookies.get(COOKIE, ""))))
     try:
@@ -43,6 +43,14 @@ def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
     except Refusal:
         return named
     return kept | named
+
+
+def sent_form(request: Request) -> Mapping[str, str]:
+    """Return the request's form, and an empty one of a refused upload, which can't be read."""
+    try:
+        return request.form
+    except RequestEntityTooLarge:
+        return {}
 
 
 def choose(analyzer: FaceAnalyzer, choice: Choice) -> list[str]:
@@ -66,5 +74,5 @@ def shown_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
     """Return the visitor's choice, and an empty one where the address names what isn't there."""
     try:
         return visitors_choice(request, analyzer)
-    except (Refusal, RequestEntityTooLarge):  # The form of a refused upload can't be read.
+    except Refusal:
         return {}

@@ -9,7 +9,6 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
 from app.vision.analyzer import of_region
@@ -81,7 +80,7 @@ def _page(**outcome: Any) -> str:
     """Render the page with what came of the photos, if any were sent."""
     analyzer = current_analyzer()
     choice = choices.shown_choice(request, analyzer)
-    sides, sent = outcome.get("sides", []), _sent()
+    sides, sent = outcome.get("sides", []), choices.sent_form(request)
     answering = analyzer.choose(choices.model_names(choice), choice.get(LABELS))
     return render_template(
         "steps.html",
@@ -100,14 +99,6 @@ def _page(**outcome: Any) -> str:
         steps=[each for each in list_steps() if any(each.id in s.views for s in sides)],
         **outcome,
     )
-
-
-def _sent() -> dict[str, str]:
-    """Return what the form held, so that it still stands in it; nothing of a refused upload."""
-    try:
-        return request.form.to_dict()
-    except RequestEntityTooLarge:
-        return {}
 
 
 def _refused(refusal: Refusal) -> ResponseReturnValue:

@@ -142,6 +142,15 @@ def test_the_address_chooses_for_one_visit(client: FlaskClient) -> None:
     assert 'value="ferplus"' not in read(client, "/")
 
 
+def test_a_refused_upload_keeps_the_choice(client: FlaskClient) -> None:
+    client.set_cookie("raut_models", "expression_labels=ferplus")
+    answer = post(client, "/?models=expression", {"image": bytes(30_000_000)})
+    assert answer.status_code == 413
+    page = answer.get_data(as_text=True)
+    assert 'name="models" value="expression"' in page
+    assert 'name="expression_labels" value="ferplus"' in page
+
+
 def test_a_choice_of_models_that_are_gone_is_forgotten(client: FlaskClient) -> None:
     client.set_cookie("raut_models", "models=age&expression_labels=ferplus")
     assert client.get("/").status_code == 200
