@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from app.refusals import Refusal
 from app.settings import Settings
 from app.web import sentences
-from app.web.languages import path_within_site
+from app.web.languages import current_path, path_within_site
 
 TOKENS = "raut_tokens"
 COOKIE = "raut_access"
@@ -107,7 +107,7 @@ def _guard() -> AnyResponse | None:
         try:
             check_access()
         except Refusal:
-            return redirect(url_for("access.page", next=request.path), 303)
+            return redirect(url_for("access.page", next=current_path()), 303)
     return None
 
 

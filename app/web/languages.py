@@ -27,7 +27,9 @@ def init_languages(app: Flask) -> None:
         default_translation_directories=str(TRANSLATIONS),
         locale_selector=select_language,
     )
-    app.jinja_env.globals.update(languages=LANGUAGES, current_language=select_language)
+    app.jinja_env.globals.update(
+        languages=LANGUAGES, current_language=select_language, current_path=current_path
+    )
     app.register_blueprint(blueprint)
     app.after_request(name_language)
 
@@ -55,6 +57,11 @@ def choose() -> AnyResponse:
             samesite="Lax",
         )
     return response
+
+
+def current_path() -> str:
+    """Return the path that is asked for, with its query: where to come back to."""
+    return request.full_path if request.query_string else request.path
 
 
 def path_within_site(path: str) -> str:

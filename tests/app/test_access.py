@@ -1,7 +1,9 @@
 """Test that a server with tokens reads photos only for those who hold one."""
 
 import json
+import re
 from collections.abc import Iterator
+from html import unescape
 
 import pytest
 from click.testing import CliRunner
@@ -61,6 +63,14 @@ def test_a_person_enters_the_token_once(stranger: FlaskClient, astronaut_png: by
     assert {"HttpOnly", "SameSite=Strict"} <= set(entered.headers["Set-Cookie"].split("; "))
     assert stranger.get("/steps").status_code == 200
     assert b"happy" in post(stranger, "/", {"image": astronaut_png}).data
+
+
+def test_entering_leads_to_the_very_page_that_was_wanted(stranger: FlaskClient) -> None:
+    wanted = "/?models=gender&effort=fast"
+    asked = stranger.get(stranger.get(wanted).location).get_data(as_text=True)
+    kept = [unescape(each) for each in re.findall('name="next" value="(.*?)"', asked)]
+    assert wanted in kept
+    assert enter(stranger, TOKEN, wanted).location == wanted
 
 
 def test_a_wrong_token_is_asked_for_again(stranger: FlaskClient) -> None:
