@@ -6,6 +6,7 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.refusals import Refusal
+from app.vision.analyzer import of_region
 from app.vision.classifiers import Classifier
 from app.web import sentences, uploads
 from app.web.choices import LABELS, Choice, model_names, shown_choice, visitors_choice
@@ -54,8 +55,10 @@ def photo_page(**outcome: Any) -> str:
 
 
 def _find_clothing_model() -> str | None:
-    """Name the model that the page's tab for clothing asks, where one is loaded."""
+    """Name the model that the page's tab for clothing asks, where there are models for each tab."""
     analyzer = current_analyzer()
+    if not of_region(analyzer.classifiers, "face"):
+        return None
     named = (name for name in analyzer.picture_models if _reads_clothes(analyzer.classifiers[name]))
     return next(named, None)
 

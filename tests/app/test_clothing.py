@@ -19,7 +19,6 @@ from websockets.sync.client import connect as open_socket
 from app import create_app
 from app.__main__ import cli
 from app.settings import Settings
-from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.classifiers import Classifier, load_classifier, read_probabilities
 from tests.app.cards import read_card, rewrite_card
@@ -182,11 +181,17 @@ def test_the_live_page_asks_models_of_faces_only(
     assert json.loads(kept) == choice
 
 
-def test_a_model_of_clothes_alone_answers_unasked(wardrobe: Path, tmp_path: Path) -> None:
+def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
+    dressed: FlaskClient, wardrobe: Path, tmp_path: Path
+) -> None:
     for name in ("clothing", "verifier"):
         shutil.copytree(wardrobe / name, tmp_path / name)
-    analysis = FaceAnalyzer.load(tmp_path).analyze(fill(RED))
-    assert analysis.picture["clothing"].label == "dress"
+    alone = create_app(Settings(models=tmp_path)).test_client()
+    answer = post(alone, "/api/v1/analyze", {"image": encode(fill(RED))}).get_json()
+    assert answer["picture"]["clothing"]["label"] == "dress"
+    pages = [client.get("/").get_data(as_text=True) for client in (alone, dressed)]
+    assert ["Which clothes does this picture show?" in page for page in pages] == [True, False]
+    assert ['class="tabs"' in page for page in pages] == [False, True]
 
 
 def test_the_command_line_writes_a_row_a_picture(
