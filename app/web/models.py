@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer, labels_of
 from app.vision.cards import Card
 from app.vision.classifiers import Classifier
@@ -125,17 +126,34 @@ def headline_figures(classifier: Classifier, label: str = "") -> dict[str, Any] 
 
 
 def _read_answers() -> choices.Choice:
-    """Turn the form's answers into a choice; a task that isn't asked keeps its own model."""
+    """Turn the form's answers into a choice; a task that isn't asked keeps its own model.
+
+    Raises `Refusal` for the model of another task.
+    """
     analyzer = current_analyzer()
     models, labels = [], ""
     asked = {field.removeprefix("task-"): value for field, value in request.form.items()}
     for name, classifier in analyzer.choose(None).items():
         task = classifier.card.task
         chosen, _, label = asked.get(task, name).partition(":")
+        _check_task(analyzer, chosen, task)
         models.append(chosen)
         labels = label or labels
     choice = {MODELS: ",".join(models), LABELS: labels}
     return {field: value for field, value in choice.items() if value}
+
+
+def _check_task(analyzer: FaceAnalyzer, name: str, task: str) -> None:
+    """Refuse a model of another task; one that isn't loaded is refused with the whole choice."""
+    known = analyzer.classifiers
+    if name in known and known[name].card.task != task:
+        choices = sorted(each.card.name for each in known.values() if each.card.task == task)
+        raise Refusal(
+            "model_of_other_task",
+            400,
+            f"The model {name!r} doesn't read {task}. Choose from {', '.join(choices)}.",
+            choices=choices,
+        )
 
 
 def _describe_heads(card: Card) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from app.refusals import Refusal
 from app.vision.analyzer import of_region
 from app.vision.classifiers import Classifier
 from app.web import sentences, uploads
-from app.web.choices import LABELS, Choice, model_names, shown_choice, visitors_choice
+from app.web.choices import LABELS, model_names, shown_choice, visitors_choice
 from app.web.errors import tell_refusal
 from app.web.turns import current_turns
 from app.web.uploads import current_analyzer, read_upload
@@ -43,11 +43,13 @@ def photo_without_script() -> ResponseReturnValue:
 def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
     choice = shown_choice(request, current_analyzer())
+    answering = list(current_analyzer().choose(model_names(choice), choice.get(LABELS)).values())
     return render_template(
         "index.html",
         choice=choice,
         clothing_model=_find_clothing_model(),
-        wardrobe=_answers_for_clothing(choice),
+        wardrobe=_answers_for_clothing(answering),
+        regions={classifier.card.region for classifier in answering},
         strings=sentences.for_script(),
         limit_mb=current_app.config["MAX_UPLOAD_MB"],
         **outcome,
@@ -63,9 +65,8 @@ def _find_clothing_model() -> str | None:
     return next(named, None)
 
 
-def _answers_for_clothing(choice: Choice) -> Classifier | None:
+def _answers_for_clothing(answering: list[Classifier]) -> Classifier | None:
     """Return the model that answers, where it reads clothes and is alone in answering."""
-    answering = current_analyzer().choose(model_names(choice), choice.get(LABELS)).values()
     return next(filter(_reads_clothes, answering), None) if len(answering) == 1 else None
 
 

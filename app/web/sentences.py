@@ -217,6 +217,9 @@ def refusals() -> dict[str, str]:
         "models_of_one_task": gettext(
             "Only one model at a time can answer one question. Choose one of {choices}."
         ),
+        "model_of_other_task": gettext(
+            "That model answers another question. Choose one of {choices}."
+        ),
         "detector_setting": gettext(
             "The setting {name} must lie between {low} and {high}. Change it and try again."
         ),

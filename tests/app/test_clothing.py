@@ -258,9 +258,21 @@ def test_an_inference_server_answers_for_whole_pictures_too(wardrobe: Path) -> N
         assert far.asked[asked:] == ["/v2/models/clothing/infer"]
         # A known picture and the small copy of this one.
         assert far.crops[-1].shape == (2, SIZE, SIZE, 3)
-        assert "A small copy of it is sent" in client.get("/?models=clothing").get_data(
-            as_text=True
-        )
+        for models, sent in (
+            ("clothing", "A small copy of it is sent"),
+            ("gender", "Small crops of its faces are sent"),
+            ("gender,clothing", "Small crops of its faces and a small copy of all of it are sent"),
+        ):
+            assert sent in client.get(f"/?models={models}").get_data(as_text=True)
+        test = "test_an_inference_server_answers_for_whole_pictures_too"
+        assert f"<code>{test}</code>" in client.get("/about").get_data(as_text=True)
+
+
+def test_a_choice_is_made_among_the_models_of_one_question(dressed: FlaskClient) -> None:
+    refused = dressed.post("/models", data={"task-expression": "clothing"})
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "model_of_other_task")
+    assert refused.get_json()["choices"] == ["expression"]
+    assert "Set-Cookie" not in refused.headers
 
 
 @pytest.mark.parametrize("colour", [RED, BLACK], ids=["a garment", "none of these"])
