@@ -24,6 +24,7 @@ for written in (
     sentences.number,
     sentences.date,
     sentences.task,
+    sentences.kind,
     sentences.card_sentence,
     sentences.translated,
 ):

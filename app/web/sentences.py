@@ -98,6 +98,20 @@ def task(name: str) -> str:
     return tasks().get(name, name)
 
 
+def kinds() -> dict[str, str]:
+    """Return what kinds of pictures are called in the reader's language."""
+    return {
+        "clothing": gettext("clothes"),
+        "faces": gettext("faces"),
+        "animals": gettext("animals"),
+    }
+
+
+def kind(name: str) -> str:
+    """Return one kind of pictures' name, or the model's own word for a kind unknown here."""
+    return kinds().get(name, name)
+
+
 def settings() -> dict[str, str]:
     """Return what the detector's settings are called in the reader's language."""
     return {

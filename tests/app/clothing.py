@@ -24,6 +24,13 @@ CLASSES = (
 SIZE = 32
 STEEPNESS = 12 / 255  # A picture all in one of the colours has that logit, the others 0.
 OUTSIDE = {"energy_limit": -6.0, "slope": 2.0}
+FIGURES = {
+    "outside": [
+        {"kind": "clothing", "count": 40, "refused": 0.05, "refused_interval": [0.0, 0.125]},
+        {"kind": "faces", "count": 1400, "refused": 0.99, "refused_interval": [0.985, 0.995]},
+        {"kind": "animals", "count": 200, "refused": 0.85, "refused_interval": [0.8, 0.9]},
+    ]
+}
 
 
 def write_wardrobe(folder: Path) -> None:
@@ -50,7 +57,7 @@ def write_clothing(folder: Path) -> None:
         "files": hash_files(folder),
         "data": {"source": "none", "licence": "none"},
         "training": {},
-        "figures": {},
+        "figures": FIGURES,
     }
     (folder / "card.json").write_text(json.dumps(card))
 

@@ -150,6 +150,24 @@ def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: b
     assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
 
 
+def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_rightly(
+    dressed: FlaskClient,
+) -> None:
+    assert "answers when asked" in dressed.get("/models").get_data(as_text=True)
+    english, indonesian = (
+        dressed.get("/models/clothing", headers={"Accept-Language": language}).get_data(True)
+        for language in ("en", "id")
+    )
+    rows = re.findall(r'<th scope="row">(.*?)</tr>', english, re.DOTALL)
+    lines = [re.sub(r"\s+", " ", re.sub("<.*?>", " ", row)).strip() for row in rows]
+    assert "clothes refused wrongly 5.0% 0.0% – 12.5% 40" in lines
+    assert "faces refused rightly 99.0% 98.5% – 99.5% 1,400" in lines
+    assert "animals refused rightly 85.0% 80.0% – 90.0% 200" in lines
+    for written in ("hewan", "wajah", "85,0%", "1.400"):
+        assert written in indonesian
+    assert 'id="outside"' not in dressed.get("/models/gender").get_data(as_text=True)
+
+
 def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Flask) -> None:
     with serving(dressed_app) as server:
         address = f"{server.replace('http', 'ws')}/api/v1/stream"
