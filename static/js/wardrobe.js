@@ -1,13 +1,13 @@
-// What a model reads in a whole picture, where no model was asked about faces.
+// Which clothes the whole picture shows, where a model of clothes is alone in answering.
 
 import { className, formatProbability, text } from "./language.js";
 
 const NONE_OF_THESE = "none_of_these";
 
-/** Return the reading of the whole picture, null where faces were looked for. */
-export function wholeReading({ models = {}, picture = {} }) {
-  const alone = Object.keys(models).every((name) => name in picture);
-  return alone ? (Object.values(picture)[0] ?? null) : null;
+/** Return the reading of the clothes, null where the page asks other models, or others beside. */
+export function wholeReading({ picture = {} }) {
+  const form = document.getElementById("photo-form");
+  return picture[form.dataset.wardrobe] ?? null;
 }
 
 /** Tell whether a reading says that the picture shows none of the classes. */

@@ -13,7 +13,8 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from app import create_app
 from app.settings import Settings
-from tests.app.clothing import write_wardrobe
+from tests.app.cards import rewrite_card
+from tests.app.clothing import write_clothing, write_wardrobe
 from tests.app.servers import serving
 
 from .answers import picture_file
@@ -87,6 +88,17 @@ def test_a_picture_s_answer_stands_above_its_bars(
     expect(page.locator(".face-box, #harder:visible")).to_have_count(0)
     result = Axe().run(page)
     assert result.violations_count == 0, result.generate_report()
+
+
+def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_path: Path) -> None:
+    write_clothing(tmp_path / "scenes")
+    rewrite_card(tmp_path / "scenes", name="scenes", task="scenes")
+    shutil.copytree(Path("models") / "verifier", tmp_path / "verifier")
+    with serving(create_app(Settings(models=tmp_path))) as address:
+        page.goto(address)
+        page.set_input_files("#image", [garment(NONE)])
+        expect(page.locator(".picture-card")).to_contain_text("none of these>99%")
+        expect(page.locator("#outcome-view")).not_to_contain_text("kinds of clothes")
 
 
 def test_the_answer_can_be_taken_along(wardrobe: str, page: Page) -> None:
