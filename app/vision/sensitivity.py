@@ -14,7 +14,8 @@ def occlude(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
     """Return how much of each class's probability goes when a place is covered.
 
     `crop` is uint8 (size, size, channels). A patch of the crop's mean grey or colour covers one
-    place after another; a pixel's value is the mean over the patches that cover it. Returns float (classes, size, size), in the order of the answerable classes.
+    place after another; a pixel's value is the mean over the patches that cover it. Returns float
+    (classes, size, size), in the order of the answerable classes.
 
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014),
     section 4.2.
