@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -110,6 +111,31 @@ def test_a_full_disk_under_the_log_stops_nothing(astronaut_png: bytes) -> None:
         process.terminate()
         process.communicate()
     assert process.returncode == 0
+
+
+READ_ONLY = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"]
+
+
+def may_mount() -> bool:
+    """Tell whether this user may have a file system of its own."""
+    with suppress(OSError):
+        return subprocess.run([*READ_ONLY, "true"], capture_output=True).returncode == 0
+    return False
+
+
+@pytest.mark.skipif(not may_mount(), reason="Only root may have a file system of its own.")
+def test_a_read_only_file_system_is_enough(astronaut_png: bytes) -> None:
+    body, kind = write_form(astronaut_png)
+    with started(READ_ONLY) as server:
+        refused = subprocess.run(
+            ["nsenter", "--mount", "--target", str(server.process.pid), "touch", Path.cwd()],
+            capture_output=True,
+            text=True,
+        )
+        assert "Read-only file system" in refused.stderr
+        assert server.ask("/api/v1/analyze", body, kind) == (200, "")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(GRACE_SECONDS) == 0
 
 
 def wait_until_open(port: int, process: subprocess.Popen[str]) -> None:
