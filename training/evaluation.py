@@ -16,6 +16,7 @@ from training.data import DataError, Part, find_children, find_shared, list_answ
 from training.metrics import describe_reliability, measure_answers
 
 BATCH = 256
+MOST_PIXELS = 2**20  # in one batch: the maps of 256 whole pictures would take many gigabytes
 
 
 def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[str, Any]:
@@ -43,10 +44,16 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
 
 def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """Run all pictures through a network, some at a time: head → logits (count, classes)."""
+    size = choose_batch(pictures)
     batches = [
-        network.logits(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)
+        network.logits(pictures[start : start + size]) for start in range(0, len(pictures), size)
     ]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def choose_batch(pictures: np.ndarray) -> int:
+    """Return how many pictures or features (count, height, width, channels) go in one batch."""
+    return max(1, min(BATCH, MOST_PIXELS // int(np.prod(pictures.shape[1:3]))))
 
 
 def measure_heads(

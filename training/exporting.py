@@ -17,7 +17,7 @@ from app.vision.classifiers import FILES, OnnxNetwork, hash_file
 from training.calibration import calibrate_heads
 from training.compression import fold_normalization, pack, store_half_precision
 from training.data import Part
-from training.evaluation import run_network
+from training.evaluation import choose_batch, run_network
 from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
 from training.measuring import measure_model, name_command
 from training.networks import build_network
@@ -54,7 +54,9 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
     model.save(made / FILES["keras"])
     pack(made / FILES["keras"])
     # Keras exports only a model that has run before.
-    expected = model.predict(validation.pictures, batch_size=256, verbose=0)
+    expected = model.predict(
+        validation.pictures, batch_size=choose_batch(validation.pictures), verbose=0
+    )
     _export_onnx(model, made / FILES["onnx"])
     network = OnnxNetwork((made / FILES["onnx"]).read_bytes(), threads=0)
     logits = run_network(network, validation.pictures)

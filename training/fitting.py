@@ -33,7 +33,7 @@ from training.data import (
     read_part,
 )
 from training.distillation import mix_in_teachers
-from training.evaluation import place_errors
+from training.evaluation import choose_batch, place_errors
 from training.networks import FusedBatchNormalization, build_network
 from training.outside import join_outside, read_outside
 from training.precision import compute_in
@@ -373,7 +373,8 @@ class Fitting:
 
     def _measure(self, epoch: int) -> dict[str, Any]:
         """Measure the averaged network on the validation part; return the epoch's row."""
-        logits = self.served.predict(self.validation.pictures, batch_size=256, verbose=0)
+        pictures = self.validation.pictures
+        logits = self.served.predict(pictures, batch_size=choose_batch(pictures), verbose=0)
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": self.step,
