@@ -40,14 +40,21 @@ def share_grid(
     with warnings.catch_warnings():
         # Heartbeats may change in Optuna's next version, which the pinned one can't.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return _work_off(_open(storage, name, heartbeat), points, measure, heartbeat)
+        database, study = _open(storage, name, heartbeat)
+        return _work_off(database, study, points, measure, heartbeat)
 
 
 def _work_off(
-    study: optuna.Study, points: list[dict[str, Any]], measure: Measure, heartbeat: int
+    database: RDBStorage,
+    study: optuna.Study,
+    points: list[dict[str, Any]],
+    measure: Measure,
+    heartbeat: int,
 ) -> list[dict[str, Any]]:
     """Take trials until all are measured."""
+    seen: set[int] = set()
     while True:
+        _give_first_heartbeats(database, study, seen)
         optuna.storages.fail_stale_trials(study)
         found = _find_done(study)
         if len(found) == len(points):
@@ -64,7 +71,18 @@ def name_file(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def _open(storage: str, name: str, heartbeat: int) -> optuna.Study:
+def _give_first_heartbeats(database: RDBStorage, study: optuna.Study, seen: set[int]) -> None:
+    """Count from now on for each running trial that this process sees for the first time.
+
+    To Optuna a trial whose process was killed before its first heartbeat is never stale.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number not in seen:
+            seen.add(trial.number)
+            database.record_heartbeat(trial._trial_id)
+
+
+def _open(storage: str, name: str, heartbeat: int) -> tuple[RDBStorage, optuna.Study]:
     """Open the grid's record, or begin it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     arguments = {"timeout": LOCK_SECONDS} if storage.startswith("sqlite:") else {}
@@ -78,11 +96,13 @@ def _open(storage: str, name: str, heartbeat: int) -> optuna.Study:
             )
             if storage.startswith("sqlite:"):
                 _lock_from_the_start(database.engine)
-            return optuna.create_study(storage=database, study_name=name, load_if_exists=True)
+            study = optuna.create_study(storage=database, study_name=name, load_if_exists=True)
         except SQLAlchemyError:  # another process is making the tables
             if attempt == OPENING_ATTEMPTS - 1:
                 raise
             time.sleep(0.5)
+        else:
+            return database, study
     raise AssertionError("the loop returns or raises")
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 # Writes a line for each trial that begins, and stays in a trial while the file "hold" is there.
@@ -67,7 +69,13 @@ def test_a_killed_trial_is_taken_up_again_and_finished_ones_are_not(tmp_path: Pa
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     (tmp_path / "hold").unlink()
+    # It may have been killed before its first heartbeat.
+    with closing(sqlite3.connect(tmp_path / "grid.sqlite")) as database, database:
+        database.execute("DELETE FROM trial_heartbeats")
 
-    resumed = start(tmp_path, 4)
-    assert resumed.communicate()[0].strip() == "[0, 1, 4, 9]"
+    with start(tmp_path, 4) as resumed:
+        try:
+            assert resumed.communicate(timeout=60)[0].strip() == "[0, 1, 4, 9]"
+        finally:
+            resumed.kill()
     assert sorted(int(number) for _, number in begun(tmp_path)) == [0, 1, 2, 2, 3]
