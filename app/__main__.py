@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app.archives.command import ENGINES, Engine, Order, read_archive
+from app.archives.command import Order, read_archive
 from app.archives.inputs import ArchiveError, find_photos, write_out
 from app.archives.rows import list_rows
 from app.archives.tables import FORMATS, Format, write_csv
@@ -18,7 +18,7 @@ from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
 from app.catalog import load_analyzer
 from app.files import write_text
-from app.ray_start import RayError
+from app.ray_start import ENGINES, EngineName, RayError
 from app.refusals import Refusal
 from app.settings import Settings, SettingsFault, read_settings
 from app.vision.analyzer import FaceAnalyzer, split_names
@@ -118,7 +118,7 @@ def analyze(
     models: str | None,
     effort: str | None,
     out: Path | None,
-    engine: Engine,
+    engine: EngineName,
     form: Format,
     report: Path | None,
     workers: int | None,

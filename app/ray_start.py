@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from app.packages import explain_missing
 from app.settings import count_processors
 
+EngineName = Literal["plain", "ray"]  # who carries pieces of work out: one process, or Ray
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 ROOT = Path(__file__).resolve().parents[1]  # where a cluster's machines find this very code
 # Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
 # The folder made in it has a new name and is its owner's alone.
@@ -34,6 +36,11 @@ ALONE = {
 
 class RayError(Exception):
     """End what Ray was to do; the text says what is wrong and what to do."""
+
+
+def find_reason(error: Exception) -> str:
+    """Return the first line of what Ray says went wrong, or the exception's name for nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

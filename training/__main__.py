@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from app.ray_start import RayError
+from app.ray_start import ENGINES, EngineName, RayError
 from app.vision.cards import Card, ModelError
 from training.data import DataError
-from training.engines import ENGINES, EngineName
 from training.recipes import RecipeError
 
 # TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any

@@ -60,11 +60,11 @@ def _limit_refusing(
         return {}
     sets = read_outside(recipe.data.outside, "validation", recipe.data.size, recipe.seed)
     outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
-    found = {
-        name: find_outside(heads[name], inside[name], outside[name], refused)
-        for name, refused in asked.items()
-    }
-    return {name: heads[name].model_copy(update={"outside": found[name]}) for name in asked}
+    limited = {}
+    for name, refused in asked.items():
+        found = find_outside(heads[name], inside[name], outside[name], refused)
+        limited[name] = heads[name].model_copy(update={"outside": found})
+    return limited
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:

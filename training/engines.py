@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Protocol, TypeVar
 
-from app.ray_start import RayError, start_ray
+from app.ray_start import EngineName, RayError, find_reason, start_ray
 from app.settings import count_processors
 
-EngineName = Literal["plain", "ray"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 # TensorFlow's own setting of how many threads share an operation, by default one a processor. By
 # their number sums are cut into parts, and so it changes the last digits of a training.
 THREADS = "TF_NUM_INTRAOP_THREADS"
@@ -67,9 +65,9 @@ class RayEngine:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except ray.exceptions.RayError as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise RayError(
-                f"Ray gave up: {reason} What is trained is kept; --resume goes on from there."
+                f"Ray gave up: {find_reason(error)} What is trained is kept; --resume goes on from "
+                "there."
             ) from error
         return found
 

@@ -11,6 +11,7 @@ from app.vision.classifiers import (
     find_unsure_limits,
     load_classifier,
     read_answers,
+    run_in_batches,
 )
 from training.data import DataError, Part, find_children, find_shared, list_answers, read_part
 from training.metrics import describe_reliability, measure_answers
@@ -44,11 +45,7 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
 
 def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """Run all pictures through a network, some at a time: head → logits (count, classes)."""
-    size = choose_batch(pictures)
-    batches = [
-        network.logits(pictures[start : start + size]) for start in range(0, len(pictures), size)
-    ]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return run_in_batches(network, pictures, choose_batch(pictures))
 
 
 def choose_batch(pictures: np.ndarray) -> int:

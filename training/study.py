@@ -24,9 +24,10 @@ import numpy as np
 from pydantic import Field, ValidationError
 from sklearn.metrics import confusion_matrix
 
+from app.ray_start import EngineName
 from training.checkpoints import CHECKPOINT
 from training.data import Part
-from training.engines import Engine, EngineName, open_engine
+from training.engines import Engine, open_engine
 from training.fitting import MODEL, fit, fit_parts, is_finished, load_run, read_history
 from training.inspection import inspect
 from training.metrics import find_recalls

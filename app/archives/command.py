@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from app.archives.inputs import ArchiveError
 from app.archives.progress import Progress
@@ -13,10 +12,8 @@ from app.archives.rows import PictureReader, Row
 from app.archives.runs import Description, Run, Shard, lock_folder
 from app.archives.tables import Format, check_format
 from app.files import write_text
+from app.ray_start import EngineName
 from app.settings import Settings
-
-Engine = Literal["plain", "ray"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Order:
     folder: Path
     effort: str
     models: list[str] | None
-    engine: Engine
+    engine: EngineName
     form: Format
     shard_size: int
     workers: int | None

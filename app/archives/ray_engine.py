@@ -10,7 +10,7 @@ from typing import Any
 from app.archives.inputs import ArchiveError, Picture
 from app.archives.rows import PictureReader, Row
 from app.archives.runs import Shard
-from app.ray_start import start_ray
+from app.ray_start import find_reason, start_ray
 from app.settings import Settings
 
 # How often a shard is tried again whose worker died; then its pictures are read one by one.
@@ -45,6 +45,7 @@ def read_by_ray(
     if not shards:
         return
     with start_ray(workers, "ray.data"):
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         count = workers or _count_places()
         lost = {shard.number: shard for shard in shards}
         for number, rows in _map(reader, shards, count):
@@ -81,7 +82,6 @@ def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tup
     """Let `count` actors read shards; yield what they answer, and nothing for lost ones."""
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     items = [
         {
             "number": shard.number,
@@ -111,8 +111,7 @@ def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tup
         for answer in answers.iter_rows():
             yield answer["number"], json.loads(answer["rows"])
     except Exception as error:  # Ray's own exceptions have no common base.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise _given_up(reason) from error
+        raise _given_up(find_reason(error)) from error
 
 
 def _given_up(reason: str) -> ArchiveError:

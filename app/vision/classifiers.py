@@ -150,6 +150,14 @@ def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.nd
     return [head.classes[index] for index in kept], probabilities
 
 
+def run_in_batches(network: Network, crops: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """Run a network on `count` crops at a time: each head's float32 (crops, classes)."""
+    batches = [
+        network.logits(crops[start : start + count]) for start in range(0, len(crops), count)
+    ]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
 def read_answers(head: Head, logits: np.ndarray) -> np.ndarray:
     """Turn a head's logits (count, classes) into the probabilities of all that it may answer.
 

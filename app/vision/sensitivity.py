@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.vision.classifiers import Classifier, KerasNetwork, read_probabilities
+from app.vision.classifiers import Classifier, KerasNetwork, read_probabilities, run_in_batches
 
 PATCH = 1 / 4  # A patch's side as a share of the crop's: about a mouth or a pair of eyes' height.
 STRIDE = 1 / 8  # Half a patch, so that each place is covered by four of them.
@@ -30,13 +30,8 @@ def occlude(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
     for covered, (rows, columns) in zip(copies[1:], places, strict=True):
         covered[rows, columns] = crop.mean(axis=(0, 1))
     count = max(1, MOST_PIXELS // size**2)
-    logits = np.concatenate(
-        [
-            classifier.network.logits(copies[start : start + count])[classifier.head_name]
-            for start in range(0, len(copies), count)
-        ]
-    )
-    _, probabilities = read_probabilities(classifier.head, logits)
+    logits = run_in_batches(classifier.network, copies, count)
+    _, probabilities = read_probabilities(classifier.head, logits[classifier.head_name])
     drops = np.zeros((probabilities.shape[1], size, size))
     counts = np.zeros((size, size))
     for after, (rows, columns) in zip(probabilities[1:], places, strict=True):

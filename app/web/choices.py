@@ -12,6 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
 from app.vision.analyzer import FaceAnalyzer, check_effort, split_names
+from app.vision.classifiers import Classifier
 
 MODELS = "models"
 LABELS = "expression_labels"
@@ -53,11 +54,11 @@ def sent_form(request: Request) -> Mapping[str, str]:
         return {}
 
 
-def choose(analyzer: FaceAnalyzer, choice: Choice) -> list[str]:
-    """Return the names of the models that a choice asks for. Raises `Refusal`."""
+def choose(analyzer: FaceAnalyzer, choice: Choice) -> dict[str, Classifier]:
+    """Return the models that a choice asks for, by their names. Raises `Refusal`."""
     if EFFORT in choice:
         check_effort(choice[EFFORT])
-    return list(analyzer.choose(model_names(choice), choice.get(LABELS)))
+    return analyzer.choose(model_names(choice), choice.get(LABELS))
 
 
 def model_names(choice: Choice) -> list[str] | None:

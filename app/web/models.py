@@ -36,7 +36,7 @@ def page() -> str:
     """Show every loaded model, and which of them answer."""
     analyzer = current_analyzer()
     choice = choices.shown_choice(request, analyzer)
-    answering = analyzer.choose(choices.model_names(choice), choice.get(LABELS))
+    answering = choices.choose(analyzer, choice)
     return render_template(
         "models.html",
         classifiers=analyzer.classifiers,

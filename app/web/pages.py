@@ -9,7 +9,7 @@ from app.refusals import Refusal
 from app.vision.analyzer import of_region
 from app.vision.classifiers import Classifier
 from app.web import sentences, uploads
-from app.web.choices import LABELS, model_names, shown_choice, visitors_choice
+from app.web.choices import choose, shown_choice, visitors_choice
 from app.web.errors import tell_refusal
 from app.web.turns import current_turns
 from app.web.uploads import current_analyzer, read_upload
@@ -43,7 +43,7 @@ def photo_without_script() -> ResponseReturnValue:
 def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
     choice = shown_choice(request, current_analyzer())
-    answering = list(current_analyzer().choose(model_names(choice), choice.get(LABELS)).values())
+    answering = list(choose(current_analyzer(), choice).values())
     return render_template(
         "index.html",
         choice=choice,

@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from app.vision.analyzer import of_region
 from app.vision.tracking import MOST_SMOOTHING_SECONDS, SMOOTHING_SECONDS
 from app.web import sentences
-from app.web.choices import LABELS, MODELS, Choice, model_names, named_choice, shown_choice
+from app.web.choices import LABELS, MODELS, Choice, choose, named_choice, shown_choice
 from app.web.uploads import current_analyzer
 
 blueprint = Blueprint("realtime", __name__)
@@ -27,6 +27,6 @@ def page() -> ResponseReturnValue:
 
 def _keep_faces(choice: Choice) -> Choice:
     """Return what a choice says of the models that read faces."""
-    named = current_analyzer().choose(model_names(choice)) if MODELS in choice else {}
+    named = choose(current_analyzer(), choice) if MODELS in choice else {}
     faces = ",".join(of_region(named, "face"))
     return named_choice({MODELS: faces, LABELS: choice.get(LABELS, "")})

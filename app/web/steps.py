@@ -81,7 +81,7 @@ def _page(**outcome: Any) -> str:
     analyzer = current_analyzer()
     choice = choices.shown_choice(request, analyzer)
     sides, sent = outcome.get("sides", []), choices.sent_form(request)
-    answering = analyzer.choose(choices.model_names(choice), choice.get(LABELS))
+    answering = choices.choose(analyzer, choice)
     return render_template(
         "steps.html",
         strings=sentences.for_steps(),
@@ -144,7 +144,7 @@ def _explainer() -> Explainer:
 
 def _model(choice: choices.Choice) -> str:
     """Return the model to explain: the one that the form names, or the first that answers."""
-    return request.form.get("model") or choices.choose(current_analyzer(), choice)[0]
+    return request.form.get("model") or next(iter(choices.choose(current_analyzer(), choice)))
 
 
 def _reads_whole(model: str) -> bool:
