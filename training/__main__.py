@@ -334,6 +334,15 @@ def utkface(source: Path, out: Path, seed: int) -> None:
 
 
 @prepare.command()
+@click.argument("out", type=TARGET)
+def scenes(out: Path) -> None:
+    """Copy scikit-image's pictures, which show no class of a network of whole pictures."""
+    from training.preparation import prepare_scenes
+
+    click.echo(prepare_scenes(out))
+
+
+@prepare.command()
 @click.argument("source", type=FOLDER)
 @click.argument("out", type=TARGET)
 @click.option("--seed", default=1, show_default=True, help="Which photos are held out.")

@@ -58,7 +58,8 @@ def _limit_refusing(
     asked = {name: head.refused for name, head in recipe.heads.items() if head.refused}
     if not asked:
         return {}
-    sets = read_outside(recipe.data.outside, "validation", recipe.data.size, recipe.seed)
+    known = {name: settings for name, settings in recipe.data.outside.items() if settings.learned}
+    sets = read_outside(known, "validation", recipe.data.size, recipe.seed)
     outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
     limited = {}
     for name, refused in asked.items():

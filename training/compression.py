@@ -1,4 +1,4 @@
-"""Make a finished network lighter to serve, with the same answers in every form of it."""
+"""Make a finished network lighter to serve, with the same answers in every form of it; and back."""
 
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,50 @@ def fold_normalization(network: keras.Model, folded: keras.Model) -> None:
         layer.set_weights(
             [*(kernel.astype(np.float16).astype(np.float32) for kernel in kernels), bias]
         )
+
+
+def unfold_normalization(folded: keras.Model, network: keras.Model, pictures: np.ndarray) -> None:
+    """Give a network with batch normalisation the body of one whose convolutions have it folded in.
+
+    Both give the same features then. What is normalised, and how far, is measured on `pictures`,
+    uint8 (count, size, size, channels). Each channel's kernel gets length 1, from which it learns
+    on as a new one would: the normalisation takes the length away. Heads stay as they are. Raises
+    `ValueError` where the bodies differ.
+    """
+    bodies = [_list_body(model) for model in (folded, network)]
+    kernels = [[layer.weights[0].shape for layer in body] for body in bodies]
+    if kernels[0] != kernels[1]:
+        raise ValueError("The two networks have different bodies.")
+    taps = keras.Model(folded.inputs, [layer.output for layer in bodies[0]])
+    responses = keras.tree.flatten(taps.predict(pictures, batch_size=64, verbose=0))
+    following = {
+        layer.input._keras_history.operation.name: layer
+        for layer in network.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    for layer, learned, response in zip(bodies[1], bodies[0], responses, strict=True):
+        *first, kernel, bias = (np.asarray(weight, np.float32) for weight in learned.weights)
+        normalization = following.get(layer.name)
+        if normalization is None:
+            layer.set_weights([*first, kernel, bias])
+            continue
+        channels = tuple(range(response.ndim - 1))
+        length = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
+        mean, variance = response.mean(channels), response.var(channels) / length**2
+        scale = length * np.sqrt(variance + normalization.epsilon)
+        layer.set_weights([*first, kernel / length, *([bias / length] if layer.use_bias else [])])
+        left = 0.0 if layer.use_bias else bias  # what the convolution itself doesn't add
+        normalization.set_weights([scale, mean, (mean - left) / length, variance])
+
+
+def _list_body(network: keras.Model) -> list[keras.layers.Layer]:
+    """List the layers with kernels that are no head."""
+    heads = set(network.output_names)
+    return [
+        layer
+        for layer in network.layers
+        if isinstance(layer, WITH_KERNELS) and layer.name not in heads
+    ]
 
 
 def pack(path: Path) -> None:

@@ -21,8 +21,11 @@ import tensorflow as tf
 
 import training.pretrained  # noqa: F401 - enters its networks in the registry
 from app.files import write_whole
+from app.vision.cards import CARD
+from app.vision.classifiers import KerasNetwork, load_classifier
 from app.vision.crops import CropShape
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from training.compression import unfold_normalization
 from training.data import (
     OUTSIDE,
     DataError,
@@ -31,6 +34,7 @@ from training.data import (
     find_shared,
     list_answers,
     read_part,
+    shape_pictures,
 )
 from training.distillation import mix_in_teachers
 from training.evaluation import choose_batch, place_errors
@@ -47,6 +51,7 @@ RECIPE = "recipe.json"
 HISTORY = "history.csv"
 LOGS = "logs"
 HUBER_LIMIT = 0.1
+MEASURED_ON = 512  # about as many pictures tell what a folded normalisation was
 CHECKPOINTS_ON_DISK = 2  # the last one, and the next one aside until it is whole
 MODELS_ON_DISK = 2  # the finished network, and slack for history and curves
 
@@ -211,7 +216,9 @@ class Fitting:
                 FusedBatchNormalization,
             )
             if network.start:
-                _take_over(self.network, network.start)
+                spread = train.pictures[:: max(1, len(train.pictures) // MEASURED_ON)]
+                shape = CropShape(data.size, data.channels)
+                _take_over(self.network, network.start, shape_pictures(spread, shape))
         self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
         self.served.set_weights(self.network.get_weights())
         self.optimizer = _build_optimizer(recipe.schedule)
@@ -464,19 +471,30 @@ def _build_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(momentum=schedule.momentum, nesterov=True)
 
 
-def _take_over(network: keras.Model, run: Path) -> None:
-    """Begin with the weights of a finished run's network, but for the heads.
+def _take_over(network: keras.Model, start: Path, pictures: np.ndarray) -> None:
+    """Begin with the weights of a finished run's or a model's network, but for the heads.
 
-    Raises `RecipeError` where the two have different bodies.
+    Normalisation that a model has folded away is found again on `pictures`. Raises `RecipeError`
+    where the two have different bodies, `ModelError` for a bad model.
     """
-    _, finished = load_run(run)
+    other_body = RecipeError(
+        f"network.start: the network in {start} has another body. Take the same network and "
+        "options, and as many channels."
+    )
+    if (start / CARD).is_file():
+        folded = load_classifier(start, "keras").network
+        assert isinstance(folded, KerasNetwork)
+        if folded.model.input_shape[1:] != pictures.shape[1:]:
+            raise other_body
+        try:
+            return unfold_normalization(folded.model, network, pictures)
+        except ValueError as error:
+            raise other_body from error
+    _, finished = load_run(start)
     bodies = [_list_body_weights(model) for model in (network, finished)]
     shapes = [[weight.shape for weight in body] for body in bodies]
     if shapes[0] != shapes[1]:
-        raise RecipeError(
-            f"network.start: the network in {run} has another body. Take the same network and "
-            "options, and as many channels."
-        )
+        raise other_body
     for weight, value in zip(*bodies, strict=True):
         weight.assign(value)
 

@@ -3,13 +3,15 @@
 Source: Hendrycks et al., "Deep anomaly detection with outlier exposure" (2019), section 3.
 """
 
+from pathlib import Path
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from app.vision.cards import NONE_OF_THESE, Head, Outside
 from app.vision.classifiers import find_energies, read_answers, read_probabilities
-from app.vision.crops import CropShape
-from training.data import OUTSIDE, Drawing, Part, read_part
+from app.vision.crops import CropShape, shape_crop
+from training.data import OUTSIDE, DataError, Part, list_pictures, read_picture
 from training.recipes import OutsideSet
 from training.splitting import split_in_folds
 
@@ -21,9 +23,15 @@ def read_outside(sets: dict[str, OutsideSet], part: str, side: int, seed: int) -
     """Return each set's part, with pictures uint8 (count, side, side, 3), by the set's name.
 
     A folder without parts is halved with near-duplicates together: the first half is learned
-    from, the other one is the validation part. Raises `DataError` as `read_part` does.
+    from, the other one is the validation part. A set that isn't learned has no training part, and
+    all of it is its validation part. Raises `DataError` for a folder without pictures, one with
+    fewer than are to be drawn, or an unreadable picture.
     """
-    return {name: _read(outside, part, side, seed) for name, outside in sets.items()}
+    return {
+        name: _read(outside, part, side, seed)
+        for name, outside in sets.items()
+        if outside.learned or part != "train"
+    }
 
 
 def join_outside(train: Part, sets: dict[str, Part]) -> Part:
@@ -72,9 +80,64 @@ def find_outside(head: Head, inside: np.ndarray, outside: np.ndarray, refused: f
 
 def _read(outside: OutsideSet, part: str, side: int, seed: int) -> Part:
     """Read one set's pictures of a part."""
+    files = _draw(_list_files(outside, part, seed), outside, seed)
+    random = np.random.default_rng(seed)
     shape = CropShape(side, 3)
-    if (outside.folder / part).is_dir():
-        return read_part(outside.folder, part, shape, Drawing(outside.count, seed))
-    small = read_part(outside.folder, "", CropShape(HALVING_SIDE, 3))
+    shown = (
+        shape_crop(_show_window(read_picture(f), outside.window, random), shape) for f in files
+    )
+    return _join(files, [_shuffle_pieces(picture, outside.pieces, random) for picture in shown])
+
+
+def _list_files(outside: OutsideSet, part: str, seed: int) -> list[Path]:
+    """List a part's files, of a folder with parts or of one that is halved."""
+    folder = outside.folder / part if (outside.folder / part).is_dir() else outside.folder
+    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    files = [file for path in folders for file in list_pictures(path)]
+    if not files:
+        raise DataError(f"There are no pictures in {folder}, which should show no class.")
+    if folder != outside.folder or not outside.learned:
+        return files
+    shape = CropShape(HALVING_SIDE, 3)
+    small = _join(files, [shape_crop(read_picture(file), shape) for file in files])
     learned, held_out = next(split_in_folds(small, HALVES, seed))
-    return read_part(outside.folder, "", shape).subset(learned if part == "train" else held_out)
+    return list(small.subset(learned if part == "train" else held_out).files)
+
+
+def _draw(files: list[Path], outside: OutsideSet, seed: int) -> list[Path]:
+    """Take as many as are wanted at random, and leave the files in order."""
+    count = len(files) if outside.count is None else outside.count
+    if len(files) < count:
+        raise DataError(f"{outside.folder} has {len(files)} pictures to draw {count} from.")
+    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
+    return [files[index] for index in sorted(drawn)]
+
+
+def _join(files: list[Path], pictures: list[np.ndarray]) -> Part:
+    """Return pictures of one size as a part without classes."""
+    return Part(np.stack(pictures), np.zeros(len(files), int), (), tuple(files), None)
+
+
+def _show_window(picture: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Cut a square of that share of the shorter side out, at a place drawn at random."""
+    if share == 1.0:
+        return picture
+    height, width = picture.shape[:2]
+    side = round(share * min(height, width))
+    top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+    return picture[top : top + side, left : left + side]
+
+
+def _shuffle_pieces(picture: np.ndarray, pieces: int, random: np.random.Generator) -> np.ndarray:
+    """Put a picture's square pieces, so many in a row and in a column, into another order.
+
+    Source: Noroozi and Favaro, "Unsupervised learning of visual representations by solving jigsaw
+    puzzles" (2016), whose puzzles here show nothing that has a name.
+    """
+    if pieces == 1:
+        return picture
+    side = len(picture) // pieces * pieces
+    cells = picture[:side, :side].reshape(pieces, side // pieces, pieces, side // pieces, 3)
+    shuffled = random.permutation(cells.swapaxes(1, 2).reshape(pieces**2, side // pieces, -1))
+    rows = shuffled.reshape(pieces, pieces, side // pieces, side // pieces, 3).swapaxes(1, 2)
+    return shape_crop(rows.reshape(side, side, 3), CropShape(len(picture), 3))

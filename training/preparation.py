@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
+import skimage.data
 from PIL import Image
 
 from training.data import PARTS, VOTED_CLASSES, VOTES_FILE, DataError, list_pictures, read_picture
@@ -20,6 +21,32 @@ FER_SIDE = 48
 VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), "unknown", "NF")
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
 VALIDATION_SHARE = 0.15
+# scikit-image's pictures but for copies, drawings of one colour and frames of a series.
+SCENES = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "cell.png",
+    "chelsea.png",
+    "chessboard_RGB.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "color.png",
+    "grass.png",
+    "gravel.png",
+    "horse.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "logo.png",
+    "microaneurysms.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+    "text.png",
+)
 # Two differing bits of 256 are JPEG noise; strangers differ in 60 and more.
 NEAR_DUPLICATE_BITS = 10
 
@@ -95,6 +122,18 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
             shutil.copyfile(file, target / file.name)
             counts[part] += 1
     return counts
+
+
+def prepare_scenes(out: Path) -> dict[str, int]:
+    """Copy scikit-image's own pictures of things, places, animals, patterns and two people.
+
+    A network that tells classes apart is measured on them for what is none of its classes. Returns
+    the number of pictures.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in SCENES:
+        shutil.copyfile(Path(skimage.data.data_dir) / name, out / name)
+    return {"scenes": len(SCENES)}
 
 
 def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from training.augmentation import Augmentation
 
@@ -23,10 +23,13 @@ class Section(BaseModel):
 
 
 class OutsideSet(Section):
-    """Say where pictures lie that show none of the classes."""
+    """Say where pictures lie that show none of the classes, and what of them is seen."""
 
     folder: Path
-    count: int | None = None  # drawn from each part, as many of each class; else all
+    count: int | None = None  # drawn from each part; else all
+    window: float = Field(1.0, gt=0, le=1)  # share of the shorter side that is cut out; 1: whole
+    pieces: PositiveInt = 1  # cut so many times so many pieces, which are shuffled
+    learned: bool = True  # else it is only measured on
 
 
 class Data(Section):
@@ -69,7 +72,7 @@ class Network(Section):
 
     name: str
     options: dict[str, Any] = {}
-    start: Path | None = None  # a finished run whose network this one begins as, but for its heads
+    start: Path | None = None  # a finished run or a model, as which this begins but for its heads
 
 
 class Distillation(Section):

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.cards import load_card
-from app.vision.classifiers import load_classifier
+from app.vision.classifiers import KerasNetwork, load_classifier
 from app.vision.insides import Insides
 from training import ablation, compression, exporting
 from training.__main__ import cli
@@ -282,5 +282,27 @@ def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path
 
     wider = ("--set", "network.options.widths=[8, 24]")
     refused = run("fit", recipe, "--out", tmp_path / "third", *begun, *wider)
+    assert refused.exit_code == 1
+    assert "has another body" in refused.output
+
+
+def test_a_network_begins_as_a_served_model_whose_normalisation_was_folded(
+    recipe: Path, model: Path, tmp_path: Path
+) -> None:
+    begun = ("--set", f"network.start={model}", "--set", "schedule.learning_rate=0.0")
+    once = ("--set", "schedule.epochs=1", "--set", "schedule.average=0.0")
+    assert run("fit", recipe, "--out", tmp_path / "begun", *begun, *once).exit_code == 0
+    served = load_classifier(model, "keras").network
+    assert isinstance(served, KerasNetwork)
+    crops = np.random.default_rng(1).integers(0, 256, (64, 24, 24, 1), np.uint8)
+    features = [
+        keras.Model(network.inputs, network.get_layer(index=-3).output).predict(crops, verbose=0)
+        for network in (served.model, load_run(tmp_path / "begun")[1])
+    ]
+    # The moving moments have seen a few batches of training pictures since.
+    assert np.corrcoef(*(values.ravel() for values in features))[0, 1] > 0.95
+
+    wider = ("--set", "network.options.widths=[8, 24]")
+    refused = run("fit", recipe, "--out", tmp_path / "other", *begun, *wider)
     assert refused.exit_code == 1
     assert "has another body" in refused.output

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from app.vision.cards import load_card
 from tests.training.pictures import make_pictures
 from training.__main__ import cli
+from training.data import DataError
+from training.outside import read_outside
+from training.recipes import OutsideSet
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 
@@ -23,11 +27,15 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     for seed, part in enumerate(("train", "validation")):
         make_pictures(tmp_path / "data" / part, 16, ("one", "two"), seed)
     make_pictures(tmp_path / "others", 8, ("three", "four"), 2)
+    prepared = run("data", "prepare", "scenes", tmp_path / "scenes")
+    assert prepared.exit_code == 0, prepared.output
+    sets = f"""{{others = {{folder = "{tmp_path / "others"}"}},
+        scenes = {{folder = "{tmp_path / "scenes"}", learned = false}}}}""".replace("\n", "")
     changes = {
         "data.folder": tmp_path / "data",
         "data.size": 40,
         "data.stored_size": 40,
-        "data.outside": f'{{others = {{folder = "{tmp_path / "others"}"}}}}',
+        "data.outside": sets,
         "network.options.last": "block3_sepconv1_act",
         "schedule.epochs": 1,
         "schedule.batch": 8,
@@ -44,7 +52,7 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     card = load_card(folder)
     assert card.region == "image"
     assert card.heads["clothes"].outside is not None
-    own, others = card.figures["outside"]
+    own, others, scenes = card.figures["outside"]
     assert (own["kind"], own["count"]) == ("clothing", 32)
     assert own["refused"] == pytest.approx(0.05, abs=0.02)
     figures = card.figures["heads"]["clothes"]
@@ -52,5 +60,66 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     assert refused == round(own["refused"] * own["count"])
     assert set(figures["recall"]) == {"one", "two", "none_of_these"}
     assert (others["kind"], others["count"]) == ("others", 8)
+    assert (scenes["kind"], scenes["count"]) == ("scenes", 23)
     assert "“none of these”" in (folder / "README.md").read_text()
     assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
+
+
+def test_a_folder_is_halved_into_what_is_learned_from_and_what_is_measured_on(
+    tmp_path: Path,
+) -> None:
+    make_pictures(tmp_path, 8, ("three", "four"), 2)
+    sets = {"others": OutsideSet(folder=tmp_path)}
+    learned, measured = (
+        read_outside(sets, part, 16, 1)["others"] for part in ("train", "validation")
+    )
+    assert len(learned.files) == len(measured.files) == 8
+    assert not set(learned.files) & set(measured.files)
+
+
+def test_a_set_that_is_not_learned_is_measured_on_as_a_whole(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 8, ("three", "four"), 2)
+    sets = {"others": OutsideSet(folder=tmp_path, learned=False)}
+    assert read_outside(sets, "train", 16, 1) == {}
+    assert len(read_outside(sets, "validation", 16, 1)["others"].files) == 16
+
+
+def test_a_puzzle_has_its_picture_s_pieces_in_another_order(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 2, ("three",), 2)
+    whole, puzzle = (
+        read_outside({"others": OutsideSet(folder=tmp_path, pieces=pieces)}, "train", 16, 1)[
+            "others"
+        ].pictures[0]
+        for pieces in (1, 4)
+    )
+    assert (whole != puzzle).any()
+    pieces = [
+        {picture[y : y + 4, x : x + 4].tobytes() for y in range(0, 16, 4) for x in range(0, 16, 4)}
+        for picture in (whole, puzzle)
+    ]
+    assert pieces[0] == pieces[1]
+
+
+def test_a_window_is_cut_from_its_picture_before_it_is_resized(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 2, ("three",), 2)
+    whole, window = (
+        read_outside({"others": OutsideSet(folder=tmp_path, window=share)}, "train", 48, 1)[
+            "others"
+        ].pictures[0]
+        for share in (1.0, 0.25)
+    )
+    # A quarter of the side, enlarged four times, differs four times less from point to point.
+    assert np.abs(np.diff(window.astype(int), axis=1)).mean() < (
+        np.abs(np.diff(whole.astype(int), axis=1)).mean()
+    )
+
+
+def test_more_pictures_than_there_are_can_not_be_drawn(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 4, ("three", "four"), 2)
+    with pytest.raises(DataError, match="has 4 pictures to draw 5 from"):
+        read_outside({"others": OutsideSet(folder=tmp_path, count=5)}, "train", 16, 1)
+
+
+def test_a_folder_without_pictures_of_no_class_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"no pictures in {tmp_path}"):
+        read_outside({"others": OutsideSet(folder=tmp_path)}, "train", 16, 1)
