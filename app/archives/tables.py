@@ -14,7 +14,7 @@ from app.packages import explain_missing
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Columns = dict[str, type]
-TRUTHS = {"True": True, "False": False}
+TRUTHS = {"true": True, "false": False}  # as in the pages' CSV files and in JSON
 
 
 def check_format(form: Format) -> None:
@@ -43,7 +43,11 @@ def write_csv(stream: IO[str], rows: Iterable[Row], columns: Iterable[str]) -> N
     """Write rows as CSV; a field that a row lacks, or that is None, is empty."""
     writer = csv.DictWriter(stream, list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    words = {truth: word for word, truth in TRUTHS.items()}
+    writer.writerows(
+        {name: words[value] if isinstance(value, bool) else value for name, value in row.items()}
+        for row in rows
+    )
 
 
 def read_table(form: Format, path: Path, columns: Columns) -> Iterator[Row]:

@@ -44,6 +44,7 @@ def test_answers_are_written_where_they_are_wanted(album: Path, tmp_path: Path) 
     answers = json.loads(as_json.read_text())
     with as_csv.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
+    assert {row["expression_certain"] for row in rows if row["face"]} <= {"true", "false"}
     assert len(rows) == len(answers) == 2
     assert rows[0]["expression_label"] == answers[0]["faces"][0]["expression"]["label"]
     assert float(rows[0]["box_x"]) == answers[0]["faces"][0]["box"]["x"]
