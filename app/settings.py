@@ -43,8 +43,9 @@ class Settings(BaseSettings):
     models: Path = Field(Path("models"), description="Folder of the models that are served.")
     runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
         "auto",
-        description="What runs the models: auto takes the ONNX export, remote an inference server "
-        "(docs/remote.md), to which crops of the faces are sent.",
+        description="What runs the models: auto takes the ONNX export, with 8-bit convolutions "
+        "where they lose nothing; onnx the exact one; remote an inference server (docs/remote.md), "
+        "to which crops of the faces are sent.",
     )
     inference_url: HttpUrl | None = Field(
         None, description="Where the inference server is: http or https, with a path if it has one."

@@ -9,6 +9,7 @@ import click
 
 from app.ray_start import ENGINES, EngineName, RayError
 from app.vision.cards import Card, ModelError
+from app.vision.classifiers import FILES
 from training.data import DataError
 from training.recipes import RecipeError
 
@@ -90,10 +91,22 @@ def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime:
 @click.argument("run", type=FOLDER)
 @click.argument("model", type=TARGET)
 def export(run: Path, model: Path) -> None:
-    """Write the finished RUN as the MODEL folder, with card, figures and ONNX form."""
+    """Write the finished RUN as the MODEL folder, with card, figures and ONNX forms."""
     from training import exporting
 
     _tell_figures(exporting.export(run, model))
+
+
+@cli.command()
+@click.argument("model", type=FOLDER)
+def quantize(model: Path) -> None:
+    """Give the MODEL folder 8-bit convolutions where they lose nothing, and measure it anew."""
+    from training import exporting
+
+    card = exporting.quantize_model(model)
+    _tell_figures(card)
+    if FILES["int8"] not in card.files:
+        click.echo(f"{card.name}: 8-bit convolutions would lose, so it stays exact.")
 
 
 def _tell_figures(card: Card) -> None:

@@ -12,20 +12,25 @@ import keras
 import numpy as np
 
 from app.files import write_whole
-from app.vision.cards import CARD, Card, Head, ModelError
-from app.vision.classifiers import FILES, OnnxNetwork, hash_file
+from app.vision.cards import CARD, Card, Head, ModelError, load_card
+from app.vision.classifiers import FILES, OnnxNetwork, hash_file, read_verified
 from training.calibration import calibrate_heads
 from training.compression import fold_normalization, pack, store_half_precision
-from training.data import Part
+from training.data import Part, shape_pictures
 from training.evaluation import choose_batch, run_network
 from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
 from training.measuring import measure_model, name_command
 from training.networks import build_network
-from training.recipes import Recipe
+from training.quantization import PICTURES, loses_nothing, quantize
+from training.recipes import Recipe, parse_recipe
 from training.reports import write_model_report
 
 # Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
 LARGEST_DIFFERENCE = 2e-4
+
+
+Logits = dict[str, np.ndarray]  # head → (count, classes)
+History = list[dict[str, Any]]
 
 
 class ParityError(ModelError):
@@ -45,10 +50,30 @@ def export(run: Path, folder: Path) -> Card:
     return card
 
 
+def quantize_model(folder: Path) -> Card:
+    """Give a model folder its file of 8-bit convolutions; calibrate and measure it anew.
+
+    Where they would lose, the folder has the exact files only. Raises `DataError` where the data
+    that the card names is missing, `ModelError` for a bad model.
+    """
+    card = load_card(folder)
+    recipe = parse_recipe(card.training["recipe"])
+    train, validation = read_parts(recipe)
+    with tempfile.TemporaryDirectory() as aside:
+        made = Path(aside)
+        for form in ("keras", "onnx"):
+            (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
+        heads = _describe_heads(recipe, list_heads(recipe, validation), validation)
+        plain = card.model_copy(update={"heads": heads})
+        card = _complete(plain, made, folder, train, validation, card.figures["history"])
+        _put_in_place(made, folder)
+    return card
+
+
 def _make(run: Path, made: Path, folder: Path) -> Card:
     """Write all files of a model that will lie in `folder`; return its card."""
     recipe, trained = load_run(run)
-    _, validation = read_parts(recipe)
+    train, validation = read_parts(recipe)
     classes = list_heads(recipe, validation)
     model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
     model.save(made / FILES["keras"])
@@ -58,18 +83,56 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
         validation.pictures, batch_size=choose_batch(validation.pictures), verbose=0
     )
     _export_onnx(model, made / FILES["onnx"])
-    network = OnnxNetwork((made / FILES["onnx"]).read_bytes(), threads=0)
-    logits = run_network(network, validation.pictures)
+    logits = run_network(_load(made, "onnx"), validation.pictures)
     _check_parity(expected, logits)
-    heads = _describe_heads(recipe, classes, validation)
-    heads = calibrate_heads(recipe, heads, network, logits, validation)
-    card = _describe_model(recipe, run, made, heads)
+    card = _describe_model(recipe, run, _describe_heads(recipe, classes, validation))
+    return _complete(card, made, folder, train, validation, read_history(run))
+
+
+def _complete(
+    card: Card, made: Path, folder: Path, train: Part, validation: Part, history: History
+) -> Card:
+    """Quantise, calibrate and measure the model whose other files are made; return its card."""
+    recipe = parse_recipe(card.training["recipe"])
+    logits = run_network(_load(made, "onnx"), validation.pictures)
+    quantized = _quantize(card, made, train, validation, logits)
+    network = _load(made, "int8" if quantized else "onnx")
+    heads = calibrate_heads(recipe, card.heads, network, quantized or logits, validation)
+    files = {
+        name: hash_file((made / name).read_bytes())
+        for name in FILES.values()
+        if (made / name).is_file()
+    }
+    card = card.model_copy(update={"heads": heads, "files": files})
     write_card(made, card)
-    figures = {**measure_model(made), **name_command(folder), "history": read_history(run)}
+    figures = {**measure_model(made), **name_command(folder), "history": history}
     card = card.model_copy(update={"figures": figures})
     write_card(made, card)
     write_model_report(made, card)
     return card
+
+
+def _quantize(
+    card: Card, made: Path, train: Part, validation: Part, exact: Logits
+) -> Logits | None:
+    """Write the file of 8-bit convolutions, and return its logits; None where it would lose.
+
+    Places, which are values, aren't right or wrong: a network that tells them stays exact.
+    """
+    if any(head.targets == "places" for head in card.heads.values()):
+        return None
+    file = made / FILES["int8"]
+    quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
+    logits = run_network(_load(made, "int8"), validation.pictures)
+    if loses_nothing(card.heads, exact, logits, validation):
+        return logits
+    file.unlink()
+    return None
+
+
+def _load(made: Path, form: str) -> OnnxNetwork:
+    """Load one of the ONNX files that were made."""
+    return OnnxNetwork((made / FILES[form]).read_bytes(), threads=0)
 
 
 def _put_in_place(made: Path, folder: Path) -> None:
@@ -79,6 +142,9 @@ def _put_in_place(made: Path, folder: Path) -> None:
         target = folder / file.relative_to(made)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, partial(_copy, file))
+    for name in FILES.values():
+        if not (made / name).is_file():  # Nothing loads what the card doesn't name.
+            (folder / name).unlink(missing_ok=True)
 
 
 def _copy(file: Path, stream: IO[bytes]) -> None:
@@ -136,8 +202,8 @@ def _describe_heads(
     }
 
 
-def _describe_model(recipe: Recipe, run: Path, folder: Path, heads: dict[str, Head]) -> Card:
-    """Return the card of exported files, before any figure."""
+def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
+    """Return the card of a model, before any file or figure."""
     data = recipe.data
     return Card(
         name=recipe.name,
@@ -150,7 +216,7 @@ def _describe_model(recipe: Recipe, run: Path, folder: Path, heads: dict[str, He
         margin=data.margin,
         heads=heads,
         answers=recipe.answers,
-        files={name: hash_file((folder / name).read_bytes()) for name in FILES.values()},
+        files={},
         data={"source": data.source, "licence": data.licence, "leakage": data.leakage},
         training=_describe_training(recipe, run),
         figures={},

@@ -216,9 +216,9 @@ class Fitting:
                 FusedBatchNormalization,
             )
             if network.start:
-                spread = train.pictures[:: max(1, len(train.pictures) // MEASURED_ON)]
                 shape = CropShape(data.size, data.channels)
-                _take_over(self.network, network.start, shape_pictures(spread, shape))
+                pictures = shape_pictures(train.spread(MEASURED_ON), shape)
+                _take_over(self.network, network.start, pictures)
         self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
         self.served.set_weights(self.network.get_weights())
         self.optimizer = _build_optimizer(recipe.schedule)

@@ -11,6 +11,7 @@ from app.vision.cards import Card, load_card
 from app.vision.classifiers import (
     FILES,
     Classifier,
+    choose_file,
     find_unsure_limits,
     load_classifier,
     read_answers,
@@ -94,7 +95,7 @@ def measure_speed(folder: Path) -> dict[str, Any]:
     return {
         "multiply_adds": count_multiply_adds(model),
         "parameters": model.count_params(),
-        "bytes": (folder / FILES["onnx"]).stat().st_size,
+        "bytes": (folder / FILES[choose_file("auto", classifier.card)]).stat().st_size,
         "milliseconds_per_face": round(float(np.median(times)) * 1000, 2),
     }
 

@@ -20,7 +20,7 @@ from app.vision.tracing import Trace, keep
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Runtime = Literal["auto", "keras", "onnx"]
-FILES = {"keras": "model.keras", "onnx": "model.onnx"}
+FILES = {"keras": "model.keras", "onnx": "model.onnx", "int8": "model.int8.onnx"}
 
 
 class Network(Protocol):
@@ -198,7 +198,8 @@ def load_classifier(
 ) -> Classifier:
     """Load a model folder once its file's hash is found in its card.
 
-    `auto` takes the ONNX export. Raises `ModelError` that names the file which is missing,
+    `auto` takes the ONNX export of 8-bit convolutions where the card has one, `onnx` always the
+    one that answers as Keras does. Raises `ModelError` that names the file which is missing,
     altered or unreadable, or tells that the model has no head of that name.
     """
     card = load_card(folder)
@@ -206,12 +207,11 @@ def load_classifier(
         raise ModelError(
             f"The model in {folder} has no labels {head!r}. Choose from {', '.join(card.heads)}."
         )
-    chosen = "onnx" if runtime == "auto" else runtime
-    path = folder / FILES[chosen]
+    path = folder / FILES[choose_file(runtime, card)]
     content = read_verified(path, card)
     try:
         network: Network = (
-            OnnxNetwork(content, threads) if chosen == "onnx" else KerasNetwork(content)
+            KerasNetwork(content) if runtime == "keras" else OnnxNetwork(content, threads)
         )
     except ImportError as error:
         raise ModelError(
@@ -221,6 +221,13 @@ def load_classifier(
     except Exception as error:  # Each runtime has its own for a file that makes no sense to it.
         raise ModelError(f"{path} can't be read as a model: {error}") from error
     return Classifier(card, network, hash_file(content), folder, head)
+
+
+def choose_file(runtime: Runtime, card: Card) -> str:
+    """Return which of the model's files a runtime loads, as a key of `FILES`."""
+    if runtime == "auto":
+        return "int8" if FILES["int8"] in card.files else "onnx"
+    return runtime
 
 
 def read_verified(path: Path, card: Card) -> bytes:

@@ -27,9 +27,10 @@ class Layer:
 
 
 class Insides:
-    """Run the ONNX form of a model with its inner tensors laid open.
+    """Run the exact ONNX form of a model with its inner tensors laid open.
 
-    ONNX Runtime gives only a graph's outputs, so each rectifier's tensor is made one, in memory.
+    In the one with 8-bit convolutions no rectifier's answer is a tensor of its own. ONNX Runtime
+    gives only a graph's outputs, so each rectifier's tensor is made one, in memory.
     """
 
     def __init__(self, folder: Path, card: Card, threads: int = 1) -> None:

@@ -1,6 +1,7 @@
 """Test that models are verified, and that both runtimes answer alike."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,13 +12,18 @@ import pytest
 
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
-from app.vision.classifiers import load_classifier
+from app.vision.classifiers import Runtime, load_classifier
 from app.vision.crops import cut_crop
 from app.vision.readings import Box, Detection
 from tests.app.cards import hash_files, read_card, rewrite_card
 
 # Importing the application sets it for our own process; another must do so itself.
 TELEMETRY = "ORT_DISABLE_TELEMETRY"
+FILE_OF: dict[Runtime, str] = {
+    "auto": "model.int8.onnx",
+    "keras": "model.keras",
+    "onnx": "model.onnx",
+}
 
 
 @pytest.mark.parametrize("model", ["expression", "gender"])
@@ -33,19 +39,27 @@ def test_keras_and_onnx_give_the_same_probabilities(model: str, astronaut: np.nd
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
-def test_an_altered_model_file_is_not_loaded(tmp_path: Path) -> None:
-    shutil.copytree("models/gender", tmp_path / "gender")
-    with (tmp_path / "gender" / "model.onnx").open("ab") as stream:
-        stream.write(b"\0")
-    with pytest.raises(ModelError, match=r"model\.onnx"):
-        load_classifier(tmp_path / "gender")
+@pytest.mark.parametrize("runtime", FILE_OF)
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_an_altered_model_file_is_not_loaded(models: Path, runtime: Runtime) -> None:
+    file = models / "gender" / FILE_OF[runtime]
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(ModelError, match=f"{re.escape(file.name)} is not the file"):
+        load_classifier(models / "gender", runtime)
 
 
-def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
-    shutil.copytree("models/gender", tmp_path / "gender")
-    (tmp_path / "gender" / "model.onnx").unlink()
-    with pytest.raises(ModelError, match=r"model\.onnx is missing"):
-        load_classifier(tmp_path / "gender")
+@pytest.mark.parametrize("runtime", FILE_OF)
+def test_a_missing_model_file_is_named(models: Path, runtime: Runtime) -> None:
+    (models / "gender" / FILE_OF[runtime]).unlink()
+    with pytest.raises(ModelError, match=f"{re.escape(FILE_OF[runtime])} is missing"):
+        load_classifier(models / "gender", runtime)
+
+
+def test_a_model_without_8_bit_convolutions_answers_by_its_exact_export(models: Path) -> None:
+    folder = models / "gender"
+    (folder / FILE_OF["auto"]).unlink()
+    rewrite_card(folder, files=hash_files(folder))
+    assert load_classifier(folder).digest == read_card(folder)["files"]["model.onnx"]
 
 
 def test_labels_that_the_model_lacks_are_answered_with_those_it_has(models: Path) -> None:
@@ -53,21 +67,22 @@ def test_labels_that_the_model_lacks_are_answered_with_those_it_has(models: Path
         FaceAnalyzer.load(models, expression_labels="other")
 
 
-@pytest.mark.parametrize("runtime", ["keras", "onnx"])
+@pytest.mark.parametrize("runtime", FILE_OF)
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"\x80\x04N."])
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 def test_a_file_that_is_no_model_is_named_though_its_card_has_its_hash(
-    models: Path, runtime: str, content: bytes
+    models: Path, runtime: Runtime, content: bytes
 ) -> None:
     folder = models / "gender"
-    (folder / f"model.{runtime}").write_bytes(content)
+    (folder / FILE_OF[runtime]).write_bytes(content)
     rewrite_card(folder, files=hash_files(folder))
-    with pytest.raises(ModelError, match=rf"model\.{runtime} can't be read as a model"):
-        load_classifier(folder, runtime)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=f"{re.escape(FILE_OF[runtime])} can't be read as a model"):
+        load_classifier(folder, runtime)
 
 
 def test_a_model_that_answers_otherwise_than_its_card_says_is_named(models: Path) -> None:
-    shutil.copyfile(models / "expression" / "model.onnx", models / "gender" / "model.onnx")
+    file = FILE_OF["auto"]
+    shutil.copyfile(models / "expression" / file, models / "gender" / file)
     rewrite_card(models / "gender", files=hash_files(models / "gender"))
     with pytest.raises(ModelError, match=r"gender.*doesn't answer as its card says"):
         FaceAnalyzer.load(models)

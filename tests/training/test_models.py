@@ -15,7 +15,7 @@ from PIL import Image
 from app.vision.cards import load_card
 from app.vision.classifiers import KerasNetwork, load_classifier
 from app.vision.insides import Insides
-from training import ablation, compression, exporting
+from training import ablation, compression, exporting, quantization
 from training.__main__ import cli
 from training.data import DataError
 from training.fitting import load_run, read_history
@@ -63,13 +63,36 @@ def test_a_card_has_its_figures_and_they_are_found_again(model: Path) -> None:
     assert "tiny: heads.original.accuracy is" in refused.output
 
 
-def test_both_files_of_a_model_answer_alike(model: Path) -> None:
+def test_all_files_of_a_model_answer_alike(model: Path) -> None:
     random = np.random.default_rng(1)
     crops = random.integers(0, 256, (20, 24, 24, 1), np.uint8)
     by_keras = load_classifier(model, "keras").predict(crops)
     by_onnx = load_classifier(model, "onnx").predict(crops)
-    for one, other in zip(by_keras, by_onnx, strict=True):
-        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+    by_integers = load_classifier(model).predict(crops)
+    for exact, other, quantized in zip(by_keras, by_onnx, by_integers, strict=True):
+        assert exact.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+        assert exact.probabilities == pytest.approx(quantized.probabilities, abs=0.05)
+
+
+def test_what_is_served_and_measured_has_8_bit_convolutions_where_they_lose_nothing(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = load_classifier(model)
+    assert served.digest == load_card(model).files["model.int8.onnx"]
+    assert load_card(model).figures["speed"]["bytes"] == (
+        (model / "model.int8.onnx").stat().st_size
+    )
+
+    monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
+    again = run("quantize", model)
+    assert "8-bit convolutions would lose, so it stays exact" in again.output, again.output
+    assert not (model / "model.int8.onnx").exists()
+    assert load_classifier(model).digest == load_card(model).files["model.onnx"]
+
+    monkeypatch.undo()
+    assert run("quantize", model).exit_code == 0
+    assert load_classifier(model).digest == served.digest
+    assert run("verify", model.parent).exit_code == 0
 
 
 def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
