@@ -21,7 +21,7 @@ from training.evaluation import choose_batch, run_network
 from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
 from training.measuring import measure_model, name_command
 from training.networks import build_network
-from training.quantization import PICTURES, loses_nothing, quantize
+from training.quantization import PICTURES, compare, loses, quantize
 from training.recipes import Recipe, parse_recipe
 from training.reports import write_model_report
 
@@ -124,10 +124,10 @@ def _quantize(
     file = made / FILES["int8"]
     quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
     logits = run_network(_load(made, "int8"), validation.pictures)
-    if loses_nothing(card.heads, exact, logits, validation):
-        return logits
-    file.unlink()
-    return None
+    if loses(compare(card.heads, exact, logits, validation)):
+        file.unlink()
+        return None
+    return logits
 
 
 def _load(made: Path, form: str) -> OnnxNetwork:

@@ -24,6 +24,7 @@ from training.evaluation import measure_heads, right_answers, run_network
 from training.metrics import measure_share
 from training.outside import find_refused, read_outside
 from training.photos import measure_photos
+from training.quantization import compare
 from training.recipes import Recipe, parse_recipe
 from training.robustness import measure_robustness
 
@@ -58,6 +59,9 @@ def measure_model(folder: Path) -> dict[str, Any]:
             large.pictures, card.shape, lambda crops: _measure_share(classifier, crops, part)
         ),
     }
+    if FILES["int8"] in card.files:
+        exact = run_network(load_classifier(folder, "onnx", threads=0).network, part.pictures)
+        figures["quantization"] = compare(card.heads, exact, logits, part)
     if classifier.head.outside:
         figures["outside"] = _measure_outside(classifier, recipe, logits)
     if recipe.data.photos:

@@ -19,7 +19,7 @@ from app.vision.classifiers import read_answers
 from training.data import Part
 from training.evaluation import choose_batch, has_answers, right_answers
 
-LARGEST_LOSS = 0.002  # of any head's accuracy; an answer in five hundred
+LARGEST_LOSS = 0.002  # of a head's accuracy: an answer in five hundred
 QUANTIZED = ["Conv", "Relu", "MaxPool"]
 PICTURES = 512  # about as many show how far each layer's answers go
 
@@ -49,25 +49,32 @@ def quantize(exact: Path, quantized: Path, pictures: np.ndarray) -> None:
         )
 
 
-def loses_nothing(
+def compare(
     heads: dict[str, Head],
     exact: dict[str, np.ndarray],
     quantized: dict[str, np.ndarray],
     part: Part,
-) -> bool:
-    """Tell whether no head answers worse by `LARGEST_LOSS`, given both networks' logits."""
+) -> dict[str, dict[str, float]]:
+    """Return each head's accuracy on a part by both networks' logits: `exact` and `quantized`."""
+    accuracies = {}
     for name, head in heads.items():
         if not has_answers(head, part):
             continue
         labels = right_answers(head, part)
         counted = labels >= 0
-        shares = [
-            (read_answers(head, logits[name][counted]).argmax(axis=1) == labels[counted]).mean()
-            for logits in (exact, quantized)
-        ]
-        if shares[0] - shares[1] > LARGEST_LOSS:
-            return False
-    return True
+        accuracies[name] = {
+            form: round(float((answers.argmax(axis=1) == labels)[counted].mean()), 4)
+            for form, answers in (
+                ("exact", read_answers(head, exact[name])),
+                ("quantized", read_answers(head, quantized[name])),
+            )
+        }
+    return accuracies
+
+
+def loses(accuracies: dict[str, dict[str, float]]) -> bool:
+    """Tell whether any head answers worse by more than `LARGEST_LOSS`."""
+    return any(each["exact"] - each["quantized"] > LARGEST_LOSS for each in accuracies.values())
 
 
 class _Batches(CalibrationDataReader):

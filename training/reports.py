@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from app.vision.cards import Card
+from app.vision.classifiers import FILES
 from training.breakdown import EVERYBODY
 from training.recipes import Recipe
 
@@ -118,6 +119,7 @@ def _describe(card: Card) -> str:
         f"{figures['part']} part; in brackets their 95% intervals. The head that answers by "
         f"default: {card.answers}.",
         _describe_heads(figures["heads"]),
+        _describe_quantization(figures.get("quantization", {})),
         _describe_outside(figures.get("outside", [])),
         _describe_photos(figures.get("photos", {})),
         _describe_groups(figures["groups"]),
@@ -154,6 +156,20 @@ def _describe_heads(heads: dict[str, Any]) -> str:
         if "roll" in figures
     ]
     return "\n\n".join([table, *places])
+
+
+def _describe_quantization(accuracies: dict[str, dict[str, float]]) -> str:
+    """Say what computing in 8 bits costs each head."""
+    if not accuracies:
+        return ""
+    heads = ", ".join(
+        f"{name} {each['quantized']:.2%} of answers right instead of {each['exact']:.2%}"
+        for name, each in accuracies.items()
+    )
+    return (
+        f"What answers is `{FILES['int8']}`, whose convolutions compute in 8 bits: {heads}. "
+        "`RAUT_RUNTIME=onnx` takes the exact network."
+    )
 
 
 def _describe_outside(kinds: list[dict[str, Any]]) -> str:

@@ -83,6 +83,10 @@ def test_what_is_served_and_measured_has_8_bit_convolutions_where_they_lose_noth
         (model / "model.int8.onnx").stat().st_size
     )
 
+    (accuracies,) = load_card(model).figures["quantization"].values()
+    assert accuracies["exact"] - accuracies["quantized"] <= quantization.LARGEST_LOSS
+    assert "whose convolutions compute in 8 bits" in (model / "README.md").read_text()
+
     monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
     again = run("quantize", model)
     assert "8-bit convolutions would lose, so it stays exact" in again.output, again.output
