@@ -64,7 +64,8 @@ def quantize_model(folder: Path) -> Card:
         for form in ("keras", "onnx"):
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
         heads = _describe_heads(recipe, list_heads(recipe, validation), validation)
-        plain = card.model_copy(update={"heads": heads})
+        training = {**card.training, "command": _name_rebuilding(recipe)}
+        plain = card.model_copy(update={"heads": heads, "training": training})
         card = _complete(plain, made, folder, train, validation, card.figures["history"])
         _put_in_place(made, folder)
     return card
@@ -223,11 +224,15 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
     )
 
 
+def _name_rebuilding(recipe: Recipe) -> str:
+    """Name the command that makes a model anew from the data, as its card has it."""
+    return f"python -m training rebuild {recipe.name}"
+
+
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     """Say how the model came about."""
     return {
-        "command": f"python -m training fit {recipe.name} --out runs/{recipe.name} && "
-        f"python -m training export runs/{recipe.name} models/{recipe.name}",
+        "command": _name_rebuilding(recipe),
         "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
         .date()
         .isoformat(),
