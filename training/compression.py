@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from app.files import write_whole
+from training.evaluation import choose_batch
 
 WITH_KERNELS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 SMALLEST_COMPRESSED = 1024  # values; the saving on a smaller tensor isn't worth a node
@@ -55,26 +56,48 @@ def unfold_normalization(folded: keras.Model, network: keras.Model, pictures: np
     kernels = [[layer.weights[0].shape for layer in body] for body in bodies]
     if kernels[0] != kernels[1]:
         raise ValueError("The two networks have different bodies.")
-    taps = keras.Model(folded.inputs, [layer.output for layer in bodies[0]])
-    responses = keras.tree.flatten(taps.predict(pictures, batch_size=64, verbose=0))
     following = {
         layer.input._keras_history.operation.name: layer
         for layer in network.layers
         if isinstance(layer, keras.layers.BatchNormalization)
     }
-    for layer, learned, response in zip(bodies[1], bodies[0], responses, strict=True):
+    pairs = list(zip(bodies[1], bodies[0], strict=True))
+    normalized = [learned for layer, learned in pairs if layer.name in following]
+    moments = _measure_moments(folded, normalized, pictures)
+    for layer, learned in pairs:
         *first, kernel, bias = (np.asarray(weight, np.float32) for weight in learned.weights)
-        normalization = following.get(layer.name)
-        if normalization is None:
+        if layer.name not in following:
             layer.set_weights([*first, kernel, bias])
             continue
-        channels = tuple(range(response.ndim - 1))
+        normalization, (mean, variance) = following[layer.name], moments[learned.name]
         length = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
-        mean, variance = response.mean(channels), response.var(channels) / length**2
+        length = np.where(length > 0, length, 1.0)  # a channel may have been rounded away
+        variance = variance / length**2
         scale = length * np.sqrt(variance + normalization.epsilon)
         layer.set_weights([*first, kernel / length, *([bias / length] if layer.use_bias else [])])
         left = 0.0 if layer.use_bias else bias  # what the convolution itself doesn't add
         normalization.set_weights([scale, mean, (mean - left) / length, variance])
+
+
+def _measure_moments(
+    network: keras.Model, layers: list[keras.layers.Layer], pictures: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the mean and the variance of each layer's channels over pictures, by its name."""
+    if not layers:
+        return {}
+    # Averaged over each picture in the graph: all answers of a large network would fill memory.
+    pooled = [
+        keras.ops.mean(power, axis=(1, 2))
+        for layer in layers
+        for power in (layer.output, keras.ops.square(layer.output))
+    ]
+    batch = choose_batch(pictures)
+    answers = keras.Model(network.inputs, pooled).predict(pictures, batch_size=batch, verbose=0)
+    means = [answer.mean(axis=0) for answer in answers]
+    return {
+        layer.name: (mean, np.maximum(square - mean**2, 0.0))
+        for layer, mean, square in zip(layers, means[::2], means[1::2], strict=True)
+    }
 
 
 def _list_body(network: keras.Model) -> list[keras.layers.Layer]:

@@ -80,8 +80,8 @@ class Part:
         )
 
     def spread(self, count: int) -> np.ndarray:
-        """Return about so many of the pictures, from all over the part."""
-        return self.pictures[:: max(1, len(self.pictures) // count)]
+        """Return at most so many of the pictures, from all over the part."""
+        return self.pictures[:: max(1, -(-len(self.pictures) // count))]
 
     def repeat(self, times: Mapping[str, int]) -> "Part":
         """Return the part with each picture of some classes as many times.

@@ -19,7 +19,7 @@ def mix_in_teachers(
     """
     sums = {name: np.zeros_like(values) for name, values in targets.items()}
     for folder in distillation.teachers:
-        teacher = load_classifier(folder, threads=0)
+        teacher = load_classifier(folder, "onnx", threads=0)
         _check_heads(teacher.card, targets)
         pictures = shape_pictures(train.pictures, teacher.card.shape)
         # A face and its mirror image are the same answer; their average is a better one.

@@ -4,6 +4,7 @@ import datetime
 import platform
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,7 @@ from app.vision.cards import CARD, Card, Head, ModelError, load_card
 from app.vision.classifiers import FILES, OnnxNetwork, hash_file, read_verified
 from training.calibration import calibrate_heads
 from training.compression import fold_normalization, pack, store_half_precision
-from training.data import Part, shape_pictures
+from training.data import DataError, Part, shape_pictures
 from training.evaluation import choose_batch, run_network
 from training.fitting import MODEL, list_heads, load_run, read_history, read_parts
 from training.measuring import measure_model, name_command
@@ -54,18 +55,22 @@ def quantize_model(folder: Path) -> Card:
     """Give a model folder its file of 8-bit convolutions; calibrate and measure it anew.
 
     Where they would lose, the folder has the exact files only. Raises `DataError` where the data
-    that the card names is missing, `ModelError` for a bad model.
+    that the card names is missing or has other classes, `ModelError` for a bad model, also one
+    whose card doesn't say how it was trained.
     """
     card = load_card(folder)
+    if "recipe" not in card.training or "history" not in card.figures:
+        raise ModelError(f"The card in {folder} doesn't say how its model was trained.")
     recipe = parse_recipe(card.training["recipe"])
     train, validation = read_parts(recipe)
+    classes = {name: list(names) for name, names in list_heads(recipe, validation).items()}
+    if classes != {name: head.classes for name, head in card.heads.items()}:
+        raise DataError(f"{recipe.data.folder} has other classes than the model in {folder}.")
     with tempfile.TemporaryDirectory() as aside:
         made = Path(aside)
         for form in ("keras", "onnx"):
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
-        heads = _describe_heads(recipe, list_heads(recipe, validation), validation)
-        training = {**card.training, "command": _name_rebuilding(recipe)}
-        plain = card.model_copy(update={"heads": heads, "training": training})
+        plain = card.model_copy(update={"heads": _describe_heads(recipe, classes, validation)})
         card = _complete(plain, made, folder, train, validation, card.figures["history"])
         _put_in_place(made, folder)
     return card
@@ -96,9 +101,9 @@ def _complete(
     """Quantise, calibrate and measure the model whose other files are made; return its card."""
     recipe = parse_recipe(card.training["recipe"])
     logits = run_network(_load(made, "onnx"), validation.pictures)
-    quantized = _quantize(card, made, train, validation, logits)
-    network = _load(made, "int8" if quantized else "onnx")
-    heads = calibrate_heads(recipe, card.heads, network, quantized or logits, validation)
+    heads = _quantize(card, made, train, validation, logits) or calibrate_heads(
+        recipe, card.heads, _load(made, "onnx"), logits, validation
+    )
     files = {
         name: hash_file((made / name).read_bytes())
         for name in FILES.values()
@@ -115,8 +120,8 @@ def _complete(
 
 def _quantize(
     card: Card, made: Path, train: Part, validation: Part, exact: Logits
-) -> Logits | None:
-    """Write the file of 8-bit convolutions, and return its logits; None where it would lose.
+) -> dict[str, Head] | None:
+    """Write the file of 8-bit convolutions, and calibrate by it; None where it would lose.
 
     Places, which are values, aren't right or wrong: a network that tells them stays exact.
     """
@@ -124,11 +129,14 @@ def _quantize(
         return None
     file = made / FILES["int8"]
     quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
-    logits = run_network(_load(made, "int8"), validation.pictures)
-    if loses(compare(card.heads, exact, logits, validation)):
+    network = _load(made, "int8")
+    logits = run_network(network, validation.pictures)
+    recipe = parse_recipe(card.training["recipe"])
+    heads = calibrate_heads(recipe, card.heads, network, logits, validation)
+    if loses(compare(heads, exact, logits, validation)):
         file.unlink()
         return None
-    return logits
+    return heads
 
 
 def _load(made: Path, form: str) -> OnnxNetwork:
@@ -188,7 +196,7 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
 
 
 def _describe_heads(
-    recipe: Recipe, classes: dict[str, tuple[str, ...]], part: Part
+    recipe: Recipe, classes: Mapping[str, Sequence[str]], part: Part
 ) -> dict[str, Head]:
     """Describe the heads before calibration; voted classes without labels are left out."""
     return {
@@ -224,15 +232,10 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
     )
 
 
-def _name_rebuilding(recipe: Recipe) -> str:
-    """Name the command that makes a model anew from the data, as its card has it."""
-    return f"python -m training rebuild {recipe.name}"
-
-
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     """Say how the model came about."""
     return {
-        "command": _name_rebuilding(recipe),
+        "command": f"python -m training rebuild {recipe.name}",
         "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
         .date()
         .isoformat(),

@@ -39,7 +39,7 @@ from training.data import (
 from training.distillation import mix_in_teachers
 from training.evaluation import choose_batch, place_errors
 from training.networks import FusedBatchNormalization, build_network
-from training.outside import join_outside, read_outside
+from training.outside import check_outside, join_outside, read_outside
 from training.precision import compute_in
 from training.progress import Progress, TensorBoard
 from training.recipes import Recipe, RecipeError, Schedule, parse_recipe
@@ -157,6 +157,7 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     shape = CropShape(data.size, data.channels)
     exact = read_part(data.folder, "validation", shape, drawings["validation"])
     learned = train.subset(~shared).repeat(data.repeat)
+    check_outside(data.outside, recipe.seed)
     outside = read_outside(data.outside, "train", data.stored_size, recipe.seed)
     return join_outside(learned, outside), exact
 
@@ -216,9 +217,7 @@ class Fitting:
                 FusedBatchNormalization,
             )
             if network.start:
-                shape = CropShape(data.size, data.channels)
-                pictures = shape_pictures(train.spread(MEASURED_ON), shape)
-                _take_over(self.network, network.start, pictures)
+                _take_over(self.network, network.start, train.spread(MEASURED_ON))
         self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
         self.served.set_weights(self.network.get_weights())
         self.optimizer = _build_optimizer(recipe.schedule)
@@ -475,19 +474,21 @@ def _take_over(network: keras.Model, start: Path, pictures: np.ndarray) -> None:
     """Begin with the weights of a finished run's or a model's network, but for the heads.
 
     Normalisation that a model has folded away is found again on `pictures`. Raises `RecipeError`
-    where the two have different bodies, `ModelError` for a bad model.
+    where the two have different bodies, or the model takes crops of another size or colour,
+    `ModelError` for a bad model.
     """
     other_body = RecipeError(
         f"network.start: the network in {start} has another body. Take the same network and "
         "options, and as many channels."
     )
     if (start / CARD).is_file():
-        folded = load_classifier(start, "keras").network
-        assert isinstance(folded, KerasNetwork)
-        if folded.model.input_shape[1:] != pictures.shape[1:]:
+        model = load_classifier(start, "keras")
+        assert isinstance(model.network, KerasNetwork)
+        if model.card.channels != pictures.shape[-1]:
             raise other_body
+        crops = shape_pictures(pictures, model.card.shape)
         try:
-            return unfold_normalization(folded.model, network, pictures)
+            return unfold_normalization(model.network.model, network, crops)
         except ValueError as error:
             raise other_body from error
     _, finished = load_run(start)

@@ -12,6 +12,7 @@ from app.vision.cards import NONE_OF_THESE, Head, Outside
 from app.vision.classifiers import find_energies, read_answers, read_probabilities
 from app.vision.crops import CropShape, shape_crop
 from training.data import OUTSIDE, DataError, Part, list_pictures, read_picture
+from training.preparation import group_near_duplicates
 from training.recipes import OutsideSet
 from training.splitting import split_in_folds
 
@@ -24,14 +25,24 @@ def read_outside(sets: dict[str, OutsideSet], part: str, side: int, seed: int) -
 
     A folder without parts is halved with near-duplicates together: the first half is learned
     from, the other one is the validation part. A set that isn't learned has no training part, and
-    all of it is its validation part. Raises `DataError` for a folder without pictures, one with
-    fewer than are to be drawn, or an unreadable picture.
+    without parts all of it is its validation part. Raises `DataError` for a folder that is missing
+    or has no pictures, one with fewer than are to be drawn or too few different ones to be halved,
+    or an unreadable picture.
     """
     return {
         name: _read(outside, part, side, seed)
         for name, outside in sets.items()
         if outside.learned or part != "train"
     }
+
+
+def check_outside(sets: dict[str, OutsideSet], seed: int) -> None:
+    """Look for the pictures that will be measured on, before anything is trained.
+
+    Raises `DataError` as `read_outside` does, but for unreadable pictures.
+    """
+    for outside in sets.values():
+        _draw(_list_files(outside, "validation", seed), outside, seed)
 
 
 def join_outside(train: Part, sets: dict[str, Part]) -> Part:
@@ -93,13 +104,15 @@ def _list_files(outside: OutsideSet, part: str, seed: int) -> list[Path]:
     """List a part's files, of a folder with parts or of one that is halved."""
     folder = outside.folder / part if (outside.folder / part).is_dir() else outside.folder
     folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-    files = [file for path in folders for file in list_pictures(path)]
+    files = [file for path in folders if path.is_dir() for file in list_pictures(path)]
     if not files:
-        raise DataError(f"There are no pictures in {folder}, which should show no class.")
+        raise DataError(f"There are no pictures of no class in {folder}.")
     if folder != outside.folder or not outside.learned:
         return files
     shape = CropShape(HALVING_SIDE, 3)
     small = _join(files, [shape_crop(read_picture(file), shape) for file in files])
+    if len(set(group_near_duplicates(list(small.pictures)))) < HALVES:
+        raise DataError(f"{folder} has too few different pictures to be halved.")
     learned, held_out = next(split_in_folds(small, HALVES, seed))
     return list(small.subset(learned if part == "train" else held_out).files)
 
@@ -123,7 +136,7 @@ def _show_window(picture: np.ndarray, share: float, random: np.random.Generator)
     if share == 1.0:
         return picture
     height, width = picture.shape[:2]
-    side = round(share * min(height, width))
+    side = max(1, round(share * min(height, width)))
     top, left = random.integers(height - side + 1), random.integers(width - side + 1)
     return picture[top : top + side, left : left + side]
 

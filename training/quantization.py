@@ -62,6 +62,8 @@ def compare(
             continue
         labels = right_answers(head, part)
         counted = labels >= 0
+        if not counted.any():
+            continue
         accuracies[name] = {
             form: round(float((answers.argmax(axis=1) == labels)[counted].mean()), 4)
             for form, answers in (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.vision.cards import CARD, Card
 from training.exporting import export
-from training.fitting import fit, is_finished
+from training.fitting import MODEL, fit, is_finished
 from training.recipes import load_recipe
 
 RUNS = Path("runs")
@@ -15,16 +15,18 @@ MODELS = Path("models")
 def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     """Fit and export a recipe, given by its name or path; yield the card of each model made.
 
-    The model goes to `folder`, models/<the recipe's name> by default. Each teacher that isn't
-    there is rebuilt before, by the recipe beside this one that is named as its folder. What was
-    stopped goes on, and what is finished is not fitted again. Raises `DataError` and
-    `RecipeError` as fitting does, and where a run in the way was fitted by another recipe.
+    The model goes to `folder`, models/<the recipe's name> by default. Each teacher, and what the
+    network begins as, is rebuilt before where it isn't there, by the recipe beside this one that
+    is named as its folder. What was stopped goes on, and what is finished is not fitted again.
+    Raises `DataError` and `RecipeError` as fitting does, and where a run in the way was fitted by
+    another recipe.
     """
     recipe = load_recipe(name)
-    for teacher in recipe.distillation.teachers if recipe.distillation else []:
-        if not (teacher / CARD).is_file():
-            beside = Path(name).with_name(teacher.name).with_suffix(Path(name).suffix)
-            yield from rebuild(str(beside), teacher)
+    needed = [*(recipe.distillation.teachers if recipe.distillation else [])]
+    for model in needed + ([recipe.network.start] if recipe.network.start else []):
+        if not (model / CARD).is_file() and not (model / MODEL).is_file():
+            beside = Path(name).with_name(model.name).with_suffix(Path(name).suffix)
+            yield from rebuild(str(beside), model)
     run = RUNS / recipe.name
     if not is_finished(run, recipe):
         fit(recipe, run)

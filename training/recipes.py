@@ -164,7 +164,25 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     for key, head in named:
         if head is not None and head not in recipe.heads:
             raise RecipeError(f"{key}: {head!r} is no head. Heads: {', '.join(recipe.heads)}.")
+    _check_outside(recipe)
     return recipe
+
+
+def _check_outside(recipe: Recipe) -> None:
+    """Refuse puzzles of less than a pixel, and refusing that nothing shows how. `RecipeError`."""
+    for name, outside in recipe.data.outside.items():
+        if outside.pieces > recipe.data.size:
+            raise RecipeError(
+                f"data.outside.{name}.pieces: {recipe.data.size} pixels can't be cut into "
+                f"{outside.pieces} pieces."
+            )
+    learned = any(outside.learned for outside in recipe.data.outside.values())
+    for name, head in recipe.heads.items():
+        if head.refused and not learned:
+            raise RecipeError(
+                f"heads.{name}.refused: no pictures of no class are learned from. Name some in "
+                "data.outside."
+            )
 
 
 def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -77,5 +77,6 @@ def _write_parquet(stream: IO[bytes], rows: list[Row], columns: Columns) -> None
 
 def _parse(field: str, kind: type) -> Any:
     """Read a field of a CSV file; an empty one is None."""
-    parse: Callable[[str], Any] = TRUTHS.__getitem__ if kind is bool else kind
-    return None if field == "" else parse(field)
+    if field == "":
+        return None
+    return TRUTHS[field.lower()] if kind is bool else kind(field)

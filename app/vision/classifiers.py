@@ -199,8 +199,9 @@ def load_classifier(
     """Load a model folder once its file's hash is found in its card.
 
     `auto` takes the ONNX export of 8-bit convolutions where the card has one, `onnx` always the
-    one that answers as Keras does. Raises `ModelError` that names the file which is missing,
-    altered or unreadable, or tells that the model has no head of that name.
+    exact one, which answers as Keras does. That one is verified in any case, as its layers are
+    shown. Raises `ModelError` that names the file which is missing, altered or unreadable, or
+    tells that the model has no head of that name.
     """
     card = load_card(folder)
     if head is not None and head not in card.heads:
@@ -208,6 +209,7 @@ def load_classifier(
             f"The model in {folder} has no labels {head!r}. Choose from {', '.join(card.heads)}."
         )
     path = folder / FILES[choose_file(runtime, card)]
+    read_verified(folder / FILES["onnx"], card)
     content = read_verified(path, card)
     try:
         network: Network = (

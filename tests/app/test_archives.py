@@ -137,6 +137,18 @@ def test_each_format_says_the_same(archive: list[Path], whole: Path, tmp_path: P
     assert fields == [{name: as_field(value) for name, value in row.items()} for row in load(whole)]
 
 
+def test_a_run_whose_truths_were_written_with_capitals_goes_on(
+    archive: list[Path], tmp_path: Path
+) -> None:
+    begun = (*archive, "--out", tmp_path / "out", "--format", "csv")
+    assert read(*begun).exit_code == 0
+    for part in list_parts(tmp_path / "out"):
+        text = part.read_text()
+        part.write_text(text.replace(",true,", ",True,").replace(",false,", ",False,"))
+    ended = read(*begun, "--report", tmp_path / "report.html")
+    assert ended.exit_code == 0, ended.output
+
+
 def test_a_killed_run_goes_on_where_it_was(
     archive: list[Path], whole: Path, tmp_path: Path
 ) -> None:

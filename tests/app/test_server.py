@@ -17,9 +17,11 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from app.settings import Settings
+from app.vision.cards import load_card
+from app.vision.classifiers import FILES, choose_file
 from app.web.worker import PATIENCE_SECONDS
 from tests.app.cards import hash_files, read_card, rewrite_card
-from tests.app.servers import start, started
+from tests.app.servers import PATIENCE, start, started
 
 
 def last_body(client: socket.socket) -> bytes:
@@ -207,11 +209,11 @@ def test_what_follows_a_body_that_was_refused_unread_is_no_request(
 
 
 def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) -> None:
-    file = models / "gender" / "model.onnx"
+    file = models / "gender" / FILES[choose_file("auto", load_card(models / "gender"))]
     file.write_bytes(b"no model")
     rewrite_card(file.parent, files=hash_files(file.parent))
     server = start(PORT="0", RAUT_MODELS=str(models))
-    output, _ = server.communicate()
+    output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode == 1
     assert f"Raut can't start: {file} can't be read as a model" in output
     assert "Traceback" not in output
@@ -221,7 +223,7 @@ def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path)
     heads = read_card(models / "expression")["heads"]
     rewrite_card(models / "expression", heads={"original": heads["original"]}, answers="original")
     server = start(PORT="0", RAUT_MODELS=str(models), RAUT_EXPRESSION_LABELS="ferplus")
-    output, _ = server.communicate()
+    output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode == 1
     assert "has no labels 'ferplus'. Choose from original." in output
     assert "Traceback" not in output
@@ -232,7 +234,7 @@ def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path)
 )
 def test_a_setting_that_is_none_ends_the_start_with_a_sentence(name: str, value: str) -> None:
     server = start(**{"PORT": "0", name: value})
-    output, _ = server.communicate()
+    output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode == 1
     assert f"Raut can't start: {name}" in output
     assert "Traceback" not in output
@@ -240,7 +242,7 @@ def test_a_setting_that_is_none_ends_the_start_with_a_sentence(name: str, value:
 
 def test_a_server_that_finds_its_port_taken_leaves_nothing(address: tuple[str, int]) -> None:
     server = start(PORT=str(address[1]))
-    output, _ = server.communicate()
+    output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode != 0
     assert "already in use" in output
     assert folders_of(server) == []
@@ -254,7 +256,7 @@ def test_a_bad_model_file_is_named_and_nothing_starts(models: Path, fault: str) 
     else:
         file.unlink()
     server = start(PORT="0", RAUT_MODELS=str(models))
-    output, _ = server.communicate()
+    output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode != 0
     assert f"Raut can't start: {file}" in output
     assert "Traceback" not in output

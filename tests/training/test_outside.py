@@ -120,6 +120,43 @@ def test_more_pictures_than_there_are_can_not_be_drawn(tmp_path: Path) -> None:
         read_outside({"others": OutsideSet(folder=tmp_path, count=5)}, "train", 16, 1)
 
 
-def test_a_folder_without_pictures_of_no_class_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"no pictures in {tmp_path}"):
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_trained(
+    tmp_path: Path, folder: str
+) -> None:
+    make_pictures(tmp_path / "data" / "train", 4, ("one", "two"))
+    make_pictures(tmp_path / "data" / "validation", 4, ("one", "two"), 1)
+    make_pictures(tmp_path / "others", 4, ("three", "four"), 2)
+    (tmp_path / "empty").mkdir()
+    sets = (
+        f'{{others = {{folder = "{tmp_path / "others"}"}}, '
+        f'scenes = {{folder = "{tmp_path / folder}", learned = false}}}}'
+    )
+    settings = [f"--set=data.folder={tmp_path / 'data'}", f"--set=data.outside={sets}"]
+    refused = run("fit", "clothing", "--out", tmp_path / "run", *settings)
+    assert refused.exit_code == 1
+    assert f"There are no pictures of no class in {tmp_path / folder}." in refused.output
+
+
+def test_pictures_that_look_the_same_can_not_be_halved(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 1, ("three",), 2)
+    with pytest.raises(DataError, match="too few different pictures to be halved"):
         read_outside({"others": OutsideSet(folder=tmp_path)}, "train", 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("data.outside={}", "heads.clothes.refused: no pictures of no class are learned from"),
+        (
+            "data.outside={a = {folder = 'a', pieces = 500}}",
+            "data.outside.a.pieces: 192 pixels can't be cut into 500 pieces",
+        ),
+    ],
+)
+def test_a_recipe_that_can_not_tell_what_is_outside_is_refused(
+    tmp_path: Path, change: str, sentence: str
+) -> None:
+    refused = run("fit", "clothing", "--out", tmp_path / "run", f"--set={change}")
+    assert refused.exit_code == 1
+    assert sentence in refused.output

@@ -35,7 +35,7 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
         if start and not (start / MODEL).is_file():
             findings.missing.append(
                 f"{name_trial(values)}: {start} holds no finished training to begin with. Make it "
-                f"by `python -m training fit {start.name}`."
+                f"by `python -m training rebuild {start.name}`."
             )
         else:
             points.append(values)
