@@ -347,6 +347,17 @@ def utkface(source: Path, out: Path, seed: int) -> None:
 
 
 @prepare.command()
+@click.argument("sources", nargs=-1, required=True, type=FOLDER)
+@click.argument("out", type=TARGET)
+@click.option("--seed", default=1, show_default=True, help="Which pictures are held out.")
+def things(sources: tuple[Path, ...], out: Path, seed: int) -> None:
+    """Paste the cut-out pictures in the folders SOURCES onto the wallpapers among them."""
+    from training.things import prepare_things
+
+    click.echo(prepare_things(list(sources), out, seed))
+
+
+@prepare.command()
 @click.argument("out", type=TARGET)
 def scenes(out: Path) -> None:
     """Copy scikit-image's pictures, which show no class of a network of whole pictures."""

@@ -113,8 +113,8 @@ def _describe(card: Card) -> str:
         f"**Not for:** {card.not_for}",
         f"Takes a uint8 crop of {card.size} x {card.size} x {card.channels}, cut with a margin of "
         f"{card.margin}. Data: {card.data['source']} ({card.data['licence']}).",
-        f"Rebuilt by `{card.training['command']}`, its teachers first where it has any; its own "
-        f"training took {card.training['minutes']} minutes.",
+        f"Rebuilt by `{card.training['command']}`; its own training took "
+        f"{card.training['minutes']} minutes.",
         f"All figures are measured, and checked again, by `{figures['command']}`, on the "
         f"{figures['part']} part; in brackets their 95% intervals. The head that answers by "
         f"default: {card.answers}.",

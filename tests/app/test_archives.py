@@ -140,7 +140,7 @@ def test_each_format_says_the_same(archive: list[Path], whole: Path, tmp_path: P
 def test_a_run_whose_truths_were_written_with_capitals_goes_on(
     archive: list[Path], tmp_path: Path
 ) -> None:
-    begun = (*archive, "--out", tmp_path / "out", "--format", "csv")
+    begun: list[str | Path] = [*archive, "--out", tmp_path / "out", "--format", "csv"]
     assert read(*begun).exit_code == 0
     for part in list_parts(tmp_path / "out"):
         text = part.read_text()

@@ -239,3 +239,28 @@ def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
     refused = run("fit", "expresion")
     assert refused.exit_code == 1
     assert "Choose one of clothing, expression, " in refused.output
+
+
+def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: Path) -> None:
+    sources, out = tmp_path / "sources", tmp_path / "things"
+    (sources / "clothes").mkdir(parents=True)
+    random = np.random.default_rng(1)
+    for number in range(5):
+        Image.fromarray(random.integers(0, 256, (800, 900, 3), np.uint8)).save(
+            sources / f"place-{number}.png"
+        )
+        thing = np.zeros((40, 40, 4), np.uint8)
+        thing[10:30, 10:30] = (255, 0, 0, 255)
+        for folder in (sources, sources / "clothes"):
+            Image.fromarray(thing).save(folder / f"thing-{number}.png")
+    done = run("data", "prepare", "things", sources, out)
+    assert done.exit_code == 0, done.output
+    counts = {part: len(list((out / part).rglob("*.jpg"))) for part in ("train", "validation")}
+    # Four of five places and cut-outs are learned from, the clothes nowhere.
+    assert counts == {"train": 4 * 12 + 4, "validation": 12 + 1}
+    pasted = np.asarray(Image.open(out / "validation" / "things" / "00012.jpg")).astype(int)
+    assert (pasted[..., 0] - pasted[..., 1] > 200).mean() > 0.01
+
+    lonely = run("data", "prepare", "things", sources / "clothes", tmp_path / "none")
+    assert lonely.exit_code == 1
+    assert "2 of places" in lonely.output
