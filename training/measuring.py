@@ -34,6 +34,7 @@ FEWEST_IN_GROUP = 30  # a smaller group's rate says little
 WEAK_RECALL = 0.6
 WEAK_BELOW_ALL = 0.03  # a group this far below everybody is named as weak
 WEAK_DROP = 0.1
+WEAK_REFUSED = 0.9
 TIMED_FACES = 200
 
 
@@ -132,6 +133,11 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
                 f"{group['accuracy']:.0%} of the answers are right for the group "
                 f"“{narrowed[0]}” ({group['count']} faces), {own['accuracy']:.0%} for all."
             )
+    sentences += [
+        f"Of pictures of {kind['kind']} only {kind['refused']:.0%} are answered by “none of these”."
+        for kind in figures.get("outside", [])[1:]  # the first are of the classes
+        if kind["refused"] < WEAK_REFUSED
+    ]
     unchanged = figures["robustness"][0]["accuracy"]
     for row in figures["robustness"]:
         if unchanged - row["accuracy"] > WEAK_DROP:

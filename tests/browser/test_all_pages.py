@@ -15,6 +15,7 @@ ADDRESSES = [
     "/models",
     "/models/expression",
     "/models/gender",
+    "/models/clothing",
     "/about",
 ]
 EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES)
