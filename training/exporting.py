@@ -70,8 +70,10 @@ def quantize_model(folder: Path) -> Card:
         made = Path(aside)
         for form in ("keras", "onnx"):
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
+        exact = run_network(_load(made, "onnx"), validation.pictures)
         plain = card.model_copy(update={"heads": _describe_heads(recipe, classes, validation)})
-        card = _complete(plain, made, folder, train, validation, card.figures["history"])
+        heads = _calibrate(recipe, plain, made, train, validation, exact)
+        card = _complete(plain, heads, made, folder, card.figures["history"])
         _put_in_place(made, folder)
     return card
 
@@ -89,21 +91,17 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
         validation.pictures, batch_size=choose_batch(validation.pictures), verbose=0
     )
     _export_onnx(model, made / FILES["onnx"])
-    logits = run_network(_load(made, "onnx"), validation.pictures)
-    _check_parity(expected, logits)
+    exact = run_network(_load(made, "onnx"), validation.pictures)
+    _check_parity(expected, exact)
     card = _describe_model(recipe, run, _describe_heads(recipe, classes, validation))
-    return _complete(card, made, folder, train, validation, read_history(run))
+    heads = _calibrate(recipe, card, made, train, validation, exact)
+    return _complete(card, heads, made, folder, read_history(run))
 
 
 def _complete(
-    card: Card, made: Path, folder: Path, train: Part, validation: Part, history: History
+    card: Card, heads: dict[str, Head], made: Path, folder: Path, history: History
 ) -> Card:
-    """Quantise, calibrate and measure the model whose other files are made; return its card."""
-    recipe = parse_recipe(card.training["recipe"])
-    logits = run_network(_load(made, "onnx"), validation.pictures)
-    heads = _quantize(card, made, train, validation, logits) or calibrate_heads(
-        recipe, card.heads, _load(made, "onnx"), logits, validation
-    )
+    """Write the card and the figures of a model whose files are made and heads calibrated."""
     files = {
         name: hash_file((made / name).read_bytes())
         for name in FILES.values()
@@ -118,25 +116,24 @@ def _complete(
     return card
 
 
-def _quantize(
-    card: Card, made: Path, train: Part, validation: Part, exact: Logits
-) -> dict[str, Head] | None:
-    """Write the file of 8-bit convolutions, and calibrate by it; None where it would lose.
+def _calibrate(
+    recipe: Recipe, card: Card, made: Path, train: Part, validation: Part, exact: Logits
+) -> dict[str, Head]:
+    """Write the file of 8-bit convolutions unless it would lose; calibrate by what then answers.
 
-    Places, which are values, aren't right or wrong: a network that tells them stays exact.
+    `exact` are the exact network's logits of the validation part. Places, which are values, aren't
+    right or wrong: a network that tells them stays exact.
     """
-    if any(head.targets == "places" for head in card.heads.values()):
-        return None
-    file = made / FILES["int8"]
-    quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
-    network = _load(made, "int8")
-    logits = run_network(network, validation.pictures)
-    recipe = parse_recipe(card.training["recipe"])
-    heads = calibrate_heads(recipe, card.heads, network, logits, validation)
-    if loses(compare(heads, exact, logits, validation)):
+    if not any(head.targets == "places" for head in card.heads.values()):
+        file = made / FILES["int8"]
+        quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
+        network = _load(made, "int8")
+        logits = run_network(network, validation.pictures)
+        heads = calibrate_heads(recipe, card.heads, network, logits, validation)
+        if not loses(compare(heads, exact, logits, validation)):
+            return heads
         file.unlink()
-        return None
-    return heads
+    return calibrate_heads(recipe, card.heads, _load(made, "onnx"), exact, validation)
 
 
 def _load(made: Path, form: str) -> OnnxNetwork:

@@ -3,6 +3,7 @@
 Source: Hendrycks et al., "Deep anomaly detection with outlier exposure" (2019), section 3.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from app.vision.cards import NONE_OF_THESE, Head, Outside
 from app.vision.classifiers import find_energies, read_answers, read_probabilities
 from app.vision.crops import CropShape, shape_crop
-from training.data import OUTSIDE, DataError, Part, list_pictures, read_picture
+from training.data import OUTSIDE, DataError, Part, draw_files, list_pictures, read_picture
 from training.preparation import group_near_duplicates
 from training.recipes import OutsideSet
 from training.splitting import split_in_folds
@@ -109,12 +110,22 @@ def _list_files(outside: OutsideSet, part: str, seed: int) -> list[Path]:
         raise DataError(f"There are no pictures of no class in {folder}.")
     if folder != outside.folder or not outside.learned:
         return files
+    learned, held_out = _halve(folder, tuple(files), seed)
+    return learned if part == "train" else held_out
+
+
+@cache
+def _halve(folder: Path, files: tuple[Path, ...], seed: int) -> tuple[list[Path], list[Path]]:
+    """Part a folder's files in those that are learned from and those that are measured on.
+
+    All are read for it, so it is done once for the sets and the parts that share a folder.
+    """
     shape = CropShape(HALVING_SIDE, 3)
-    small = _join(files, [shape_crop(read_picture(file), shape) for file in files])
+    small = _join(list(files), [shape_crop(read_picture(file), shape) for file in files])
     if len(set(group_near_duplicates(list(small.pictures)))) < HALVES:
         raise DataError(f"{folder} has too few different pictures to be halved.")
     learned, held_out = next(split_in_folds(small, HALVES, seed))
-    return list(small.subset(learned if part == "train" else held_out).files)
+    return list(small.subset(learned).files), list(small.subset(held_out).files)
 
 
 def _draw(files: list[Path], outside: OutsideSet, seed: int) -> list[Path]:
@@ -122,8 +133,7 @@ def _draw(files: list[Path], outside: OutsideSet, seed: int) -> list[Path]:
     count = len(files) if outside.count is None else outside.count
     if len(files) < count:
         raise DataError(f"{outside.folder} has {len(files)} pictures to draw {count} from.")
-    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
-    return [files[index] for index in sorted(drawn)]
+    return draw_files(files, count, seed)
 
 
 def _join(files: list[Path], pictures: list[np.ndarray]) -> Part:

@@ -208,8 +208,10 @@ def load_classifier(
         raise ModelError(
             f"The model in {folder} has no labels {head!r}. Choose from {', '.join(card.heads)}."
         )
-    path = folder / FILES[choose_file(runtime, card)]
-    read_verified(folder / FILES["onnx"], card)
+    chosen = choose_file(runtime, card)
+    path = folder / FILES[chosen]
+    if chosen != "onnx":
+        read_verified(folder / FILES["onnx"], card)
     content = read_verified(path, card)
     try:
         network: Network = (

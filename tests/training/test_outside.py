@@ -84,14 +84,14 @@ def test_a_set_that_is_not_learned_is_measured_on_as_a_whole(tmp_path: Path) -> 
     assert len(read_outside(sets, "validation", 16, 1)["others"].files) == 16
 
 
+def show(outside: OutsideSet, side: int) -> np.ndarray:
+    """Return the first picture of a set that is learned from."""
+    return read_outside({"others": outside}, "train", side, 1)["others"].pictures[0]
+
+
 def test_a_puzzle_has_its_picture_s_pieces_in_another_order(tmp_path: Path) -> None:
     make_pictures(tmp_path, 2, ("three",), 2)
-    whole, puzzle = (
-        read_outside({"others": OutsideSet(folder=tmp_path, pieces=pieces)}, "train", 16, 1)[
-            "others"
-        ].pictures[0]
-        for pieces in (1, 4)
-    )
+    whole, puzzle = (show(OutsideSet(folder=tmp_path, pieces=pieces), 16) for pieces in (1, 4))
     assert (whole != puzzle).any()
     pieces = [
         {picture[y : y + 4, x : x + 4].tobytes() for y in range(0, 16, 4) for x in range(0, 16, 4)}
@@ -102,12 +102,7 @@ def test_a_puzzle_has_its_picture_s_pieces_in_another_order(tmp_path: Path) -> N
 
 def test_a_window_is_cut_from_its_picture_before_it_is_resized(tmp_path: Path) -> None:
     make_pictures(tmp_path, 2, ("three",), 2)
-    whole, window = (
-        read_outside({"others": OutsideSet(folder=tmp_path, window=share)}, "train", 48, 1)[
-            "others"
-        ].pictures[0]
-        for share in (1.0, 0.25)
-    )
+    whole, window = (show(OutsideSet(folder=tmp_path, window=share), 48) for share in (1.0, 0.25))
     # A quarter of the side, enlarged four times, differs four times less from point to point.
     assert np.abs(np.diff(window.astype(int), axis=1)).mean() < (
         np.abs(np.diff(whole.astype(int), axis=1)).mean()
