@@ -15,6 +15,7 @@ from PIL import Image
 from app.vision.cards import load_card
 from app.vision.classifiers import KerasNetwork, load_classifier
 from app.vision.insides import Insides
+from tests.training.recipes import write_recipe
 from training import ablation, compression, exporting, quantization
 from training.__main__ import cli
 from training.data import DataError
@@ -29,18 +30,27 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-@pytest.fixture
-def model(recipe: Path, tmp_path: Path) -> Path:
-    """A tiny model, fitted and exported by the command line."""
-    fitted = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=3")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe's data, run and model, made once by the command line."""
+    folder = tmp_path_factory.mktemp("made")
+    recipe = write_recipe(folder)
+    fitted = run("fit", recipe, "--out", folder / "run", "--set", "schedule.epochs=3")
     assert fitted.exit_code == 0, fitted.output
-    folder = tmp_path / "models" / "tiny"
-    exported = run("export", tmp_path / "run", folder)
+    exported = run("export", folder / "run", folder / "models" / "tiny")
     assert exported.exit_code == 0, exported.output
     return folder
 
 
-def test_a_card_has_its_figures_and_they_are_found_again(model: Path) -> None:
+@pytest.fixture
+def model(made: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model and of its run, for one test to change."""
+    for name in ("run", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    return tmp_path / "models" / "tiny"
+
+
+def test_a_card_has_its_figures_and_they_are_found_again(made: Path, model: Path) -> None:
     card = json.loads((model / "card.json").read_text())
     figures = card["figures"]
     own = figures["heads"]["original"]
@@ -50,10 +60,10 @@ def test_a_card_has_its_figures_and_they_are_found_again(model: Path) -> None:
     assert sum(b["share"] for b in own["reliability"]) == pytest.approx(1, abs=0.01)
     assert {row["change"] for row in figures["robustness"]} >= {"none", "blur", "turn", "occlude"}
     assert len(figures["history"]) == 3
-    assert figures["command"] == f"python -m training verify {model.parent}"
+    assert figures["command"] == f"python -m training verify {made / 'models'}"
     assert "# tiny" in (model / "README.md").read_text()
 
-    verified = run("verify", model.parent)
+    verified = run("verify", made / "models")
     assert verified.exit_code == 0, verified.output
 
     own["accuracy"] -= 0.1
@@ -249,8 +259,8 @@ def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(
         ablation.ablate(other, "", tmp_path, results)
 
 
-def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
+def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, recipe: Path) -> None:
+    data = recipe.parent / "data"
     shutil.rmtree(data / "validation")
     shutil.copytree(data / "train", data / "validation")
     measured = run("evaluate", model, data)
