@@ -1,81 +1,80 @@
 """Test that a grid is worked off together, and goes on when somebody is stopped."""
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
-# Writes a line for each trial that begins, and stays in a trial while the file "hold" is there.
+# Names each trial that it begins, stays in it until its input ends, and tells all results.
 WORKER = """
-import os, sys, time
+import sys
 from pathlib import Path
 from training.grid import name_file, share_grid
 
-folder = Path(sys.argv[1])
-
 def measure(point):
-    with (folder / "begun").open("a") as stream:
-        stream.write(f"{os.getpid()} {point['number']}\\n")
-    while (folder / "hold").exists():
-        time.sleep(0.05)
+    print(point["number"], flush=True)
+    sys.stdin.read()
     return {"square": point["number"] ** 2}
 
 points = [{"number": number} for number in range(int(sys.argv[2]))]
-found = share_grid(name_file(folder / "grid.sqlite"), "squares", points, measure, heartbeat=1)
-print([row["square"] for row in found])
+storage = name_file(Path(sys.argv[1]) / "grid.sqlite")
+print([row["square"] for row in share_grid(storage, "squares", points, measure, heartbeat=1)])
 """
 
 
-def start(folder: Path, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WORKER, str(folder), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+class Worker:
+    """A process that takes part in a grid, held in its first trial."""
 
+    def __init__(self, folder: Path, count: int) -> None:
+        command = [sys.executable, "-c", WORKER, str(folder), str(count)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        self.trials = [int(self._process.stdout.readline())]
 
-def begun(folder: Path) -> list[list[str]]:
-    path = folder / "begun"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    def release(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.stdin = None
 
+    def finish(self) -> str:
+        """Wait for the end; return the results as they are printed."""
+        try:
+            *trials, results = self._process.communicate(timeout=60)[0].splitlines()
+        finally:
+            self.kill()
+        self.trials += map(int, trials)
+        return results
 
-def wait_for(condition: object) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
 def test_two_processes_share_a_grid_and_do_no_trial_twice(tmp_path: Path) -> None:
-    (tmp_path / "hold").touch()
-    workers = [start(tmp_path, 12) for _ in range(2)]
-    wait_for(lambda: len(begun(tmp_path)) == 2)  # both are at one
-    (tmp_path / "hold").unlink()
+    workers = [Worker(tmp_path, 12) for _ in range(2)]
+    for worker in workers:
+        worker.release()
     squares = str([number**2 for number in range(12)])
-    assert [worker.communicate()[0].strip() for worker in workers] == [squares, squares]
-    lines = begun(tmp_path)
-    assert sorted(int(number) for _, number in lines) == list(range(12))
-    assert len({process for process, _ in lines}) == 2
+    assert [worker.finish() for worker in workers] == [squares, squares]
+    assert sorted(workers[0].trials + workers[1].trials) == list(range(12))
 
 
 def test_a_killed_trial_is_taken_up_again_and_finished_ones_are_not(tmp_path: Path) -> None:
-    finished = start(tmp_path, 2)
-    assert finished.communicate()[0].strip() == "[0, 1]"
+    finished = Worker(tmp_path, 2)
+    finished.release()
+    assert finished.finish() == "[0, 1]"
 
-    (tmp_path / "hold").touch()
-    killed = start(tmp_path, 4)
-    wait_for(lambda: len(begun(tmp_path)) == 3)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    (tmp_path / "hold").unlink()
+    killed = Worker(tmp_path, 4)
+    killed.kill()
     # It may have been killed before its first heartbeat.
     with closing(sqlite3.connect(tmp_path / "grid.sqlite")) as database, database:
         database.execute("DELETE FROM trial_heartbeats")
 
-    with start(tmp_path, 4) as resumed:
-        try:
-            assert resumed.communicate(timeout=60)[0].strip() == "[0, 1, 4, 9]"
-        finally:
-            resumed.kill()
-    assert sorted(int(number) for _, number in begun(tmp_path)) == [0, 1, 2, 2, 3]
+    resumed = Worker(tmp_path, 4)
+    resumed.release()
+    assert resumed.finish() == "[0, 1, 4, 9]"
+    trials = finished.trials + killed.trials + resumed.trials
+    assert sorted(trials) == [0, 1, 2, 2, 3]
