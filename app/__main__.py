@@ -16,14 +16,15 @@ from app.archives.rows import list_rows
 from app.archives.tables import FORMATS, Format, write_csv
 from app.benchmarks import load, stream
 from app.benchmarks.serving import BenchmarkError
-from app.catalog import load_analyzer
+from app.catalog import load_chosen
 from app.files import write_text
 from app.ray_start import ENGINES, EngineName, RayError
 from app.refusals import Refusal
 from app.settings import Settings, SettingsFault, read_settings
-from app.vision.analyzer import FaceAnalyzer, split_names
+from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
 from app.vision.detection import EFFORTS
+from app.vision.names import split_names
 
 TOKEN_BYTES = 24  # 192 bits: nobody guesses it.
 SHARD_SIZE = 64  # What is lost of a killed worker's time is two seconds.
@@ -141,8 +142,7 @@ def analyze(
     if engine != "plain" or report:
         raise click.UsageError("Name the folder that is written to by --out.")
     try:
-        analyzer = load_analyzer(settings)
-        analyzer.choose(names)
+        analyzer = load_chosen(settings, names)
     except (ModelError, Refusal) as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)

@@ -1,29 +1,44 @@
 """Load what the settings name: one way for the server, its start-up check and the command line."""
 
 import logging
+from collections.abc import Iterable
+from functools import partial
 
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer
 from app.vision.cards import ModelError
+from app.vision.names import Needed, choose_names
 
 logger = logging.getLogger(__name__)
 
 
-def load_analyzer(settings: Settings, patient: bool = False) -> FaceAnalyzer:
+def load_chosen(settings: Settings, names: Iterable[str] | None) -> FaceAnalyzer:
+    """Return an analyzer of the models alone that answer where `names` are asked for.
+
+    Models that answer nothing would only take memory and time. Raises as `load_analyzer` does,
+    and `Refusal` as `app.vision.names.choose_names`.
+    """
+    return load_analyzer(settings, needed=partial(choose_names, names=names))
+
+
+def load_analyzer(
+    settings: Settings, patient: bool = False, needed: Needed | None = None
+) -> FaceAnalyzer:
     """Return the analyzer that the settings describe, its models verified, loaded and run once.
 
     With an inference server its models are checked, too. `patient` goes on without an answer from
-    it: each photo is refused until it answers. Raises `app.vision.cards.ModelError` where a model
-    is missing, altered or unreadable, or where the server has another one.
+    it: each photo is refused until it answers. `needed` is as in `FaceAnalyzer.load`. Raises
+    `app.vision.cards.ModelError` where a model is missing, altered or unreadable, or where the
+    server has another one.
     """
     if settings.runtime == "remote":
-        return _load_remote(settings, patient)
+        return _load_remote(settings, patient, needed)
     return FaceAnalyzer.load(
-        settings.models, settings.runtime, settings.threads, settings.expression_labels
+        settings.models, settings.runtime, settings.threads, settings.expression_labels, needed
     )
 
 
-def _load_remote(settings: Settings, patient: bool) -> FaceAnalyzer:
+def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> FaceAnalyzer:
     """Let the inference server of the settings run the models that are verified here."""
     try:
         from app.vision.inference_server import InferenceServer, ModelDiffers, ServerFault
@@ -33,7 +48,9 @@ def _load_remote(settings: Settings, patient: bool) -> FaceAnalyzer:
             f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
             "Install requirements/remote.lock."
         ) from error
-    local = FaceAnalyzer.load(settings.models, "onnx", settings.threads, settings.expression_labels)
+    local = FaceAnalyzer.load(
+        settings.models, "onnx", settings.threads, settings.expression_labels, needed
+    )
     server = InferenceServer(
         str(settings.inference_url),
         settings.inference_seconds,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.archives.inputs import Picture, read_picture
-from app.catalog import load_analyzer
+from app.catalog import load_chosen
 from app.refusals import Refusal
 from app.settings import Settings
 from app.vision.analyzer import FaceAnalyzer, of_region, read_faces
@@ -66,12 +66,12 @@ class PictureReader:
     def __init__(self, settings: Settings, effort: str, names: Sequence[str] | None = None) -> None:
         """Load the models; `names` are those that answer, as in `FaceAnalyzer.choose`.
 
-        Raises `app.vision.cards.ModelError`, and `Refusal` for a name that isn't loaded.
+        Raises `app.vision.cards.ModelError`, and `Refusal` for a name that no model has.
         """
         self.settings = settings
         self.effort = effort
         self.names = names
-        self._analyzer = load_analyzer(settings)
+        self._analyzer = load_chosen(settings, names)
         used = self._analyzer.choose(names)
         self.labels = {name: classifier.head_name for name, classifier in used.items()}
         self.models = {name: classifier.digest for name, classifier in used.items()}

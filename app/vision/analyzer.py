@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from app.refusals import Refusal
-from app.vision.cards import CARD, ModelError, Region
+from app.vision.cards import CARD, Card, ModelError, Region, load_card
 from app.vision.classifiers import Classifier, Runtime, load_classifier
 from app.vision.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.detection import EFFORTS, VERIFIER, Effort, FaceDetector, Looked
 from app.vision.images import Photo, open_photo
+from app.vision.names import Needed, choose_names, first_of_each_task
 from app.vision.readings import Analysis, Detection, FaceReading, Prediction
 from app.vision.tracing import Trace, keep
 
@@ -39,27 +40,29 @@ class FaceAnalyzer:
         runtime: Runtime = "auto",
         threads: int = 1,
         expression_labels: str | None = None,
+        needed: Needed | None = None,
     ) -> FaceAnalyzer:
-        """Load every model folder below `models`, verified against its card, and run each once.
+        """Load the model folders below `models`, verified against their cards; run each once.
 
         `threads` is what ONNX Runtime may use for one batch; `expression_labels` names the
-        expression model's head that answers in place of its card's choice. Raises `ModelError`
-        that names the file at fault.
+        expression model's head that answers in place of its card's choice; `needed` names those
+        of the cards whose models are loaded, all where it isn't given. Raises `ModelError` that
+        names the file at fault, and what `needed` raises.
         """
-        found = sorted(path.parent for path in Path(models).glob(f"*/{CARD}"))
-        folders = [folder for folder in found if folder.name != VERIFIER]
-        if not folders:
-            raise ModelError(f"{models} holds no models: no {CARD} in any folder of it.")
-        classifiers = {}
-        for folder in folders:
-            head = expression_labels if folder.name == "expression" else None
-            classifier = load_classifier(folder, runtime, threads, head)
-            if classifier.card.name != folder.name:
+        folders = {folder.name: folder for folder in _list_folders(Path(models))}
+        cards = {name: load_card(folder) for name, folder in folders.items()}
+        for name, card in cards.items():
+            if card.name != name:
                 raise ModelError(
-                    f"{folder / CARD} describes a model named {classifier.card.name!r}. Give the "
+                    f"{folders[name] / CARD} describes a model named {card.name!r}. Give the "
                     "folder that name."
                 )
-            classifiers[folder.name] = classifier
+        classifiers = {
+            name: load_classifier(
+                folders[name], runtime, threads, expression_labels if name == EXPRESSION else None
+            )
+            for name in (needed(cards) if needed else cards)
+        }
         analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
         analyzer.rehearse()
         return analyzer
@@ -118,14 +121,12 @@ class FaceAnalyzer:
     def choose(
         self, models: Iterable[str] | None, expression_labels: str | None = None
     ) -> dict[str, Classifier]:
-        """Return the named classifiers, or where none is named one for each task about faces.
+        """Return the classifiers that `choose_names` names.
 
-        A model of whole pictures answers only where it is named, or where no other is loaded.
         `expression_labels` names the head that answers in the expression model. Raises
-        `Refusal` with the code `unknown_model`, `models_of_one_task` or `unknown_labels`.
+        `Refusal` as `choose_names` does, and with the code `unknown_labels`.
         """
-        names = self._defaults() if models is None else list(dict.fromkeys(models))
-        self._check_names(names)
+        names = choose_names(self._cards("face", "image"), models)
         chosen = {name: self.classifiers[name] for name in names}
         if expression_labels is not None:
             self._check_labels(expression_labels)
@@ -134,14 +135,15 @@ class FaceAnalyzer:
                     chosen[name] = classifier.answering_by(expression_labels)
         return chosen
 
-    def _defaults(self) -> list[str]:
-        """Name one model for each task: the one named as the task, or else the first."""
-        return _first_of_each_task(of_region(self.classifiers, "face") or self.classifiers)
-
     @property
     def picture_models(self) -> list[str]:
         """Name the models that read whole pictures: one for each task, as by default."""
-        return _first_of_each_task(of_region(self.classifiers, "image"))
+        return first_of_each_task(self._cards("image"))
+
+    def _cards(self, *regions: Region) -> dict[str, Card]:
+        """Return the cards of the models that read those regions."""
+        cards = {name: classifier.card for name, classifier in self.classifiers.items()}
+        return {name: card for name, card in cards.items() if card.region in regions}
 
     def _first_scale(
         self, photo: Photo, classifiers: Iterable[Classifier], effort: Effort
@@ -151,27 +153,6 @@ class FaceAnalyzer:
         if any(card.region == "face" for card in cards):
             return self.detector.first_scale(photo, effort)
         return min((_picture_scale(photo, card.shape) for card in cards), default=1.0)
-
-    def _check_names(self, names: list[str]) -> None:
-        """Refuse a name that isn't loaded, and two models that would answer in one place."""
-        unknown = [name for name in names if name not in self.classifiers]
-        if unknown:
-            choices = sorted(self.classifiers)
-            raise Refusal(
-                "unknown_model",
-                400,
-                f"There is no model {unknown[0]!r}. Choose from {', '.join(choices)}.",
-                choices=choices,
-            )
-        tasks = [self.classifiers[name].card.task for name in names]
-        rivals = [name for name, task in zip(names, tasks, strict=True) if tasks.count(task) > 1]
-        if rivals:
-            raise Refusal(
-                "models_of_one_task",
-                400,
-                f"{' and '.join(rivals)} answer the same question. Name one of them.",
-                choices=rivals,
-            )
 
     def _check_labels(self, name: str) -> None:
         """Refuse labels that no expression model can follow."""
@@ -224,24 +205,18 @@ class FaceAnalyzer:
         return detections
 
 
+def _list_folders(models: Path) -> list[Path]:
+    """List the folders of models that answer. Raises `ModelError` where there is none."""
+    found = sorted(path.parent for path in models.glob(f"*/{CARD}"))
+    folders = [folder for folder in found if folder.name != VERIFIER]
+    if not folders:
+        raise ModelError(f"{models} holds no models: no {CARD} in any folder of it.")
+    return folders
+
+
 def of_region(classifiers: dict[str, Classifier], region: Region) -> dict[str, Classifier]:
     """Return those that read a face's crop, or those that read the whole picture."""
     return {name: each for name, each in classifiers.items() if each.card.region == region}
-
-
-def _first_of_each_task(classifiers: dict[str, Classifier]) -> list[str]:
-    """Name one classifier for each task: the one named as the task, or else the first."""
-    by_task: dict[str, str] = {}
-    for name, classifier in classifiers.items():
-        task = classifier.card.task
-        if name == task or task not in by_task:
-            by_task[task] = name
-    return list(by_task.values())
-
-
-def split_names(written: str | None) -> list[str] | None:
-    """Return the names that are joined by commas, None where there are none."""
-    return [name.strip() for name in written.split(",")] if written else None
 
 
 def labels_of(classifier: Classifier) -> list[str]:

@@ -11,8 +11,9 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.refusals import Refusal
-from app.vision.analyzer import FaceAnalyzer, check_effort, split_names
+from app.vision.analyzer import FaceAnalyzer, check_effort
 from app.vision.classifiers import Classifier
+from app.vision.names import split_names
 
 MODELS = "models"
 LABELS = "expression_labels"

@@ -235,6 +235,21 @@ def test_the_command_line_writes_a_row_a_picture(
     assert "There is no model 'age'. Choose from clothing, expression, gender." in refused.stderr
 
 
+def test_the_command_line_loads_only_the_models_that_answer(
+    tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wardrobe(tmp_path / "models")
+    (tmp_path / "models" / "clothing" / "model.onnx").write_bytes(b"altered")
+    (tmp_path / "face.png").write_bytes(astronaut_png)
+    monkeypatch.setenv("RAUT_MODELS", str(tmp_path / "models"))
+    command = ["analyze", str(tmp_path / "face.png")]
+    faces = CliRunner().invoke(cli, command)
+    assert faces.exit_code == 0, faces.stderr
+    refused = CliRunner().invoke(cli, [*command, "--models", "clothing"])
+    assert refused.exit_code == 1
+    assert "model.onnx is not the file that its card describes" in refused.stderr
+
+
 def test_an_archive_can_be_read_for_clothes(
     wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
