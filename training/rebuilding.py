@@ -5,7 +5,8 @@ from pathlib import Path
 
 from app.vision.cards import CARD, Card
 from training.exporting import export
-from training.fitting import MODEL, fit, is_finished
+from training.fitting import MODEL, RECIPE, fit, is_finished
+from training.mining import mine
 from training.recipes import load_recipe
 
 RUNS = Path("runs")
@@ -24,10 +25,20 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     recipe = load_recipe(name)
     needed = [*(recipe.distillation.teachers if recipe.distillation else [])]
     for model in needed + ([recipe.network.start] if recipe.network.start else []):
-        if not (model / CARD).is_file() and not (model / MODEL).is_file():
+        if not _is_made(model):
             beside = Path(name).with_name(model.name).with_suffix(Path(name).suffix)
             yield from rebuild(str(beside), model)
     run = RUNS / recipe.name
+    if recipe.data.mining:
+        mine(recipe, recipe.data.mining, RUNS)
     if not is_finished(run, recipe):
         fit(recipe, run)
     yield export(run, folder or MODELS / recipe.name)
+
+
+def _is_made(model: Path) -> bool:
+    """Tell whether a folder holds an exported model or a finished run.
+
+    An export that was stopped left files without the card, which comes last.
+    """
+    return (model / CARD).is_file() or all((model / name).is_file() for name in (MODEL, RECIPE))

@@ -32,6 +32,14 @@ class OutsideSet(Section):
     learned: bool = True  # else it is only measured on
 
 
+class Mining(Section):
+    """Say from whose pictures a verifier's crops are cut, and how its hard negatives are mined."""
+
+    source: Path  # the folder of the data sets
+    rounds: PositiveInt  # fits before the last one, after each of which its mistakes are added
+    epochs: PositiveInt  # of each of these fits
+
+
 class Data(Section):
     """Say which pictures are trained on and how they are cropped."""
 
@@ -44,6 +52,7 @@ class Data(Section):
     draw: dict[str, int] = {}  # part → pictures drawn from it, as many of each class; else all
     repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
     outside: dict[str, OutsideSet] = {}  # pictures of no class: the training parts are learned from
+    mining: Mining | None = None  # how `rebuild` makes a face verifier's pictures
     youngest: int = 0  # people younger than this, by the file's name, are left out
     photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
     source: str

@@ -10,7 +10,6 @@ import importlib
 import importlib.metadata
 import itertools
 import json
-import os
 import platform
 import shutil
 import tomllib
@@ -24,6 +23,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 from sklearn.metrics import confusion_matrix
 
+from app.benchmarks.machine import describe_hardware
 from app.ray_start import EngineName
 from training.checkpoints import CHECKPOINT
 from training.data import Part
@@ -396,21 +396,6 @@ def write_results(study: Study, recipe: Recipe, session: Session, findings: Find
     (session.results / "results.json").write_text(text, encoding="utf-8")
     report = _write_report(study, recipe, session, findings)
     (session.results / "report.md").write_text(report, encoding="utf-8")
-
-
-def describe_hardware() -> dict[str, Any]:
-    """Say what the study ran on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [])
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-    }
 
 
 def _list_versions() -> dict[str, str]:
