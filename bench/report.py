@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+OURS = "raut"
 GROWTH = ("megapixels", "faces", "clients")
 
 
@@ -24,16 +25,29 @@ def merge_figures(file: Path, parts: dict[str, Any]) -> dict[str, Any]:
 def write_report(figures: dict[str, Any]) -> str:
     """Write each part as a table in Markdown."""
     lines = ["# Measurements", "", "Medians, with the quartiles in brackets."]
+    reasons = {
+        name: {"why": why}
+        for part in figures.values()
+        for name, why in {**part.get("missing", {}), **part.get("failed", {})}.items()
+    }
+    figures = {part: found for part, found in figures.items() if part not in reasons}
+    if "run" in figures:
+        lines += ["", _describe_run(figures["run"])]
     if "photos" in figures:
-        for title, key in (("Photo to answer, ms", "milliseconds"), ("Our stages, ms", "stages")):
-            lines += _table(title, figures["photos"][key], _spread)
+        taken = figures["photos"]["milliseconds"]
+        lines += _table("Photo to answer, ms", taken, _spread)
+        lines += _table("Times as long as ours", _compare(taken), _either)
+        lines += _table("Our stages inside an answer, ms", figures["photos"]["stages"], _spread)
         lines += _table("Faces found", figures["photos"]["faces"], str)
+        lines += _table("Memory after all of them, MB", figures["photos"]["memory"], _whole)
     if "cold" in figures:
         lines += _table("First answer of a new process", figures["cold"]["first_answer"], _spread)
     if "install" in figures:
         lines += _table("Install", figures["install"], _whole)
-    if "limit" in figures:
-        lines += _table("What the machine does at best, ms", figures["limit"], _spread)
+    if "stages" in figures:
+        machine, pictures = figures["stages"]["machine"], figures["stages"]["pictures"]
+        lines += _table("Each stage alone, ms, and the machine's best", pictures, _share)
+        lines += ["", _describe_machine(machine)]
     for part in GROWTH:
         if part in figures:
             points = {f"{point['x']:.3g}": point for point in figures[part]["points"]}
@@ -44,25 +58,49 @@ def write_report(figures: dict[str, Any]) -> str:
             lines += _table(f"Time against {part}", rows, str)
             lines += ["", f"Slope: {figures[part]['slope']:.2f}."]
     if "networks" in figures:
-        peak = figures["networks"]["peak_billions_a_second"]
-        lines += _table("Networks, one picture", figures["networks"]["networks"], _either)
-        lines += ["", f"A large product of matrices: {peak:.3g} billion multiply-adds a second."]
+        lines += _table("Networks, by faces in a call", figures["networks"]["networks"], _either)
+        lines += ["", _describe_machine(figures["networks"]["machine"])]
     if "server" in figures:
         lines += _table("The server, by workers", figures["server"], _whole)
     if "live" in figures:
         live = figures["live"]
         lines += ["", f"One camera: {live['frames_per_second']:.1f} frames a second, "]
-        lines[-1] += f"p50 {live['delay_p50_ms']} ms, p95 {live['delay_p95_ms']} ms."
+        lines[-1] += f"p50 {live['delay_p50_ms']} ms, p95 {live['delay_p95_ms']} ms; "
+        lines[-1] += "two photos a second were asked for beside it."
     if "bulk" in figures:
-        rate = figures["bulk"]["photos_per_second"]
-        lines += ["", f"In bulk: {rate:.1f} photos a second on two cores."]
-    reasons = {
-        name: why
-        for part in figures.values()
-        for name, why in {**part.get("missing", {}), **part.get("failed", {})}.items()
-    }
-    lines += ["", *(f"- {name}: {why}." for name, why in sorted(reasons.items()))]
+        lines += _table("In bulk, by the command line", figures["bulk"], _either)
+    if reasons:
+        lines += _table("Not measured", dict(sorted(reasons.items())), str)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _compare(times: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return how often our time goes into each peer's, for each picture."""
+    return {
+        picture: {
+            name: each["median"] / row[OURS]["median"] for name, each in row.items() if name != OURS
+        }
+        for picture, row in times.items()
+        if OURS in row
+    }
+
+
+def _describe_run(run: dict[str, Any]) -> str:
+    """Say on what, of which commit and how undisturbed it was measured."""
+    hardware = run["hardware"]
+    return (
+        f"{hardware['processor']}, {hardware['cores']} cores, "
+        f"{hardware['memory_bytes'] / 1e9:.0f} GB; commit {run['commit']}; before the run "
+        f"{run['load_before']:.2f} processes were waiting for a core."
+    )
+
+
+def _describe_machine(machine: dict[str, float]) -> str:
+    """Say what one core does at best."""
+    return (
+        f"One core at best: {machine['multiply_adds_billions_a_second']:.3g} billion multiply-adds "
+        f"and {machine['gigabytes_a_second']:.3g} GB copied a second."
+    )
 
 
 def plot_growth(figures: dict[str, Any], folder: Path, day: str) -> None:
@@ -91,6 +129,11 @@ def _table(title: str, rows: dict[str, dict[str, Any]], show: Any) -> list[str]:
 def _spread(value: dict[str, float]) -> str:
     """Write a median with its quartiles."""
     return f"{value['median']:.3g} ({value['low']:.3g}-{value['high']:.3g})"
+
+
+def _share(value: dict[str, float]) -> str:
+    """Write a median, and the share of it that the machine's best would take."""
+    return f"{value['median']:.3g} ({value['best']:.2g}, {value['share']:.0%})"
 
 
 def _either(value: dict[str, float] | float) -> str:

@@ -121,7 +121,7 @@ def usage(pid: int) -> Usage:
         # Pss shares out what processes have in common, so that the sum counts it once.
         rollup = process.joinpath("smaps_rollup").read_text().splitlines()
         kilobytes += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    return Usage(seconds, round(kilobytes / 1000, 1), threads, files)
+    return Usage(seconds, round(kilobytes * 1024 / 1e6, 1), threads, files)
 
 
 def slope_per_hour(values: Sequence[float], seconds: float) -> float:

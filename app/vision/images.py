@@ -63,6 +63,11 @@ class Photo:
         """Take a photo that is decoded already, RGB uint8 (height, width, 3)."""
         return cls(image.shape[1], image.shape[0], lambda _: image)
 
+    @property
+    def decoded_scales(self) -> list[int]:
+        """Return the scales decoded so far, the coarsest first."""
+        return sorted(self._decoded, reverse=True)
+
     def pixels(self, scale: float = 1.0) -> tuple[np.ndarray, int]:
         """Return the photo with at most `scale` of its pixels' sides in a side of each pixel.
 
@@ -70,7 +75,7 @@ class Photo:
         decoded already that is fine enough, or else a new one. Raises `Refusal` with the code
         `image_unreadable`.
         """
-        for decoded in sorted(self._decoded, reverse=True):
+        for decoded in self.decoded_scales:
             if decoded <= scale:
                 return self._decoded[decoded], decoded
         chosen = max((each for each in self._scales if each <= scale), default=1)

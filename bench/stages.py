@@ -1,0 +1,147 @@
+"""Time each stage of our own reading alone, beside what this machine could do at best.
+
+The best is what can't be done without: one decoding by libjpeg-turbo at the coarsest scale that is
+looked at; one pass over the pixels at the bandwidth of a copy; the integral images of what the
+cascade searches; and the networks' multiply-adds at the rate of a large product of matrices in
+single precision, which networks of 8 bits may overtake.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from threadpoolctl import threadpool_limits
+
+from app.vision.analyzer import FaceAnalyzer
+from app.vision.crops import cut_from_photo
+from app.vision.detection import Effort, Looked
+from app.vision.images import open_photo
+from app.vision.names import choose_names
+from bench.environments import ROOT
+from bench.timing import pinned, repeat, summarize
+
+MATRIX_SIDE = 1024
+COPIED_BYTES = 64_000_000  # beyond any processor's cache
+EFFORT: Effort = "balanced"
+
+Stage = tuple[dict[str, float], float]  # our milliseconds, and the best ones
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Hold what one core does at best."""
+
+    multiply_adds: float  # a millisecond
+    bytes_copied: float  # a millisecond, read and written
+
+    def to_json(self) -> dict[str, float]:
+        """Return the rates in billions a second."""
+        return {
+            "multiply_adds_billions_a_second": self.multiply_adds / 1e6,
+            "gigabytes_a_second": self.bytes_copied / 1e6,
+        }
+
+
+def measure_machine(rounds: int) -> Machine:
+    """Measure a core's peak; this process is to be pinned to it."""
+    matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32)
+    source = np.ones(COPIED_BYTES, np.uint8)
+    target = source.copy()
+    # A second thread of the product would only fight for the core.
+    with threadpool_limits(1):
+        product = repeat(lambda: matrix @ matrix, rounds)["median"]
+    copying = repeat(partial(np.copyto, target, source), rounds)["median"]
+    return Machine(MATRIX_SIDE**3 / product, 2 * COPIED_BYTES / copying)
+
+
+def measure_stages(pictures: Sequence[Path], rounds: int) -> dict[str, Any]:
+    """Time each stage for each picture, in this process and on one core."""
+    with pinned():
+        machine = measure_machine(rounds)
+        analyzer = FaceAnalyzer.load(ROOT / "models", needed=partial(choose_names, names=None))
+        figures = {
+            picture.stem: _describe(_time_picture(analyzer, picture.read_bytes(), machine, rounds))
+            for picture in pictures
+        }
+    return {"machine": machine.to_json(), "pictures": figures}
+
+
+def _describe(stages: dict[str, Stage]) -> dict[str, Any]:
+    """Return each stage's figures, with the best and its share of what we take."""
+    return {
+        name: {**ours, "best": best, "share": best / ours["median"]}
+        for name, (ours, best) in stages.items()
+    }
+
+
+def _time_picture(
+    analyzer: FaceAnalyzer, data: bytes, machine: Machine, rounds: int
+) -> dict[str, Stage]:
+    """Time one picture's stages, each fed by the one before."""
+    stages = {"decode": _time_decoding(analyzer, data, rounds)}
+    photo = open_photo(data)
+    looked: list[list[Looked]] = []
+    for _ in range(rounds + 1):
+        looked.append([])
+        # What a first round decodes, the next ones have: their copies are copies only.
+        found = analyzer.detector.detect(photo, EFFORT, looked[-1])
+    looks = looked[-1]
+    copied = sum(photo.pixels(look.scale)[0].nbytes + look.copy.nbytes for look in looks)
+    verifier = analyzer.detector.verifier.card.figures["speed"]["multiply_adds"]
+    proposed = sum(len(look.proposals) for look in looks)
+    stages["copy"] = (
+        _sum_looks(looked, lambda look: look.copying_ms),
+        copied / machine.bytes_copied,
+    )
+    stages["cascade"] = (
+        _sum_looks(looked, lambda look: look.searching_ms),
+        sum(repeat(partial(cv2.integral2, look.copy), rounds)["median"] for look in looks),
+    )
+    stages["verifier"] = (
+        _sum_looks(looked, lambda look: look.verifying_ms),
+        proposed * verifier / machine.multiply_adds,
+    )
+    for name, classifier in analyzer.classifiers.items():
+        shape = classifier.card.shape
+
+        def cut(shape: Any = shape) -> np.ndarray:
+            return np.stack([cut_from_photo(photo, face, shape) for face in found])
+
+        if found:
+            crops = cut()
+            cost = classifier.card.figures["speed"]["multiply_adds"]
+            stages[f"crops for {name}"] = (repeat(cut, rounds), crops.nbytes / machine.bytes_copied)
+            stages[name] = (
+                repeat(partial(classifier.predict, crops), rounds),
+                len(found) * cost / machine.multiply_adds,
+            )
+    return stages
+
+
+def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
+    """Time all decodings that a reading does, and the coarsest of them by the library alone."""
+    photo = open_photo(data)
+    detections = analyzer.detector.detect(photo, EFFORT)
+    for classifier in analyzer.classifiers.values():
+        for face in detections:
+            cut_from_photo(photo, face, classifier.card.shape)
+    scales = photo.decoded_scales
+
+    def decode() -> None:
+        opened = open_photo(data)
+        for scale in scales:
+            opened.pixels(scale)
+
+    height, width = photo.pixels(scales[0])[0].shape[:2]
+    best = partial(simplejpeg.decode_jpeg, data, "RGB", min_width=width, min_height=height)
+    return repeat(decode, rounds), repeat(best, rounds)["median"]
+
+
+def _sum_looks(looked: list[list[Looked]], take: Callable[[Looked], float]) -> dict[str, float]:
+    """Sum something over the looks of each round but the first."""
+    return summarize([sum(map(take, looks)) for looks in looked[1:]])
