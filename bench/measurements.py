@@ -18,15 +18,18 @@ from app.benchmarks.load import measure_load, measure_side_by_side
 from app.benchmarks.serving import own_server, usage
 from app.benchmarks.stream import measure_streams
 from app.settings import count_processors
+from app.vision.analyzer import FaceAnalyzer
 from app.vision.classifiers import load_classifier
+from app.vision.detection import EFFORTS
 from bench.drivers import Driver, started
 from bench.environments import ROOT, Installed, PeerError
-from bench.pictures import SIX_FACES, make_growing_groups, make_growing_photos
+from bench.pictures import SIX_FACES, make_group, make_growing_groups, make_growing_photos
 from bench.report import OURS
 from bench.stages import measure_machine, measure_stages
 from bench.timing import fit_slope, pinned, repeat, summarize
 
 BULK_SECONDS = 300
+GROUP_ROUNDS = 3
 SERVER_SECONDS = 8.0
 WARM_UP_SECONDS = 2.0
 WORKERS = (1, 2)
@@ -125,6 +128,19 @@ def measure_faces(bench: Bench) -> dict[str, Any]:
     return _measure_growth(bench, make_growing_groups, lambda x: x <= 16)
 
 
+def measure_group(bench: Bench) -> dict[str, Any]:
+    """Time finding faces of 40 pixels in 24 megapixels, in all tiles and turns, on one core."""
+    figures: dict[str, Any] = {}
+    with pinned(), tempfile.TemporaryDirectory() as folder:
+        analyzer = FaceAnalyzer.load(ROOT / "models")
+        data = make_group(Path(folder)).read_bytes()
+        for effort in EFFORTS:
+            found = analyzer.analyze_file(data, effort=effort).faces
+            taken = repeat(partial(analyzer.analyze_file, data, effort=effort), GROUP_ROUNDS)
+            figures[effort] = {"milliseconds": taken, "faces": float(len(found))}
+    return figures
+
+
 def measure_bulk(bench: Bench) -> dict[str, Any]:
     """Time a command line on each of two cores at once, on photos of one face and of six."""
     by_name = {picture.stem: picture for picture in bench.pictures}
@@ -218,6 +234,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "install": measure_install,
     "megapixels": measure_megapixels,
     "faces": measure_faces,
+    "group": measure_group,
     "bulk": measure_bulk,
     "stages": measure_each_stage,
     "networks": measure_networks,

@@ -57,6 +57,9 @@ def write_report(figures: dict[str, Any]) -> str:
             }
             lines += _table(f"Time against {part}", rows, str)
             lines += ["", f"Slope: {figures[part]['slope']:.2f}."]
+    if "group" in figures:
+        title = "32 faces of 40 pixels in 24 megapixels, by effort"
+        lines += _table(title, figures["group"], _either)
     if "networks" in figures:
         lines += _table("Networks, by faces in a call", figures["networks"]["networks"], _either)
         lines += ["", _describe_machine(figures["networks"]["machine"])]

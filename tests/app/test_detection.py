@@ -145,13 +145,23 @@ def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
     assert max(len(look.proposals) for look in looks) <= detector.settings.most_in_look
 
 
-def test_a_small_face_in_a_photo_of_24_megapixels_is_found(
+def test_small_faces_in_a_group_photo_of_24_megapixels_are_found(
     detector: FaceDetector, head: np.ndarray
 ) -> None:
     small = cv2.resize(head, (66, 66), interpolation=cv2.INTER_AREA)
-    (face,) = detector.detect(place([(small, 4500, 3100)], 4000, 6000), "thorough")
-    assert centre(face) == pytest.approx((4533, 3133), abs=10)
-    assert face.box.width == pytest.approx(40, abs=8)
+    large = cv2.resize(head, (660, 660), interpolation=cv2.INTER_CUBIC)
+    rear = [(small, 500 + 700 * number, 1100) for number in range(8)]
+    front = [(large, 1000 + 1500 * number, 2500) for number in range(3)]
+    faces = detector.detect(place([*rear, *front], 4000, 6000), "thorough")
+    widths = sorted(face.box.width for face in faces)
+    assert widths[:8] == pytest.approx([40] * 8, abs=8)
+    assert widths[8:] == pytest.approx([400] * 3, abs=80)
+    corners = sorted((left, top) for _, left, top in rear)
+    found = sorted((face.box for face in faces if face.box.width < 60), key=lambda box: box.x)
+    for (left, top), box in zip(corners, found, strict=True):
+        assert (box.x + box.width / 2, box.y + box.height / 2) == pytest.approx(
+            (left + 33, top + 33), abs=10
+        )
 
 
 def test_a_face_in_a_dark_photo_is_found(detector: FaceDetector, astronaut: np.ndarray) -> None:
