@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import binomtest
 
+from app.benchmarks.machine import describe_hardware
 from app.vision.detection import EFFORTS, Effort, FaceDetector
 from training.composites import (
     PHOTO_PLACE,
@@ -27,15 +31,16 @@ from training.composites import (
     paste_face,
     read_grey,
 )
+from training.reports import write_table
 
-Finder = Callable[[np.ndarray], list[PlacedFace]]
 TURNS = (0, 20, -20, 40, -40, 90, -90, 180)
 SIZES = (20, 24, 30, 40, 60, 100, 200)
 GAMMAS = (1, 2, 3, 4)
 FOUND = 0.4  # joint share of area from which a box is the face's
 FRAME = (480, 640)
 FACE_SIDE = 160  # in a frame, where nothing else is said
-COLUMNS = ("case", "detector", "pictures", "recall", "false_boxes", "roll_error", "milliseconds")
+SCORES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability table
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,42 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Hold a face that was found, with its score (None where the detector gives none)."""
+
+    place: PlacedFace
+    score: float | None
+
+
+Finder = Callable[[np.ndarray], list[Found]]
+
+
+@dataclass(frozen=True)
 class Row:
     """Hold one detector's figures in one case.
 
-    `recall` is the share of faces found (None without faces), `false_boxes` are per picture,
-    `roll_error` is the median over the faces found in degrees, `milliseconds` the median of one
-    core's.
+    `recall` is the share of faces found with its 95% interval (None without faces),
+    `false_boxes` are per picture, `roll_error` is the median over the faces found in degrees,
+    `milliseconds` the median of one core's.
     """
 
     case: str
     detector: str
     pictures: int
     recall: float | None
+    recall_low: float | None
+    recall_high: float | None
     false_boxes: float
     roll_error: float | None
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Collect what is measured: the rows, and for each effort whether each score was a face's."""
+
+    rows: list[Row]
+    scored: dict[str, list[tuple[float, bool]]]
 
 
 def write_detection_report(
@@ -76,26 +102,33 @@ def write_detection_report(
     detector = FaceDetector.load(models)
     finders: dict[str, Finder] = {"haar": _plain_haar()}
     finders |= {effort: _our_finder(detector, effort) for effort in EFFORTS}
-    rows = []
+    report = Report([], {effort: [] for effort in EFFORTS})
     for case, pictures in _draw_cases(data, seed, limit):
         for name, finder in finders.items():
-            rows.append(_measure(case, name, finder, pictures))
-            yield rows[-1]
+            row, scored = _measure(case, name, finder, pictures)
+            report.rows.append(row)
+            if name in report.scored:
+                report.scored[name] += scored
+            yield row
     out.mkdir(parents=True, exist_ok=True)
-    _write_tables(rows, out)
-    _draw_plots(rows, out)
+    _write_csv(report.rows, out)
+    _write_page(report, detector.verifier.digest, out)
+    _draw_plots(report.rows, out)
 
 
 def _our_finder(detector: FaceDetector, effort: Effort) -> Finder:
     """Return the detector at one effort."""
 
-    def find(pixels: np.ndarray) -> list[PlacedFace]:
+    def find(pixels: np.ndarray) -> list[Found]:
         return [
-            PlacedFace(
-                face.box.x + face.box.width / 2,
-                face.box.y + face.box.height / 2,
-                face.box.width,
-                face.roll_degrees,
+            Found(
+                PlacedFace(
+                    face.box.x + face.box.width / 2,
+                    face.box.y + face.box.height / 2,
+                    face.box.width,
+                    face.roll_degrees,
+                ),
+                face.score,
             )
             for face in detector.detect(pixels, effort)
         ]
@@ -108,39 +141,59 @@ def _plain_haar() -> Finder:
     folder = cv2.data.haarcascades  # type: ignore[attr-defined] # no stub
     cascade = cv2.CascadeClassifier(f"{folder}haarcascade_frontalface_default.xml")
 
-    def find(pixels: np.ndarray) -> list[PlacedFace]:
+    def find(pixels: np.ndarray) -> list[Found]:
         boxes = cascade.detectMultiScale(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), 1.1, 5)
-        return [PlacedFace(x + w / 2, y + h / 2, w, 0.0) for x, y, w, h in boxes]
+        return [Found(PlacedFace(x + w / 2, y + h / 2, w, 0.0), None) for x, y, w, h in boxes]
 
     return find
 
 
-def _measure(case: str, name: str, find: Finder, pictures: list[Picture]) -> Row:
-    """Run one detector over the pictures of a case."""
+def _measure(
+    case: str, name: str, find: Finder, pictures: list[Picture]
+) -> tuple[Row, list[tuple[float, bool]]]:
+    """Run one detector over the pictures of a case; tell of each score whether it was a face's."""
     found = false = count = 0
-    milliseconds, roll_errors = [], []
+    milliseconds, roll_errors, scored = [], [], []
     for picture in pictures:
         # One thread's processor time is what one core takes, however busy the machine is.
         started = time.process_time()
         boxes = find(picture.pixels)
         milliseconds.append((time.process_time() - started) * 1000)
         for face in picture.faces:
-            near = max(boxes, key=lambda box: joint_share(face, box), default=None)
+            places = (box.place for box in boxes)
+            near = max(places, key=lambda place: joint_share(face, place), default=None)
             count += 1
             if near and joint_share(face, near) >= FOUND:
                 found += 1
                 turn = face.roll_degrees - near.roll_degrees
                 roll_errors.append(abs((turn + 180) % 360 - 180))
-        false += sum(all(joint_share(face, box) < FOUND for face in picture.faces) for box in boxes)
-    return Row(
+        for box in boxes:
+            right = any(joint_share(face, box.place) >= FOUND for face in picture.faces)
+            false += not right
+            if box.score is not None:
+                scored.append((box.score, right))
+    low, high = _find_interval(found, count) if count else (None, None)
+    row = Row(
         case=case,
         detector=name,
         pictures=len(pictures),
         recall=round(found / count, 4) if count else None,
+        recall_low=low,
+        recall_high=high,
         false_boxes=round(false / len(pictures), 4),
         roll_error=round(float(np.median(roll_errors)), 1) if roll_errors else None,
         milliseconds=round(float(np.median(milliseconds)), 1),
     )
+    return row, scored
+
+
+def _find_interval(found: int, count: int) -> tuple[float, float]:
+    """Return a share's 95% interval.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    interval = binomtest(found, count).proportion_ci(CONFIDENCE, method="wilson")
+    return round(float(interval.low), 4), round(float(interval.high), 4)
 
 
 def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str, list[Picture]]]:
@@ -210,24 +263,20 @@ def _as_rgb(grey: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
 
 
-def _write_tables(rows: list[Row], out: Path) -> None:
-    """Write all figures as CSV and as a Markdown table."""
+def _write_csv(rows: list[Row], out: Path) -> None:
+    """Write all figures."""
+    columns = [field.name for field in fields(Row)]
     with (out / "detection.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+        writer.writerow(columns)
+        writer.writerows([getattr(row, column) for column in columns] for row in rows)
+
+
+def _write_page(report: Report, verifier: str, out: Path) -> None:
+    """Write the figures as tables, with the plots."""
+    rows = report.rows
     names = list(dict.fromkeys(row.detector for row in rows))
-    lines = [
-        "# How well faces are found",
-        "",
-        "Share of faces found / false boxes per picture / median milliseconds on one core.",
-        "",
-        "Photos of people and pictures of clothes and animals that nothing was trained on. Faces "
-        "are set into 640 x 480 unless plain, 160 pixels large where nothing else is said.",
-        "",
-        "| case | pictures | " + " | ".join(names) + " |",
-        "| --- " * (len(names) + 2) + "|",
-    ]
+    table = []
     for case in dict.fromkeys(row.case for row in rows):
         of_case = [row for row in rows if row.case == case]
         cells = [
@@ -235,14 +284,40 @@ def _write_tables(rows: list[Row], out: Path) -> None:
             f"{r.milliseconds:.0f}"
             for r in of_case
         ]
-        lines.append(f"| {case} | {of_case[0].pictures} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        *(f"![recall by {name}](recall-by-{name}.png)" for name in ("turn", "size", "gamma")),
-        "",
+        table.append([case, str(of_case[0].pictures), *cells])
+    hardware = describe_hardware()
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    text = [
+        "# How well faces are found",
+        f"{date}, {hardware['processor']}, verifier {verifier[:12]}.",
+        "Share of faces found / false boxes per picture / median milliseconds on one core. "
+        "The shares' 95% intervals stand in detection.csv.",
+        "Photos of people and pictures of clothes and animals that nothing was trained on. Faces "
+        "are set into 640 x 480 unless plain, 160 pixels large where nothing else is said.",
+        write_table(["case", "pictures", *names], table),
+        "\n".join(
+            f"![recall by {name}](recall-by-{name}.png)" for name in ("turn", "size", "gamma")
+        ),
+        "## What a score is worth",
+        "Share of the boxes with such a score, over all cases, that are a face / their number.",
+        write_table(["score", *EFFORTS], _rate_scores(report.scored)),
         "Written by `python -m training detect-report DIR`; don't edit.",
     ]
-    (out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+def _rate_scores(scored: dict[str, list[tuple[float, bool]]]) -> list[list[str]]:
+    """Tell for each range of scores, by effort, how many boxes are faces."""
+    rows = []
+    for low, high in pairwise(SCORES):
+        cells = []
+        for effort in EFFORTS:
+            right = [
+                face for score, face in scored[effort] if low <= score < high or score == high == 1
+            ]
+            cells.append(f"{np.mean(right):.1%} / {len(right)}" if right else "")
+        rows.append([f"{low} to {high}", *cells])
+    return rows
 
 
 def _draw_plots(rows: list[Row], out: Path) -> None:

@@ -42,5 +42,9 @@ def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: P
     assert float(rows["turn 40", "balanced"]["recall"]) == 1
     assert float(rows["turn 180", "thorough"]["recall"]) == 1
     assert rows["no face, animals", "balanced"]["recall"] == ""
-    assert "recall-by-turn.png" in (out / "README.md").read_text()
+    low, high = (float(rows["turn 40", "balanced"][f"recall_{end}"]) for end in ("low", "high"))
+    assert low < 1 == high
+    page = (out / "README.md").read_text()
+    assert "recall-by-turn.png" in page
+    assert "## What a score is worth" in page
     assert (out / "recall-by-turn.png").is_file()
