@@ -38,7 +38,7 @@ from training.data import (
 )
 from training.distillation import mix_in_teachers
 from training.evaluation import choose_batch, place_errors
-from training.networks import FusedBatchNormalization, build_network
+from training.networks import FusedBatchNormalization, build_network, check_network
 from training.outside import check_outside, join_outside, read_outside
 from training.precision import compute_in
 from training.progress import Progress, TensorBoard
@@ -62,9 +62,10 @@ def fit(recipe: Recipe, run: Path, tensorboard: bool = False) -> list[dict[str, 
     Leaves in `run` the recipe, the checkpoint, `history.csv` (a row an epoch), `model.keras`
     (averaged weights, float32), curves and a report; with `tensorboard` also its event files.
     Returns the history. Raises `DataError` before training starts where the data or the disk
-    won't do, or the run is another recipe's.
+    won't do, or the run is another recipe's, and `RecipeError` for a network that doesn't exist.
     """
     check_run(run, recipe)
+    check_network(recipe.network)
     return fit_parts(recipe, run, *read_parts(recipe), tensorboard)
 
 

@@ -6,12 +6,15 @@ has seen the crop before takes that base's features instead, and a pretrained bo
 in its own way; see `training.pretrained`.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers
+
+from training.recipes import Network, RecipeError, find_nearest
 
 Builder = Callable[..., keras.KerasTensor]
 Inputs = Callable[[dict[str, Any], int | None], keras.KerasTensor]
@@ -31,6 +34,29 @@ def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Bui
         return builder
 
     return enter
+
+
+def check_network(network: Network) -> None:
+    """Refuse a network that the registry lacks, or options that its builder doesn't take.
+
+    Raises `RecipeError` that names the nearest one.
+    """
+    if network.name not in NETWORKS:
+        near = find_nearest(network.name, NETWORKS)
+        raise RecipeError(
+            f"network.name: there is no network {network.name!r}. Did you mean {near!r}?"
+        )
+    parameters = inspect.signature(NETWORKS[network.name]).parameters
+    options = {n: p for n, p in parameters.items() if n not in ("inputs", "normalization")}
+    for name in network.options:
+        if name not in options:
+            raise RecipeError(
+                f"network.options.{name}: there is no such option of {network.name}. "
+                f"Did you mean {find_nearest(name, options)!r}?"
+            )
+    for name, option in options.items():
+        if option.default is option.empty and name not in network.options:
+            raise RecipeError(f"network.options.{name} is missing: {network.name} needs it.")
 
 
 class FusedBatchNormalization(layers.BatchNormalization):

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.vision.cards import CARD, Card
+from app.vision.cards import CARD, Card, load_card
+from training.data import DataError
 from training.exporting import export
-from training.fitting import MODEL, RECIPE, fit, is_finished
+from training.fitting import MODEL, RECIPE, fit, is_finished, load_recipe_of
 from training.mining import mine
-from training.recipes import load_recipe
+from training.recipes import Recipe, find_recipe, load_recipe, parse_recipe
 
 RUNS = Path("runs")
 MODELS = Path("models")
@@ -19,15 +20,17 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     The model goes to `folder`, models/<the recipe's name> by default. Each teacher, and what the
     network begins as, is rebuilt before where it isn't there, by the recipe beside this one that
     is named as its folder. What was stopped goes on, and what is finished is not fitted again.
-    Raises `DataError` and `RecipeError` as fitting does, and where a run in the way was fitted by
-    another recipe.
+    Raises `DataError` and `RecipeError` as fitting does, and where a run in the way or a model
+    that is needed was fitted by another recipe.
     """
     recipe = load_recipe(name)
     needed = [*(recipe.distillation.teachers if recipe.distillation else [])]
     for model in needed + ([recipe.network.start] if recipe.network.start else []):
+        beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
         if not _is_made(model):
-            beside = Path(name).with_name(model.name).with_suffix(Path(name).suffix)
-            yield from rebuild(str(beside), model)
+            yield from rebuild(beside, model)
+        elif find_recipe(beside).is_file() and _read_recipe(model) != load_recipe(beside):
+            raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
     run = RUNS / recipe.name
     if recipe.data.mining:
         mine(recipe, recipe.data.mining, RUNS)
@@ -42,3 +45,10 @@ def _is_made(model: Path) -> bool:
     An export that was stopped left files without the card, which comes last.
     """
     return (model / CARD).is_file() or all((model / name).is_file() for name in (MODEL, RECIPE))
+
+
+def _read_recipe(model: Path) -> Recipe:
+    """Return the recipe of an exported model or of a finished run."""
+    if (model / CARD).is_file():
+        return parse_recipe(load_card(model).training["recipe"])
+    return load_recipe_of(model)

@@ -2,14 +2,28 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from training.augmentation import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
+
+PartName = Literal["train", "validation"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RecipeError(ValueError):
@@ -49,7 +63,9 @@ class Data(Section):
     stored_size: int  # side at which training pictures wait in memory, for zooming without blur
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
-    draw: dict[str, int] = {}  # part → pictures drawn from it, as many of each class; else all
+    draw: dict[
+        PartName, PositiveInt
+    ] = {}  # part → pictures drawn from it, as many of each class; else all
     repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
     outside: dict[str, OutsideSet] = {}  # pictures of no class: the training parts are learned from
     mining: Mining | None = None  # how `rebuild` makes a face verifier's pictures
@@ -71,9 +87,9 @@ class Head(Section):
 
     targets: Literal["labels", "votes", "children", "places"]
     guarded_by: str | None = None
-    weight: float = 1.0
-    label_smoothing: float = 0.0
-    refused: float = 0.0
+    weight: NonNegativeFloat = 1.0
+    label_smoothing: Share = 0.0
+    refused: Share = 0.0
 
 
 class Network(Section):
@@ -92,25 +108,31 @@ class Distillation(Section):
     """
 
     teachers: list[Path]  # model folders, each with some of the recipe's heads
-    share: float = 0.5  # of each target; labels and votes keep the rest
+    share: Share = 0.5  # of each target; labels and votes keep the rest
 
 
 class Schedule(Section):
     """Say how long and how fast the network learns."""
 
-    epochs: int
-    batch: int
-    learning_rate: float  # at its height
+    epochs: PositiveInt
+    batch: PositiveInt
+    learning_rate: NonNegativeFloat  # at its height
     optimizer: Literal["sgd", "adam", "adadelta"] = "sgd"  # SGD is Nesterov's, with `momentum`
-    warmup_epochs: float = 1.0
+    warmup_epochs: NonNegativeFloat = 1.0
     decay: Literal["cosine", "none"] = "cosine"
-    momentum: float = 0.9
-    weight_decay: float = 0.0  # on kernels only
-    average: float = 0.0  # decay of the weights' exponential moving average; 0: none
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: NonNegativeFloat = 0.0  # on kernels only
+    average: float = Field(
+        0.0, ge=0, lt=1
+    )  # decay of the weights' exponential moving average; 0: none
     sizes: list[tuple[float, int]] = []  # [until this share of the steps, side in pixels]
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    checkpoint_seconds: float = 60.0  # what a kill may cost; writing takes a tenth of a second
-    patience: int = 0  # epochs without a better validation figure until it stops; 0: never
+    checkpoint_seconds: NonNegativeFloat = (
+        60.0  # what a kill may cost; writing takes a tenth of a second
+    )
+    patience: NonNegativeInt = (
+        0  # epochs without a better validation figure until it stops; 0: never
+    )
     watch: Literal["accuracy", "loss"] = "accuracy"  # the validation figure that tells better
     keep_best: bool = False  # keep the network of the best epoch beside the last one
 
@@ -136,7 +158,7 @@ class Recipe(Section):
     data: Data
     heads: dict[str, Head]
     answers: str  # the head that answers by default
-    minimum_certainty: float  # share of given answers that must be right, for the "unsure" limit
+    minimum_certainty: Share  # share of given answers that must be right, for the "unsure" limit
     network: Network
     schedule: Schedule
     distillation: Distillation | None = None
@@ -149,7 +171,7 @@ def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     `changes` are "key=value" strings, with dots between a section and its key and the value
     written as in TOML. Raises `RecipeError` for what can't be found, read or understood.
     """
-    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    path = find_recipe(name)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise RecipeError(f"There is no recipe {name!r}. Choose one of {known}, or give a path.")
@@ -160,6 +182,11 @@ def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     for change in changes:
         _set(values, change)
     return parse_recipe(values)
+
+
+def find_recipe(name: str) -> Path:
+    """Return where a recipe lies that is named as in training/recipes or by its path."""
+    return Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
@@ -173,6 +200,9 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     for key, head in named:
         if head is not None and head not in recipe.heads:
             raise RecipeError(f"{key}: {head!r} is no head. Heads: {', '.join(recipe.heads)}.")
+    sizes = recipe.schedule.sizes
+    if sizes and sizes[-1][1] != recipe.data.size:
+        raise RecipeError(f"schedule.sizes: the last one must be data.size, {recipe.data.size}.")
     _check_outside(recipe)
     return recipe
 
@@ -209,7 +239,12 @@ def _place(values: dict[str, Any], key: str, value: Any) -> None:
     """Set the value of a key with dots between sections."""
     *sections, last = key.split(".")
     for section in sections:
-        values = values.setdefault(section, {})
+        inner = values.get(section)
+        if inner is None:  # as a section that may be left out
+            inner = values[section] = {}
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{key}: {section} holds a value, and no keys of its own.")
+        values = inner
     values[last] = value
 
 
@@ -227,12 +262,23 @@ def _set(values: dict[str, Any], change: str) -> None:
 
 def _explain(fault: Any) -> str:
     """Say in words what is wrong with one key, with the nearest key that exists."""
-    location = ".".join(str(part) for part in fault["loc"])
+    location = ".".join(str(part) for part in fault["loc"] if part != "[key]")
     if fault["type"] != "extra_forbidden":
         return f"{location}: {fault['msg']} (got {fault['input']!r})."
-    model: Any = Recipe
-    for part in fault["loc"][:-1]:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        model = field.annotation if field else Head  # only heads are named by the recipe itself
-    near = difflib.get_close_matches(str(fault["loc"][-1]), model.model_fields, n=1, cutoff=0.0)
-    return f"{location}: there is no such key. Did you mean {near[0]!r}?"
+    near = find_nearest(str(fault["loc"][-1]), _find_section(fault["loc"][:-1]).model_fields)
+    return f"{location}: there is no such key. Did you mean {near!r}?"
+
+
+def find_nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like a name."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+def _find_section(location: tuple[str, ...]) -> Any:
+    """Return the section at a location, where a dictionary's keys are free."""
+    kind: Any = Recipe
+    for part in location:
+        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[part].annotation
+        if get_origin(kind) is UnionType:  # a section that may be left out
+            kind = get_args(kind)[0]
+    return kind

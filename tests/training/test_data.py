@@ -210,6 +210,17 @@ def test_each_fault_of_a_data_set_is_named(data: Path) -> None:
         ("data.repeat.joy=2", "There is no class 'joy' to repeat. Classes: happy, sad."),
         ("epochs", "--set takes key=value"),
         ("data.folder=/nowhere", "There is no folder /nowhere/train."),
+        ("distillation.shar=0.4", "distillation.shar: there is no such key. Did you mean 'share'?"),
+        ("data.outside.cups.windw=0.4", "Did you mean 'window'?"),
+        ("data.draw.trian=5", "data.draw.trian: Input should be 'train' or 'validation'"),
+        ("network.name=plane", "network.name: there is no network 'plane'. Did you mean 'plain'?"),
+        ("network.options.widhts=[1]", "network.options.widhts: there is no such option of plain."),
+        ("network.options={widths = [8]}", "network.options.depths is missing: plain needs it."),
+        ("schedule.epochs=0", "schedule.epochs: Input should be greater than 0"),
+        ("schedule.batch=0", "schedule.batch: Input should be greater than 0"),
+        ("schedule.average=2", "schedule.average: Input should be less than 1"),
+        ("schedule.sizes=[[1.0, 16]]", "schedule.sizes: the last one must be data.size, 24"),
+        ("name.first=tiny", "name.first: name holds a value, and no keys of its own."),
     ],
 )
 def test_a_recipe_s_mistake_is_explained_before_training(

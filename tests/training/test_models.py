@@ -167,7 +167,12 @@ def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
     refused = run("rebuild", recipe)
     assert refused.exit_code == 1
-    assert "was fitted by another recipe" in refused.output
+    assert "was fitted by another recipe of the name 'tiny'" in refused.output
+
+    teacher.write_text(teacher.read_text().replace("seed = 1", "seed = 2"))
+    refused = run("rebuild", recipe)
+    assert refused.exit_code == 1
+    assert "teachers/tiny-teacher was fitted by another recipe than" in refused.output
 
 
 def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
