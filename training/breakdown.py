@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from training.data import AGE_BANDS, RACES, Part, read_ages, read_races
-from training.metrics import measure_share
+from training.metrics import measure_given
 
 EVERYBODY = "all"
 
@@ -15,8 +15,9 @@ def break_down(part: Part, right: np.ndarray, given: np.ndarray) -> list[dict[st
     """Return the accuracy of each cell of age band, race label and gender, "all" among each.
 
     `right` and `given` are bool (count,): whether an answer is right, and whether the model was
-    sure enough to give it. A cell has its count, accuracy with 95% interval and share of
-    unanswered faces; cells without a face are left out. Empty where file names tell no ages.
+    sure enough to give it. A cell has its count, accuracy, share of unanswered faces and share of
+    given answers that are right (None where none is given), each with its 95% interval; cells
+    without a face are left out. Empty where file names tell no ages.
     """
     ages, races = read_ages(part.files), read_races(part.files)
     if (ages < 0).all():
@@ -36,8 +37,7 @@ def break_down(part: Part, right: np.ndarray, given: np.ndarray) -> list[dict[st
                     "age": age,
                     "race": race,
                     "gender": gender,
-                    **measure_share(right[chosen]),
-                    "unanswered": round(float(1 - given[chosen].mean()), 4),
+                    **measure_given(right[chosen], given[chosen]),
                 }
             )
     return cells

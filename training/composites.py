@@ -73,7 +73,11 @@ class Sources:
 
 def list_photos(data: Path, part: str, seed: int) -> list[Path]:
     """List one half of DATA/photos, split by person."""
-    files = _list(data / "photos")
+    return split_people(_list(data / "photos"), part, seed)
+
+
+def split_people(files: list[Path], part: str, seed: int) -> list[Path]:
+    """Return one half of photos, split by the person whom a file's name tells before its number."""
     people = sorted({file.stem.rpartition("_")[0] for file in files})
     np.random.default_rng(seed).shuffle(people)
     held_out = set(people[: len(people) // 2])

@@ -39,6 +39,7 @@ RACES = ("White", "Black", "Asian", "Indian", "other")
 AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
 CHILDREN = ("child", "older")  # the classes of a head that tells children, under 13, apart
 FIRST_AGE_OF_OLDER = 13
+CHILDREN_BANDS = tuple(band for band, above in AGE_BANDS.items() if above <= FIRST_AGE_OF_OLDER)
 OUTSIDE = -2  # the label of a picture that shows none of the classes
 
 

@@ -222,6 +222,7 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
         margin=data.margin,
         heads=heads,
         answers=recipe.answers,
+        answers_because=recipe.answers_because,
         files={},
         data={"source": data.source, "licence": data.licence, "leakage": data.leakage},
         training=_describe_training(recipe, run),

@@ -128,6 +128,17 @@ def measure_share(chosen: np.ndarray, name: str = "accuracy") -> dict[str, Any]:
     return {"count": len(chosen), **share}
 
 
+def measure_given(right: np.ndarray, given: np.ndarray) -> dict[str, Any]:
+    """Return the count, the accuracy and what "unsure" does to it, with 95% intervals.
+
+    `right` and `given` are bool (count,): whether an answer is right, and whether it is given.
+    Where none is given, `accuracy_of_answers_given` is None.
+    """
+    name = "accuracy_of_answers_given"
+    of_given = measure_share(right[given], name) if given.any() else {name: None}
+    return {**of_given, **measure_share(~given, "unanswered"), **measure_share(right)}
+
+
 def _resample_share(right: np.ndarray) -> np.ndarray:
     """Draw shares as the bootstrap does: with replacement, which is a binomial draw."""
     generator = np.random.default_rng(0)

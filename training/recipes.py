@@ -158,6 +158,7 @@ class Recipe(Section):
     data: Data
     heads: dict[str, Head]
     answers: str  # the head that answers by default
+    answers_because: str = ""  # why it does, where there are several
     minimum_certainty: Share  # share of given answers that must be right, for the "unsure" limit
     network: Network
     schedule: Schedule

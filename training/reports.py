@@ -13,6 +13,7 @@ import numpy as np
 from app.vision.cards import Card
 from app.vision.classifiers import FILES
 from training.breakdown import EVERYBODY
+from training.data import CHILDREN_BANDS
 from training.recipes import Recipe
 
 FIGURES = "figures"
@@ -116,9 +117,10 @@ def _describe(card: Card) -> str:
         f"Rebuilt by `{card.training['command']}`; its own training took "
         f"{card.training['minutes']} minutes.",
         f"All figures are measured, and checked again, by `{figures['command']}`, on the "
-        f"{figures['part']} part; in brackets their 95% intervals. The head that answers by "
-        f"default: {card.answers}.",
+        f"{figures['part']} part; in brackets their 95% intervals.{_describe_leakage(card)}",
+        _describe_default(card),
         _describe_heads(figures["heads"]),
+        _describe_rules(card),
         _describe_quantization(figures.get("quantization", {})),
         _describe_outside(figures.get("outside", [])),
         _describe_photos(figures.get("photos", {})),
@@ -130,6 +132,50 @@ def _describe(card: Card) -> str:
         "Written by `python -m training export`; don't edit.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _describe_leakage(card: Card) -> str:
+    """Say that no figure is of a picture which was trained on too, where that was seen to."""
+    if card.data.get("leakage") != "drop":
+        return ""
+    return " Training pictures that stand in this part too were left out of training."
+
+
+def _describe_default(card: Card) -> str:
+    """Name the head that answers by default, with the reason."""
+    reason = f", because {card.answers_because}" if card.answers_because else ""
+    return f"The head that answers by default: {card.answers}{reason}."
+
+
+def _describe_rules(card: Card) -> str:
+    """Say which classes are learned and not answered, and when an answer must be surer."""
+    sentences = []
+    for name, head in card.heads.items():
+        if head.left_out:
+            sentences.append(
+                f"{name} learns {', '.join(head.left_out)} as a class of its own and never answers "
+                "it: the others share its probability in proportion. Pictures of which it, or no "
+                "single class, has the majority aren't counted."
+            )
+        if head.guard:
+            sentences.append(
+                f"{name} answers from a probability of {head.unsure_below:.3f} on; for a face "
+                f"taken for “{head.guard.found}” from {head.guard.unsure_below:.3f} on, because "
+                f"{_compare_children(card.figures['groups'])}."
+            )
+    return "\n\n".join(sentences)
+
+
+def _compare_children(groups: list[dict[str, Any]]) -> str:
+    """Tell how much less often children's faces are read rightly than others'."""
+    bands = {
+        group["age"]: f"{group['accuracy']:.1%} (ages {group['age']})"
+        for group in groups
+        if group["age"] != EVERYBODY and group["race"] == group["gender"] == EVERYBODY
+    }
+    children = " and ".join(bands[age] for age in CHILDREN_BANDS if age in bands)
+    others = " and ".join(text for age, text in bands.items() if age not in CHILDREN_BANDS)
+    return f"of children's faces {children} are read rightly, of others' {others}"
 
 
 def _describe_heads(heads: dict[str, Any]) -> str:
@@ -180,20 +226,32 @@ def _describe_outside(kinds: list[dict[str, Any]]) -> str:
 
 
 def _describe_photos(heads: dict[str, Any]) -> str:
-    """Tabulate what comes of whole photos; a face that isn't found counts as an error."""
+    """Tabulate what comes of whole photos."""
     rows = [
         [
             name,
             str(figures["count"]),
-            f"{figures['found']:.1%}",
+            _with_interval(figures, "found"),
             _with_interval(figures, "accuracy"),
+            _with_interval(figures["unseen_by_detector"] or {"accuracy": None}, "accuracy"),
             f"{figures['balanced_accuracy']:.1%}",
-            f"{figures['unanswered']:.1%}",
+            _with_interval(figures, "unanswered"),
         ]
         for name, figures in heads.items()
     ]
-    titles = ["head", "whole photos", "found", "accuracy", "balanced accuracy", "unanswered"]
-    return "## From photo to answer\n\n" + write_table(titles, rows) if rows else ""
+    if not rows:
+        return ""
+    titles = ["head", "whole photos", "found", "accuracy", "of people new to the detector"]
+    labels = next(iter(heads.values()))["labels"]
+    counts = ", ".join(f"{count} {name}" for name, count in labels.items())
+    return "\n\n".join(
+        [
+            "## From photo to answer",
+            write_table([*titles, "balanced accuracy", "unanswered"], rows),
+            f"A face that isn't found counts as an error. Labels: {counts}. The detector has "
+            "learned from half of the people, the crop's margin was chosen on all photos.",
+        ]
+    )
 
 
 def _describe_groups(groups: list[dict[str, Any]]) -> str:
@@ -204,13 +262,14 @@ def _describe_groups(groups: list[dict[str, Any]]) -> str:
             group[axis],
             str(group["count"]),
             _with_interval(group, "accuracy"),
-            f"{group['unanswered']:.1%}",
+            _with_interval(group, "unanswered"),
+            _with_interval(group, "accuracy_of_answers_given"),
         ]
         for axis in GROUP_AXES
         for group in groups
         if all((group[other] == EVERYBODY) == (other != axis) for other in GROUP_AXES)
     ]
-    titles = ["by", "label", "faces", "accuracy", "unanswered"]
+    titles = ["by", "label", "faces", "accuracy", "unanswered", "right when answered"]
     return "## For whom\n\n" + write_table(titles, rows) if rows else ""
 
 

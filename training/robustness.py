@@ -52,10 +52,25 @@ def occlude(picture: np.ndarray, level: float) -> np.ndarray:
     return covered
 
 
+def grey(picture: np.ndarray, _: float) -> np.ndarray:
+    """Take the colours away, as a black-and-white photo has none."""
+    if picture.shape[-1] == 1:
+        return picture
+    return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def shrink(picture: np.ndarray, level: float) -> np.ndarray:
+    """Leave no more detail than a face of `level` pixels has, as one far away."""
+    small = cv2.resize(picture, (int(level),) * 2, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
 # Each change with its levels, mildest first.
 CHANGES: list[tuple[Change, tuple[float, ...]]] = [
     (blur, (1, 2, 4)),
+    (shrink, (32, 24, 16)),
     (compress, (50, 20, 10)),
+    (grey, (1,)),
     (darken, (0.5, 2.0, 3.0)),
     (turn, (10, 20, 40)),
     (shift, (5, 10, 20)),

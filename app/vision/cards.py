@@ -98,8 +98,9 @@ class Card(BaseModel):
     """Describe a model; `training` writes cards and `app` obeys them.
 
     `files` maps each model file to its SHA-256 in hexadecimal. `region` says whether the model
-    reads a face's crop or the whole picture. `answers` names the head that answers by default.
-    `data`, `training` and `figures` are for people: nothing is computed from them.
+    reads a face's crop or the whole picture. `answers` names the head that answers by default,
+    and `answers_because` says why it does. `data`, `training` and `figures` are for people:
+    nothing is computed from them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -114,6 +115,7 @@ class Card(BaseModel):
     margin: float
     heads: dict[str, Head]
     answers: str
+    answers_because: str = ""
     files: dict[str, str]
     data: dict[str, Any]
     training: dict[str, Any]

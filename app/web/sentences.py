@@ -25,6 +25,7 @@ def labels() -> dict[str, str]:
         "sad": gettext("sad"),
         "surprise": gettext("surprise"),
         "neutral": gettext("neutral"),
+        "contempt": gettext("contempt"),
         "female": gettext("female"),
         "male": gettext("male"),
         "child": gettext("child"),
@@ -150,6 +151,11 @@ def card_sentences() -> dict[str, str]:
         "person: an expression shown is not a feeling.": gettext(
             "Emotion recognition at work or school, lie detection, health or any decision about "
             "a person: an expression shown is not a feeling."
+        ),
+        "on whole photos it is right far more often; that it is behind in balanced accuracy there "
+        "rests on one angry and six sad photos": gettext(
+            "on whole photos it is right far more often; that it is behind in balanced accuracy "
+            "there rests on one angry and six sad photos"
         ),
         "Guesses which gender labellers of photos would perceive, to study and to show such "
         "guesses.": gettext(
