@@ -18,9 +18,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import binomtest
 
 from app.benchmarks.machine import describe_hardware
+from app.intervals import wilson_interval
 from app.vision.detection import EFFORTS, Effort, FaceDetector
 from training.composites import (
     PHOTO_PLACE,
@@ -40,7 +40,6 @@ FOUND = 0.4  # joint share of area from which a box is the face's
 FRAME = (480, 640)
 FACE_SIDE = 160  # in a frame, where nothing else is said
 SCORES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability table
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -172,28 +171,19 @@ def _measure(
             false += not right
             if box.score is not None:
                 scored.append((box.score, right))
-    low, high = _find_interval(found, count) if count else (None, None)
+    low, high = wilson_interval(found, count)
     row = Row(
         case=case,
         detector=name,
         pictures=len(pictures),
         recall=round(found / count, 4) if count else None,
-        recall_low=low,
-        recall_high=high,
+        recall_low=round(low, 4) if count else None,
+        recall_high=round(high, 4) if count else None,
         false_boxes=round(false / len(pictures), 4),
         roll_error=round(float(np.median(roll_errors)), 1) if roll_errors else None,
         milliseconds=round(float(np.median(milliseconds)), 1),
     )
     return row, scored
-
-
-def _find_interval(found: int, count: int) -> tuple[float, float]:
-    """Return a share's 95% interval.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
-    """
-    interval = binomtest(found, count).proportion_ci(CONFIDENCE, method="wilson")
-    return round(float(interval.low), 4), round(float(interval.high), 4)
 
 
 def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str, list[Picture]]]:

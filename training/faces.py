@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -114,7 +115,9 @@ def relate(face: PlacedFace, asked: PlacedFace) -> tuple[float, ...]:
 
 def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
     """Cut the crops of one part, in an order that doesn't depend on the processes."""
-    with ProcessPoolExecutor(initializer=_start_worker, initargs=(worker,)) as pool:
+    # A copy of a process in which TensorFlow has run would wait for its threads for ever.
+    spawning = get_context("spawn")
+    with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
         for cut, count in jobs:
             for rows in pool.map(_write_samples, repeat(cut), range(count), chunksize=10):
                 yield from rows

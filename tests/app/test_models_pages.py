@@ -10,9 +10,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.intervals import wilson_interval
 from app.settings import Settings
 from app.vision.cards import load_card
-from app.web.charts import choose_ticks, describe_classes, wilson_interval
+from app.web.charts import choose_ticks, describe_classes
 from tests.app.forms import post
 
 EVERYTHING: dict[str, Any] = {
