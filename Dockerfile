@@ -18,6 +18,7 @@ COPY app app
 COPY static static
 COPY templates templates
 COPY models models
+COPY training/results training/results
 COPY --from=translations /app/translations translations
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/nowhere
 USER 65534:65534

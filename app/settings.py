@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True, hide_input_in_errors=True)
 
     models: Path = Field(Path("models"), description="Folder of the models that are served.")
+    studies: Path = Field(
+        Path("training/results"),
+        description="Folder of the results of the published studies, which /models shows.",
+    )
     runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
         "auto",
         description="What runs the models: auto takes the ONNX export, with 8-bit convolutions "

@@ -379,6 +379,11 @@ def write_results(study: Study, recipe: Recipe, session: Session, findings: Find
             writer.writerows(findings.rows)
     made = {
         "study": session.name,
+        "title": study.title,
+        "question": study.question,
+        "differences": study.differences,
+        "comparison": compare_with_paper(study.paper, findings.figures),
+        "source": recipe.data.source,
         "scale": session.scale,
         "command": session.command,
         "date": session.results.name,
@@ -422,7 +427,10 @@ def _write_report(study: Study, recipe: Recipe, session: Session, findings: Find
         sections.append("**Nothing ran, so there are no figures of ours.**")
     if findings.missing:
         sections += ["## What could not run", _list(findings.missing)]
-    sections += ["## Beside the paper", _compare(study.paper, findings.figures)]
+    compared = compare_with_paper(study.paper, findings.figures)
+    cells = [[row[key] for key in ("figure", "paper", "ours", "why")] for row in compared]
+    titles = ["figure", "paper", "ours", "on the difference"]
+    sections += ["## Beside the paper", write_table(titles, cells)]
     sections += ["## What differs here, and why", _list(study.differences)]
     faults = inspection.faults + [f"Leakage: {leak}" for leak in inspection.leakage]
     sections += ["## The data, checked", _list(faults + inspection.remarks)]
@@ -433,15 +441,23 @@ def _write_report(study: Study, recipe: Recipe, session: Session, findings: Find
     return "\n\n".join(sections + findings.sections) + "\n"
 
 
-def _compare(paper: list[PaperFigure], figures: dict[str, float]) -> str:
-    """Set each of the paper's figures beside ours, with a sentence on the difference."""
+def compare_with_paper(paper: list[PaperFigure], figures: dict[str, float]) -> list[dict[str, str]]:
+    """Set each of the paper's figures beside ours, with a sentence on the difference.
+
+    Returns rows of `figure`, `paper`, `ours` (empty for what did not run) and `why`.
+    """
     rows = []
     for item in paper:
         own = figures.get(item.ours)
-        written = "" if own is None else _write_figure(own, item.form)
-        why = "This did not run." if own is None else item.why
-        rows.append([item.figure, item.value, written, why])
-    return write_table(["figure", "paper", "ours", "on the difference"], rows)
+        rows.append(
+            {
+                "figure": item.figure,
+                "paper": item.value,
+                "ours": "" if own is None else _write_figure(own, item.form),
+                "why": "This did not run." if own is None else item.why,
+            }
+        )
+    return rows
 
 
 def _write_figure(value: float, form: str) -> str:

@@ -9,6 +9,7 @@ from flask_bootstrap import Bootstrap5
 from app import __version__
 from app.catalog import load_analyzer
 from app.settings import FORM_BYTES, Settings, read_settings
+from app.studies import read_studies
 from app.web import (
     about,
     access,
@@ -26,8 +27,10 @@ from app.web import (
     security,
     steps,
     stream,
+    studies,
     turns,
 )
+from app.web.studies import STUDIES
 from app.web.uploads import ANALYZER, MemoryOnlyRequest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +66,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
     app.extensions[ANALYZER] = load_analyzer(settings, patient=True)
+    app.extensions[STUDIES] = read_studies(settings.studies)
     Bootstrap5(app)
     metrics.init_metrics(app)
     errors.init_errors(app)
@@ -71,7 +75,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     languages.init_languages(app)
     access.init_access(app, settings)
     limits.init_limits(app, settings)
-    for part in (pages, realtime, steps, models, about, api, health):
+    for part in (pages, realtime, steps, models, studies, about, api, health):
         app.register_blueprint(part.blueprint)
     turns.init_turns(app, settings)
     readiness.init_readiness(app, settings)

@@ -14,6 +14,7 @@ from app.vision.classifiers import Classifier
 from app.web import charts, choices, sentences
 from app.web.choices import COOKIE, LABELS, MODELS
 from app.web.languages import COOKIE_SECONDS
+from app.web.studies import repeated_studies
 from app.web.uploads import current_analyzer
 
 blueprint = Blueprint("models", __name__)
@@ -43,6 +44,7 @@ def page() -> str:
         answering=answering,
         questions=_list_questions(analyzer, answering),
         headline=headline_figures,
+        studies=repeated_studies(),
     )
 
 

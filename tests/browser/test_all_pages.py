@@ -16,6 +16,7 @@ ADDRESSES = [
     "/models/expression",
     "/models/gender",
     "/models/clothing",
+    "/models/studies/clothing-grid",
     "/about",
 ]
 EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES)

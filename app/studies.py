@@ -1,0 +1,59 @@
+"""Read what the training package has written of the published studies that it repeated."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+RESULTS = "results.json"
+
+
+class ComparedFigure(BaseModel):
+    """Hold one of a paper's figures beside ours, "" where it did not run, and why they differ."""
+
+    figure: str
+    paper: str
+    ours: str
+    why: str
+
+
+class StudyResults(BaseModel):
+    """Hold the results of one study. `training.study` writes them."""
+
+    study: str
+    title: str
+    question: str
+    scale: str
+    command: str
+    date: str
+    source: str
+    differences: list[str]
+    comparison: list[ComparedFigure]
+    missing: list[str]
+    rows: list[dict[str, Any]]
+    hardware: dict[str, Any]
+
+    @property
+    def day(self) -> datetime.date:
+        """Return the day on which it ended."""
+        return datetime.date.fromisoformat(self.date)
+
+    @property
+    def columns(self) -> list[str]:
+        """Name the figures of all trainings, in the order in which they come."""
+        return list(dict.fromkeys(key for row in self.rows for key in row))
+
+
+def read_studies(folder: Path) -> dict[str, StudyResults]:
+    """Return each study's latest results, by its name; none where there is no such folder.
+
+    `folder` holds <study>/<date>/results.json. Raises `ValueError` for a file that isn't right.
+    """
+    found = {}
+    for file in sorted(folder.glob(f"*/*/{RESULTS}")):
+        results = StudyResults.model_validate_json(file.read_text(encoding="utf-8"))
+        found[results.study] = results
+    return found

@@ -1,0 +1,50 @@
+"""Test the pages of the studies that were repeated."""
+
+import re
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from markupsafe import escape
+
+from app import create_app
+from app.settings import Settings
+from app.studies import read_studies
+
+STUDIES = Path("training/results")
+NAMES = sorted(read_studies(STUDIES))
+
+
+def test_the_models_page_links_each_study_s_page(client: FlaskClient) -> None:
+    text = client.get("/models").get_data(as_text=True)
+    assert re.findall(r'href="/models/studies/([^"]+)"', text) == NAMES
+    assert len(NAMES) == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
+    client: FlaskClient, name: str
+) -> None:
+    study = read_studies(STUDIES)[name]
+    text = client.get(f"/models/studies/{name}").get_data(as_text=True)
+    assert study.command in text
+    for figure in study.comparison:
+        assert f">{escape(figure.paper)}<" in text
+        assert f">{escape(figure.ours) or '–'}<" in text
+    assert text.count("<tr>") == 2 + len(study.comparison) + len(study.rows)
+
+
+def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:
+    assert client.get("/models/studies/nothing").status_code == 404
+    assert client.get("/models/studies/..%2F..").status_code == 404
+
+
+def test_without_results_no_study_is_shown(tmp_path: Path) -> None:
+    client = create_app(Settings(studies=tmp_path)).test_client()
+    assert "/models/studies/" not in client.get("/models").get_data(as_text=True)
+
+
+def test_the_studies_pages_speak_indonesian(client: FlaskClient) -> None:
+    address = f"/models/studies/{NAMES[0]}"
+    text = client.get(address, headers={"Accept-Language": "id"}).get_data(as_text=True)
+    assert "Di samping makalahnya" in text
