@@ -23,6 +23,7 @@ for written in (
     sentences.percent,
     sentences.decimal,
     sentences.number,
+    sentences.figure,
     sentences.date,
     sentences.task,
     sentences.kind,

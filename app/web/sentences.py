@@ -73,6 +73,11 @@ def number(value: float) -> str:
     return str(format_decimal(value))
 
 
+def figure(value: float) -> str:
+    """Write a number with at most four decimals, as a learning rate needs."""
+    return str(format_decimal(value, "#,##0.####"))
+
+
 def decimal(value: float, places: int = 0) -> str:
     """Write a number with so many decimal places in the reader's language."""
     pattern = "#,##0" + ("." + "0" * places if places else "")

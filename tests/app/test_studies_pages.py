@@ -34,6 +34,11 @@ def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
     assert text.count("<tr>") == 2 + len(study.comparison) + len(study.rows)
 
 
+def test_small_learning_rates_are_not_rounded_away(client: FlaskClient) -> None:
+    text = client.get("/models/studies/clothing-grid").get_data(as_text=True)
+    assert "<td>0.0001</td>" in text
+
+
 def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:
     assert client.get("/models/studies/nothing").status_code == 404
     assert client.get("/models/studies/..%2F..").status_code == 404
