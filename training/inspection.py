@@ -1,5 +1,6 @@
 """Check a data set before anybody trains on it."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +38,15 @@ class Inspection:
     """Hold what was found in a data set.
 
     `counts` is part → class → pictures. `faults` must be mended; `leakage` says what stands in
-    two parts, so that figures would be too good; `remarks` are to be known.
+    two parts, so that figures would be too good; `remarks` are to be known. `digest` is a hash of
+    all pictures with their parts and labels.
     """
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     leakage: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    digest: str = ""
 
 
 def inspect(folder: Path) -> Inspection:
@@ -71,6 +74,7 @@ def inspect(folder: Path) -> Inspection:
         found.faults.append("The parts have different classes.")
     if pictures:
         _compare(pictures, found)
+        found.digest = _digest(pictures)
         found.remarks += [*_describe_balance(found.counts), _describe_sizes(pictures)]
     return found
 
@@ -94,6 +98,12 @@ def _look_at(part: str, label: str, file: Path) -> Picture:
     # The sides belong to the digest: the same bytes may make two pictures.
     digest = f"{height}x{width} {digest_picture(picture)}"
     return Picture(part, label, file, height, width, digest, hash_differences(picture))
+
+
+def _digest(pictures: list[Picture]) -> str:
+    """Return a hash of pictures, in whatever order and under whatever names they lie."""
+    lines = sorted(f"{each.part}/{each.label}/{each.digest}" for each in pictures)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _compare(pictures: list[Picture], found: Inspection) -> None:

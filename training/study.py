@@ -26,10 +26,10 @@ from sklearn.metrics import confusion_matrix
 from app.benchmarks.machine import describe_hardware
 from app.ray_start import EngineName
 from training.checkpoints import CHECKPOINT
-from training.data import Part
+from training.data import DataError, Part
 from training.engines import Engine, open_engine
 from training.fitting import MODEL, fit, fit_parts, is_finished, load_run, read_history
-from training.inspection import inspect
+from training.inspection import Inspection, inspect
 from training.metrics import find_recalls
 from training.pretrained import FULL_PRECISION, WeightsError, load_base
 from training.recipes import Recipe, RecipeError, Section, change_recipe, parse_recipe
@@ -89,6 +89,7 @@ class Session:
     storage: str | None
     bases: tuple[str, ...]
     engine: Engine
+    inspection: Inspection  # of the data
 
     @property
     def features(self) -> Path:
@@ -183,8 +184,9 @@ def run_study(
     """Carry a study out, on from where `work` left it, and write its results.
 
     Returns the folder of results: `results`/<date>. `tell` gets a sentence for each network whose
-    weights can't be had, before anything is trained. Raises `RecipeError` and `DataError`, and
-    `RayError` as `open_engine` does.
+    weights can't be had and for each fault of the data, before anything is trained. Raises
+    `RecipeError`, `DataError`, also for the same pictures in two parts unless the recipe drops
+    them, and `RayError` as `open_engine` does.
     """
     study = load_study(name, scale)
     recipe = parse_recipe(study.recipe)
@@ -193,11 +195,16 @@ def run_study(
     bases, missing = _find_bases(study.bases)
     for sentence in missing:
         tell(sentence)
+    inspection = inspect(recipe.data.folder)
+    for fault in inspection.faults + inspection.leakage:
+        tell(fault)
+    if inspection.leakage and recipe.data.leakage == "refuse":
+        raise DataError(f"{recipe.data.folder}: {inspection.leakage[0]} Mend that first.")
     folder = results / datetime.datetime.now(datetime.UTC).date().isoformat()
     work.mkdir(parents=True, exist_ok=True)
     module: StudyModule = importlib.import_module(f"training.studies.{name.replace('-', '_')}")
     with open_engine(engine) as opened:
-        session = Session(name, scale, work, folder, command, storage, bases, opened)
+        session = Session(name, scale, work, folder, command, storage, bases, opened, inspection)
         findings = module.run(study, recipe, session)
     findings.missing = missing + findings.missing
     write_results(study, recipe, session, findings)
@@ -413,7 +420,7 @@ def _list_versions() -> dict[str, str]:
 
 def _write_report(study: Study, recipe: Recipe, session: Session, findings: Findings) -> str:
     """Return the report in Markdown."""
-    inspection = inspect(recipe.data.folder)
+    inspection = session.inspection
     hardware = describe_hardware()
     sections = [
         f"# {study.title}",

@@ -98,6 +98,15 @@ def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path: Path) -> Non
     assert "expression-epochs-batches" in refused.output
 
 
+def test_leaking_data_is_told_and_refused_before_any_training(data: Path, tmp_path: Path) -> None:
+    leaked = data / "validation" / "one" / "leaked.png"
+    shutil.copyfile(next((data / "train" / "one").iterdir()), leaked)
+    refused = study("gender-resnet18", data, tmp_path / "work")
+    assert refused.exit_code == 1
+    assert "1 pictures stand in two parts" in refused.output
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_study_is_reduced_where_its_whole_would_take_days(tmp_path: Path) -> None:
     study = load_study("finetune-depth", "reduced")
     assert study.grid["epochs"] == [10, 20]

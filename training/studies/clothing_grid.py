@@ -95,8 +95,10 @@ class Search:
             found = self.session.engine.map(measure, points)
             return [{**point, **more} for point, more in zip(points, found, strict=True)]
         storage = self.session.storage or name_file(self.session.work / "grid.sqlite")
-        # A record belongs to one grid and one recipe: where either changes, it begins anew.
-        asked = json.dumps([points, self.recipe.model_dump(mode="json"), self.study.options])
+        # A record belongs to one grid, one recipe and one set of pictures: where one of them
+        # changes, it begins anew.
+        recipe, pictures = self.recipe.model_dump(mode="json"), self.session.inspection.digest
+        asked = json.dumps([points, recipe, self.study.options, pictures])
         digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
         name = f"{self.session.name}-{stage}-{digest}"
         return share_grid(storage, name, points, measure, self.study.options["heartbeat"])
