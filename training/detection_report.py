@@ -7,8 +7,11 @@ import datetime
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -21,6 +24,7 @@ import numpy as np
 
 from app.benchmarks.machine import describe_hardware
 from app.intervals import wilson_interval
+from app.settings import count_processors
 from app.vision.detection import EFFORTS, Effort, FaceDetector
 from training.composites import (
     PHOTO_PLACE,
@@ -81,6 +85,9 @@ class Row:
     milliseconds: float
 
 
+Measured = tuple[Row, list[tuple[float, bool]]]  # with whether each score was a face's
+
+
 @dataclass(frozen=True)
 class Report:
     """Collect what is measured: the rows, and for each effort whether each score was a face's."""
@@ -91,28 +98,42 @@ class Report:
 
 def write_detection_report(
     data: Path, models: Path, out: Path, seed: int, limit: int | None
-) -> Iterator[Row]:
+) -> list[Row]:
     """Measure every case with plain Haar and every effort; write table and plots to `out`.
 
-    Yields each row as soon as it is measured; the files are written after the last.
-    `data` is the folder that `data prepare faces` reads; its validation part is measured, of
-    the people at most `limit` photos. Raises `DataError` where a source is missing.
+    Every processor takes a share of the cases. `data` is the folder that `data prepare faces`
+    reads; its validation part is measured, of the people at most `limit` photos. Returns the
+    rows. Raises `DataError` where a source is missing.
     """
+    shares = count_processors()
+    measure = partial(_measure_cases, data, models, seed, limit, shares)
+    with ProcessPoolExecutor(shares, get_context("spawn")) as pool:
+        measured = dict(chain.from_iterable(pool.map(measure, range(shares))))
+    report = Report([], {effort: [] for effort in EFFORTS})
+    for _, found in sorted(measured.items()):
+        for row, scored in found:
+            report.rows.append(row)
+            if row.detector in report.scored:
+                report.scored[row.detector] += scored
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(report.rows, out)
+    _write_page(report, FaceDetector.load(models).verifier.digest, out)
+    _draw_plots(report.rows, out)
+    return report.rows
+
+
+def _measure_cases(
+    data: Path, models: Path, seed: int, limit: int | None, shares: int, share: int
+) -> list[tuple[int, list[Measured]]]:
+    """Measure every so many cases, each by its number, with every detector."""
     detector = FaceDetector.load(models)
     finders: dict[str, Finder] = {"haar": _plain_haar()}
     finders |= {effort: _our_finder(detector, effort) for effort in EFFORTS}
-    report = Report([], {effort: [] for effort in EFFORTS})
-    for case, pictures in _draw_cases(data, seed, limit):
-        for name, finder in finders.items():
-            row, scored = _measure(case, name, finder, pictures)
-            report.rows.append(row)
-            if name in report.scored:
-                report.scored[name] += scored
-            yield row
-    out.mkdir(parents=True, exist_ok=True)
-    _write_csv(report.rows, out)
-    _write_page(report, detector.verifier.digest, out)
-    _draw_plots(report.rows, out)
+    return [
+        (number, [_measure(case, name, finder, pictures) for name, finder in finders.items()])
+        for number, (case, pictures) in enumerate(_draw_cases(data, seed, limit))
+        if number % shares == share
+    ]
 
 
 def _our_finder(detector: FaceDetector, effort: Effort) -> Finder:
@@ -147,9 +168,7 @@ def _plain_haar() -> Finder:
     return find
 
 
-def _measure(
-    case: str, name: str, find: Finder, pictures: list[Picture]
-) -> tuple[Row, list[tuple[float, bool]]]:
+def _measure(case: str, name: str, find: Finder, pictures: list[Picture]) -> Measured:
     """Run one detector over the pictures of a case; tell of each score whether it was a face's."""
     found = false = count = 0
     milliseconds, roll_errors, scored = [], [], []
