@@ -14,7 +14,7 @@ from app.settings import SettingsFault, count_processors, read_settings
 from app.vision.cards import ModelError
 from app.web.logs import LOGGING
 
-# A worker holds its own models (about 100 MB); more workers than cores only queue elsewhere.
+# A worker holds its own models; more workers than cores only queue elsewhere.
 # The application shares out the live sockets among the workers.
 os.environ.setdefault("WEB_CONCURRENCY", str(min(4, count_processors())))
 port = os.environ.get("PORT", "8000")
@@ -70,12 +70,14 @@ def _check_needs():
     A worker goes on without an inference server.
     """
     from app.catalog import load_analyzer
+    from app.studies import StudyError, read_studies
     from app.web.limits import StorageError, check_storage
 
     try:
         check_storage(settings)
         load_analyzer(settings)
-    except (ModelError, StorageError) as error:
+        read_studies(settings.studies)
+    except (ModelError, StorageError, StudyError) as error:
         sys.exit(f"Raut can't start: {error}")
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 RESULTS = "results.json"
+
+
+class StudyError(Exception):
+    """Refuse results that aren't as they are written; the text names the file."""
+
+
+class Hardware(BaseModel):
+    """Say what a study ran on."""
+
+    processor: str
+    cores: int
 
 
 class ComparedFigure(BaseModel):
@@ -28,18 +38,13 @@ class StudyResults(BaseModel):
     question: str
     scale: str
     command: str
-    date: str
+    date: datetime.date
     source: str
     differences: list[str]
     comparison: list[ComparedFigure]
     missing: list[str]
-    rows: list[dict[str, Any]]
-    hardware: dict[str, Any]
-
-    @property
-    def day(self) -> datetime.date:
-        """Return the day on which it ended."""
-        return datetime.date.fromisoformat(self.date)
+    rows: list[dict[str, float | str]]
+    hardware: Hardware
 
     @property
     def columns(self) -> list[str]:
@@ -50,10 +55,16 @@ class StudyResults(BaseModel):
 def read_studies(folder: Path) -> dict[str, StudyResults]:
     """Return each study's latest results, by its name; none where there is no such folder.
 
-    `folder` holds <study>/<date>/results.json. Raises `ValueError` for a file that isn't right.
+    `folder` holds <study>/<date>/results.json. Raises `StudyError` for a file that isn't right.
     """
     found = {}
     for file in sorted(folder.glob(f"*/*/{RESULTS}")):
-        results = StudyResults.model_validate_json(file.read_text(encoding="utf-8"))
+        try:
+            results = StudyResults.model_validate_json(file.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise StudyError(
+                f"{file} holds no results of a study: {error}. Take it out, or write it anew by "
+                "`python -m training study`."
+            ) from error
         found[results.study] = results
     return found

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import json
 import os
 import subprocess
 import tempfile
@@ -37,6 +38,12 @@ def main(
     only: tuple[str, ...], quick: bool, pictures: Path | None, environments: Path, results: Path
 ) -> None:
     """Measure Raut and its peers, and merge the figures into the day's files."""
+    run = describe_run()
+    day = datetime.date.today().isoformat()
+    file = results / f"{day}.json"
+    before = json.loads(file.read_text())["run"]["commit"] if file.exists() else run["commit"]
+    if before != run["commit"]:
+        raise click.ClickException(f"{file} is of commit {before}. Move it away first.")
     peers: dict[str, Installed] = {}
     missing: dict[str, str] = {}
     for peer in PEERS:
@@ -46,9 +53,7 @@ def main(
             missing[peer.name] = str(error)
     if OURS in missing:
         raise click.ClickException(f"Raut itself {missing[OURS]}.")
-    day = datetime.date.today().isoformat()
-    file = results / f"{day}.json"
-    merge_figures(file, {"run": describe_run(), "peers": {"missing": missing}})
+    merge_figures(file, {"run": run, "peers": {"missing": missing}})
     with tempfile.TemporaryDirectory() as folder:
         chosen = sorted(pictures.glob("*.jpg")) if pictures else make_pictures(Path(folder))
         if not chosen:
@@ -64,7 +69,7 @@ def main(
 
 
 def describe_run() -> dict[str, Any]:
-    """Say what a run is of, on what, and how busy the machine is before it."""
+    """Say what a run is of, on what, and how busy the machine was before it."""
     asked = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     return {

@@ -44,9 +44,14 @@ class Driver:
         raise PeerError(f"ended without an answer, or took {ANSWER_SECONDS:.0f} seconds")
 
     def memory(self) -> dict[str, float]:
-        """Return the megabytes that the process holds, and the most it has held (Linux)."""
+        """Return the megabytes that the process holds, and the most it has held (Linux).
+
+        Raises `PeerError` where it has ended.
+        """
         lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
+        if "VmRSS" not in fields:
+            raise PeerError("ended after its last answer")
         held, most = (int(fields[key].split()[0]) * 1024 / 1e6 for key in ("VmRSS", "VmHWM"))
         return {"rest_megabytes": held, "peak_megabytes": most}
 

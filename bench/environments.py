@@ -1,5 +1,6 @@
 """Give each peer an environment of its own, and say why where that fails."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def install_peer(peer: Peer, environments: Path) -> Installed:
     stamp = home / STAMP
     by = _by_npm if peer.driver.suffix == ".cjs" else _by_pip
     command, installers = by(peer, home)
-    if not stamp.exists():
+    asked = [*peer.packages, *(_hash(Path(each)) for each in peer.packages if Path(each).is_file())]
+    made = json.loads(stamp.read_text()) if stamp.exists() else {}
+    if made.get("asked") != asked:
         started = time.monotonic()
         home.mkdir(parents=True, exist_ok=True)
         for installer in installers:
@@ -86,8 +89,14 @@ def install_peer(peer: Peer, environments: Path) -> Installed:
         seconds = time.monotonic() - started
         files = [file for folder in (home, *peer.beside) for file in folder.rglob("*")]
         size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-        stamp.write_text(json.dumps({"seconds": seconds, "megabytes": size}))
-    return Installed(command, **json.loads(stamp.read_text()))
+        made = {"asked": asked, "seconds": seconds, "megabytes": size}
+        stamp.write_text(json.dumps(made))
+    return Installed(command, made["seconds"], made["megabytes"])
+
+
+def _hash(file: Path) -> str:
+    """Return a lock file's hash, so that another lock is installed anew."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _by_pip(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

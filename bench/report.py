@@ -26,7 +26,7 @@ def write_report(figures: dict[str, Any]) -> str:
     """Write each part as a table in Markdown."""
     lines = ["# Measurements", "", "Medians, with the quartiles in brackets."]
     reasons = {
-        name: {"why": why}
+        name: {"why": why.replace("|", "/").replace("\n", " ")}
         for part in figures.values()
         for name, why in {**part.get("missing", {}), **part.get("failed", {})}.items()
     }
@@ -93,8 +93,8 @@ def _describe_run(run: dict[str, Any]) -> str:
     hardware = run["hardware"]
     return (
         f"{hardware['processor']}, {hardware['cores']} cores, "
-        f"{hardware['memory_bytes'] / 1e9:.0f} GB; commit {run['commit']}; before the run "
-        f"{run['load_before']:.2f} processes were waiting for a core."
+        f"{hardware['memory_bytes'] / 1e9:.0f} GB; commit {run['commit']}; load average before "
+        f"the run {run['load_before']:.2f}."
     )
 
 

@@ -6,6 +6,7 @@ cascade searches; and the networks' multiply-adds at the rate of a large product
 single precision, which networks of 8 bits may overtake.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +48,11 @@ class Machine:
         }
 
 
+def load_face_reader() -> FaceAnalyzer:
+    """Load what reads faces, and no other model."""
+    return FaceAnalyzer.load(ROOT / "models", needed=partial(choose_names, names=None))
+
+
 def measure_machine(rounds: int) -> Machine:
     """Measure a core's peak; this process is to be pinned to it."""
     matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32)
@@ -63,7 +69,7 @@ def measure_stages(pictures: Sequence[Path], rounds: int) -> dict[str, Any]:
     """Time each stage for each picture, in this process and on one core."""
     with pinned():
         machine = measure_machine(rounds)
-        analyzer = FaceAnalyzer.load(ROOT / "models", needed=partial(choose_names, names=None))
+        analyzer = load_face_reader()
         figures = {
             picture.stem: _describe(_time_picture(analyzer, picture.read_bytes(), machine, rounds))
             for picture in pictures
@@ -91,16 +97,17 @@ def _time_picture(
         # What a first round decodes, the next ones have: their copies are copies only.
         found = analyzer.detector.detect(photo, EFFORT, looked[-1])
     looks = looked[-1]
-    copied = sum(photo.pixels(look.scale)[0].nbytes + look.copy.nbytes for look in looks)
+    copies = _list_copies(photo, looks)
     verifier = analyzer.detector.verifier.card.figures["speed"]["multiply_adds"]
     proposed = sum(len(look.proposals) for look in looks)
     stages["copy"] = (
         _sum_looks(looked, lambda look: look.copying_ms),
-        copied / machine.bytes_copied,
+        (_count_decoded(photo, copies) + sum(map(math.prod, copies.values())))
+        / machine.bytes_copied,
     )
     stages["cascade"] = (
         _sum_looks(looked, lambda look: look.searching_ms),
-        sum(repeat(partial(cv2.integral2, look.copy), rounds)["median"] for look in looks),
+        sum(_time_integrals(copies[look.scale], rounds) for look in looks),
     )
     stages["verifier"] = (
         _sum_looks(looked, lambda look: look.verifying_ms),
@@ -147,6 +154,26 @@ def _open(analyzer: FaceAnalyzer, data: bytes) -> Photo:
     photo = open_photo(data)
     photo.pixels(analyzer.detector.first_scale(photo, EFFORT))
     return photo
+
+
+def _list_copies(photo: Photo, looks: list[Looked]) -> dict[float, tuple[int, int]]:
+    """List the heights and widths of all grey copies by their scale.
+
+    Each look searches one, and verifies on the next finer one.
+    """
+    scales = {scale for look in looks for scale in (look.scale, max(1.0, look.scale / 2))}
+    return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}
+
+
+def _count_decoded(photo: Photo, copies: dict[float, tuple[int, int]]) -> int:
+    """Count the bytes of the decoded pixels that the copies are made of."""
+    decoded = {found: pixels.nbytes for pixels, found in map(photo.pixels, copies)}
+    return sum(decoded.values())
+
+
+def _time_integrals(size: tuple[int, int], rounds: int) -> float:
+    """Time the integral images of one copy."""
+    return repeat(partial(cv2.integral2, np.zeros(size, np.uint8)), rounds)["median"]
 
 
 def _sum_looks(looked: list[list[Looked]], take: Callable[[Looked], float]) -> dict[str, float]:

@@ -38,7 +38,7 @@ def first_core() -> int:
 def pinned() -> Iterator[None]:
     """Keep this process on one core, as the drivers are."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
+    os.sched_setaffinity(0, {first_core()})
     try:
         yield
     finally:

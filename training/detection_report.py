@@ -43,7 +43,7 @@ GAMMAS = (1, 2, 3, 4)
 FOUND = 0.4  # joint share of area from which a box is the face's
 FRAME = (480, 640)
 FACE_SIDE = 160  # in a frame, where nothing else is said
-SCORES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability table
+SCORES = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability table
 
 
 @dataclass(frozen=True)

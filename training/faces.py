@@ -8,17 +8,21 @@ cascade proposes where there is none.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 
+from app.files import write_whole
 from app.vision.crops import CropShape, cut_crop
 from app.vision.detection import ALL_OCTAVES, VERIFIER, DetectionSettings
 from app.vision.proposals import Proposer
@@ -78,11 +82,17 @@ def prepare_faces(data: Path, out: Path, seed: int) -> dict[str, int]:
         written = list(_cut_all(worker, jobs))
         counts[part] = len(written)
         rows += [row for row in written if len(row) > 1]
-    with (out / PLACES_FILE).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["file", *PLACE_VALUES])
-        writer.writerows(rows)
+    write_whole(out / PLACES_FILE, partial(_write_places, rows))
     return counts
+
+
+def _write_places(rows: list[Row], stream: IO[bytes]) -> None:
+    """Write where the faces lie, last of all: who finds it finds all pictures."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file", *PLACE_VALUES])
+    writer.writerows(rows)
+    stream.write(text.getvalue().encode())
 
 
 def prepare_hard_faces(data: Path, models: Path, out: Path, seed: int) -> int:

@@ -77,6 +77,7 @@ def fit_parts(
     Instead of pictures they may hold the features that a frozen base has of them.
     """
     check_run(run, recipe)
+    check_network(recipe.network)
     fitting = Fitting(recipe, train, validation)
     run.mkdir(parents=True, exist_ok=True)
     _check_disk(run, fitting)
@@ -112,7 +113,7 @@ def is_finished(run: Path, recipe: Recipe) -> bool:
 
 def check_run(run: Path, recipe: Recipe) -> None:
     """Refuse to go on with another recipe's run. Raises `DataError`."""
-    if (run / RECIPE).is_file() and load_recipe_of(run) != recipe:
+    if (run / RECIPE).is_file() and not load_recipe_of(run).trains_like(recipe):
         raise DataError(
             f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
         )

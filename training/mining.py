@@ -6,6 +6,7 @@ Source: Felzenszwalb et al., "Object detection with discriminatively trained par
 
 from pathlib import Path
 
+from app.vision.cards import CARD
 from app.vision.detection import VERIFIER
 from training.data import PLACES_FILE
 from training.exporting import export
@@ -18,7 +19,8 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
     """Make the recipe's pictures where they aren't there, and add each round's mistakes to them.
 
     The rounds' runs are below `runs`. What was stopped goes on: a round whose next one has begun
-    isn't repeated. Raises `DataError` as preparing and fitting do.
+    isn't repeated. Whoever begins anew removes the pictures with the runs. Raises `DataError` as
+    preparing and fitting do.
     """
     folder = recipe.data.folder
     if not (folder / PLACES_FILE).is_file():
@@ -31,5 +33,6 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
         if not is_finished(run, short):
             fit(short, run)
         models = run / "models"
-        export(run, models / VERIFIER)
+        if not (models / VERIFIER / CARD).is_file():
+            export(run, models / VERIFIER)
         prepare_hard_faces(mining.source, models, folder, recipe.seed)

@@ -95,7 +95,8 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     labels = np.array([photo.labels[task] for photo in photos])
     recall = {str(name): float(right[labels == name].mean()) for name in np.unique(labels)}
     given = np.array([bool((p := answer.prediction(task)) and p.certain) for answer in answered])
-    held_out = set(split_people([photo.file for photo in photos], "validation", SEED))
+    # Of all photos, as the detector's were: those without this label count in the split.
+    held_out = set(split_people([each.file for each in list_photos(folder)], "validation", SEED))
     unseen = np.array([photo.file in held_out for photo in photos])
     return {
         **measure_share(np.array([answer.reading is not None for answer in answered]), "found"),

@@ -8,6 +8,7 @@ from training.data import DataError
 from training.exporting import export
 from training.fitting import MODEL, RECIPE, fit, is_finished, load_recipe_of
 from training.mining import mine
+from training.networks import check_network
 from training.recipes import Recipe, find_recipe, load_recipe, parse_recipe
 
 RUNS = Path("runs")
@@ -29,12 +30,15 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
         beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
         if not _is_made(model):
             yield from rebuild(beside, model)
-        elif find_recipe(beside).is_file() and _read_recipe(model) != load_recipe(beside):
+        elif find_recipe(beside).is_file() and not _read_recipe(model).trains_like(
+            load_recipe(beside)
+        ):
             raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
     run = RUNS / recipe.name
-    if recipe.data.mining:
-        mine(recipe, recipe.data.mining, RUNS)
     if not is_finished(run, recipe):
+        check_network(recipe.network)
+        if recipe.data.mining:
+            mine(recipe, recipe.data.mining, RUNS)
         fit(recipe, run)
     yield export(run, folder or MODELS / recipe.name)
 

@@ -22,7 +22,7 @@ from training.augmentation import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
 
-PartName = Literal["train", "validation"]
+WORDS = {"purpose", "not_for", "answers_because"}  # of a recipe, which change no training
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -63,9 +63,8 @@ class Data(Section):
     stored_size: int  # side at which training pictures wait in memory, for zooming without blur
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
-    draw: dict[
-        PartName, PositiveInt
-    ] = {}  # part → pictures drawn from it, as many of each class; else all
+    # part → pictures drawn from it, as many of each class; else all
+    draw: dict[Literal["train", "validation"], PositiveInt] = {}
     repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
     outside: dict[str, OutsideSet] = {}  # pictures of no class: the training parts are learned from
     mining: Mining | None = None  # how `rebuild` makes a face verifier's pictures
@@ -122,17 +121,14 @@ class Schedule(Section):
     decay: Literal["cosine", "none"] = "cosine"
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 0.0  # on kernels only
-    average: float = Field(
-        0.0, ge=0, lt=1
-    )  # decay of the weights' exponential moving average; 0: none
+    # Decay of the weights' exponential moving average; 0: none.
+    average: float = Field(0.0, ge=0, lt=1)
     sizes: list[tuple[float, int]] = []  # [until this share of the steps, side in pixels]
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    checkpoint_seconds: NonNegativeFloat = (
-        60.0  # what a kill may cost; writing takes a tenth of a second
-    )
-    patience: NonNegativeInt = (
-        0  # epochs without a better validation figure until it stops; 0: never
-    )
+    # What a kill may cost; writing takes a tenth of a second.
+    checkpoint_seconds: NonNegativeFloat = 60.0
+    # Epochs without a better validation figure until it stops; 0: never.
+    patience: NonNegativeInt = 0
     watch: Literal["accuracy", "loss"] = "accuracy"  # the validation figure that tells better
     keep_best: bool = False  # keep the network of the best epoch beside the last one
 
@@ -164,6 +160,10 @@ class Recipe(Section):
     schedule: Schedule
     distillation: Distillation | None = None
     augmentation: Augmentation = Augmentation()
+
+    def trains_like(self, other: "Recipe") -> bool:
+        """Tell whether both fit the same network, whatever words they have for it."""
+        return self.model_dump(exclude=WORDS) == other.model_dump(exclude=WORDS)
 
 
 def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:

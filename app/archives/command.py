@@ -36,7 +36,7 @@ def read_archive(settings: Settings, order: Order) -> Summary:
 
     Raises `ArchiveError`, `app.ray_start.RayError` as `start_ray` does,
     `app.vision.cards.ModelError` as `load_analyzer` does, and `Refusal` for the name of a model
-    that isn't loaded.
+    that no model has.
     """
     check_format(order.form)
     reader = PictureReader(settings, order.effort, order.models)

@@ -210,6 +210,7 @@ class FaceDetector:
         copy, scale = pyramid.copy(look.octave)
         if look.lifted:
             copy = _lift(copy)
+        pyramid.copy(look.octave + 1)  # what its proposals are verified on
         copying = pyramid.lap()
         # Only the first look is for all sizes: a finer one adds the smaller faces.
         octaves = 1 if look.octave else ALL_OCTAVES

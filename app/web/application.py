@@ -45,7 +45,8 @@ class Raut(Flask):
 def build_application(settings: Settings | None = None) -> Flask:
     """Build the application: settings, models, pages and API.
 
-    Raises `app.vision.cards.ModelError` where a model is missing or altered; an application
+    Raises `app.vision.cards.ModelError` where a model is missing or altered, and
+    `app.studies.StudyError` where a study's results can't be read; an application
     that is returned has verified, loaded and run every model once. An inference server that
     doesn't answer yet is waited for by refusing photos: no worker may end for its sake.
     """

@@ -74,8 +74,13 @@ def number(value: float) -> str:
 
 
 def figure(value: float) -> str:
-    """Write a number with at most four decimals, as a learning rate needs."""
-    return str(format_decimal(value, "#,##0.####"))
+    """Write a number with at most four significant digits after its zeros, as learning rates need.
+
+    A whole number keeps all of its digits.
+    """
+    if float(value).is_integer() or abs(value) >= 1:
+        return number(value)
+    return str(format_decimal(value, "@###"))
 
 
 def decimal(value: float, places: int = 0) -> str:

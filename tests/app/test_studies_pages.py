@@ -9,7 +9,7 @@ from markupsafe import escape
 
 from app import create_app
 from app.settings import Settings
-from app.studies import read_studies
+from app.studies import StudyError, read_studies
 
 STUDIES = Path("training/results")
 NAMES = sorted(read_studies(STUDIES))
@@ -47,6 +47,14 @@ def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:
 def test_without_results_no_study_is_shown(tmp_path: Path) -> None:
     client = create_app(Settings(studies=tmp_path)).test_client()
     assert "/models/studies/" not in client.get("/models").get_data(as_text=True)
+
+
+def test_results_that_are_none_are_named_before_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "a-study" / "2026-01-01" / "results.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"study": "a-study"}')
+    with pytest.raises(StudyError, match=r"a-study/2026-01-01/results\.json holds no results"):
+        create_app(Settings(studies=tmp_path))
 
 
 def test_the_studies_pages_speak_indonesian(client: FlaskClient) -> None:
