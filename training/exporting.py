@@ -23,7 +23,7 @@ from training.fitting import MODEL, list_heads, load_run, read_history, read_par
 from training.measuring import measure_model, name_command
 from training.networks import build_network
 from training.quantization import PICTURES, compare, loses, quantize
-from training.recipes import Recipe, parse_recipe
+from training.recipes import WORDS, Recipe, find_recipe, load_recipe, parse_recipe
 from training.reports import write_model_report
 
 # Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
@@ -54,7 +54,8 @@ def export(run: Path, folder: Path) -> Card:
 def quantize_model(folder: Path) -> Card:
     """Give a model folder its file of 8-bit convolutions; calibrate and measure it anew.
 
-    Where they would lose, the folder has the exact files only. Raises `DataError` where the data
+    Where they would lose, the folder has the exact files only. The card takes over the words of the
+    recipe in training/recipes that fits the same network. Raises `DataError` where the data
     that the card names is missing or has other classes, `ModelError` for a bad model, also one
     whose card doesn't say how it was trained.
     """
@@ -71,11 +72,28 @@ def quantize_model(folder: Path) -> Card:
         for form in ("keras", "onnx"):
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
         exact = run_network(_load(made, "onnx"), validation.pictures)
-        plain = card.model_copy(update={"heads": _describe_heads(recipe, classes, validation)})
+        heads = _describe_heads(recipe, classes, validation)
+        plain = card.model_copy(update={"heads": heads, **_find_words(card, recipe)})
         heads = _calibrate(recipe, plain, made, train, validation, exact)
         card = _complete(plain, heads, made, folder, card.figures["history"])
         _put_in_place(made, folder)
     return card
+
+
+def _find_words(card: Card, fitted: Recipe) -> dict[str, Any]:
+    """Return what a recipe of the card's name says in words, where it fits the same network."""
+    if not find_recipe(card.name).is_file():
+        return {}
+    recipe = load_recipe(card.name)
+    if not recipe.trains_like(fitted):
+        return {}
+    training = {"command": _name_rebuilding(recipe), "recipe": recipe.model_dump(mode="json")}
+    return {"training": card.training | training, **recipe.model_dump(include=WORDS)}
+
+
+def _name_rebuilding(recipe: Recipe) -> str:
+    """Name the command that makes a recipe's model from the data."""
+    return f"python -m training rebuild {recipe.name}"
 
 
 def _make(run: Path, made: Path, folder: Path) -> Card:
@@ -233,7 +251,7 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     """Say how the model came about."""
     return {
-        "command": f"python -m training rebuild {recipe.name}",
+        "command": _name_rebuilding(recipe),
         "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
         .date()
         .isoformat(),

@@ -20,7 +20,6 @@ from app.vision.verification import Squares, Verifier
 Effort = Literal["fast", "balanced", "thorough"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 TILE, OVERLAP = 640, 64  # pixels of a copy
-ALL_OCTAVES = 6  # of sizes that a first look searches: from 24 pixels up to any first copy's side
 VERIFIER = "verifier"  # the verifier's folder among the models
 
 
@@ -213,7 +212,7 @@ class FaceDetector:
         pyramid.copy(look.octave + 1)  # what its proposals are verified on
         copying = pyramid.lap()
         # Only the first look is for all sizes: a finer one adds the smaller faces.
-        octaves = 1 if look.octave else ALL_OCTAVES
+        octaves = 1 if look.octave else 6
         places = []
         for left, top, tile in _cut_tiles(copy):
             searched, windows, proposals = self._proposer.propose(tile, octaves, look.turn)
