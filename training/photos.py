@@ -123,7 +123,8 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
     classifier = load_classifier(model)
     task = classifier.card.task
     tiles = []
-    for answer in read_photos(_analyzer(classifier), list_photos(folder)):
+    labelled = [photo for photo in list_photos(folder) if photo.labels.get(task)]
+    for answer in read_photos(_analyzer(classifier), labelled):
         if answer.is_right(task):
             continue
         prediction = answer.prediction(task)

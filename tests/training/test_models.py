@@ -182,13 +182,16 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     photos.mkdir()
     Image.fromarray(skimage.data.astronaut()).save(photos / "face.png")
     Image.fromarray(skimage.data.coffee()).save(photos / "none.png")
-    (photos / "labels.csv").write_text("file,expression\nface.png,happy\nnone.png,happy\n")
+    Image.fromarray(skimage.data.rocket()).save(photos / "unlabelled_1.png")
+    lines = ("file,expression", "face.png,happy", "none.png,happy", "unlabelled_1.png,")
+    (photos / "labels.csv").write_text("\n".join(lines))
     sheet = tmp_path / "sheet.png"
     reported = run("photo-report", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet)
     assert reported.exit_code == 0, reported.output
     first, second = map(json.loads, reported.output.splitlines())
     assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)
     assert first["accuracy"] <= 0.5
+    assert (first["count"], first["labels"]) == (2, {"happy": 2})
     assert Image.open(sheet).width == 8 * 150
 
 
