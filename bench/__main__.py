@@ -41,9 +41,8 @@ def main(
     run = describe_run()
     day = datetime.date.today().isoformat()
     file = results / f"{day}.json"
-    before = json.loads(file.read_text())["run"]["commit"] if file.exists() else run["commit"]
-    if before != run["commit"]:
-        raise click.ClickException(f"{file} is of commit {before}. Move it away first.")
+    before = json.loads(file.read_text()) if file.exists() else {}
+    commits = before.get("commits", {})
     peers: dict[str, Installed] = {}
     missing: dict[str, str] = {}
     for peer in PEERS:
@@ -61,7 +60,8 @@ def main(
         bench = Bench(peers, chosen, QUICK_ROUNDS if quick else ROUNDS)
         for part in only or (QUICK_PARTS if quick else tuple(PARTS)):
             click.echo(f"Measuring {part}", err=True)
-            figures = merge_figures(file, {part: measure(part, bench)})
+            commits[part] = run["commit"]
+            figures = merge_figures(file, {part: measure(part, bench), "commits": commits})
     report = write_report(figures)
     file.with_suffix(".md").write_text(report)
     plot_growth(figures, results, day)

@@ -32,7 +32,7 @@ def write_report(figures: dict[str, Any]) -> str:
     }
     figures = {part: found for part, found in figures.items() if part not in reasons}
     if "run" in figures:
-        lines += ["", _describe_run(figures["run"])]
+        lines += ["", _describe_run(figures["run"]), *_name_commits(figures)]
     if "photos" in figures:
         taken = figures["photos"]["milliseconds"]
         lines += _table("Photo to answer, ms", taken, _spread)
@@ -96,6 +96,14 @@ def _describe_run(run: dict[str, Any]) -> str:
         f"{hardware['memory_bytes'] / 1e9:.0f} GB; commit {run['commit']}; load average before "
         f"the run {run['load_before']:.2f}."
     )
+
+
+def _name_commits(figures: dict[str, Any]) -> list[str]:
+    """Name the parts that are of another commit than the last run."""
+    last = figures["run"]["commit"]
+    others = {part: each for part, each in figures["commits"].items() if each != last}
+    named = ", ".join(f"{part} of {each}" for part, each in others.items())
+    return ["", f"Measured earlier: {named}."] if named else []
 
 
 def _describe_machine(machine: dict[str, float]) -> str:

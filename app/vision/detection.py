@@ -268,6 +268,9 @@ class FaceDetector:
             if not len(found) or self._is_large(pyramid):
                 return True
             last = found
+        elif not len(found):
+            # All faces of a large photo may be too small for both looks so far.
+            return octave == 2 and self._is_large(pyramid)
         else:
             last = looks[-1].faces if len(looks[-1].faces) else found
         smallest = WINDOW * pyramid.copy_scale(octave - 1)

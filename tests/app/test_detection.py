@@ -121,6 +121,16 @@ def test_fifty_faces_in_one_photo_are_all_found(detector: FaceDetector, head: np
     assert len(faces) == 50
 
 
+def test_a_crowd_of_faces_too_small_for_the_first_looks_is_found(
+    detector: FaceDetector, head: np.ndarray
+) -> None:
+    small = cv2.resize(head, (80, 80), interpolation=cv2.INTER_AREA)
+    heads = [(small, 20 + 150 * column, 35 + 150 * row) for row in range(8) for column in range(8)]
+    faces = detector.detect(place(heads, 1200, 1600))
+    assert len(faces) == 64
+    assert max(face.box.width for face in faces) < 60
+
+
 def test_a_large_photo_is_read_alike_from_its_file_and_from_all_its_pixels(
     analyzer: FaceAnalyzer, astronaut: np.ndarray
 ) -> None:
