@@ -103,7 +103,7 @@ def _name_commits(figures: dict[str, Any]) -> list[str]:
     last = figures["run"]["commit"]
     others = {part: each for part, each in figures["commits"].items() if each != last}
     named = ", ".join(f"{part} of {each}" for part, each in others.items())
-    return ["", f"Measured earlier: {named}."] if named else []
+    return ["", f"Measured at other commits: {named}."] if named else []
 
 
 def _describe_machine(machine: dict[str, float]) -> str:

@@ -54,7 +54,7 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     assert card.heads["clothes"].outside is not None
     own, others, scenes = card.figures["outside"]
     assert (own["kind"], own["count"]) == ("clothing", 32)
-    assert own["refused"] == pytest.approx(0.05, abs=0.02)
+    assert own["refused"] <= 0.05 + 1 / own["count"]
     figures = card.figures["heads"]["clothes"]
     refused = sum(row[-1] for row in figures["confusion"])  # the last label is none of the classes
     assert refused == round(own["refused"] * own["count"])
