@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import subprocess
 import tempfile
@@ -41,8 +40,6 @@ def main(
     run = describe_run()
     day = datetime.date.today().isoformat()
     file = results / f"{day}.json"
-    before = json.loads(file.read_text()) if file.exists() else {}
-    commits = before.get("commits", {})
     peers: dict[str, Installed] = {}
     missing: dict[str, str] = {}
     for peer in PEERS:
@@ -52,7 +49,8 @@ def main(
             missing[peer.name] = str(error)
     if OURS in missing:
         raise click.ClickException(f"Raut itself {missing[OURS]}.")
-    merge_figures(file, {"run": run, "peers": {"missing": missing}})
+    figures = merge_figures(file, {"run": run, "peers": {"missing": missing}})
+    commits = figures.get("commits", {})
     with tempfile.TemporaryDirectory() as folder:
         chosen = sorted(pictures.glob("*.jpg")) if pictures else make_pictures(Path(folder))
         if not chosen:

@@ -87,7 +87,8 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     balanced accuracy over the labels, and each label's count and recall.
     """
     task = classifier.card.task
-    photos = [photo for photo in list_photos(folder) if photo.labels.get(task)]
+    listed = list_photos(folder)
+    photos = _pick_labelled(listed, task)
     if not photos:
         raise DataError(f"{folder / LABELS} has no column {task!r}.")
     answered = list(read_photos(_analyzer(classifier), photos))
@@ -96,7 +97,7 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     recall = {str(name): float(right[labels == name].mean()) for name in np.unique(labels)}
     given = np.array([bool((p := answer.prediction(task)) and p.certain) for answer in answered])
     # Of all photos, as the detector's were: those without this label count in the split.
-    held_out = set(split_people([each.file for each in list_photos(folder)], "validation", SEED))
+    held_out = set(split_people([photo.file for photo in listed], "validation", SEED))
     unseen = np.array([photo.file in held_out for photo in photos])
     return {
         **measure_share(np.array([answer.reading is not None for answer in answered]), "found"),
@@ -123,8 +124,7 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
     classifier = load_classifier(model)
     task = classifier.card.task
     tiles = []
-    labelled = [photo for photo in list_photos(folder) if photo.labels.get(task)]
-    for answer in read_photos(_analyzer(classifier), labelled):
+    for answer in read_photos(_analyzer(classifier), _pick_labelled(list_photos(folder), task)):
         if answer.is_right(task):
             continue
         prediction = answer.prediction(task)
@@ -139,6 +139,11 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
     rows = [np.hstack(tiles[start : start + TILES_ABREAST]) for start in starts]
     if rows:
         cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def _pick_labelled(photos: list[LabelledPhoto], task: str) -> list[LabelledPhoto]:
+    """Return the photos whose main face has a label for a task."""
+    return [photo for photo in photos if photo.labels.get(task)]
 
 
 def _analyzer(classifier: Classifier) -> FaceAnalyzer:

@@ -35,8 +35,8 @@ def read_archive(settings: Settings, order: Order) -> Summary:
     """Read all pictures that the folder doesn't hold yet; return what it holds then.
 
     Raises `ArchiveError`, `app.ray_start.RayError` as `start_ray` does,
-    `app.vision.cards.ModelError` as `load_analyzer` does, and `Refusal` for the name of a model
-    that no model has.
+    `app.vision.cards.ModelError` as `load_analyzer` does, and `Refusal` for a name that
+    no model has.
     """
     check_format(order.form)
     reader = PictureReader(settings, order.effort, order.models)
