@@ -248,7 +248,7 @@ def verify(models: Path) -> None:
 @click.argument("folder", type=FOLDER)
 @click.option("--model", type=FOLDER, default="models/expression", show_default=True)
 @click.option("--margins", default="", help="Crop margins to try, as 0,0.1; the card's by default.")
-@click.option("--sheet", type=TARGET, help="Draw what was answered wrongly into this PNG.")
+@click.option("--sheet", type=TARGET, help="Draw what a head got wrong into this PNG.")
 def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
     """Measure a MODEL from whole photos to answers, on FOLDER with its labels.csv.
 

@@ -2,17 +2,27 @@
 
 import csv
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field, ValidationError
 
-from training.fitting import fit, is_finished, read_history
+from app.vision.crops import CropShape
+from training.data import Part, list_answers
+from training.evaluation import choose_batch
+from training.fitting import fit, is_finished, load_run, read_history, read_parts
 from training.recipes import Recipe, RecipeError, Section, change_recipe, load_recipe
 from training.reports import write_table
+from training.robustness import measure_robustness
 
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
+CHANGED_COUNT = 1200  # pictures that are changed in each of two dozen ways: a training takes longer
+SURE_ERRORS = 2.0  # standard errors beyond which a difference isn't taken for chance
+
+Scores = dict[str, np.ndarray]
 
 
 class Ablation(Section):
@@ -20,7 +30,17 @@ class Ablation(Section):
 
     recipe: str
     common: dict[str, Any] = Field(default_factory=dict)
+    seeds: list[int] = Field(default_factory=list)  # of further trainings of the whole
+    notes: list[str] = Field(default_factory=list)  # sentences for the report
     variants: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Hold what a variant lost against the whole, and its standard error, both as shares."""
+
+    lost: float
+    error: float
 
 
 def load_ablation(name: str) -> Ablation:
@@ -39,46 +59,143 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     """Fit the recipe whole and without each switch; write `results.csv` and `report.md`.
 
     A training that is finished in `runs` is not repeated, one that was stopped goes on.
-    Returns a row for each: what was left out, each head's last validation accuracy, the
-    difference to the whole, and minutes. Raises `DataError` where a run is another recipe's.
+    Returns a row for each: what was left out, minutes, and for each figure of `score_network` its
+    mean over the validation part, what was lost against the whole, and that difference's standard
+    error. Raises `DataError` where a run is another recipe's.
     """
     recipe = change_recipe(load_recipe(ablation.recipe), ablation.common)
+    changes = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
+    changes |= ablation.variants
     variants = {WHOLE: recipe} | {
-        name: change_recipe(recipe, changes) for name, changes in ablation.variants.items()
+        name: change_recipe(recipe, changed) for name, changed in changes.items()
     }
     results.mkdir(parents=True, exist_ok=True)
+    _, validation = read_parts(recipe)
+    whole: Scores = {}
     rows: list[dict[str, Any]] = []
     for name, variant in variants.items():
         run = runs / name.replace(" ", "-")
         if not is_finished(run, variant):
             fit(variant, run)
-        rows.append(_compare(name, variant, read_history(run)[-1], rows))
-        _write(rows, command, results)
+        scores = score_network(variant, run, validation)
+        whole = whole or scores
+        minutes = round(read_history(run)[-1]["seconds"] / 60, 1)
+        rows.append({"left out": name, "minutes": minutes, **_compare(whole, scores)})
+        _write(ablation, list(scores), rows, command, results)
     return rows
 
 
-def _compare(
-    name: str, recipe: Recipe, last: dict[str, Any], rows: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return a variant's row, compared with the first one."""
-    row: dict[str, Any] = {"left out": name}
-    for head in recipe.heads:
-        row[head] = last[f"validation_accuracy_{head}"]
-        row[f"{head} lost"] = round(rows[0][head] - row[head], 4) if rows else 0.0
-    return {**row, "minutes": round(last["seconds"] / 60, 1)}
+def score_network(recipe: Recipe, run: Path, validation: Part) -> Scores:
+    """Score a finished run's answer to each picture of the validation part: float (count,) each.
+
+    Each head has 1 for a right answer and 0 for a wrong one, over the pictures whose right answer
+    is known. Of the head that answers also each class counts as much (`balanced`), and there is
+    the share of right answers to every `CHANGES` of robustness of some pictures (`changed`).
+    """
+    _, network = load_run(run)
+    scores: Scores = {}
+    for name, right in _judge(network, recipe, validation).items():
+        scores[name] = right[~np.isnan(right)]
+    answers = recipe.answers
+    _, labels = list_answers(validation, recipe.heads[answers].targets)
+    labels = labels[labels >= 0]
+    counts = np.bincount(labels)
+    shares = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    scores[f"{answers}, balanced"] = scores[answers] * shares[labels]
+    some = validation.subset(
+        np.arange(0, len(validation.labels), -(-len(validation.labels) // CHANGED_COUNT))
+    )
+
+    def judge_changed(pictures: np.ndarray) -> dict[str, Any]:
+        changed = Part(pictures, some.labels, some.classes, some.files, some.votes, some.places)
+        return {"right": _judge(network, recipe, changed)[answers]}
+
+    shape = CropShape(recipe.data.size, recipe.data.channels)
+    _, *rows = measure_robustness(some.pictures, shape, judge_changed)
+    right = np.mean([row["right"] for row in rows], axis=0)
+    scores[f"{answers}, changed"] = right[~np.isnan(right)]
+    return scores
 
 
-def _write(rows: list[dict[str, Any]], command: str, results: Path) -> None:
+def _judge(network: Any, recipe: Recipe, part: Part) -> Scores:
+    """Tell each head's right answers: float (count,), NaN where nobody knows what is right."""
+    batch = choose_batch(part.pictures)
+    logits = network.predict(part.pictures, batch_size=batch, verbose=0)
+    judged: Scores = {}
+    for name, head in recipe.heads.items():
+        _, labels = list_answers(part, head.targets)
+        right = (logits[name].argmax(axis=1) == labels).astype(float)
+        judged[name] = np.where(labels >= 0, right, np.nan)
+    return judged
+
+
+def _compare(whole: Scores, scores: Scores) -> dict[str, float]:
+    """Return each figure, and what it lost on the same pictures."""
+    row: dict[str, float] = {}
+    for name, values in scores.items():
+        row[name] = round(float(values.mean()), 4)
+        differences = whole[name] - values
+        row[f"{name}: lost"] = round(float(differences.mean()), 4)
+        error = differences.std(ddof=1) / np.sqrt(len(differences))
+        row[f"{name}: error"] = round(float(error), 4)
+    return row
+
+
+def _write(
+    ablation: Ablation,
+    figures: list[str],
+    rows: list[dict[str, Any]],
+    command: str,
+    results: Path,
+) -> None:
     """Write the rows so far, so that a stopped ablation leaves what it found."""
     with (results / "results.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    cells = [[str(value) for value in row.values()] for row in rows]
+    spreads = {name: _find_spread(name, rows, len(ablation.seeds)) for name in figures}
+    cells = [
+        [
+            row["left out"],
+            *(_write_figure(name, row, is_whole=row is rows[0]) for name in figures),
+            _judge_switch(figures, row, spreads),
+            str(row["minutes"]),
+        ]
+        for row in rows
+    ]
+    chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
     text = [
         "# What each switch is worth",
-        f"`{command}`, one training each, on the validation part. A difference of 0.008 is "
-        "within what chance does with 3,579 pictures (one standard error).",
-        write_table(list(rows[0]), cells),
+        f"`{command}`, one training a row, measured on the validation part. Beside each share "
+        "stands what was lost against the whole recipe, in points, with the standard error of "
+        "that difference on the same pictures.",
+        "A switch helps or harms a figure where the difference is larger than "
+        f"{SURE_ERRORS:.0f} standard errors and than what other seeds changed of it, in points: "
+        f"{chance}. Anything else is within chance.",
+        *ablation.notes,
+        write_table(["left out", *figures, "the switch", "minutes"], cells),
     ]
     (results / "report.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+def _find_spread(figure: str, rows: list[dict[str, Any]], seeds: int) -> float:
+    """Return the most that another seed changed of a figure."""
+    return max((abs(row[f"{figure}: lost"]) for row in rows[: 1 + seeds]), default=0.0)
+
+
+def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:
+    """Write a share with what was lost, in points."""
+    share = f"{row[name]:.1%}"
+    if is_whole:
+        return share
+    return f"{share} ({-100 * row[f'{name}: lost']:+.1f} ± {100 * row[f'{name}: error']:.1f})"
+
+
+def _judge_switch(figures: list[str], row: dict[str, Any], spreads: dict[str, float]) -> str:
+    """Name the figures that a switch helps and those that it harms."""
+    found: dict[str, list[str]] = {"helps": [], "harms": []}
+    for name in figures:
+        lost = row[f"{name}: lost"]
+        if abs(lost) > max(SURE_ERRORS * row[f"{name}: error"], spreads[name]):
+            found["helps" if lost > 0 else "harms"].append(name)
+    return "; ".join(f"{word} {', '.join(names)}" for word, names in found.items() if names)

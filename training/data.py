@@ -152,10 +152,11 @@ class Drawing:
     """Say which of a part's pictures are taken.
 
     With `count` so many are drawn at random, as many of each class, the same ones for the same
-    seed. People younger than `youngest`, by the file's name, are left out.
+    seed; a `count` below 1 is the share that is drawn of each class. People younger than
+    `youngest`, by the file's name, are left out.
     """
 
-    count: int | None = None
+    count: float | None = None
     seed: int = 0
     youngest: int = 0
 
@@ -188,7 +189,8 @@ def _draw(files: list[Path], drawing: Drawing, label: int, classes: int) -> list
     if drawing.youngest:
         old_enough = read_ages(tuple(files)) >= drawing.youngest
         files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
-    count = max(1, (drawing.count or 0) // classes)
+    drawn = drawing.count or 0
+    count = max(1, int(drawn * len(files) if drawn < 1 else drawn / classes))
     if len(files) < count:
         raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
     if drawing.count is None:

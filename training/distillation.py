@@ -4,7 +4,7 @@ import numpy as np
 
 from app.vision.cards import Card
 from app.vision.classifiers import load_classifier
-from training.data import DataError, Part, shape_pictures
+from training.data import OUTSIDE, DataError, Part, shape_pictures
 from training.evaluation import run_network
 from training.recipes import Distillation
 
@@ -14,8 +14,9 @@ def mix_in_teachers(
 ) -> dict[str, np.ndarray]:
     """Return each head's targets, float32 (count, classes), with the teachers' share in them.
 
-    A head that no teacher has keeps its targets. A row of zeros, whose right answer nobody knows,
-    becomes the teachers' alone. Raises `DataError` where a teacher can't teach any head.
+    A head that no teacher has keeps its targets, as do pictures of no class, of which a teacher
+    may know nothing. A row of zeros, whose right answer nobody knows, becomes the teachers' alone.
+    Raises `DataError` where a teacher can't teach any head.
     """
     sums = {name: np.zeros_like(values) for name, values in targets.items()}
     for folder in distillation.teachers:
@@ -35,6 +36,7 @@ def mix_in_teachers(
         taught = sums[name] / sums[name].sum(axis=1, keepdims=True)
         known = values.sum(axis=1, keepdims=True) > 0
         share = np.where(known, distillation.share, 1.0).astype(np.float32)
+        share[train.labels == OUTSIDE] = 0
         mixed[name] = (1 - share) * values + share * taught
     return mixed
 

@@ -24,7 +24,7 @@ from training.measuring import measure_model, name_command
 from training.networks import build_network
 from training.quantization import PICTURES, compare, loses, quantize
 from training.recipes import WORDS, Recipe, find_recipe, load_recipe, parse_recipe
-from training.reports import write_model_report
+from training.reports import NEEDED_MINUTES, write_model_report
 
 # Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
 LARGEST_DIFFERENCE = 2e-4
@@ -256,7 +256,18 @@ def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
         .date()
         .isoformat(),
         "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
+        **_count_needed_minutes(recipe),
         "processor": platform.machine(),
         "keras": keras.__version__,
         "recipe": recipe.model_dump(mode="json"),
     }
+
+
+def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
+    """Sum the minutes of the models that teach or are begun as; nothing where no card tells."""
+    folders = recipe.needed_models
+    if not folders or not all((folder / CARD).is_file() for folder in folders):
+        return {}
+    told = [load_card(folder).training for folder in folders]
+    minutes = sum(training["minutes"] + training.get(NEEDED_MINUTES, 0.0) for training in told)
+    return {NEEDED_MINUTES: round(minutes, 1)}

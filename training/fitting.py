@@ -520,7 +520,12 @@ def load_recipe_of(run: Path) -> Recipe:
 
 
 def load_run(run: Path) -> tuple[Recipe, keras.Model]:
-    """Load a finished run's recipe and network. Raises `DataError` for one that isn't."""
+    """Load a finished run's recipe and network: its best epoch's where the recipe keeps that.
+
+    Raises `DataError` for a run that isn't finished.
+    """
     if not (run / MODEL).is_file():
         raise DataError(f"{run} holds no finished training: {MODEL} is not there. Resume it first.")
-    return load_recipe_of(run), keras.saving.load_model(run / MODEL, compile=False, safe_mode=True)
+    recipe = load_recipe_of(run)
+    chosen = run / (BEST if recipe.schedule.keep_best else MODEL)
+    return recipe, keras.saving.load_model(chosen, compile=False, safe_mode=True)

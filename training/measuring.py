@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.vision.cards import Card, load_card
+from app.vision.cards import Card, Head, load_card
 from app.vision.classifiers import (
     FILES,
     Classifier,
@@ -18,8 +18,9 @@ from app.vision.classifiers import (
 )
 from app.vision.crops import CropShape
 from training.breakdown import break_down
+from training.calibration import calibrate_heads
 from training.compression import WITH_KERNELS
-from training.data import Part, find_shared, read_part
+from training.data import Drawing, Part, find_shared, read_part
 from training.evaluation import measure_heads, right_answers, run_network
 from training.metrics import measure_share
 from training.outside import find_refused, read_outside
@@ -74,6 +75,19 @@ def measure_model(folder: Path) -> dict[str, Any]:
     figures[SPEED] = measure_speed(folder)
     figures["weaknesses"] = list_weaknesses(card, figures)
     return figures
+
+
+def calibrate_model(folder: Path) -> dict[str, Head]:
+    """Find the temperatures and limits of the model in a folder anew, on its validation part.
+
+    Raises `DataError` where the data is missing, `ModelError` for a bad model.
+    """
+    card = load_card(folder)
+    recipe = parse_recipe(card.training["recipe"])
+    network = load_classifier(folder, threads=0).network
+    drawing = Drawing(recipe.data.draw.get(PART), recipe.seed, recipe.data.youngest)
+    part = read_part(recipe.data.folder, PART, card.shape, drawing)
+    return calibrate_heads(recipe, card.heads, network, run_network(network, part.pictures), part)
 
 
 def name_command(folder: Path) -> dict[str, str]:
@@ -133,6 +147,14 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
                 f"{group['accuracy']:.0%} of the answers are right for the group "
                 f"“{narrowed[0]}” ({group['count']} faces), {own['accuracy']:.0%} for all."
             )
+    photos = figures.get("photos", {}).get(card.answers, {"genders": {}})
+    sentences += [
+        f"On whole photos {group['accuracy']:.0%} of the answers are right for the gender label "
+        f"“{name}” ({group['count']} photos), {photos['accuracy']:.0%} for all."
+        for name, group in photos["genders"].items()
+        if group["count"] >= FEWEST_IN_GROUP
+        and photos["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
+    ]
     sentences += [
         f"Of pictures of {kind['kind']} only {kind['refused']:.0%} are answered by “none of these”."
         for kind in figures.get("outside", [])[1:]  # the first are of the classes

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from app.vision.analyzer import FaceAnalyzer
-from app.vision.cards import load_card
+from app.vision.cards import Card, load_card
 from app.vision.classifiers import Classifier, load_classifier
 from app.vision.detection import FaceDetector
 from app.vision.readings import FaceReading, Prediction
@@ -19,10 +19,12 @@ from training.data import DataError, read_picture
 from training.metrics import measure_given, measure_share
 
 LABELS = "labels.csv"
+GENDER = "gender"  # a column, by which every task's answers are broken down
 SEED = 1  # by which `data prepare faces` splits people, unless it is told another
 SERVED = Path("models")  # where the verifier lies that decides what a face is
 TILE = 150  # side of a picture on a contact sheet, in pixels
 TILES_ABREAST = 8
+LINE = 14  # height of a line of text on it
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     """Measure a classifier on labelled photos; a missed face counts as an error.
 
     Returns the count, with 95% intervals the share of faces found and what `measure_given`
-    does, the same accuracy on the photos of people of whom the detector has learned nothing,
-    balanced accuracy over the labels, and each label's count and recall.
+    does, the same accuracy on the photos of people of whom the detector has learned nothing and
+    by gender label, balanced accuracy over the labels, and each label's count and recall.
     """
     task = classifier.card.task
     listed = list_photos(folder)
@@ -99,10 +101,14 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     # Of all photos, as the detector's were: those without this label count in the split.
     held_out = set(split_people([photo.file for photo in listed], "validation", SEED))
     unseen = np.array([photo.file in held_out for photo in photos])
+    genders = np.array([photo.labels.get(GENDER) or "" for photo in photos])
     return {
         **measure_share(np.array([answer.reading is not None for answer in answered]), "found"),
         **measure_given(right, given),
         "unseen_by_detector": measure_share(right[unseen]) if unseen.any() else None,
+        "genders": {
+            str(name): measure_share(right[genders == name]) for name in np.unique(genders) if name
+        },
         "balanced_accuracy": round(float(np.mean(list(recall.values()))), 4),
         "recall": {name: round(share, 4) for name, share in recall.items()},
         "labels": {name: int((labels == name).sum()) for name in recall},
@@ -112,33 +118,54 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
 def report_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[dict[str, Any]]:
     """Measure each head of a model at each crop margin, the card's where none is given."""
     card = load_card(model)
-    for head, settings in card.heads.items():
-        for margin in (margins or [card.margin]) if settings.targets != "children" else []:
+    for head in _list_task_heads(card):
+        for margin in margins or [card.margin]:
             classifier = load_classifier(model, head=head)
             classifier.card = card.model_copy(update={"margin": margin})
             yield {"head": head, "margin": margin, **measure_photos(classifier, folder)}
 
 
 def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
-    """Draw the photos whose answer isn't their label, each with both words, into a PNG."""
-    classifier = load_classifier(model)
-    task = classifier.card.task
-    tiles = []
-    for answer in read_photos(_analyzer(classifier), _pick_labelled(list_photos(folder), task)):
-        if answer.is_right(task):
-            continue
-        prediction = answer.prediction(task)
-        said = f"{prediction.label} {prediction.probability:.2f}" if prediction else "no face"
-        tile = cv2.resize(read_picture(answer.photo.file), (TILE, TILE))
-        for text, row in ((answer.photo.labels[task], 14), (said, TILE - 6)):
-            cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
-            cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 0), 1)
-        tiles.append(tile)
+    """Draw the photos whose label isn't every head's answer into a PNG.
+
+    Each has its label at the top and the heads' answers below, in the card's order.
+    """
+    card = load_card(model)
+    photos = _pick_labelled(list_photos(folder), card.task)
+    by_head = [
+        read_photos(_analyzer(load_classifier(model, head=head)), photos)
+        for head in _list_task_heads(card)
+    ]
+    tiles = [
+        _draw_tile(answers, card.task)
+        for answers in zip(*by_head, strict=True)
+        if not all(answer.is_right(card.task) for answer in answers)
+    ]
     tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_ABREAST)
     starts = range(0, len(tiles), TILES_ABREAST)
     rows = [np.hstack(tiles[start : start + TILES_ABREAST]) for start in starts]
     if rows:
         cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def _draw_tile(answers: tuple[Answered, ...], task: str) -> np.ndarray:
+    """Draw a photo with its label and each head's answer: RGB uint8 (TILE, TILE, 3)."""
+    photo = answers[0].photo
+    tile = cv2.resize(read_picture(photo.file), (TILE, TILE))
+    lines = [(photo.labels[task], LINE)]
+    for place, answer in enumerate(reversed(answers)):
+        prediction = answer.prediction(task)
+        said = f"{prediction.label} {prediction.probability:.2f}" if prediction else "no face"
+        lines.append((said, TILE - 6 - place * LINE))
+    for text, row in lines:
+        cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
+        cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 0), 1)
+    return tile
+
+
+def _list_task_heads(card: Card) -> list[str]:
+    """Name the heads that answer the model's task, other than who is a child."""
+    return [name for name, head in card.heads.items() if head.targets != "children"]
 
 
 def _pick_labelled(photos: list[LabelledPhoto], task: str) -> list[LabelledPhoto]:

@@ -25,8 +25,7 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     that is needed was fitted by another recipe.
     """
     recipe = load_recipe(name)
-    needed = [*(recipe.distillation.teachers if recipe.distillation else [])]
-    for model in needed + ([recipe.network.start] if recipe.network.start else []):
+    for model in recipe.needed_models:
         beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
         if not _is_made(model):
             yield from rebuild(beside, model)

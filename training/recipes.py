@@ -24,6 +24,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 WORDS = {"purpose", "not_for", "answers_because"}  # of a recipe, which change no training
 Share = Annotated[float, Field(ge=0, le=1)]
+ProperShare = Annotated[float, Field(gt=0, lt=1)]
 
 
 class RecipeError(ValueError):
@@ -63,8 +64,8 @@ class Data(Section):
     stored_size: int  # side at which training pictures wait in memory, for zooming without blur
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
-    # part → pictures drawn from it, as many of each class; else all
-    draw: dict[Literal["train", "validation"], PositiveInt] = {}
+    # part → pictures drawn from it, as many of each class, or the share drawn of each; else all
+    draw: dict[Literal["train", "validation"], PositiveInt | ProperShare] = {}
     repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
     outside: dict[str, OutsideSet] = {}  # pictures of no class: the training parts are learned from
     mining: Mining | None = None  # how `rebuild` makes a face verifier's pictures
@@ -130,7 +131,7 @@ class Schedule(Section):
     # Epochs without a better validation figure until it stops; 0: never.
     patience: NonNegativeInt = 0
     watch: Literal["accuracy", "loss"] = "accuracy"  # the validation figure that tells better
-    keep_best: bool = False  # keep the network of the best epoch beside the last one
+    keep_best: bool = False  # keep the best epoch's network too, and export that one
 
     @field_validator("sizes")
     @classmethod
@@ -160,6 +161,13 @@ class Recipe(Section):
     schedule: Schedule
     distillation: Distillation | None = None
     augmentation: Augmentation = Augmentation()
+
+    @property
+    def needed_models(self) -> list[Path]:
+        """List the folders of the models that teach or that the network begins as."""
+        teachers = self.distillation.teachers if self.distillation else []
+        begun_as = [self.network.start] if self.network.start else []
+        return list(dict.fromkeys(teachers + begun_as))
 
     def trains_like(self, other: "Recipe") -> bool:
         """Tell whether both fit the same network, whatever words they have for it."""

@@ -14,10 +14,11 @@ from app.vision.cards import Card
 from app.vision.classifiers import FILES
 from training.breakdown import EVERYBODY
 from training.data import CHILDREN_BANDS
-from training.recipes import Recipe
+from training.recipes import Recipe, parse_recipe
 
 FIGURES = "figures"
 CHARTS = ("curves", "confusion", "reliability")
+NEEDED_MINUTES = "needed_minutes"  # on a card: what its teachers and their teachers took
 GROUP_AXES = ("age", "race", "gender")
 
 
@@ -114,12 +115,12 @@ def _describe(card: Card) -> str:
         f"**Not for:** {card.not_for}",
         f"Takes a uint8 crop of {card.size} x {card.size} x {card.channels}, cut with a margin of "
         f"{card.margin}. Data: {card.data['source']} ({card.data['licence']}).",
-        f"Rebuilt by `{card.training['command']}`; its own training took "
-        f"{card.training['minutes']} minutes.",
+        _describe_rebuilding(card.training),
         f"All figures are measured, and checked again, by `{figures['command']}`, on the "
         f"{figures['part']} part; in brackets their 95% intervals.{_describe_leakage(card)}",
         _describe_default(card),
         _describe_heads(figures["heads"]),
+        _describe_classes(card),
         _describe_rules(card),
         _describe_quantization(figures.get("quantization", {})),
         _describe_outside(figures.get("outside", [])),
@@ -132,6 +133,17 @@ def _describe(card: Card) -> str:
         "Written by `python -m training export`; don't edit.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _describe_rebuilding(training: dict[str, Any]) -> str:
+    """Name the command that makes the model anew, and tell how long it takes."""
+    command, minutes = training["command"], training["minutes"]
+    sentence = f"Rebuilt by `{command}`; its own training took {minutes} minutes."
+    if not parse_recipe(training["recipe"]).needed_models:
+        return sentence
+    needed = training.get(NEEDED_MINUTES)
+    told = "took wasn't recorded" if needed is None else f"took {needed} minutes"
+    return f"{sentence} What the models that it learned from {told}."
 
 
 def _describe_leakage(card: Card) -> str:
@@ -204,6 +216,25 @@ def _describe_heads(heads: dict[str, Any]) -> str:
     return "\n\n".join([table, *places])
 
 
+def _describe_classes(card: Card) -> str:
+    """Tabulate how often each class is found, and how often an answer of it is right."""
+    rows = [
+        [
+            name,
+            label,
+            str(sum(figures["confusion"][index])),
+            f"{recall:.1%} ({low:.1%} to {high:.1%})",
+            "" if (precision := figures["precision"][label]) is None else f"{precision:.1%}",
+        ]
+        for name, figures in card.figures["heads"].items()
+        for index, label in enumerate(card.heads[name].labels)
+        if (recall := figures.get("recall", {}).get(label)) is not None
+        for low, high in [figures["recall_interval"][label]]
+    ]
+    titles = ["head", "class", "pictures", "found (recall)", "right when answered (precision)"]
+    return "## Class by class\n\n" + write_table(titles, rows) if rows else ""
+
+
 def _describe_quantization(accuracies: dict[str, dict[str, float]]) -> str:
     """Say what computing in 8 bits costs each head."""
     if not accuracies:
@@ -244,12 +275,22 @@ def _describe_photos(heads: dict[str, Any]) -> str:
     titles = ["head", "whole photos", "found", "accuracy", "of people new to the detector"]
     labels = next(iter(heads.values()))["labels"]
     counts = ", ".join(f"{count} {name}" for name, count in labels.items())
+    groups = "; ".join(
+        f"{head}, "
+        + ", ".join(
+            f"{name} {_with_interval(share, 'accuracy')}"
+            for name, share in figures["genders"].items()
+        )
+        for head, figures in heads.items()
+        if figures["genders"]
+    )
     return "\n\n".join(
         [
             "## From photo to answer",
             write_table([*titles, "balanced accuracy", "unanswered"], rows),
             f"A face that isn't found counts as an error. Labels: {counts}. The detector has "
-            "learned from half of the people, the crop's margin was chosen on all photos.",
+            "learned from half of the people, the crop's margin was chosen on all photos."
+            + (f" By the photos' gender labels: {groups}." if groups else ""),
         ]
     )
 

@@ -28,7 +28,7 @@ from app.ray_start import EngineName
 from training.checkpoints import CHECKPOINT
 from training.data import DataError, Part
 from training.engines import Engine, open_engine
-from training.fitting import MODEL, fit, fit_parts, is_finished, load_run, read_history
+from training.fitting import fit, fit_parts, is_finished, load_run, read_history
 from training.inspection import Inspection, inspect
 from training.metrics import find_recalls
 from training.pretrained import FULL_PRECISION, WeightsError, load_base
@@ -296,15 +296,9 @@ def train(
     return read_history(run)
 
 
-def answer_part(run: Path, part: Part, model: str = MODEL) -> np.ndarray:
+def answer_part(run: Path, part: Part) -> np.ndarray:
     """Return a finished run's logits for a part: float32 (count, classes)."""
-    import keras
-
-    network = (
-        load_run(run)[1]
-        if model == MODEL
-        else keras.saving.load_model(run / model, compile=False, safe_mode=True)
-    )
+    _, network = load_run(run)
     logits: np.ndarray = network.predict(part.pictures, batch_size=64, verbose=0)[LABELS_HEAD]
     return logits
 

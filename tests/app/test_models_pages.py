@@ -36,6 +36,19 @@ EVERYTHING: dict[str, Any] = {
     ],
     "speed": {"multiply_adds": 12_300_000, "milliseconds_per_face": 1.25, "bytes": 4_200_000},
     "quantization": {"original": {"exact": 0.7041, "quantized": 0.7027}},
+    "photos": {
+        "original": {
+            "count": 459,
+            "found": 0.9891,
+            "found_interval": [0.978, 0.998],
+            "accuracy": 0.8573,
+            "accuracy_interval": [0.82, 0.89],
+            "unseen_by_detector": None,
+            "genders": {
+                "female": {"count": 208, "accuracy": 0.8413, "accuracy_interval": [0.79, 0.89]}
+            },
+        }
+    },
     "weaknesses": ["Fear is found in 48% of its photos."],
 }
 BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
@@ -85,9 +98,10 @@ def test_an_unknown_model_has_no_card(client: FlaskClient) -> None:
     assert client.get("/models/age").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "part", ["groups", "robustness", "history", "weaknesses", "before-original", "after-original"]
-)
+PARTS = ["groups", "photos", "robustness", "history", "weaknesses"]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "before-original", "after-original"])
 def test_a_figure_is_shown_where_the_card_has_it_and_only_there(full_app: Flask, part: str) -> None:
     client = full_app.test_client()
     mark = f'id="{part}'
@@ -99,9 +113,11 @@ def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
     client = full_app.test_client()
     english = read(client, "/models/expression")
     indonesian = client.get("/models/expression", headers={"Accept-Language": "id"}).get_data(True)
-    for written in ("81.2%", "1,234", "12.3 million", "70.3% of answers right; exactly, 70.4%"):
+    quantized = "70.3% of answers right; exactly, 70.4%"
+    for written in ("81.2%", "1,234", "84.1%", "12.3 million", quantized):
         assert written in english
-    for written in ("81,2%", "1.234", "12,3 juta", "70,3% jawaban benar; dihitung tepat, 70,4%"):
+    quantized = "70,3% jawaban benar; dihitung tepat, 70,4%"
+    for written in ("81,2%", "1.234", "84,1%", "12,3 juta", quantized):
         assert written in indonesian
 
 

@@ -1,8 +1,10 @@
 """Test the way of a model from recipe to card, as a student goes it."""
 
+import csv
 import json
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,12 +16,15 @@ from PIL import Image
 
 from app.vision.cards import load_card
 from app.vision.classifiers import KerasNetwork, load_classifier
+from app.vision.crops import CropShape
 from app.vision.insides import Insides
 from tests.training.recipes import write_recipe
 from training import ablation, compression, exporting, quantization
 from training.__main__ import cli
-from training.data import DataError
+from training.data import OUTSIDE, DataError, read_part
+from training.distillation import mix_in_teachers
 from training.fitting import load_run, read_history
+from training.recipes import Distillation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 
@@ -67,10 +72,12 @@ def test_a_card_has_its_figures_and_they_are_found_again(made: Path, model: Path
     assert verified.exit_code == 0, verified.output
 
     own["accuracy"] -= 0.1
+    card["heads"]["original"]["temperature"] += 1
     (model / "card.json").write_text(json.dumps(card))
     refused = run("verify", model.parent)
     assert refused.exit_code == 1
     assert "tiny: heads.original.accuracy is" in refused.output
+    assert "tiny: original.temperature is" in refused.output
 
 
 def test_all_files_of_a_model_answer_alike(model: Path) -> None:
@@ -151,6 +158,23 @@ def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> N
     assert "has none of the heads other" in refused.output
 
 
+def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
+    model: Path, made: Path
+) -> None:
+    part = read_part(made / "data", "validation", CropShape(24, 1))
+    labels = part.labels.copy()
+    labels[0] = OUTSIDE
+    known = np.full((len(labels), 2), 0.5, np.float32)
+    known[1] = 0
+    mixed = mix_in_teachers(
+        {"original": known}, replace(part, labels=labels), Distillation(teachers=[model], share=0.5)
+    )["original"]
+    assert mixed[0].tolist() == [0.5, 0.5]
+    assert mixed[1].sum() == pytest.approx(1)
+    assert mixed[1].max() > 0.5
+    assert mixed.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
 def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +186,13 @@ def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     rebuilt = run("rebuild", recipe)
     assert rebuilt.exit_code == 0, rebuilt.output
     assert "tiny-teacher, original: validation accuracy" in rebuilt.output
-    assert (tmp_path / "models" / "tiny" / "card.json").is_file()
+    minutes = [
+        load_card(tmp_path / folder).training for folder in ("teachers/tiny-teacher", "models/tiny")
+    ]
+    assert minutes[1]["needed_minutes"] == minutes[0]["minutes"]
+    assert "needed_minutes" not in minutes[0]
+    page = (tmp_path / "models" / "tiny" / "README.md").read_text()
+    assert f"learned from took {minutes[0]['minutes']} minutes." in page
 
     recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
     refused = run("rebuild", recipe)
@@ -252,6 +282,34 @@ def test_sizes_that_leave_steps_without_one_are_refused_before_training(
     assert "schedule.sizes: " in refused.output
     assert "the last one be 1.0" in refused.output
     assert not (tmp_path / "run").exists()
+
+
+def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
+    recipe: Path, tmp_path: Path
+) -> None:
+    compared = ablation.Ablation(
+        recipe=str(recipe),
+        common={"schedule.epochs": 2},
+        seeds=[2],
+        notes=["Pictures are made."],
+        variants={"training": {"schedule.learning_rate": 0.0}},
+    )
+    results = tmp_path / "results"
+    rows = ablation.ablate(compared, "the command", tmp_path, results)
+    assert [row["left out"] for row in rows] == ["nothing", "nothing, seed 2", "training"]
+    whole, _, untrained = rows
+    assert whole["original: lost"] == whole["original: error"] == 0
+    assert untrained["original: lost"] == pytest.approx(whole["original"] - untrained["original"])
+    # Both classes have as many pictures, so that balancing them changes nothing.
+    assert untrained["original, balanced"] == untrained["original"]
+    assert 0 < whole["original, changed"] <= 1
+
+    with (results / "results.csv").open(newline="") as stream:
+        assert [row["left out"] for row in csv.DictReader(stream)] == [r["left out"] for r in rows]
+    report = (results / "report.md").read_text()
+    assert "`the command`" in report
+    assert "Pictures are made." in report
+    assert f"| training | {untrained['original']:.1%} (" in report
 
 
 def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(

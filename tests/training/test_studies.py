@@ -296,6 +296,9 @@ def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_pa
     assert first == again != other
     with pytest.raises(DataError, match="to draw 10 from"):
         read_part(tmp_path, "", shape, Drawing(count=20))
+    (tmp_path / "two" / "8.png").unlink()
+    third = read_part(tmp_path, "", shape, Drawing(count=0.34)).files
+    assert [file.parent.name for file in third] == ["one"] * 3 + ["two"] * 2
     adults = read_part(tmp_path, "", shape, Drawing(youngest=18)).files
     assert [file.name for file in adults] == ["31_0_1_2017.png", "40_1_1_2017.png"]
     with pytest.raises(DataError, match="has 0 pictures"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from training.data import Part
-from training.fitting import BEST, MODEL, read_parts
+from training.fitting import MODEL, read_parts
 from training.metrics import find_recalls
 from training.recipes import Recipe, change_recipe
 from training.study import (
@@ -59,7 +59,7 @@ def _measure(
     name, changed = name_trial(values), _change(study, recipe, values)
     parts = read_parts(changed)
     history = train(changed, session.work / name, parts)
-    logits = answer_part(session.work / name, parts[1], BEST)
+    logits = answer_part(session.work / name, parts[1])
     confusion, classes = confuse(logits, parts[1]), parts[1].classes
     row = {**values, **describe_end(history), "accuracy": find_accuracy(confusion)}
     recalls = zip(classes, find_recalls(confusion), strict=True)
@@ -81,12 +81,12 @@ def _describe_photo(logits: np.ndarray, part: Part, seed: int) -> str:
 
 
 def _pick_figures(study: Study, findings: Findings) -> dict[str, float]:
-    """Return the figures that the paper's are compared with: from random weights."""
-    fewest, most = study.grid["photos"][0], study.grid["photos"][-1]
+    """Return the accuracy on few and on all photos by start, and the paper's own case's recalls."""
+    fewest = study.grid["photos"][0]
     figures: dict[str, float] = {}
     for row in findings.rows:
-        if row["start"] == "random" and row["photos"] == fewest:
-            figures = {key: v for key, v in row.items() if key.startswith(("accuracy", "recall"))}
-        if row["start"] == "random" and row["photos"] == most != fewest:
-            figures["accuracy_all"] = row["accuracy"]
+        count = "few" if row["photos"] == fewest else "all"
+        figures[f"accuracy_{count}_{row['start']}"] = row["accuracy"]
+        if (count, row["start"]) == ("few", "random"):
+            figures |= {key: value for key, value in row.items() if key.startswith("recall")}
     return figures
