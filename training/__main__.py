@@ -241,7 +241,7 @@ def verify(models: Path) -> None:
         click.echo(difference, err=True)
     if differences:
         raise SystemExit(1)
-    click.echo("Every figure on the cards was found again.")
+    click.echo("Every figure and limit on the cards was found again.")
 
 
 @cli.command("photo-report")

@@ -2,17 +2,20 @@
 
 import csv
 import tomllib
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field, ValidationError
 
+from app.vision.cards import Head
+from app.vision.classifiers import read_answers
 from app.vision.crops import CropShape
-from training.data import Part, list_answers
-from training.evaluation import choose_batch
-from training.fitting import fit, is_finished, load_run, read_history, read_parts
+from training.data import Part
+from training.evaluation import choose_batch, right_answers
+from training.exporting import describe_heads
+from training.fitting import fit, is_finished, list_heads, load_run, read_history, read_parts
 from training.recipes import Recipe, RecipeError, Section, change_recipe, load_recipe
 from training.reports import write_table
 from training.robustness import measure_robustness
@@ -20,7 +23,9 @@ from training.robustness import measure_robustness
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
 CHANGED_COUNT = 1200  # pictures that are changed in each of two dozen ways: a training takes longer
-SURE_ERRORS = 2.0  # standard errors beyond which a difference isn't taken for chance
+# Standard errors beyond which a difference isn't taken for chance: of some dozens of differences
+# that are nothing, three or so pass two of them.
+SURE_ERRORS = 3.0
 
 Scores = dict[str, np.ndarray]
 
@@ -33,14 +38,6 @@ class Ablation(Section):
     seeds: list[int] = Field(default_factory=list)  # of further trainings of the whole
     notes: list[str] = Field(default_factory=list)  # sentences for the report
     variants: dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Hold what a variant lost against the whole, and its standard error, both as shares."""
-
-    lost: float
-    error: float
 
 
 def load_ablation(name: str) -> Ablation:
@@ -89,26 +86,26 @@ def score_network(recipe: Recipe, run: Path, validation: Part) -> Scores:
     """Score a finished run's answer to each picture of the validation part: float (count,) each.
 
     Each head has 1 for a right answer and 0 for a wrong one, over the pictures whose right answer
-    is known. Of the head that answers also each class counts as much (`balanced`), and there is
-    the share of right answers to every `CHANGES` of robustness of some pictures (`changed`).
+    is known, as on a card. Of the head that answers also each class counts as much (`balanced`),
+    and there is the share of right answers to some pictures after every change of
+    `measure_robustness` (`changed`).
     """
     _, network = load_run(run)
-    scores: Scores = {}
-    for name, right in _judge(network, recipe, validation).items():
-        scores[name] = right[~np.isnan(right)]
+    heads = describe_heads(recipe, list_heads(recipe, validation), validation)
+    scores = {
+        name: right[~np.isnan(right)] for name, right in _judge(network, heads, validation).items()
+    }
     answers = recipe.answers
-    _, labels = list_answers(validation, recipe.heads[answers].targets)
+    labels = right_answers(heads[answers], validation)
     labels = labels[labels >= 0]
     counts = np.bincount(labels)
     shares = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     scores[f"{answers}, balanced"] = scores[answers] * shares[labels]
-    some = validation.subset(
-        np.arange(0, len(validation.labels), -(-len(validation.labels) // CHANGED_COUNT))
-    )
+    every = -(-len(validation.labels) // CHANGED_COUNT)
+    some = validation.subset(np.arange(0, len(validation.labels), every))
 
     def judge_changed(pictures: np.ndarray) -> dict[str, Any]:
-        changed = Part(pictures, some.labels, some.classes, some.files, some.votes, some.places)
-        return {"right": _judge(network, recipe, changed)[answers]}
+        return {"right": _judge(network, heads, replace(some, pictures=pictures))[answers]}
 
     shape = CropShape(recipe.data.size, recipe.data.channels)
     _, *rows = measure_robustness(some.pictures, shape, judge_changed)
@@ -117,14 +114,14 @@ def score_network(recipe: Recipe, run: Path, validation: Part) -> Scores:
     return scores
 
 
-def _judge(network: Any, recipe: Recipe, part: Part) -> Scores:
+def _judge(network: Any, heads: dict[str, Head], part: Part) -> Scores:
     """Tell each head's right answers: float (count,), NaN where nobody knows what is right."""
     batch = choose_batch(part.pictures)
     logits = network.predict(part.pictures, batch_size=batch, verbose=0)
     judged: Scores = {}
-    for name, head in recipe.heads.items():
-        _, labels = list_answers(part, head.targets)
-        right = (logits[name].argmax(axis=1) == labels).astype(float)
+    for name, head in heads.items():
+        labels = right_answers(head, part)
+        right = (read_answers(head, logits[name]).argmax(axis=1) == labels).astype(float)
         judged[name] = np.where(labels >= 0, right, np.nan)
     return judged
 
@@ -163,32 +160,39 @@ def _write(
         ]
         for row in rows
     ]
-    chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
     text = [
         "# What each switch is worth",
         f"`{command}`, one training a row, measured on the validation part. Beside each share "
-        "stands what was lost against the whole recipe, in points, with the standard error of "
-        "that difference on the same pictures.",
-        "A switch helps or harms a figure where the difference is larger than "
-        f"{SURE_ERRORS:.0f} standard errors and than what other seeds changed of it, in points: "
-        f"{chance}. Anything else is within chance.",
+        "stands its difference to the whole recipe's, in points, with that difference's standard "
+        "error on the same pictures.",
+        _state_rule(spreads),
         *ablation.notes,
         write_table(["left out", *figures, "the switch", "minutes"], cells),
     ]
     (results / "report.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 
+def _state_rule(spreads: dict[str, float]) -> str:
+    """Say when a difference is taken for more than chance."""
+    chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
+    return (
+        "A switch is said to help or to harm a figure where the difference is larger than "
+        f"{SURE_ERRORS:.0f} standard errors and than what other seeds changed of it (in points: "
+        f"{chance}). Where nothing is said, one training can't tell."
+    )
+
+
 def _find_spread(figure: str, rows: list[dict[str, Any]], seeds: int) -> float:
-    """Return the most that another seed changed of a figure."""
-    return max((abs(row[f"{figure}: lost"]) for row in rows[: 1 + seeds]), default=0.0)
+    """Return the most that another seed changed of a figure; 0 where none was tried."""
+    return max(abs(row[f"{figure}: lost"]) for row in rows[: 1 + seeds])
 
 
 def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:
-    """Write a share with what was lost, in points."""
+    """Write a share with its difference to the whole recipe's, in points."""
     share = f"{row[name]:.1%}"
     if is_whole:
         return share
-    return f"{share} ({-100 * row[f'{name}: lost']:+.1f} ± {100 * row[f'{name}: error']:.1f})"
+    return f"{share} ({-100 * row[f'{name}: lost']:+z.1f} ± {100 * row[f'{name}: error']:.1f})"
 
 
 def _judge_switch(figures: list[str], row: dict[str, Any], spreads: dict[str, float]) -> str:

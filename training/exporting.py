@@ -24,7 +24,7 @@ from training.measuring import measure_model, name_command
 from training.networks import build_network
 from training.quantization import PICTURES, compare, loses, quantize
 from training.recipes import WORDS, Recipe, find_recipe, load_recipe, parse_recipe
-from training.reports import NEEDED_MINUTES, write_model_report
+from training.reports import NEEDED_MINUTES, builds_on_unknown, write_model_report
 
 # Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
 LARGEST_DIFFERENCE = 2e-4
@@ -72,7 +72,7 @@ def quantize_model(folder: Path) -> Card:
         for form in ("keras", "onnx"):
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
         exact = run_network(_load(made, "onnx"), validation.pictures)
-        heads = _describe_heads(recipe, classes, validation)
+        heads = describe_heads(recipe, classes, validation)
         plain = card.model_copy(update={"heads": heads, **_find_words(card, recipe)})
         heads = _calibrate(recipe, plain, made, train, validation, exact)
         card = _complete(plain, heads, made, folder, card.figures["history"])
@@ -111,7 +111,7 @@ def _make(run: Path, made: Path, folder: Path) -> Card:
     _export_onnx(model, made / FILES["onnx"])
     exact = run_network(_load(made, "onnx"), validation.pictures)
     _check_parity(expected, exact)
-    card = _describe_model(recipe, run, _describe_heads(recipe, classes, validation))
+    card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
     heads = _calibrate(recipe, card, made, train, validation, exact)
     return _complete(card, heads, made, folder, read_history(run))
 
@@ -210,7 +210,7 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
             raise ParityError(f"The ONNX export's {name} logits differ by {difference:.2g}.")
 
 
-def _describe_heads(
+def describe_heads(
     recipe: Recipe, classes: Mapping[str, Sequence[str]], part: Part
 ) -> dict[str, Head]:
     """Describe the heads before calibration; voted classes without labels are left out."""
@@ -269,5 +269,7 @@ def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
     if not folders or not all((folder / CARD).is_file() for folder in folders):
         return {}
     told = [load_card(folder).training for folder in folders]
+    if any(builds_on_unknown(training) for training in told):
+        return {}
     minutes = sum(training["minutes"] + training.get(NEEDED_MINUTES, 0.0) for training in told)
     return {NEEDED_MINUTES: round(minutes, 1)}

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -101,7 +101,8 @@ def fit_parts(
         if epoch_ended and board:
             board.write(fitting.history[-1])
     save_network(fitting.served, run / MODEL)
-    write_run_report(run, recipe, fitting.history)
+    best = fitting.history[-1 - fitting.epochs_since_best()]
+    write_run_report(run, recipe, fitting.history, best)
     return fitting.history
 
 
@@ -136,12 +137,9 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     """Read a recipe's training and validation parts and settle what stands in both."""
     data = recipe.data
     stored = CropShape(data.stored_size, data.channels)
-    drawings = {
-        part: Drawing(data.draw.get(part), recipe.seed, data.youngest)
-        for part in ("train", "validation")
-    }
-    train = read_part(data.folder, "train", stored, drawings["train"])
-    validation = read_part(data.folder, "validation", stored, drawings["validation"])
+    drawing = choose_drawing(recipe, "validation")
+    train = read_part(data.folder, "train", stored, choose_drawing(recipe, "train"))
+    validation = read_part(data.folder, "validation", stored, drawing)
     if train.classes != validation.classes:
         raise DataError(
             f"The parts have different classes: {train.classes} and {validation.classes}."
@@ -157,11 +155,16 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
         list_answers(train, head.targets)
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
     shape = CropShape(data.size, data.channels)
-    exact = read_part(data.folder, "validation", shape, drawings["validation"])
+    exact = read_part(data.folder, "validation", shape, drawing)
     learned = train.subset(~shared).repeat(data.repeat)
     check_outside(data.outside, recipe.seed)
     outside = read_outside(data.outside, "train", data.stored_size, recipe.seed)
     return join_outside(learned, outside), exact
+
+
+def choose_drawing(recipe: Recipe, part: Literal["train", "validation"]) -> Drawing:
+    """Return which of a part's pictures a recipe takes."""
+    return Drawing(recipe.data.draw.get(part), recipe.seed, recipe.data.youngest)
 
 
 def list_heads(recipe: Recipe, part: Part) -> dict[str, tuple[str, ...]]:
@@ -413,12 +416,9 @@ class Fitting:
 
     def epochs_since_best(self) -> int:
         """Count the epochs since the best one by the watched validation figure."""
-        if self.recipe.schedule.watch == "loss":
-            best = int(np.argmin([row["validation_loss"] for row in self.history]))
-        else:
-            answered = f"validation_accuracy_{self.recipe.answers}"
-            best = int(np.argmax([row[answered] for row in self.history]))
-        return len(self.history) - 1 - best
+        values = [row[self.recipe.watched] for row in self.history]
+        best = np.argmin(values) if self.recipe.schedule.watch == "loss" else np.argmax(values)
+        return len(self.history) - 1 - int(best)
 
     def _out_of_patience(self) -> bool:
         """Tell whether the watched figure has been without progress for too long."""

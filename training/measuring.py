@@ -20,11 +20,12 @@ from app.vision.crops import CropShape
 from training.breakdown import break_down
 from training.calibration import calibrate_heads
 from training.compression import WITH_KERNELS
-from training.data import Drawing, Part, find_shared, read_part
+from training.data import Part, find_shared, read_part
 from training.evaluation import measure_heads, right_answers, run_network
+from training.fitting import choose_drawing
 from training.metrics import measure_share
 from training.outside import find_refused, read_outside
-from training.photos import measure_photos
+from training.photos import list_task_heads, measure_photos
 from training.quantization import compare
 from training.recipes import Recipe, parse_recipe
 from training.robustness import measure_robustness
@@ -69,8 +70,7 @@ def measure_model(folder: Path) -> dict[str, Any]:
     if recipe.data.photos:
         figures["photos"] = {
             head: measure_photos(load_classifier(folder, head=head), recipe.data.photos)
-            for head, settings in card.heads.items()
-            if settings.targets != "children"
+            for head in list_task_heads(card)
         }
     figures[SPEED] = measure_speed(folder)
     figures["weaknesses"] = list_weaknesses(card, figures)
@@ -85,8 +85,7 @@ def calibrate_model(folder: Path) -> dict[str, Head]:
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
     network = load_classifier(folder, threads=0).network
-    drawing = Drawing(recipe.data.draw.get(PART), recipe.seed, recipe.data.youngest)
-    part = read_part(recipe.data.folder, PART, card.shape, drawing)
+    part = read_part(recipe.data.folder, PART, card.shape, choose_drawing(recipe, PART))
     return calibrate_heads(recipe, card.heads, network, run_network(network, part.pictures), part)
 
 

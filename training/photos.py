@@ -118,7 +118,7 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
 def report_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[dict[str, Any]]:
     """Measure each head of a model at each crop margin, the card's where none is given."""
     card = load_card(model)
-    for head in _list_task_heads(card):
+    for head in list_task_heads(card):
         for margin in margins or [card.margin]:
             classifier = load_classifier(model, head=head)
             classifier.card = card.model_copy(update={"margin": margin})
@@ -134,7 +134,7 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
     photos = _pick_labelled(list_photos(folder), card.task)
     by_head = [
         read_photos(_analyzer(load_classifier(model, head=head)), photos)
-        for head in _list_task_heads(card)
+        for head in list_task_heads(card)
     ]
     tiles = [
         _draw_tile(answers, card.task)
@@ -163,7 +163,7 @@ def _draw_tile(answers: tuple[Answered, ...], task: str) -> np.ndarray:
     return tile
 
 
-def _list_task_heads(card: Card) -> list[str]:
+def list_task_heads(card: Card) -> list[str]:
     """Name the heads that answer the model's task, other than who is a child."""
     return [name for name, head in card.heads.items() if head.targets != "children"]
 

@@ -33,8 +33,10 @@ APPLICATIONS: dict[str, tuple[Any, str]] = {
     "efficientnetb7": (keras.applications.EfficientNetB7, "none"),
     "xception": (keras.applications.Xception, "tf"),
 }
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB, of ImageNet's training pictures
-IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+# RGB, of ImageNet's training pictures, as the Caffe and the Torch networks had them.
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+TORCH_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+TORCH_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 FOLDER_VARIABLE = "RAUT_PRETRAINED"
 DOWNLOAD_SECONDS = 20  # without an answer until a download is given up
 BATCH = 32
@@ -101,7 +103,7 @@ def _finish_standardizing(base: keras.Model) -> None:
     the division into a layer that it builds only with `weights="imagenet"`.
     """
     layer = next(inner for inner in base.layers if isinstance(inner, layers.Normalization))
-    deviations = np.array(IMAGENET_DEVIATION, np.float32) / 255
+    deviations = np.array(TORCH_DEVIATION, np.float32) / 255
     layer.adapt_variance.assign(layer.adapt_variance * deviations)
     layer.finalize_state()
 
@@ -222,10 +224,10 @@ def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
     if mode == "tf":
         return layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     if mode == "torch":
-        variance = [deviation**2 for deviation in IMAGENET_DEVIATION]
-        return layers.Normalization(mean=IMAGENET_MEAN, variance=variance)(inputs)
+        variance = [deviation**2 for deviation in TORCH_DEVIATION]
+        return layers.Normalization(mean=TORCH_MEAN, variance=variance)(inputs)
     if mode == "caffe":  # blue first
-        centred = layers.Normalization(mean=IMAGENET_MEAN, variance=(1.0, 1.0, 1.0))(inputs)
+        centred = layers.Normalization(mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0))(inputs)
         return keras.ops.flip(centred, axis=-1)
     return layers.Rescaling(1.0)(inputs)
 

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,7 +25,16 @@ RECIPES = Path(__file__).parent / "recipes"
 
 WORDS = {"purpose", "not_for", "answers_because"}  # of a recipe, which change no training
 Share = Annotated[float, Field(ge=0, le=1)]
-ProperShare = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _check_drawn(value: float) -> float:
+    """Refuse what is neither a number of pictures nor a share of them."""
+    if not (0 < value < 1 or (value > 1 and value == int(value))):
+        raise ValueError("give a whole number of pictures, 2 or more, or a share below 1")
+    return value
+
+
+Drawn = Annotated[float, AfterValidator(_check_drawn)]
 
 
 class RecipeError(ValueError):
@@ -65,7 +75,7 @@ class Data(Section):
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
     # part → pictures drawn from it, as many of each class, or the share drawn of each; else all
-    draw: dict[Literal["train", "validation"], PositiveInt | ProperShare] = {}
+    draw: dict[Literal["train", "validation"], Drawn] = {}
     repeat: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
     outside: dict[str, OutsideSet] = {}  # pictures of no class: the training parts are learned from
     mining: Mining | None = None  # how `rebuild` makes a face verifier's pictures
@@ -161,6 +171,12 @@ class Recipe(Section):
     schedule: Schedule
     distillation: Distillation | None = None
     augmentation: Augmentation = Augmentation()
+
+    @property
+    def watched(self) -> str:
+        """Name the figure of a run's history by which an epoch is better than another."""
+        loss, accuracy = "validation_loss", f"validation_accuracy_{self.answers}"
+        return loss if self.schedule.watch == "loss" else accuracy
 
     @property
     def needed_models(self) -> list[Path]:

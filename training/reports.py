@@ -34,17 +34,18 @@ def write_model_report(folder: Path, card: Card) -> None:
     (folder / "README.md").write_text(_describe(card), encoding="utf-8")
 
 
-def write_run_report(run: Path, recipe: Recipe, history: list[dict[str, Any]]) -> None:
+def write_run_report(
+    run: Path, recipe: Recipe, history: list[dict[str, Any]], best: dict[str, Any]
+) -> None:
     """Write a finished run's curves and `report.md`: the recipe, the best and the last epoch."""
     draw_curves(history, run / "curves.png")
-    answered = f"validation_accuracy_{recipe.answers}"
-    best = max(history, key=lambda row: row[answered])
+    kept = "both of which are kept" if recipe.schedule.keep_best else "which is kept"
     titles = list(history[0])
     rows = [[str(row[title]) for title in titles] for row in (best, history[-1])]
     sections = [
         f"# {recipe.name}",
         f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
-        f"The best epoch by {answered}, and the last one, whose averaged weights are kept:",
+        f"The best epoch by {recipe.watched}, and the last one, {kept}:",
         write_table(titles, rows),
         "![curves](curves.png)",
         f"```json\n{recipe.model_dump_json(indent=2)}\n```",
@@ -139,11 +140,16 @@ def _describe_rebuilding(training: dict[str, Any]) -> str:
     """Name the command that makes the model anew, and tell how long it takes."""
     command, minutes = training["command"], training["minutes"]
     sentence = f"Rebuilt by `{command}`; its own training took {minutes} minutes."
-    if not parse_recipe(training["recipe"]).needed_models:
-        return sentence
-    needed = training.get(NEEDED_MINUTES)
-    told = "took wasn't recorded" if needed is None else f"took {needed} minutes"
-    return f"{sentence} What the models that it learned from {told}."
+    if builds_on_unknown(training):
+        return f"{sentence} How long the models took that it learned from wasn't recorded."
+    if NEEDED_MINUTES in training:
+        return f"{sentence} The models that it learned from took {training[NEEDED_MINUTES]} more."
+    return sentence
+
+
+def builds_on_unknown(training: dict[str, Any]) -> bool:
+    """Tell whether a card's training needed other models and doesn't say how long they took."""
+    return bool(parse_recipe(training["recipe"]).needed_models) and NEEDED_MINUTES not in training
 
 
 def _describe_leakage(card: Card) -> str:
@@ -231,7 +237,7 @@ def _describe_classes(card: Card) -> str:
         if (recall := figures.get("recall", {}).get(label)) is not None
         for low, high in [figures["recall_interval"][label]]
     ]
-    titles = ["head", "class", "pictures", "found (recall)", "right when answered (precision)"]
+    titles = ["head", "class", "pictures", "found (recall)", "right when named (precision)"]
     return "## Class by class\n\n" + write_table(titles, rows) if rows else ""
 
 

@@ -28,7 +28,7 @@ from app.ray_start import EngineName
 from training.checkpoints import CHECKPOINT
 from training.data import DataError, Part
 from training.engines import Engine, open_engine
-from training.fitting import fit, fit_parts, is_finished, load_run, read_history
+from training.fitting import BEST, fit, fit_parts, is_finished, load_run, read_history
 from training.inspection import Inspection, inspect
 from training.metrics import find_recalls
 from training.pretrained import FULL_PRECISION, WeightsError, load_base
@@ -286,6 +286,8 @@ def train(
     if not is_finished(run, recipe):
         if shorter and recipe.schedule.decay == "none" and not (run / CHECKPOINT).is_file():
             run.mkdir(parents=True, exist_ok=True)
+            if recipe.schedule.keep_best:
+                shutil.copyfile(shorter / BEST, run / BEST)
             aside = run / f"{CHECKPOINT}.copy"
             shutil.copyfile(shorter / CHECKPOINT, aside)
             aside.replace(run / CHECKPOINT)

@@ -10,14 +10,15 @@ from training.measuring import SPEED, calibrate_model, measure_model
 
 # What a run on another processor may differ by: one answer in a thousand on the border.
 TOLERANCE = 0.001
-# A limit lies at the probability or energy of one picture; the next one may be so far away.
+# A limit lies at the probability of one picture, and the next one may be so far away; temperatures
+# and energies follow the rounding of all.
 LIMIT_TOLERANCE = 0.05
 # The machine's, words made of the other figures, and what is called by the folder's place.
 NOT_COMPARED = (SPEED, "weaknesses", "command")
 
 
 def verify_models(models: Path) -> Iterator[str]:
-    """Measure each model folder anew; yield a sentence for each figure that differs.
+    """Measure each model folder anew; yield a sentence for each figure or limit that differs.
 
     Raises `DataError` where there is no model, or data is missing, and `ModelError` for a file
     that its card doesn't describe.

@@ -63,6 +63,7 @@ def test_a_body_is_given_pictures_as_its_paper_has_them(
 
 
 def test_resnet50_answers_alike_wherever_the_study_cuts_it(part: Part, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
     keras.applications.ResNet50(include_top=False, weights=None).save_weights(
         tmp_path / "resnet50.weights.h5"
     )
