@@ -212,6 +212,7 @@ def test_each_fault_of_a_data_set_is_named(data: Path) -> None:
         ("data.folder=/nowhere", "There is no folder /nowhere/train."),
         ("distillation.shar=0.4", "distillation.shar: there is no such key. Did you mean 'share'?"),
         ("data.outside.cups.windw=0.4", "Did you mean 'window'?"),
+        ("data.draw.train=1.0", "give a whole number of pictures, 2 or more, or a share below 1"),
         ("data.draw.trian=5", "data.draw.trian: Input should be 'train' or 'validation'"),
         ("network.name=plane", "network.name: there is no network 'plane'. Did you mean 'plain'?"),
         ("network.options.widhts=[1]", "network.options.widhts: there is no such option of plain."),

@@ -115,9 +115,8 @@ def test_votes_and_ages_that_nobody_told_are_missed_before_training(tmp_path: Pa
     assert "there is no ferplus.csv" in refused.output
     for picture in (tmp_path / "data").glob("*/*/*.png"):
         picture.rename(picture.with_name(picture.name.replace("_", "-")))
-    refused = run(
-        "fit", recipe, "--out", tmp_path / "run", "--set", 'heads.ferplus.targets="labels"'
-    )
+    labels = ("--set", "heads.ferplus.targets=labels")
+    refused = run("fit", recipe, "--out", tmp_path / "run", *labels)
     assert refused.exit_code == 1
     assert "no file's name tells one" in refused.output
     assert not (tmp_path / "run").exists()
