@@ -308,7 +308,7 @@ def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
         recipe=str(recipe),
-        common={"schedule.epochs": 4},
+        common={"schedule.epochs": 8},
         seeds=[2],
         notes=["Pictures are made."],
         variants={"training": {"schedule.learning_rate": 0.0}},
@@ -318,7 +318,8 @@ def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
     assert [row["left out"] for row in rows] == ["nothing", "nothing, seed 2", "training"]
     whole, other, untrained = rows
     assert whole["original: lost"] == whole["original: error"] == 0
-    assert untrained["original: lost"] == pytest.approx(whole["original"] - untrained["original"])
+    lost = whole["original"] - untrained["original"]
+    assert untrained["original: lost"] == pytest.approx(lost, abs=2e-4)
     # The untrained network answers one class only, of which there are 20 pictures of 30.
     assert untrained["original"] in (0.3333, 0.6667)
     assert untrained["original, balanced"] == 0.5
