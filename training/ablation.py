@@ -86,9 +86,9 @@ def score_network(recipe: Recipe, run: Path, validation: Part) -> Scores:
     """Score a finished run's answer to each picture of the validation part: float (count,) each.
 
     Each head has 1 for a right answer and 0 for a wrong one, over the pictures whose right answer
-    is known, as on a card. Of the head that answers also each class counts as much (`balanced`),
-    and there is the share of right answers to some pictures after every change of
-    `measure_robustness` (`changed`).
+    is known, as on a card. Of the head that answers also each class counts as much (balanced), and
+    there is the share of right answers to some pictures after every change of `measure_robustness`
+    (changed).
     """
     _, network = load_run(run)
     heads = describe_heads(recipe, list_heads(recipe, validation), validation)
@@ -100,7 +100,7 @@ def score_network(recipe: Recipe, run: Path, validation: Part) -> Scores:
     labels = labels[labels >= 0]
     counts = np.bincount(labels)
     shares = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    scores[f"{answers}, balanced"] = scores[answers] * shares[labels]
+    scores[f"{answers} (balanced)"] = scores[answers] * shares[labels]
     every = -(-len(validation.labels) // CHANGED_COUNT)
     some = validation.subset(np.arange(0, len(validation.labels), every))
 
@@ -110,7 +110,7 @@ def score_network(recipe: Recipe, run: Path, validation: Part) -> Scores:
     shape = CropShape(recipe.data.size, recipe.data.channels)
     _, *rows = measure_robustness(some.pictures, shape, judge_changed)
     right = np.mean([row["right"] for row in rows], axis=0)
-    scores[f"{answers}, changed"] = right[~np.isnan(right)]
+    scores[f"{answers} (changed)"] = right[~np.isnan(right)]
     return scores
 
 

@@ -322,8 +322,8 @@ def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
     assert untrained["original: lost"] == pytest.approx(lost, abs=2e-4)
     # The untrained network answers one class only, of which there are 20 pictures of 30.
     assert untrained["original"] in (0.3333, 0.6667)
-    assert untrained["original, balanced"] == 0.5
-    assert 0 < whole["original, changed"] <= 1
+    assert untrained["original (balanced)"] == 0.5
+    assert 0 < whole["original (changed)"] <= 1
 
     with (results / "results.csv").open(newline="") as stream:
         assert [row["left out"] for row in csv.DictReader(stream)] == [r["left out"] for r in rows]
@@ -334,7 +334,7 @@ def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
     changed = 100 * abs(other["original: lost"])
     assert f"than what other seeds changed of it (in points: original {changed:.1f}" in report
     helped = next(line for line in report.splitlines() if line.startswith("| training |"))
-    assert "| helps original, original, balanced" in helped
+    assert "| helps original, original (balanced)" in helped
 
 
 def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(
