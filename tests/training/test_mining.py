@@ -15,7 +15,6 @@ from training.recipes import RECIPES
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 SMALLER = {
     "rounds = 2 ": "rounds = 1 ",
-    "epochs = 8\n": "epochs = 1\n",
     "epochs = 8 ": "epochs = 1 ",
     "widths = [16, 32, 56]": "widths = [4, 4, 4]",
     "batch = 256": "batch = 16",
