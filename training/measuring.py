@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ from training.quantization import compare
 from training.recipes import Recipe, parse_recipe
 from training.robustness import measure_robustness
 
-PART = "validation"
+PART: Final = "validation"
 SPEED = "speed"
 FEWEST_IN_GROUP = 30  # a smaller group's rate says little
 WEAK_RECALL = 0.6

@@ -308,7 +308,7 @@ def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
         recipe=str(recipe),
-        common={"schedule.epochs": 8},
+        common={"schedule.epochs": 8, "schedule.sizes": []},
         seeds=[2],
         notes=["Pictures are made."],
         variants={"training": {"schedule.learning_rate": 0.0}},
