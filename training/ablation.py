@@ -15,7 +15,7 @@ from app.vision.crops import CropShape
 from training.data import Part
 from training.evaluation import choose_batch, right_answers
 from training.exporting import describe_heads
-from training.fitting import fit, is_finished, list_heads, load_run, read_history, read_parts
+from training.fitting import fit, is_finished, list_heads, load_run, read_history, read_validation
 from training.recipes import Recipe, RecipeError, Section, change_recipe, load_recipe
 from training.reports import write_table
 from training.robustness import measure_robustness
@@ -67,7 +67,7 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
         name: change_recipe(recipe, changed) for name, changed in changes.items()
     }
     results.mkdir(parents=True, exist_ok=True)
-    _, validation = read_parts(recipe)
+    validation = read_validation(recipe)
     whole: Scores = {}
     rows: list[dict[str, Any]] = []
     for name, variant in variants.items():

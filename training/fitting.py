@@ -137,9 +137,10 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     """Read a recipe's training and validation parts and settle what stands in both."""
     data = recipe.data
     stored = CropShape(data.stored_size, data.channels)
-    drawing = choose_drawing(recipe, "validation")
-    train = read_part(data.folder, "train", stored, choose_drawing(recipe, "train"))
-    validation = read_part(data.folder, "validation", stored, drawing)
+    train, validation = (
+        read_part(data.folder, part, stored, _choose_drawing(recipe, part))
+        for part in ("train", "validation")
+    )
     if train.classes != validation.classes:
         raise DataError(
             f"The parts have different classes: {train.classes} and {validation.classes}."
@@ -154,15 +155,21 @@ def read_parts(recipe: Recipe) -> tuple[Part, Part]:
     for head in recipe.heads.values():
         list_answers(train, head.targets)
     # Validation pictures are cropped as in serving, training pictures as augmentation wants them.
-    shape = CropShape(data.size, data.channels)
-    exact = read_part(data.folder, "validation", shape, drawing)
+    exact = read_validation(recipe)
     learned = train.subset(~shared).repeat(data.repeat)
     check_outside(data.outside, recipe.seed)
     outside = read_outside(data.outside, "train", data.stored_size, recipe.seed)
     return join_outside(learned, outside), exact
 
 
-def choose_drawing(recipe: Recipe, part: Literal["train", "validation"]) -> Drawing:
+def read_validation(recipe: Recipe) -> Part:
+    """Read a recipe's validation part, cropped as in serving."""
+    shape = CropShape(recipe.data.size, recipe.data.channels)
+    drawing = _choose_drawing(recipe, "validation")
+    return read_part(recipe.data.folder, "validation", shape, drawing)
+
+
+def _choose_drawing(recipe: Recipe, part: Literal["train", "validation"]) -> Drawing:
     """Return which of a part's pictures a recipe takes."""
     return Drawing(recipe.data.draw.get(part), recipe.seed, recipe.data.youngest)
 

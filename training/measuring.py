@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ from training.calibration import calibrate_heads
 from training.compression import WITH_KERNELS
 from training.data import Part, find_shared, read_part
 from training.evaluation import measure_heads, right_answers, run_network
-from training.fitting import choose_drawing
+from training.fitting import read_validation
 from training.metrics import measure_share
 from training.outside import find_refused, read_outside
 from training.photos import list_task_heads, measure_photos
@@ -30,7 +30,7 @@ from training.quantization import compare
 from training.recipes import Recipe, parse_recipe
 from training.robustness import measure_robustness
 
-PART: Final = "validation"
+PART = "validation"
 SPEED = "speed"
 FEWEST_IN_GROUP = 30  # a smaller group's rate says little
 WEAK_RECALL = 0.6
@@ -85,7 +85,7 @@ def calibrate_model(folder: Path) -> dict[str, Head]:
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
     network = load_classifier(folder, threads=0).network
-    part = read_part(recipe.data.folder, PART, card.shape, choose_drawing(recipe, PART))
+    part = read_validation(recipe)
     return calibrate_heads(recipe, card.heads, network, run_network(network, part.pictures), part)
 
 

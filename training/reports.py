@@ -229,13 +229,14 @@ def _describe_classes(card: Card) -> str:
             name,
             label,
             str(sum(figures["confusion"][index])),
-            f"{recall:.1%} ({low:.1%} to {high:.1%})",
+            _with_interval(
+                {"recall": recall, "recall_interval": figures["recall_interval"][label]}, "recall"
+            ),
             "" if (precision := figures["precision"][label]) is None else f"{precision:.1%}",
         ]
         for name, figures in card.figures["heads"].items()
         for index, label in enumerate(card.heads[name].labels)
         if (recall := figures.get("recall", {}).get(label)) is not None
-        for low, high in [figures["recall_interval"][label]]
     ]
     titles = ["head", "class", "pictures", "found (recall)", "right when named (precision)"]
     return "## Class by class\n\n" + write_table(titles, rows) if rows else ""
