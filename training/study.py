@@ -37,7 +37,7 @@ from training.reports import FIGURES, draw_confusion, draw_curves, write_table
 
 STUDIES = Path(__file__).parent / "studies"
 PACKAGES = ("keras", "tensorflow-cpu", "numpy", "scikit-learn", "optuna")
-LABELS_HEAD = "label"  # the one head of every study's networks
+LABELS_HEAD = "label"  # the one head of the networks that only a study fits
 Found = TypeVar("Found")
 
 
@@ -298,10 +298,10 @@ def train(
     return read_history(run)
 
 
-def answer_part(run: Path, part: Part) -> np.ndarray:
+def answer_part(run: Path, part: Part, head: str = LABELS_HEAD) -> np.ndarray:
     """Return a finished run's logits for a part: float32 (count, classes)."""
     _, network = load_run(run)
-    logits: np.ndarray = network.predict(part.pictures, batch_size=64, verbose=0)[LABELS_HEAD]
+    logits: np.ndarray = network.predict(part.pictures, batch_size=64, verbose=0)[head]
     return logits
 
 
@@ -318,13 +318,13 @@ def find_accuracy(confusion: np.ndarray) -> float:
     return float(np.trace(confusion) / confusion.sum())
 
 
-def describe_end(history: list[dict[str, Any]]) -> dict[str, Any]:
+def describe_end(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> dict[str, Any]:
     """Return the last epoch's figures under the names of results.csv."""
     last = history[-1]
     return {
         "epochs_run": len(history),
-        "training_accuracy": last[f"accuracy_{LABELS_HEAD}"],
-        "validation_accuracy": last[f"validation_accuracy_{LABELS_HEAD}"],
+        "training_accuracy": last[f"accuracy_{head}"],
+        "validation_accuracy": last[f"validation_accuracy_{head}"],
         "training_loss": last["loss"],
         "validation_loss": last["validation_loss"],
         "seconds": last["seconds"],

@@ -270,13 +270,18 @@ def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
     data: Path, tmp_path: Path
 ) -> None:
     make_pictures(tmp_path / "animals", 3, ("cats",), seed=5)
+    make_pictures(tmp_path, 2, ("scenes",), seed=6)
     done = study("clothing-grid", data, tmp_path / "work")
     assert done.exit_code == 0, done.output
     rows = read_results(tmp_path / "work")
     assert [row["batch"] for row in rows] == ["8", "16"]
     report = read_report(tmp_path / "work")
     assert "| xception | 71 |" in report
-    assert "| cats | 3 |" in report
+    for network in ("xception", "clothing-teacher"):
+        table = report.partition(f"## Pictures of no class, {network}")[2]
+        assert "| cats | 3 |" in table
+        assert "| scenes | 2 |" in table
+    assert "clothing-teacher_macro_f1" in read_figures(tmp_path / "work")
     assert "| macro-F1, EfficientNetB7 | 92.2% |  | This did not run. |" in report
 
     trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}

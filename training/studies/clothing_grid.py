@@ -1,14 +1,16 @@
 """Search a grid of pretrained networks, sizes, batches and learning rates for reading clothes.
 
-Three grids follow one another, each shared between all processes or tasks that work on the study:
-the features of each network and size, the search, and the longer training of each network's best.
+Four stages follow one another, each shared between all processes or tasks that work on the study:
+the features of each network and size, the search, the longer training of each network's best, and
+a network whose body is fitted too.
 """
 
 import hashlib
 import json
 import time
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ import numpy as np
 from scipy.special import softmax
 
 from app.vision.classifiers import find_energies
-from app.vision.crops import CropShape
-from training.data import Part, read_part
-from training.fitting import read_parts
+from training.data import Part
+from training.fitting import load_run, read_parts, read_validation
 from training.grid import Measure, name_file, share_grid
 from training.metrics import find_macro_f1, find_recalls
+from training.outside import read_outside
 from training.pretrained import (
     compute_both,
     compute_features,
@@ -28,7 +30,8 @@ from training.pretrained import (
     describe_top,
     read_seconds,
 )
-from training.recipes import Recipe, change_recipe, parse_recipe
+from training.rebuilding import RUNS
+from training.recipes import OutsideSet, Recipe, change_recipe, load_recipe, parse_recipe
 from training.reports import FIGURES, draw_confusion, draw_curves, write_table
 from training.study import (
     Findings,
@@ -43,6 +46,7 @@ from training.study import (
     train,
 )
 
+Answer = Callable[[Part], np.ndarray]  # a part's pictures to logits
 SCHEDULE_KEYS = ("batch", "learning_rate")  # what a grid's point says of the schedule
 
 
@@ -62,6 +66,8 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     ]
     chosen = [{key: row[key] for key in study.grid} for row in best]
     final = search.share("final", chosen, search.measure_final)
+    if search.fitted.network.options["base"] in session.bases:
+        final += search.share("fitted", [search.describe_fitted()], search.measure_fitted)
     for row in final:
         findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
         findings.sections.append(_report_final(session, row))
@@ -72,20 +78,23 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
         count = sum(row["count"] for row in outside)
         accepted = sum(row["count"] - row["refused"] for row in outside)
         findings.figures["outside_accepted"] = accepted / count
-        findings.sections.append(_describe_outside(winner))
+        findings.sections += [_describe_outside(row) for row in final]
     else:
         findings.missing.append("No folder of pictures of no class was found: that table is empty.")
     return findings
 
 
 class Search:
-    """Measure the points of the study's three grids."""
+    """Measure the points of the study's stages."""
 
     def __init__(self, study: Study, recipe: Recipe, session: Session) -> None:
-        """Keep what all points have in common."""
+        """Keep what all points have in common, and the recipe that fits the body too."""
         self.study = study
         self.recipe = recipe
         self.session = session
+        fitted = study.options["fitted"]
+        changes = {"data.folder": str(recipe.data.folder), **fitted["changes"]}
+        self.fitted = change_recipe(load_recipe(fitted["recipe"]), changes)
 
     def share(
         self, stage: str, points: list[dict[str, Any]], measure: Measure
@@ -95,10 +104,10 @@ class Search:
             found = self.session.engine.map(measure, points)
             return [{**point, **more} for point, more in zip(points, found, strict=True)]
         storage = self.session.storage or name_file(self.session.work / "grid.sqlite")
-        # A record belongs to one grid, one recipe and one set of pictures: where one of them
+        # A record belongs to one grid, its recipes and one set of pictures: where one of them
         # changes, it begins anew.
-        recipe, pictures = self.recipe.model_dump(mode="json"), self.session.inspection.digest
-        asked = json.dumps([points, recipe, self.study.options, pictures])
+        recipes = [recipe.model_dump(mode="json") for recipe in (self.recipe, self.fitted)]
+        asked = json.dumps([points, recipes, self.study.options, self.session.inspection.digest])
         digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
         name = f"{self.session.name}-{stage}-{digest}"
         return share_grid(storage, name, points, measure, self.study.options["heartbeat"])
@@ -111,39 +120,73 @@ class Search:
     def measure_point(self, point: dict[str, Any]) -> dict[str, Any]:
         """Fit one point of the search."""
         started = time.monotonic()
-        run, _, validation = self._fit(point, self.study.options["search_epochs"], "search")
-        scores = _score(confuse(answer_part(run, validation), validation))
+        run, _, features = self._fit(point, self.study.options["search_epochs"], "search")
+        scores = _score(confuse(answer_part(run, features), features))
         return {**scores, "search_seconds": round(time.monotonic() - started, 1)}
 
     def measure_final(self, point: dict[str, Any]) -> dict[str, Any]:
         """Fit a network's best point for longer, and ask it about pictures of no class."""
         started = time.monotonic()
-        run, history, validation = self._fit(point, self.study.options["final_epochs"], "final")
+        run, history, features = self._fit(point, self.study.options["final_epochs"], "final")
         seconds = round(time.monotonic() - started, 1)
-        logits = answer_part(run, validation)
-        confusion = confuse(logits, validation)
-        limit = float(
-            np.quantile(find_energies(logits), 1 - self.study.options["refused_of_clothes"])
-        )
-        classes = list(validation.classes)
+        dense = (features.pictures.shape[1] + 1) * len(features.classes)
+        answer = partial(self._answer_frozen, point["base"], run)
+        measured = self._measure_run(point["size"], answer, self._pictures(point)[1])
         return {
-            **_score(confusion),
+            **measured,
             **describe_end(history),
             "training_seconds": seconds,
-            "parameters": count_parameters(point["base"])
-            + (validation.pictures.shape[1] + 1) * len(classes),
-            "classes": classes,
-            "confusion": confusion.tolist(),
+            "parameters": count_parameters(point["base"]) + dense,
             "history": history,
+        }
+
+    def describe_fitted(self) -> dict[str, Any]:
+        """Return what the grid's points tell, of the network whose body is fitted too."""
+        schedule = self.fitted.schedule
+        return {
+            "base": self.fitted.name,
+            "size": self.fitted.data.size,
+            **{key: getattr(schedule, key) for key in SCHEDULE_KEYS},
+        }
+
+    def measure_fitted(self, point: dict[str, Any]) -> dict[str, Any]:
+        """Fit the network whose body is fitted too, and ask it about pictures of no class.
+
+        A full study shares the run with `rebuild`, of whose steps it is the longest.
+        """
+        run = (RUNS if self.session.scale == "full" else self.session.work) / self.fitted.name
+        history = train(self.fitted, run)
+        (head,) = self.fitted.heads
+        _, network = load_run(run)
+        answer = partial(answer_part, run, head=head)
+        measured = self._measure_run(point["size"], answer, read_validation(self.fitted))
+        return {
+            **measured,
+            **describe_end(history, head),
+            "training_seconds": history[-1]["seconds"],
+            "parameters": network.count_params(),
+            "history": history,
+        }
+
+    def _measure_run(self, size: int, answer: Answer, validation: Part) -> dict[str, Any]:
+        """Measure a network on the validation part and on pictures of no class."""
+        logits = answer(validation)
+        confusion = confuse(logits, validation)
+        refused = self.study.options["refused_of_clothes"]
+        limit = float(np.quantile(find_energies(logits), 1 - refused))
+        return {
+            **_score(confusion),
+            "classes": list(validation.classes),
+            "confusion": confusion.tolist(),
             "energy_limit": round(limit, 4),
-            "refused_of_clothes": self.study.options["refused_of_clothes"],
-            "outside": self._ask_outside(point, run, classes, limit),
+            "refused_of_clothes": refused,
+            "outside": self._ask_outside(size, answer, validation.classes, limit),
         }
 
     def _fit(
         self, point: dict[str, Any], epochs: int, stage: str
     ) -> tuple[Path, list[dict[str, Any]], Part]:
-        """Fit one point's dense layer; return its run, history and validation part."""
+        """Fit one point's dense layer; return its run, history and validation features."""
         parts = self._features(point)
         options = describe_top(point["base"], point["size"], 0, True, pooling="none", dense=[])
         changes = {f"schedule.{key}": point[key] for key in SCHEDULE_KEYS}
@@ -154,44 +197,51 @@ class Search:
 
     def _features(self, point: dict[str, Any]) -> tuple[Part, Part]:
         """Return both parts' features at a point's size, averaged over the places."""
+        precision = self.recipe.schedule.precision
+        folder = self.session.features
+        return compute_both(self._pictures(point), point["base"], 0, True, folder, precision)
+
+    def _pictures(self, point: dict[str, Any]) -> tuple[Part, Part]:
+        """Return both parts' pictures at a point's size."""
         size = {"data.size": point["size"], "data.stored_size": point["size"]}
-        pictures = _read(change_recipe(self.recipe, size).model_dump_json())
-        return compute_both(
-            pictures, point["base"], 0, True, self.session.features, self.recipe.schedule.precision
-        )
+        return _read(change_recipe(self.recipe, size).model_dump_json())
+
+    def _answer_frozen(self, base: str, run: Path, part: Part) -> np.ndarray:
+        """Return the logits of a frozen base's dense layer for pictures."""
+        precision = self.recipe.schedule.precision
+        folder = self.session.features
+        return answer_part(run, compute_features(part, base, 0, True, folder, precision))
 
     def _ask_outside(
-        self, point: dict[str, Any], run: Path, classes: list[str], limit: float
+        self, size: int, answer: Answer, classes: tuple[str, ...], limit: float
     ) -> list[dict[str, Any]]:
         """Ask a network about pictures of no class; return a row for each kind."""
         rows = []
-        for name in self.study.options["outside"]:
-            folder = self.recipe.data.folder.parent / name
-            if not folder.is_dir():
-                continue
-            part = read_part(folder, "", CropShape(point["size"], 3))
-            features = compute_features(
-                part,
-                point["base"],
-                0,
-                True,
-                self.session.features,
-                self.recipe.schedule.precision,
+        for kind in self._list_kinds():
+            measured = {kind.name: OutsideSet(folder=kind, learned=False)}
+            part = read_outside(measured, "validation", size, self.recipe.seed)[kind.name]
+            logits = answer(part)
+            answers = Counter(classes[index] for index in logits.argmax(axis=1))
+            rows.append(
+                {
+                    "kind": kind.name,
+                    "count": len(logits),
+                    "answered": answers.most_common(1)[0][0],
+                    "probability": round(float(softmax(logits, axis=1).max(axis=1).mean()), 4),
+                    "refused": int((find_energies(logits) > limit).sum()),
+                }
             )
-            logits = answer_part(run, features)
-            for label, kind in enumerate(part.classes):
-                own = logits[part.labels == label]
-                answers = Counter(classes[index] for index in own.argmax(axis=1))
-                rows.append(
-                    {
-                        "kind": kind,
-                        "count": len(own),
-                        "answered": answers.most_common(1)[0][0],
-                        "probability": round(float(softmax(own, axis=1).max(axis=1).mean()), 4),
-                        "refused": int((find_energies(own) > limit).sum()),
-                    }
-                )
         return rows
+
+    def _list_kinds(self) -> list[Path]:
+        """List the folders of pictures of no class: each set's folders, or itself without any."""
+        beside = self.recipe.data.folder.parent
+        folders = [beside / name for name in self.study.options["outside"]]
+        kinds = []
+        for folder in folders:
+            if folder.is_dir():
+                kinds += sorted(path for path in folder.iterdir() if path.is_dir()) or [folder]
+        return kinds
 
 
 @lru_cache(maxsize=1)  # one size's pictures take a gigabyte
