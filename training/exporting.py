@@ -24,7 +24,7 @@ from training.measuring import measure_model, name_command
 from training.networks import build_network
 from training.quantization import PICTURES, compare, loses, quantize
 from training.recipes import WORDS, Recipe, find_recipe, load_recipe, parse_recipe
-from training.reports import NEEDED_MINUTES, builds_on_unknown, write_model_report
+from training.reports import NEEDED_MINUTES, TEACHERS, builds_on_unknown, write_model_report
 
 # Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
 LARGEST_DIFFERENCE = 2e-4
@@ -257,6 +257,7 @@ def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
         .isoformat(),
         "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
         **_count_needed_minutes(recipe),
+        TEACHERS: _describe_teachers(recipe),
         "processor": platform.machine(),
         "keras": keras.__version__,
         "recipe": recipe.model_dump(mode="json"),
@@ -273,3 +274,21 @@ def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
         return {}
     minutes = sum(training["minutes"] + training.get(NEEDED_MINUTES, 0.0) for training in told)
     return {NEEDED_MINUTES: round(minutes, 1)}
+
+
+def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return each teacher's size and the accuracy of each of its heads, where its card is there."""
+    folders = recipe.distillation.teachers if recipe.distillation else []
+    cards = [load_card(folder) for folder in folders if (folder / CARD).is_file()]
+    return [
+        {
+            "name": card.name,
+            "parameters": card.figures["speed"]["parameters"],
+            "heads": {
+                name: figures["accuracy"]
+                for name, figures in card.figures["heads"].items()
+                if "accuracy" in figures  # places are neither right nor wrong
+            },
+        }
+        for card in cards
+    ]

@@ -19,6 +19,7 @@ from training.recipes import Recipe, parse_recipe
 FIGURES = "figures"
 CHARTS = ("curves", "confusion", "reliability")
 NEEDED_MINUTES = "needed_minutes"  # on a card: what its teachers and their teachers took
+TEACHERS = "teachers"  # on a card: what each teacher is worth, so what smallness costs
 GROUP_AXES = ("age", "race", "gender")
 
 
@@ -139,12 +140,22 @@ def _describe(card: Card) -> str:
 def _describe_rebuilding(training: dict[str, Any]) -> str:
     """Name the command that makes the model anew, and tell how long it takes."""
     command, minutes = training["command"], training["minutes"]
-    sentence = f"Rebuilt by `{command}`; its own training took {minutes} minutes."
+    sentences = [f"Rebuilt by `{command}`; its own training took {minutes} minutes."]
     if builds_on_unknown(training):
-        return f"{sentence} How long the models took that it learned from wasn't recorded."
-    if NEEDED_MINUTES in training:
-        return f"{sentence} The models that it learned from took {training[NEEDED_MINUTES]} more."
-    return sentence
+        sentences.append("How long the models took that it learned from wasn't recorded.")
+    elif NEEDED_MINUTES in training:
+        sentences.append(f"The models that it learned from took {training[NEEDED_MINUTES]} more.")
+    sentences += [_describe_teacher(teacher) for teacher in training.get(TEACHERS, [])]
+    return " ".join(sentences)
+
+
+def _describe_teacher(teacher: dict[str, Any]) -> str:
+    """Tell what a model comes to that taught a smaller one."""
+    shares = ", ".join(f"{head} {accuracy:.1%}" for head, accuracy in teacher["heads"].items())
+    return (
+        f"It was taught by {teacher['name']} ({teacher['parameters'] / 1e6:.1f} million "
+        f"parameters), of whose answers are right: {shares}."
+    )
 
 
 def builds_on_unknown(training: dict[str, Any]) -> bool:

@@ -51,6 +51,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "weaknesses": ["Fear is found in 48% of its photos."],
 }
+TEACHER = {"name": "mentor", "parameters": 20_900_000, "heads": {"original": 0.7312}}
 BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
 
 
@@ -64,6 +65,7 @@ def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     card = folder / "expression" / "card.json"
     content = json.loads(card.read_text(encoding="utf-8"))
     content["figures"] |= EVERYTHING
+    content["training"]["teachers"] = [TEACHER]
     content["figures"]["heads"]["original"] |= {
         "reliability": BINS,
         "reliability_uncalibrated": BINS,
@@ -114,10 +116,12 @@ def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
     english = read(client, "/models/expression")
     indonesian = client.get("/models/expression", headers={"Accept-Language": "id"}).get_data(True)
     quantized = "70.3% of answers right; exactly, 70.4%"
-    for written in ("81.2%", "1,234", "84.1%", "12.3 million", quantized):
+    teacher = "20.9 million parameters; <code>original</code>: 73.1% of answers right"
+    for written in ("81.2%", "1,234", "84.1%", "12.3 million", quantized, teacher):
         assert written in english
     quantized = "70,3% jawaban benar; dihitung tepat, 70,4%"
-    for written in ("81,2%", "1.234", "84,1%", "12,3 juta", quantized):
+    teacher = "20,9 juta parameter; <code>original</code>: 73,1% jawaban benar"
+    for written in ("81,2%", "1.234", "84,1%", "12,3 juta", quantized, teacher):
         assert written in indonesian
 
 

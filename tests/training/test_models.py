@@ -219,7 +219,11 @@ def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
         (model / "card.json").write_text(json.dumps(card))
         assert run("export", tmp_path / "taught", tmp_path / "own").exit_code == 0
         assert ("needed_minutes" in load_card(tmp_path / "own").training) == bool(needed)
-        assert sentence in (tmp_path / "own" / "README.md").read_text()
+        readme = (tmp_path / "own" / "README.md").read_text()
+        assert sentence in readme
+        right = card["figures"]["heads"]["original"]["accuracy"]
+        assert "It was taught by tiny (0.0 million parameters)" in readme
+        assert f"of whose answers are right: original {right:.1%}." in readme
 
 
 def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
