@@ -369,6 +369,16 @@ def scenes(out: Path) -> None:
 @prepare.command()
 @click.argument("source", type=FOLDER)
 @click.argument("out", type=TARGET)
+def manuals(source: Path, out: Path) -> None:
+    """Copy the pictures of the manuals in the folder SOURCE: photos, pages, drawings, screens."""
+    from training.preparation import prepare_manuals
+
+    click.echo(prepare_manuals(source, out))
+
+
+@prepare.command()
+@click.argument("source", type=FOLDER)
+@click.argument("out", type=TARGET)
 @click.option("--seed", default=1, show_default=True, help="Which photos are held out.")
 @click.option("--mistakes-of", type=FOLDER, metavar="MODELS", help="Add the verifier's mistakes.")
 def faces(source: Path, out: Path, seed: int, mistakes_of: Path | None) -> None:

@@ -47,6 +47,10 @@ SCENES = (
     "rocket.jpg",
     "text.png",
 )
+MANUAL_PATTERNS = ("*.jpg", "*.jpeg", "*.png")
+SMALLEST_SIDE = 200  # of a manual's picture; less is a sign, a formula or a graph of a few boxes
+LARGEST_SIDE = 640  # of what is written
+LARGEST_ASPECT = 3.0  # longer ones are diagrams, of which little is left in a square
 # Two differing bits of 256 are JPEG noise; strangers differ in 60 and more.
 NEAR_DUPLICATE_BITS = 10
 
@@ -134,6 +138,40 @@ def prepare_scenes(out: Path) -> dict[str, int]:
     for name in SCENES:
         shutil.copyfile(Path(skimage.data.data_dir) / name, out / name)
     return {"scenes": len(SCENES)}
+
+
+def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
+    """Write a manual's pictures as OUT/*.jpg: photos, pages, drawings and screens.
+
+    Small and very long pictures are left out, and all but one of those that look the same, also
+    the ones that look as one of scikit-image's, which networks are measured on. Returns the number
+    of pictures. Raises `DataError` where there is none, or one can't be read.
+    """
+    files = sorted(file for pattern in MANUAL_PATTERNS for file in source.rglob(pattern))
+    pictures = [read_picture(file) for file in files if _is_shown_large(file)]
+    measured = [read_picture(Path(skimage.data.data_dir) / name) for name in SCENES]
+    _, first = np.unique(group_near_duplicates([*measured, *pictures]), return_index=True)
+    kept = [pictures[index - len(measured)] for index in first if index >= len(measured)]
+    if not kept:
+        raise DataError(
+            f"{source} has no pictures of {SMALLEST_SIDE} pixels and more that aren't too long."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for number, values in enumerate(kept):
+        picture = Image.fromarray(values)
+        picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        picture.save(out / f"{number:05d}.jpg", quality=90)
+    return {"manuals": len(kept)}
+
+
+def _is_shown_large(file: Path) -> bool:
+    """Tell whether a picture is more than a sign or a line of text."""
+    try:
+        with Image.open(file) as picture:
+            shorter, longer = sorted(picture.size)
+    except OSError as error:
+        raise DataError(f"{file} can't be read as a picture: {error}.") from error
+    return shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter
 
 
 def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:

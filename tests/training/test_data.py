@@ -276,3 +276,27 @@ def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: 
     lonely = run("data", "prepare", "things", sources / "clothes", tmp_path / "none")
     assert lonely.exit_code == 1
     assert "2 of places" in lonely.output
+
+
+def test_a_manual_s_pictures_are_copied_but_for_signs_strips_and_twins(tmp_path: Path) -> None:
+    source, out = tmp_path / "manual" / "pages", tmp_path / "manuals"
+    source.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    grains = random.integers(0, 256, (20, 20, 3), np.uint8)
+    drawing = Image.fromarray(grains).resize((800, 400), Image.Resampling.NEAREST)
+    drawing.save(source / "drawing.png")
+    drawing.save(source / "the-same.jpg", quality=90)
+    drawing.resize((64, 64)).save(source / "sign.png")
+    drawing.resize((900, 240)).save(source / "strip.png")
+    Image.fromarray(skimage.data.astronaut()).save(source / "measured-on.png")
+    done = run("data", "prepare", "manuals", tmp_path / "manual", out)
+    assert done.exit_code == 0, done.output
+    (copied,) = out.iterdir()
+    with Image.open(copied) as picture:
+        assert picture.size == (640, 320)
+
+    shutil.rmtree(source)
+    assert (
+        "has no pictures of 200 pixels"
+        in run("data", "prepare", "manuals", tmp_path / "manual", tmp_path / "none").output
+    )
