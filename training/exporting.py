@@ -277,7 +277,7 @@ def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
 
 
 def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return each teacher's size and the accuracy of each of its heads, where its card is there."""
+    """Return the size of each teacher whose card is there, and how right its card calls it."""
     folders = recipe.distillation.teachers if recipe.distillation else []
     cards = [load_card(folder) for folder in folders if (folder / CARD).is_file()]
     return [
@@ -285,9 +285,9 @@ def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
             "name": card.name,
             "parameters": card.figures["speed"]["parameters"],
             "heads": {
-                name: figures["accuracy"]
+                name: {key: figures[key] for key in ("accuracy", "count")}
                 for name, figures in card.figures["heads"].items()
-                if "accuracy" in figures  # places are neither right nor wrong
+                if name in recipe.heads and "accuracy" in figures
             },
         }
         for card in cards

@@ -151,10 +151,13 @@ def _describe_rebuilding(training: dict[str, Any]) -> str:
 
 def _describe_teacher(teacher: dict[str, Any]) -> str:
     """Tell what a model comes to that taught a smaller one."""
-    shares = ", ".join(f"{head} {accuracy:.1%}" for head, accuracy in teacher["heads"].items())
+    shares = ", ".join(
+        f"{head} {each['accuracy']:.1%} of {each['count']}"
+        for head, each in teacher["heads"].items()
+    )
     return (
         f"It was taught by {teacher['name']} ({teacher['parameters'] / 1e6:.1f} million "
-        f"parameters), of whose answers are right: {shares}."
+        f"parameters), whose own card called so many answers right: {shares or 'none'}."
     )
 
 

@@ -51,7 +51,11 @@ EVERYTHING: dict[str, Any] = {
     },
     "weaknesses": ["Fear is found in 48% of its photos."],
 }
-TEACHER = {"name": "mentor", "parameters": 20_900_000, "heads": {"original": 0.7312}}
+TEACHER = {
+    "name": "mentor",
+    "parameters": 20_900_000,
+    "heads": {"original": {"accuracy": 0.7312, "count": 3521}},
+}
 BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
 
 
@@ -116,11 +120,11 @@ def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
     english = read(client, "/models/expression")
     indonesian = client.get("/models/expression", headers={"Accept-Language": "id"}).get_data(True)
     quantized = "70.3% of answers right; exactly, 70.4%"
-    teacher = "20.9 million parameters; <code>original</code>: 73.1% of answers right"
+    teacher = "20.9 million parameters; <code>original</code>: 73.1% of 3,521 answers right"
     for written in ("81.2%", "1,234", "84.1%", "12.3 million", quantized, teacher):
         assert written in english
     quantized = "70,3% jawaban benar; dihitung tepat, 70,4%"
-    teacher = "20,9 juta parameter; <code>original</code>: 73,1% jawaban benar"
+    teacher = "20,9 juta parameter; <code>original</code>: 73,1% dari 3.521 jawaban benar"
     for written in ("81,2%", "1.234", "84,1%", "12,3 juta", quantized, teacher):
         assert written in indonesian
 

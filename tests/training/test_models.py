@@ -221,9 +221,9 @@ def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
         assert ("needed_minutes" in load_card(tmp_path / "own").training) == bool(needed)
         readme = (tmp_path / "own" / "README.md").read_text()
         assert sentence in readme
-        right = card["figures"]["heads"]["original"]["accuracy"]
+        figures = card["figures"]["heads"]["original"]
         assert "It was taught by tiny (0.0 million parameters)" in readme
-        assert f"of whose answers are right: original {right:.1%}." in readme
+        assert f"right: original {figures['accuracy']:.1%} of {figures['count']}." in readme
 
 
 def test_whole_photos_are_measured_with_a_missed_face_as_an_error(

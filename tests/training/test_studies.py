@@ -282,10 +282,15 @@ def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
         assert "| cats | 3 |" in table
         assert "| scenes | 2 |" in table
     assert "clothing-teacher_macro_f1" in read_figures(tmp_path / "work")
+    assert "There are no pictures of no class in" not in report
     assert "| macro-F1, EfficientNetB7 | 92.2% |  | This did not run. |" in report
 
     trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
+    shutil.rmtree(tmp_path / "scenes")
     assert study("clothing-grid", data, tmp_path / "work", "--resume").exit_code == 0
+    assert f"There are no pictures of no class in {tmp_path / 'scenes'}" in read_report(
+        tmp_path / "work"
+    )
     assert trainings == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
 
 

@@ -7,7 +7,6 @@ a network whose body is fitted too.
 
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -18,7 +17,7 @@ import numpy as np
 from scipy.special import softmax
 
 from app.vision.classifiers import find_energies
-from training.data import Part
+from training.data import Part, list_pictures
 from training.fitting import load_run, read_parts, read_validation
 from training.grid import Measure, name_file, share_grid
 from training.metrics import find_macro_f1, find_recalls
@@ -30,8 +29,14 @@ from training.pretrained import (
     describe_top,
     read_seconds,
 )
-from training.rebuilding import RUNS
-from training.recipes import OutsideSet, Recipe, change_recipe, load_recipe, parse_recipe
+from training.recipes import (
+    WORDS,
+    OutsideSet,
+    Recipe,
+    change_recipe,
+    load_recipe,
+    parse_recipe,
+)
 from training.reports import FIGURES, draw_confusion, draw_curves, write_table
 from training.study import (
     Findings,
@@ -66,21 +71,19 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     ]
     chosen = [{key: row[key] for key in study.grid} for row in best]
     final = search.share("final", chosen, search.measure_final)
+    winner = max(final, key=lambda row: row["macro_f1"])
     if search.fitted.network.options["base"] in session.bases:
         final += search.share("fitted", [search.describe_fitted()], search.measure_fitted)
     for row in final:
         findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
         findings.sections.append(_report_final(session, row))
-    winner = max(final, key=lambda row: row["macro_f1"])
     findings.sections.insert(0, _compare_bases(findings.rows, features, final))
-    outside = winner["outside"]
-    if outside:
-        count = sum(row["count"] for row in outside)
-        accepted = sum(row["count"] - row["refused"] for row in outside)
+    if winner["outside"]:
+        count = sum(row["count"] for row in winner["outside"])
+        accepted = sum(row["count"] - row["refused"] for row in winner["outside"])
         findings.figures["outside_accepted"] = accepted / count
         findings.sections += [_describe_outside(row) for row in final]
-    else:
-        findings.missing.append("No folder of pictures of no class was found: that table is empty.")
+    findings.missing += search.list_missing()
     return findings
 
 
@@ -106,8 +109,12 @@ class Search:
         storage = self.session.storage or name_file(self.session.work / "grid.sqlite")
         # A record belongs to one grid, its recipes and one set of pictures: where one of them
         # changes, it begins anew.
-        recipes = [recipe.model_dump(mode="json") for recipe in (self.recipe, self.fitted)]
-        asked = json.dumps([points, recipes, self.study.options, self.session.inspection.digest])
+        recipes = [
+            recipe.model_dump(mode="json", exclude=WORDS) for recipe in (self.recipe, self.fitted)
+        ]
+        outside = {str(kind): len(list_pictures(kind)) for kind in self._list_kinds()}
+        pictures = [self.session.inspection.digest, outside]
+        asked = json.dumps([points, recipes, self.study.options, pictures])
         digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
         name = f"{self.session.name}-{stage}-{digest}"
         return share_grid(storage, name, points, measure, self.study.options["heartbeat"])
@@ -119,23 +126,19 @@ class Search:
 
     def measure_point(self, point: dict[str, Any]) -> dict[str, Any]:
         """Fit one point of the search."""
-        started = time.monotonic()
-        run, _, features = self._fit(point, self.study.options["search_epochs"], "search")
+        run, history, features = self._fit(point, self.study.options["search_epochs"], "search")
         scores = _score(confuse(answer_part(run, features), features))
-        return {**scores, "search_seconds": round(time.monotonic() - started, 1)}
+        return {**scores, "search_seconds": history[-1]["seconds"]}
 
     def measure_final(self, point: dict[str, Any]) -> dict[str, Any]:
         """Fit a network's best point for longer, and ask it about pictures of no class."""
-        started = time.monotonic()
         run, history, features = self._fit(point, self.study.options["final_epochs"], "final")
-        seconds = round(time.monotonic() - started, 1)
         dense = (features.pictures.shape[1] + 1) * len(features.classes)
         answer = partial(self._answer_frozen, point["base"], run)
         measured = self._measure_run(point["size"], answer, self._pictures(point)[1])
         return {
             **measured,
             **describe_end(history),
-            "training_seconds": seconds,
             "parameters": count_parameters(point["base"]) + dense,
             "history": history,
         }
@@ -150,11 +153,8 @@ class Search:
         }
 
     def measure_fitted(self, point: dict[str, Any]) -> dict[str, Any]:
-        """Fit the network whose body is fitted too, and ask it about pictures of no class.
-
-        A full study shares the run with `rebuild`, of whose steps it is the longest.
-        """
-        run = (RUNS if self.session.scale == "full" else self.session.work) / self.fitted.name
+        """Fit the network whose body is fitted too, and ask it about pictures of no class."""
+        run = self.session.work / self.fitted.name
         history = train(self.fitted, run)
         (head,) = self.fitted.heads
         _, network = load_run(run)
@@ -163,7 +163,6 @@ class Search:
         return {
             **measured,
             **describe_end(history, head),
-            "training_seconds": history[-1]["seconds"],
             "parameters": network.count_params(),
             "history": history,
         }
@@ -233,12 +232,23 @@ class Search:
             )
         return rows
 
+    def list_missing(self) -> list[str]:
+        """Name the sets of pictures of no class that aren't there."""
+        return [
+            f"There are no pictures of no class in {folder}: the tables leave them out."
+            for folder in self._list_sets()
+            if not folder.is_dir()
+        ]
+
+    def _list_sets(self) -> list[Path]:
+        """List where sets of pictures of no class are looked for, beside the data's folder."""
+        beside = self.recipe.data.folder.parent
+        return [beside / name for name in self.study.options["outside"]]
+
     def _list_kinds(self) -> list[Path]:
         """List the folders of pictures of no class: each set's folders, or itself without any."""
-        beside = self.recipe.data.folder.parent
-        folders = [beside / name for name in self.study.options["outside"]]
         kinds = []
-        for folder in folders:
+        for folder in self._list_sets():
             if folder.is_dir():
                 kinds += sorted(path for path in folder.iterdir() if path.is_dir()) or [folder]
         return kinds
@@ -266,12 +276,12 @@ def _compare_bases(
     cells = []
     for row in final:
         of_base = [
-            sum(other[key] for other in others if other["base"] == row["base"])
+            [other[key] for other in others if other["base"] == row["base"]]
             for others, key in ((features, "feature_seconds"), (rows, "search_seconds"))
         ]
         shares = [f"{row[key]:.2%}" for key in ("precision", "recall", "macro_f1")]
         point = [str(row[key]) for key in ("base", "size", "batch", "learning_rate")]
-        seconds = [f"{value:.0f} s" for value in (*of_base, row["training_seconds"])]
+        seconds = [f"{sum(each):.0f} s" if each else "" for each in (*of_base, [row["seconds"]])]
         cells.append([*point, *shares, f"{row['parameters']:,}", *seconds])
     titles = "network, size, batch, rate, precision, recall, macro-F1, parameters, features, search"
     return "## Each network's best\n\n" + write_table([*titles.split(", "), "training"], cells)
@@ -292,8 +302,8 @@ def _report_final(session: Session, row: dict[str, Any]) -> str:
     )
 
 
-def _describe_outside(winner: dict[str, Any]) -> str:
-    """Tabulate what the best network says to pictures of no class."""
+def _describe_outside(network: dict[str, Any]) -> str:
+    """Tabulate what a network says to pictures of no class."""
     rows = [
         [
             row["kind"],
@@ -302,14 +312,14 @@ def _describe_outside(winner: dict[str, Any]) -> str:
             f"{row['probability']:.1%}",
             f"{row['refused'] / row['count']:.1%}",
         ]
-        for row in winner["outside"]
+        for row in network["outside"]
     ]
     titles = ["pictures of", "count", "most often called", "mean probability", "refused"]
     return "\n\n".join(
         [
-            f"## Pictures of no class, {winner['base']}",
-            f"Refused is what has an energy above {winner['energy_limit']}, as "
-            f"{winner['refused_of_clothes']:.0%} of the validation part's clothes have.",
+            f"## Pictures of no class, {network['base']}",
+            f"Refused is what has an energy above {network['energy_limit']}, as "
+            f"{network['refused_of_clothes']:.0%} of the validation part's clothes have.",
             write_table(titles, rows),
         ]
     )
