@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     final = search.share("final", chosen, search.measure_final)
     winner = max(final, key=lambda row: row["macro_f1"])
     if search.fitted.network.options["base"] in session.bases:
-        final += search.share("fitted", [search.describe_fitted()], search.measure_fitted)
+        (fitted,) = search.share("fitted", [search.describe_fitted()], search.measure_fitted)
+        findings.figures["one_view_macro_f1"] = fitted["one_view_macro_f1"]
+        final.append(fitted)
     for row in final:
         findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
         findings.sections.append(_report_final(session, row))
@@ -153,15 +156,20 @@ class Search:
         }
 
     def measure_fitted(self, point: dict[str, Any]) -> dict[str, Any]:
-        """Fit the network whose body is fitted too, and ask it about pictures of no class."""
+        """Fit the network whose body is fitted too, and ask it about pictures of no class.
+
+        It answers as it teaches: its logits for a picture and for its mirror image are averaged.
+        """
         run = self.session.work / self.fitted.name
         history = train(self.fitted, run)
         (head,) = self.fitted.heads
         _, network = load_run(run)
-        answer = partial(answer_part, run, head=head)
-        measured = self._measure_run(point["size"], answer, read_validation(self.fitted))
+        validation = read_validation(self.fitted)
+        one_view = answer_part(run, validation, head)
+        answer = partial(_answer_both_views, run, head)
         return {
-            **measured,
+            **self._measure_run(point["size"], answer, validation),
+            "one_view_macro_f1": _score(confuse(one_view, validation))["macro_f1"],
             **describe_end(history, head),
             "parameters": network.count_params(),
             "history": history,
@@ -258,6 +266,13 @@ class Search:
 def _read(recipe: str) -> tuple[Part, Part]:
     """Read the pictures of a recipe in JSON, once for all points of its size."""
     return read_parts(parse_recipe(json.loads(recipe)))
+
+
+def _answer_both_views(run: Path, head: str, part: Part) -> np.ndarray:
+    """Return the logits of a finished run, averaged over each picture and its mirror image."""
+    mirrored = replace(part, pictures=np.ascontiguousarray(part.pictures[:, :, ::-1]))
+    logits: np.ndarray = (answer_part(run, part, head) + answer_part(run, mirrored, head)) / 2
+    return logits
 
 
 def _score(confusion: np.ndarray) -> dict[str, Any]:
