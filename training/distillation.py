@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.vision.cards import Card
-from app.vision.classifiers import load_classifier
+from app.vision.classifiers import Classifier, load_classifier
 from training.data import OUTSIDE, DataError, Part, shape_pictures
 from training.evaluation import run_network
 from training.recipes import Distillation
@@ -18,27 +18,44 @@ def mix_in_teachers(
     may know nothing. A row of zeros, whose right answer nobody knows, becomes the teachers' alone.
     Raises `DataError` where a teacher can't teach any head.
     """
-    sums = {name: np.zeros_like(values) for name, values in targets.items()}
+    taught = train.labels != OUTSIDE
+    own = train.subset(taught)
+    sums = {name: np.zeros_like(values[taught]) for name, values in targets.items()}
     for folder in distillation.teachers:
         teacher = load_classifier(folder, "onnx", threads=0)
         _check_heads(teacher.card, targets)
-        pictures = shape_pictures(train.pictures, teacher.card.shape)
-        # A face and its mirror image are the same answer; their average is a better one.
-        for side in (pictures, pictures[:, :, ::-1]):
-            for name, logits in run_network(teacher.network, np.ascontiguousarray(side)).items():
-                if name in sums:
-                    sums[name] += _softmax(logits)
-    mixed = {}
-    for name, values in targets.items():
-        if not sums[name].any():
-            mixed[name] = values
-            continue
-        taught = sums[name] / sums[name].sum(axis=1, keepdims=True)
-        known = values.sum(axis=1, keepdims=True) > 0
-        share = np.where(known, distillation.share, 1.0).astype(np.float32)
-        share[train.labels == OUTSIDE] = 0
-        mixed[name] = (1 - share) * values + share * taught
+        for name, probabilities in _ask(teacher, own).items():
+            if name in sums:
+                sums[name] += probabilities
+    mixed = {name: values.copy() for name, values in targets.items()}
+    for name, told in sums.items():
+        if told.any():
+            values = targets[name][taught]
+            known = values.sum(axis=1, keepdims=True) > 0
+            share = np.where(known, distillation.share, 1.0).astype(np.float32)
+            told /= told.sum(axis=1, keepdims=True)
+            mixed[name][taught] = (1 - share) * values + share * told
     return mixed
+
+
+def _ask(teacher: Classifier, part: Part) -> dict[str, np.ndarray]:
+    """Return a teacher's probabilities, those of each picture and of its mirror image added.
+
+    A face and its mirror image are the same answer; both together are a better one. A picture
+    that stands in the part several times is asked about once.
+    """
+    _, first, places = np.unique(
+        [str(file) for file in part.files], return_index=True, return_inverse=True
+    )
+    pictures = shape_pictures(part.pictures[first], teacher.card.shape)
+    plain, mirrored = (
+        run_network(teacher.network, np.ascontiguousarray(side))
+        for side in (pictures, pictures[:, :, ::-1])
+    )
+    return {
+        name: (_softmax(logits) + _softmax(mirrored[name]))[places]
+        for name, logits in plain.items()
+    }
 
 
 def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
