@@ -13,6 +13,11 @@ from training.data import DataError
 from training.outside import read_outside
 from training.recipes import OutsideSet
 
+ALONE = {
+    "data.repeat": "{}",
+    "distillation.teachers": "[]",
+}  # without the recipe's classes and teacher
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 
 
@@ -31,7 +36,7 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     assert prepared.exit_code == 0, prepared.output
     sets = f"""{{others = {{folder = "{tmp_path / "others"}"}},
         scenes = {{folder = "{tmp_path / "scenes"}", learned = false}}}}""".replace("\n", "")
-    changes = {
+    changes = ALONE | {
         "data.folder": tmp_path / "data",
         "data.size": 40,
         "data.stored_size": 40,
@@ -127,7 +132,8 @@ def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_train
         f'{{others = {{folder = "{tmp_path / "others"}"}}, '
         f'scenes = {{folder = "{tmp_path / folder}", learned = false}}}}'
     )
-    settings = [f"--set=data.folder={tmp_path / 'data'}", f"--set=data.outside={sets}"]
+    changes = ALONE | {"data.folder": tmp_path / "data", "data.outside": sets}
+    settings = [f"--set={key}={value}" for key, value in changes.items()]
     refused = run("fit", "clothing", "--out", tmp_path / "run", *settings)
     assert refused.exit_code == 1
     assert f"There are no pictures of no class in {tmp_path / folder}." in refused.output
