@@ -163,7 +163,8 @@ def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_right
     assert "clothes refused wrongly 5.0% 0.0% – 12.5% 40" in lines
     assert "faces refused rightly 99.0% 98.5% – 99.5% 1,400" in lines
     assert "animals refused rightly 85.0% 80.0% – 90.0% 200" in lines
-    for written in ("hewan", "wajah", "85,0%", "1.400"):
+    assert "11.42 ms for each picture" in english
+    for written in ("hewan", "wajah", "85,0%", "1.400", "11,42 md untuk setiap gambar"):
         assert written in indonesian
     assert 'id="outside"' not in dressed.get("/models/gender").get_data(as_text=True)
 
