@@ -37,8 +37,8 @@ def list_children(parent: int) -> list[Child]:
 
 def find_listening(pid: int) -> set[str]:
     """The addresses at which a process listens for TCP."""
-    links = (str(link.readlink()) for link in (PROC / str(pid) / "fd").iterdir())
-    sockets = {found[1] for link in links if (found := re.match(r"socket:\[(\d+)\]", link))}
+    names = (_read_link(link) for link in (PROC / str(pid) / "fd").iterdir())
+    sockets = {found[1] for name in names if (found := re.match(r"socket:\[(\d+)\]", name))}
     lines = [
         line.split()
         for table in ("tcp", "tcp6")
@@ -47,6 +47,14 @@ def find_listening(pid: int) -> set[str]:
     # Fields: number, local address, remote address, state (0A listens), ..., inode as the tenth.
     local = (line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets)
     return {_read_address(address) for address in local}
+
+
+def _read_link(link: Path) -> str:
+    """What a process has open; nothing where it has closed that meanwhile."""
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _read_address(text: str) -> str:

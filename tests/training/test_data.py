@@ -250,7 +250,7 @@ def test_data_that_will_not_do_is_refused_before_training(
 def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
     refused = run("fit", "expresion")
     assert refused.exit_code == 1
-    assert "Choose one of clothing, expression, " in refused.output
+    assert "Choose one of clothing, clothing-teacher, expression, " in refused.output
 
 
 def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ def _compare_bases(
         ]
         shares = [f"{row[key]:.2%}" for key in ("precision", "recall", "macro_f1")]
         point = [str(row[key]) for key in ("base", "size", "batch", "learning_rate")]
-        seconds = [f"{sum(each):.0f} s" if each else "" for each in (*of_base, [row["seconds"]])]
+        seconds = [f"{sum(each):.1f} s" if each else "" for each in (*of_base, [row["seconds"]])]
         cells.append([*point, *shares, f"{row['parameters']:,}", *seconds])
     titles = "network, size, batch, rate, precision, recall, macro-F1, parameters, features, search"
     return "## Each network's best\n\n" + write_table([*titles.split(", "), "training"], cells)
