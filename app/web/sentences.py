@@ -115,6 +115,13 @@ def kinds() -> dict[str, str]:
         "clothing": gettext("clothes"),
         "faces": gettext("faces"),
         "animals": gettext("animals"),
+        "things": gettext("things"),
+        "manuals": gettext("a manual's photos, pages and drawings"),
+        "portraits": gettext("portraits"),
+        "backgrounds": gettext("backgrounds of photos"),
+        "patterns": gettext("fur, grass and sky"),
+        "puzzles": gettext("clothes cut up and shuffled"),
+        "scenes": gettext("scikit-image's pictures"),
     }
 
 

@@ -115,6 +115,16 @@ def test_a_figure_is_shown_where_the_card_has_it_and_only_there(full_app: Flask,
     assert mark not in read(client, "/models/rival")
 
 
+def test_each_kind_of_picture_on_a_served_card_has_a_name_in_indonesian(
+    client: FlaskClient,
+) -> None:
+    kinds = load_card(Path("models/clothing")).figures["outside"]
+    page = client.get("/models/clothing", headers={"Accept-Language": "id"}).get_data(True)
+    rows = page.partition('id="outside"')[2].partition("</section>")[0]
+    assert "pakaian yang dipotong dan diacak" in rows
+    assert [each["kind"] for each in kinds if f">{each['kind']}" in rows] == []
+
+
 def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
     client = full_app.test_client()
     english = read(client, "/models/expression")
