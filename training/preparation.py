@@ -148,7 +148,7 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
     of pictures. Raises `DataError` where there is none, or one can't be read.
     """
     files = sorted(file for pattern in MANUAL_PATTERNS for file in source.rglob(pattern))
-    pictures = [read_picture(file) for file in files if _is_shown_large(file)]
+    pictures = [_shrink(read_picture(file)) for file in files if _is_shown_large(file)]
     measured = [read_picture(Path(skimage.data.data_dir) / name) for name in SCENES]
     _, first = np.unique(group_near_duplicates([*measured, *pictures]), return_index=True)
     kept = [pictures[index - len(measured)] for index in first if index >= len(measured)]
@@ -158,10 +158,15 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
         )
     out.mkdir(parents=True, exist_ok=True)
     for number, values in enumerate(kept):
-        picture = Image.fromarray(values)
-        picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-        picture.save(out / f"{number:05d}.jpg", quality=90)
+        Image.fromarray(values).save(out / f"{number:05d}.jpg", quality=90)
     return {"manuals": len(kept)}
+
+
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    """Return a picture whose longer side has `LARGEST_SIDE` pixels at most, so that many fit."""
+    shrunk = Image.fromarray(picture)
+    shrunk.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    return np.asarray(shrunk)
 
 
 def _is_shown_large(file: Path) -> bool:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.vision.cards import CARD, Card, load_card
-from training.data import DataError
+from training.data import DataError, list_classes
 from training.exporting import export
 from training.fitting import MODEL, RECIPE, fit, is_finished, load_recipe_of
 from training.mining import mine
 from training.networks import check_network
-from training.recipes import Recipe, find_recipe, load_recipe, parse_recipe
+from training.outside import check_outside
+from training.recipes import Data, Recipe, find_recipe, load_recipe, parse_recipe
 
 RUNS = Path("runs")
 MODELS = Path("models")
@@ -25,6 +26,7 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     that is needed was fitted by another recipe.
     """
     recipe = load_recipe(name)
+    _check_data(recipe.data, recipe.seed)
     for model in recipe.needed_models:
         beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
         if not _is_made(model):
@@ -40,6 +42,13 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
             mine(recipe, recipe.data.mining, RUNS)
         fit(recipe, run)
     yield export(run, folder or MODELS / recipe.name)
+
+
+def _check_data(data: Data, seed: int) -> None:
+    """Look for a recipe's pictures before its teachers are trained. Raises `DataError`."""
+    if not data.mining:  # which makes them
+        list_classes(data.folder, "train")
+    check_outside(data.outside, seed)
 
 
 def _is_made(model: Path) -> bool:

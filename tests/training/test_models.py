@@ -175,6 +175,19 @@ def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
     assert mixed.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_teacher_tells_the_same_of_a_picture_that_stands_there_twice(
+    model: Path, made: Path
+) -> None:
+    part = read_part(made / "data", "validation", CropShape(24, 1))
+    teaching = Distillation(teachers=[model], share=1.0)
+    nothing = np.zeros((len(part.labels), 2), np.float32)
+    each = mix_in_teachers({"original": nothing}, part, teaching)["original"]
+    assert len(np.unique(each, axis=0)) > 3
+    places = np.array([3, 0, 3, 1])
+    repeated = mix_in_teachers({"original": nothing[places]}, part.subset(places), teaching)
+    assert np.abs(repeated["original"] - each[places]).max() < 1e-5
+
+
 def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +210,21 @@ def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     refused = run("rebuild", recipe)
     assert refused.exit_code == 1
     assert "teachers/tiny-teacher was fitted by another recipe than" in refused.output
+
+
+def test_missing_pictures_are_named_before_a_teacher_is_trained(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-teacher.toml").write_text(
+        recipe.read_text().replace('"tiny"', '"tiny-teacher"')
+    )
+    taught = f'{recipe.read_text()}[distillation]\nteachers = ["teachers/tiny-teacher"]\n'
+    recipe.write_text(f'{taught}[data.outside.others]\nfolder = "others"\n')
+    assert "There are no pictures of no class in others." in run("rebuild", recipe).output
+    recipe.write_text(taught.replace(str(tmp_path / "data"), "elsewhere"))
+    assert "elsewhere" in run("rebuild", recipe).output
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
