@@ -168,7 +168,7 @@ class Search:
 
         Its logits for a picture and for its mirror image are averaged.
         """
-        _read.cache_clear()
+        _read.cache_clear()  # the grid is done, and training needs the memory
         run = self.session.work / self.fitted.name
         history = train(self.fitted, run)
         (head,) = self.fitted.heads
