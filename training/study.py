@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+import keras
 import numpy as np
 from pydantic import Field, ValidationError
 from sklearn.metrics import confusion_matrix
@@ -298,9 +299,14 @@ def train(
     return read_history(run)
 
 
-def answer_part(run: Path, part: Part, head: str = LABELS_HEAD) -> np.ndarray:
+def answer_part(run: Path, part: Part) -> np.ndarray:
     """Return a finished run's logits for a part: float32 (count, classes)."""
     _, network = load_run(run)
+    return ask_network(network, LABELS_HEAD, part)
+
+
+def ask_network(network: keras.Model, head: str, part: Part) -> np.ndarray:
+    """Return a head's logits for a part: float32 (count, classes)."""
     logits: np.ndarray = network.predict(part.pictures, batch_size=64, verbose=0)[head]
     return logits
 

@@ -13,12 +13,9 @@ from training.data import DataError
 from training.outside import read_outside
 from training.recipes import OutsideSet
 
-ALONE = {
-    "data.repeat": "{}",
-    "distillation.teachers": "[]",
-}  # without the recipe's classes and teacher
-
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
+# Made pictures have other classes than the recipe's, and no teacher.
+ALONE = {"data.repeat": "{}", "distillation.teachers": "[]"}
 
 
 def run(*arguments: str | Path) -> Result:

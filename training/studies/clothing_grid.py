@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from scipy.special import softmax
 
@@ -44,6 +45,7 @@ from training.study import (
     Session,
     Study,
     answer_part,
+    ask_network,
     confuse,
     describe_classes,
     describe_end,
@@ -174,8 +176,8 @@ class Search:
         (head,) = self.fitted.heads
         _, network = load_run(run)
         validation = read_validation(self.fitted)
-        one_view = answer_part(run, validation, head)
-        answer = partial(_answer_both_views, run, head)
+        one_view = ask_network(network, head, validation)
+        answer = partial(_ask_both_views, network, head)
         return {
             **self._measure_run(point["size"], answer, validation),
             "one_view_macro_f1": _score(confuse(one_view, validation))["macro_f1"],
@@ -285,10 +287,10 @@ def _read(recipe: str) -> tuple[Part, Part]:
     return read_parts(parse_recipe(json.loads(recipe)))
 
 
-def _answer_both_views(run: Path, head: str, part: Part) -> np.ndarray:
-    """Return the logits of a finished run, averaged over each picture and its mirror image."""
+def _ask_both_views(network: keras.Model, head: str, part: Part) -> np.ndarray:
+    """Return a head's logits, averaged over each picture and its mirror image."""
     mirrored = replace(part, pictures=np.ascontiguousarray(part.pictures[:, :, ::-1]))
-    logits: np.ndarray = (answer_part(run, part, head) + answer_part(run, mirrored, head)) / 2
+    logits: np.ndarray = np.mean([ask_network(network, head, view) for view in (part, mirrored)], 0)
     return logits
 
 
@@ -317,13 +319,13 @@ def _compare_bases(
         cells.append([*point, *shares, f"{row['parameters']:,}", *seconds])
     titles = "network, size, batch, rate, precision, recall, macro-F1, parameters, features, search"
     table = write_table([*titles.split(", "), "training"], cells)
-    views = " ".join(
+    remarks = [
         f"{row['base']} answers to a picture and to its mirror image, averaged; of the picture "
         f"alone its macro-F1 is {row['one_view_macro_f1']:.2%}."
         for row in final
         if "one_view_macro_f1" in row
-    )
-    return "\n\n".join(["## Each network's best", table, *filter(None, [views])])
+    ]
+    return "\n\n".join(["## Each network's best", table, *remarks])
 
 
 def _report_final(session: Session, row: dict[str, Any]) -> str:
