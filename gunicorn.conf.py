@@ -10,9 +10,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from app.settings import SettingsFault, count_processors, read_settings
-from app.vision.cards import ModelError
-from app.web.logs import LOGGING
+from app.settings import SettingsError, count_processors, read_settings
+from app.vision.models.cards import ModelError
+from app.web.server.logging import LOGGING
 
 # A worker holds its own models; more workers than cores only queue elsewhere.
 # The application shares out the live sockets among the workers.
@@ -21,8 +21,8 @@ port = os.environ.get("PORT", "8000")
 try:
     settings = read_settings()
     if not port.isdecimal():
-        raise SettingsFault(f"PORT: a number is wanted (got {port!r}).")
-except SettingsFault as error:
+        raise SettingsError(f"PORT: a number is wanted (got {port!r}).")
+except SettingsError as error:
     sys.exit(f"Raut can't start: {error}")
 bind = f"127.0.0.1:{port}"
 workers = settings.workers
@@ -33,10 +33,10 @@ memory_folder = str(memory) if memory.is_dir() else None
 first_process = os.getpid()
 counts = tempfile.mkdtemp(prefix=f"raut-{first_process}-", dir=memory_folder)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-os.environ.setdefault("RAUT_LIMITS", f"shared://{counts}/limits.sqlite")
+os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{counts}/limits.sqlite")
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
-worker_class = "app.web.worker.PatientWorker"
+worker_class = "app.web.server.worker.PatientWorker"
 threads = 8 + settings.streams_per_worker
 timeout = 60
 # For requests under way, once no more are taken.
@@ -48,7 +48,7 @@ worker_tmp_dir = memory_folder
 # Nothing of a request is written down but by the application, which logs no file names.
 accesslog = None
 logconfig_dict = LOGGING
-# Which proxies are believed is for RAUT_PROXIES to say.
+# Which proxies are believed is for RAUT_TRUSTED_PROXIES to say.
 forwarded_allow_ips = ""
 
 
@@ -69,9 +69,9 @@ def _check_needs():
 
     A worker goes on without an inference server.
     """
-    from app.catalog import load_analyzer
     from app.studies import StudyError, read_studies
-    from app.web.limits import StorageError, check_storage
+    from app.vision.models.loading import load_analyzer
+    from app.web.server.rate_limit import StorageError, check_storage
 
     try:
         check_storage(settings)
@@ -83,7 +83,7 @@ def _check_needs():
 
 def post_worker_init(worker):
     """Let the application know when its worker is told to end."""
-    from app.web.readiness import READINESS
+    from app.web.server.readiness import READINESS
 
     worker.wsgi.extensions[READINESS].goes_on = lambda: not worker.leaving
 

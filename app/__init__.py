@@ -15,11 +15,11 @@ __version__ = "0.1.0"
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application, by settings from the environment where none are given.
 
-    Raises `app.vision.cards.ModelError` where a model is missing or altered, and
+    Raises `app.vision.models.cards.ModelError` where a model is missing or altered, and
     `app.studies.StudyError` where a study's results can't be read; an application
     that is returned has verified, loaded and run every model once.
     """
     # Who reads photos without the server needs no Flask, which takes 0.15 s and 12 MB to import.
-    from app.web.application import build_application
+    from app.web.factory import build_application
 
     return build_application(settings)

@@ -10,21 +10,21 @@ from typing import Any
 
 import click
 
-from app.archives.command import Order, read_archive
-from app.archives.inputs import ArchiveError, find_photos, write_out
-from app.archives.rows import list_rows
-from app.archives.tables import FORMATS, Format, write_csv
-from app.benchmarks import load, stream
-from app.benchmarks.serving import BenchmarkError
-from app.catalog import load_chosen
+from app.batch.inputs import ArchiveError, find_photos, write_out
+from app.batch.job import BatchJob, read_archive
+from app.batch.rows import list_rows
+from app.batch.tables import FORMATS, Format, write_csv
+from app.errors import RautError
 from app.files import write_text
-from app.ray_start import ENGINES, EngineName, RayError
-from app.refusals import Refusal
-from app.settings import Settings, SettingsFault, read_settings
-from app.vision.analyzer import FaceAnalyzer
-from app.vision.cards import ModelError
-from app.vision.detection import EFFORTS
-from app.vision.names import split_names
+from app.ray_session import ENGINES, ExecutorName, RayError
+from app.settings import Settings, SettingsError, read_settings
+from app.vision.detection.detector import EFFORTS
+from app.vision.models.cards import ModelError
+from app.vision.models.loading import load_chosen
+from app.vision.models.selection import split_names
+from app.vision.pipeline import FaceAnalyzer
+from bench import live, load
+from bench.serving import BenchmarkError
 
 TOKEN_BYTES = 24  # 192 bits: nobody guesses it.
 SHARD_SIZE = 64  # What is lost of a killed worker's time is two seconds.
@@ -58,7 +58,7 @@ class Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(context)
-        except SettingsFault as error:
+        except SettingsError as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -119,7 +119,7 @@ def analyze(
     models: str | None,
     effort: str | None,
     out: Path | None,
-    engine: EngineName,
+    engine: ExecutorName,
     form: Format,
     report: Path | None,
     workers: int | None,
@@ -136,14 +136,14 @@ def analyze(
     if out:
         if as_json or as_csv:
             raise click.UsageError("--out takes the place of --json and --csv; see --format.")
-        order = Order(paths, out, effort, names, engine, form, shard_size, workers, report)
+        order = BatchJob(paths, out, effort, names, engine, form, shard_size, workers, report)
         _read_archive(settings, order)
         return
     if engine != "plain" or report:
         raise click.UsageError("Name the folder that is written to by --out.")
     try:
         analyzer = load_chosen(settings, names)
-    except (ModelError, Refusal) as error:
+    except (ModelError, RautError) as error:
         raise click.ClickException(str(error)) from error
     photos, missing = _list_photos(paths)
     answers, refused = _analyze_all(analyzer, photos, names, effort)
@@ -161,7 +161,7 @@ def make_token(name: str) -> None:
     The token itself is kept nowhere: give it to them now.
     """
     # Only here is what the server needs needed.
-    from app.web.access import hash_token
+    from app.web.server.auth import hash_token
 
     token = secrets.token_urlsafe(TOKEN_BYTES)
     click.echo(f"Token for {name}: {token}")
@@ -200,10 +200,10 @@ def bench_stream(
     Prints a table, and the same figures as JSON where no file is named for them.
     """
     try:
-        figures = stream.measure_streams(picture, clients, seconds, rate, url and url.rstrip("/"))
-    except (BenchmarkError, Refusal) as error:
+        figures = live.measure_streams(picture, clients, seconds, rate, url and url.rstrip("/"))
+    except (BenchmarkError, RautError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(stream.write_table(figures))
+    click.echo(live.write_table(figures))
     write_text(json.dumps(figures, indent=2) + "\n", as_json)
 
 
@@ -246,11 +246,11 @@ def bench_load(
     write_text(json.dumps(figures, indent=2) + "\n", as_json)
 
 
-def _read_archive(settings: Settings, order: Order) -> None:
+def _read_archive(settings: Settings, order: BatchJob) -> None:
     """Read an archive, and say what its folder holds."""
     try:
         summary = read_archive(settings, order)
-    except (ArchiveError, RayError, ModelError, Refusal) as error:
+    except (ArchiveError, RayError, ModelError, RautError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{order.folder} holds {summary.pictures:,} pictures with {summary.faces:,} faces; "
@@ -286,7 +286,7 @@ def _analyze_all(
             name = write_out(str(photo))
             try:
                 analysis = analyzer.analyze_file(photo.read_bytes(), names, effort=effort)
-            except (Refusal, OSError) as error:
+            except (RautError, OSError) as error:
                 refused.append(f"{name}: {error}")
             else:
                 answers.append({"file": name, **analysis.to_json()})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that it is there whole or not at all.
 
     `write` gets a binary stream. The bytes go to a file aside, are synced, and take the name at
@@ -33,4 +33,4 @@ def write_text(text: str, target: Path | None) -> None:
     elif target.exists() and not target.is_file():  # a pipe, or a device
         target.write_text(text, encoding="utf-8")
     else:
-        write_whole(target.resolve(), lambda stream: stream.write(text.encode()))
+        atomic_write(target.resolve(), lambda stream: stream.write(text.encode()))

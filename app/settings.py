@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, HttpUrl, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 # What a request may hold beside its photo: the fields and frame of a form.
 FORM_BYTES = 500_000
 # Settings that may hold a password or a token, which no message repeats.
-SECRET = frozenset({"inference_url", "limits", "tokens"})
+SECRET = frozenset({"inference_url", "rate_limit_storage", "tokens"})
 
 
-class SettingsFault(ValueError):  # noqa: N818 - the person at the server's, not the program's
+class SettingsError(ValueError):
     """Tell which variables hold what they can't, and why."""
 
 
@@ -54,17 +55,17 @@ class Settings(BaseSettings):
     inference_url: HttpUrl | None = Field(
         None, description="Where the inference server is: http or https, with a path if it has one."
     )
-    inference_seconds: float = Field(
+    inference_timeout: float = Field(
         2.0, gt=0, le=60, description="How long the inference server may take for one batch."
     )
-    inference_failures: int = Field(
+    breaker_threshold: int = Field(
         5,
         ge=1,
         description="After so many batches in a row without an answer, the inference server is "
         "left alone for a while, and what needs it is refused at once.",
     )
-    inference_pause_seconds: float = Field(10.0, gt=0, description="How long that while is.")
-    expression_labels: Literal["original", "ferplus"] | None = Field(
+    breaker_reset: float = Field(10.0, gt=0, description="How long that while is.")
+    label_set: Literal["original", "ferplus"] | None = Field(
         None, description="Which labels the expression follows; the model's card by default."
     )
     effort: Literal["fast", "balanced", "thorough"] = Field(
@@ -80,7 +81,7 @@ class Settings(BaseSettings):
         description="Live sockets open at the same time, shared out evenly among the worker "
         "processes: a worker that holds its share sends a further one away, to try again.",
     )
-    max_waiting: int = Field(
+    queue_size: int = Field(
         1,
         ge=0,
         description="Photos that may wait for their turn in each worker process; a further one is "
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
         description="How long a server that is told to end still takes new requests, while /readyz "
         "answers 503 and live sockets move on: long enough for a proxy in front to notice.",
     )
-    track_seconds: float = Field(
+    track_max_age: float = Field(
         1.0, ge=0, le=10, description="How long a face that is missed keeps its number."
     )
     workers: int = Field(
@@ -106,19 +107,19 @@ class Settings(BaseSettings):
     trusted_hosts: list[str] = Field(
         [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
     )
-    proxies: int = Field(
+    trusted_proxies: int = Field(
         0,
         ge=0,
         description="How many proxies stand in front: so many of the addresses that they note in "
         "X-Forwarded-For are believed, and the same for X-Forwarded-Proto.",
     )
-    photo_limit: Annotated[str, AfterValidator(_check_limit)] = Field(
+    rate_limit: Annotated[str, AfterValidator(_check_limit)] = Field(
         "600/minute",
         description="How many photos, steps pages and live sockets one client may ask for, in the "
         "notation of the package limits; empty for no limit. A client is a token's holder, an "
         "address, or a network of IPv6.",
     )
-    limits: str = Field(
+    rate_limit_storage: str = Field(
         "memory://",
         pattern=r"^(memory|shared|redis|rediss|redis\+unix)://",
         description="Where photos are counted for their limit; gunicorn.conf.py sets a place in "
@@ -163,15 +164,15 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Return the settings that the environment holds. Raises `SettingsFault`."""
+    """Return the settings that the environment holds. Raises `SettingsError`."""
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsFault("\n".join(_explain(fault) for fault in error.errors())) from error
-    except SettingsError as error:
+        raise SettingsError("\n".join(_explain(fault) for fault in error.errors())) from error
+    except SourceError as error:
         # pydantic-settings names the field, and nothing else that helps.
         fields = [name for name in Settings.model_fields if f'"{name}"' in str(error)]
-        raise SettingsFault(f"{_variable(*fields)} must be JSON.") from error
+        raise SettingsError(f"{_variable(*fields)} must be JSON.") from error
 
 
 def _explain(fault: Any) -> str:

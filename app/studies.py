@@ -31,7 +31,7 @@ class ComparedFigure(BaseModel):
 
 
 class StudyResults(BaseModel):
-    """Hold the results of one study. `training.study` writes them."""
+    """Hold the results of one study. `training.studies.study` writes them."""
 
     study: str
     title: str

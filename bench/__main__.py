@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from app.benchmarks.machine import describe_hardware
-from app.benchmarks.serving import BenchmarkError
 from bench.environments import PEERS, ROOT, Installed, PeerError, install_peer
+from bench.machine import describe_hardware
 from bench.measurements import PARTS, Bench
 from bench.pictures import make_pictures
 from bench.report import OURS, merge_figures, plot_growth, write_report
+from bench.serving import BenchmarkError
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_PARTS = ("photos", "cold")

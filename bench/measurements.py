@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from app.benchmarks.load import measure_load, measure_side_by_side
-from app.benchmarks.serving import own_server, usage
-from app.benchmarks.stream import measure_streams
 from app.settings import count_processors
-from app.vision.classifiers import load_classifier
-from app.vision.detection import EFFORTS
+from app.vision.detection.detector import EFFORTS
+from app.vision.models.classifiers import load_classifier
 from bench.drivers import Driver, started
 from bench.environments import ROOT, Installed, PeerError
+from bench.live import measure_streams
+from bench.load import measure_load, measure_side_by_side
 from bench.pictures import SIX_FACES, make_group, make_growing_groups, make_growing_photos
 from bench.report import OURS
+from bench.serving import own_server, usage
 from bench.stages import load_face_reader, measure_machine, measure_stages
 from bench.timing import fit_slope, pinned, repeat, summarize
 
@@ -191,7 +191,7 @@ def measure_server(bench: Bench) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     photo, side_by_side = bench.pictures[0], 2 * count_processors()
     for workers in WORKERS:
-        room = {"WEB_CONCURRENCY": str(workers), "RAUT_MAX_WAITING": str(side_by_side)}
+        room = {"WEB_CONCURRENCY": str(workers), "RAUT_QUEUE_SIZE": str(side_by_side)}
         with own_server(**room) as (url, pid):
             rest = usage(pid).memory_mb
             # Each worker's first photos warm it up.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import skimage.data
 
-from app.benchmarks.moving import encode_frame
+from bench.moving import encode_frame
 
 SIZES = {
     "512x512": (512, 512),

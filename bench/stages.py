@@ -18,11 +18,11 @@ import numpy as np
 import simplejpeg
 from threadpoolctl import threadpool_limits
 
-from app.vision.analyzer import FaceAnalyzer
-from app.vision.crops import cut_from_photo
-from app.vision.detection import Effort, Looked
-from app.vision.images import Photo, open_photo
-from app.vision.names import choose_names
+from app.vision.detection.detector import Effort, PassResult
+from app.vision.imaging.crops import cut_from_photo
+from app.vision.imaging.decoding import LazyImage, open_image
+from app.vision.models.selection import choose_names
+from app.vision.pipeline import FaceAnalyzer
 from bench.environments import ROOT
 from bench.timing import pinned, repeat, summarize
 
@@ -91,14 +91,14 @@ def _time_picture(
     """Time one picture's stages, each fed by the one before."""
     stages = {"decode": _time_decoding(analyzer, data, rounds)}
     photo = _open(analyzer, data)
-    looked: list[list[Looked]] = []
+    looked: list[list[PassResult]] = []
     for _ in range(rounds + 1):
         looked.append([])
         # What a first round decodes, the next ones have: their copies are copies only.
         found = analyzer.detector.detect(photo, EFFORT, looked[-1])
     looks = looked[-1]
     copies = _list_copies(photo, looks)
-    verifier = analyzer.detector.verifier.card.figures["speed"]["multiply_adds"]
+    face_classifier = analyzer.detector.face_classifier.card.figures["speed"]["multiply_adds"]
     proposed = sum(len(look.proposals) for look in looks)
     stages["copy"] = (
         _sum_looks(looked, lambda look: look.copying_ms),
@@ -109,9 +109,9 @@ def _time_picture(
         _sum_looks(looked, lambda look: look.searching_ms),
         sum(_time_integrals(copies[look.scale], rounds) for look in looks),
     )
-    stages["verifier"] = (
+    stages["face_classifier"] = (
         _sum_looks(looked, lambda look: look.verifying_ms),
-        proposed * verifier / machine.multiply_adds,
+        proposed * face_classifier / machine.multiply_adds,
     )
     for name, classifier in analyzer.classifiers.items():
         shape = classifier.card.shape
@@ -140,7 +140,7 @@ def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
     scales = photo.decoded_scales
 
     def decode() -> None:
-        opened = open_photo(data)
+        opened = open_image(data)
         for scale in scales:
             opened.pixels(scale)
 
@@ -149,14 +149,14 @@ def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
     return repeat(decode, rounds), repeat(best, rounds)["median"]
 
 
-def _open(analyzer: FaceAnalyzer, data: bytes) -> Photo:
+def _open(analyzer: FaceAnalyzer, data: bytes) -> LazyImage:
     """Open a photo, decoded as far as a reading begins with."""
-    photo = open_photo(data)
+    photo = open_image(data)
     photo.pixels(analyzer.detector.first_scale(photo, EFFORT))
     return photo
 
 
-def _list_copies(photo: Photo, looks: list[Looked]) -> dict[float, tuple[int, int]]:
+def _list_copies(photo: LazyImage, looks: list[PassResult]) -> dict[float, tuple[int, int]]:
     """List the heights and widths of all grey copies by their scale.
 
     Each look searches one, and verifies on the next finer one.
@@ -165,7 +165,7 @@ def _list_copies(photo: Photo, looks: list[Looked]) -> dict[float, tuple[int, in
     return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}
 
 
-def _count_decoded(photo: Photo, copies: dict[float, tuple[int, int]]) -> int:
+def _count_decoded(photo: LazyImage, copies: dict[float, tuple[int, int]]) -> int:
     """Count the bytes of the decoded pixels that the copies are made of."""
     decoded = {found: pixels.nbytes for pixels, found in map(photo.pixels, copies)}
     return sum(decoded.values())
@@ -176,6 +176,8 @@ def _time_integrals(size: tuple[int, int], rounds: int) -> float:
     return repeat(partial(cv2.integral2, np.zeros(size, np.uint8)), rounds)["median"]
 
 
-def _sum_looks(looked: list[list[Looked]], take: Callable[[Looked], float]) -> dict[str, float]:
+def _sum_looks(
+    looked: list[list[PassResult]], take: Callable[[PassResult], float]
+) -> dict[str, float]:
     """Sum something over the looks of each round but the first."""
     return summarize([sum(map(take, looks)) for looks in looked[1:]])

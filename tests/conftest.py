@@ -18,7 +18,7 @@ from app.settings import Settings
 from tests.app.servers import serving
 
 # The suite asks more often than one client may.
-os.environ["RAUT_PHOTO_LIMIT"] = ""
+os.environ["RAUT_RATE_LIMIT"] = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

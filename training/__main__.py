@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from app.ray_start import ENGINES, EngineName, RayError
-from app.vision.cards import Card, ModelError
-from app.vision.classifiers import FILES
-from training.data import DataError
-from training.recipes import RecipeError
+from app.ray_session import ENGINES, ExecutorName, RayError
+from app.vision.models.cards import Card, ModelError
+from app.vision.models.classifiers import FILES
+from training.datasets.loading import DataError
+from training.recipe import RecipeError
 
 # TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any
 # command imports it, which each does itself: an import takes seconds.
@@ -53,21 +53,21 @@ def fit(
     tensorboard: bool,
 ) -> None:
     """Fit a network by RECIPE, a name in training/recipes or a path."""
-    from training import fitting
-    from training.recipes import load_recipe
+    from training.fit import trainer
+    from training.recipe import load_recipe
 
     if resume:
         if recipe or out or changes:
             raise click.UsageError("--resume goes on with the run's own recipe, given alone.")
-        fitting.fit(fitting.load_recipe_of(resume), resume, tensorboard)
+        trainer.fit(trainer.load_recipe_of(resume), resume, tensorboard)
         return
     if not recipe:
         raise click.UsageError("Name a recipe, or a run with --resume.")
     chosen = load_recipe(recipe, changes)
     run = out or Path("runs") / chosen.name
-    if (run / fitting.RECIPE).exists():
+    if (run / trainer.RECIPE).exists():
         raise click.UsageError(f"{run} holds a run already: go on with --resume {run}, or --out.")
-    fitting.fit(chosen, run, tensorboard)
+    trainer.fit(chosen, run, tensorboard)
 
 
 @cli.command()
@@ -78,9 +78,9 @@ def fit(
 @click.option("--runtime", type=click.Choice(["auto", "keras", "onnx"]), default="auto")
 def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime: str) -> None:
     """Measure the MODEL folder on DATA/SPLIT/<class>/*.png or *.jpg."""
-    from training import evaluation
+    from training.evaluate import network
 
-    figures = evaluation.evaluate(model, data, split, runtime)
+    figures = network.evaluate(model, data, split, runtime)
     text = json.dumps(figures, indent=2)
     if as_json:
         as_json.write_text(text + "\n", encoding="utf-8")
@@ -92,7 +92,7 @@ def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime:
 @click.argument("model", type=TARGET)
 def export(run: Path, model: Path) -> None:
     """Write the finished RUN as the MODEL folder, with card, figures and ONNX forms."""
-    from training import exporting
+    from training.export import exporting
 
     _tell_figures(exporting.export(run, model))
 
@@ -101,7 +101,7 @@ def export(run: Path, model: Path) -> None:
 @click.argument("model", type=FOLDER)
 def quantize(model: Path) -> None:
     """Give the MODEL folder 8-bit convolutions where they lose nothing, and measure it anew."""
-    from training import exporting
+    from training.export import exporting
 
     card = exporting.quantize_model(model)
     _tell_figures(card)
@@ -128,9 +128,9 @@ def rebuild(recipe: str, out: Path | None) -> None:
     RECIPE is a name in training/recipes or a path. A rebuilding that was stopped goes on where it
     was.
     """
-    from training import rebuilding
+    from training.export import pipeline
 
-    for card in rebuilding.rebuild(recipe, out):
+    for card in pipeline.rebuild(recipe, out):
         _tell_figures(card)
 
 
@@ -139,15 +139,15 @@ def rebuild(recipe: str, out: Path | None) -> None:
 @click.argument("images", nargs=-1, required=True, type=FILE)
 def predict(model: Path, images: tuple[Path, ...]) -> None:
     """Answer for IMAGES that are crops already, as training pictures are."""
-    from app.vision.classifiers import load_classifier
-    from app.vision.crops import shape_crop
-    from training.data import read_picture
+    from app.vision.imaging.crops import shape_crop
+    from app.vision.models.classifiers import load_classifier
+    from training.datasets.loading import read_picture
 
     classifier = load_classifier(model)
     for image in images:
         crop = shape_crop(read_picture(image), classifier.card.shape)
         prediction = classifier.predict(crop[None])[0]
-        unsure = "" if prediction.certain else "  (unsure)"
+        unsure = "" if prediction.confident else "  (unsure)"
         click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
 
 
@@ -159,7 +159,7 @@ def ablate(name: str, out: Path | None) -> None:
 
     The table goes to training/results/ablation/NAME. A stopped ablation goes on where it was.
     """
-    from training import ablation
+    from training.studies import ablation
 
     ablation.ablate(
         ablation.load_ablation(name),
@@ -194,7 +194,7 @@ def study(
     name: str,
     scale: str,
     resume: bool,
-    engine: EngineName,
+    engine: ExecutorName,
     storage: str | None,
     data_folder: Path | None,
     out: Path | None,
@@ -205,7 +205,7 @@ def study(
     The report goes to training/results/NAME/DATE; of a smoke run, which only tries the code,
     into its work folder.
     """
-    from training.study import load_study, run_study
+    from training.studies.study import load_study, run_study
 
     if storage and engine != "plain":
         raise click.UsageError("--storage shares a grid by Optuna, --engine ray by Ray: give one.")
@@ -234,7 +234,7 @@ def study(
 @click.argument("models", type=FOLDER, default="models")
 def verify(models: Path) -> None:
     """Measure MODELS anew from the data; exit with status 1 where a card says otherwise."""
-    from training.verification import verify_models
+    from training.export.verify_cards import verify_models
 
     differences = list(verify_models(models))
     for difference in differences:
@@ -254,12 +254,12 @@ def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) ->
 
     A face that isn't found counts as an error.
     """
-    from training import photos
+    from training.evaluate import end_to_end
 
-    for row in photos.report_photos(model, folder, [float(m) for m in margins.split(",") if m]):
+    for row in end_to_end.report_photos(model, folder, [float(m) for m in margins.split(",") if m]):
         click.echo(json.dumps(row))
     if sheet:
-        photos.draw_contact_sheet(model, folder, sheet)
+        end_to_end.draw_contact_sheet(model, folder, sheet)
 
 
 @cli.command("detect-report")
@@ -270,7 +270,7 @@ def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) ->
 @click.option("--limit", type=int, help="Photos of people at most; all by default.")
 def detect_report(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
     """Measure finding faces on the validation part of the data sets in DIR, beside plain Haar."""
-    from training.detection_report import write_detection_report
+    from training.evaluate.detection import write_detection_report
 
     for row in write_detection_report(data, models, out, seed, limit):
         recall = "" if row.recall is None else f"{row.recall:.1%}"
@@ -293,7 +293,7 @@ def check(folder: Path, allow_leakage: bool) -> None:
 
     Near-duplicates, the balance of classes and the sizes are told too.
     """
-    from training.inspection import inspect
+    from training.datasets.inspection import inspect
 
     found = inspect(folder)
     for part, classes in found.counts.items():
@@ -320,7 +320,7 @@ def prepare() -> None:
 @click.option("--votes", type=FILE, help="FER+'s fer2013new.csv.")
 def fer2013(source: Path, out: Path, votes: Path | None) -> None:
     """Write Kaggle's fer2013.csv or icml_face_data.csv as folders."""
-    from training.preparation import prepare_fer2013
+    from training.datasets.preparation import prepare_fer2013
 
     click.echo(prepare_fer2013(source, votes, out))
 
@@ -330,7 +330,7 @@ def fer2013(source: Path, out: Path, votes: Path | None) -> None:
 @click.argument("out", type=TARGET)
 def folders(source: Path, out: Path) -> None:
     """Copy a data set that has part and class folders already."""
-    from training.preparation import prepare_folders
+    from training.datasets.preparation import prepare_folders
 
     click.echo(prepare_folders(source, out))
 
@@ -341,7 +341,7 @@ def folders(source: Path, out: Path) -> None:
 @click.option("--seed", default=1, show_default=True, help="Which pictures are held out.")
 def utkface(source: Path, out: Path, seed: int) -> None:
     """Split UTKFace, a folder or tar file, by perceived gender, near-duplicates together."""
-    from training.preparation import prepare_utkface
+    from training.datasets.preparation import prepare_utkface
 
     click.echo(prepare_utkface(source, out, seed))
 
@@ -352,16 +352,16 @@ def utkface(source: Path, out: Path, seed: int) -> None:
 @click.option("--seed", default=1, show_default=True, help="Which pictures are held out.")
 def things(sources: tuple[Path, ...], out: Path, seed: int) -> None:
     """Paste the cut-out pictures in the folders SOURCES onto the wallpapers among them."""
-    from training.things import prepare_things
+    from training.datasets.synthetic_objects import prepare_synthetic_objects
 
-    click.echo(prepare_things(list(sources), out, seed))
+    click.echo(prepare_synthetic_objects(list(sources), out, seed))
 
 
 @prepare.command()
 @click.argument("out", type=TARGET)
 def scenes(out: Path) -> None:
     """Copy scikit-image's pictures, which show no class of a network of whole pictures."""
-    from training.preparation import prepare_scenes
+    from training.datasets.preparation import prepare_scenes
 
     click.echo(prepare_scenes(out))
 
@@ -371,7 +371,7 @@ def scenes(out: Path) -> None:
 @click.argument("out", type=TARGET)
 def manuals(source: Path, out: Path) -> None:
     """Copy the pictures of the manuals in the folder SOURCE: photos, pages, drawings, screens."""
-    from training.preparation import prepare_manuals
+    from training.datasets.preparation import prepare_manuals
 
     click.echo(prepare_manuals(source, out))
 
@@ -380,13 +380,15 @@ def manuals(source: Path, out: Path) -> None:
 @click.argument("source", type=FOLDER)
 @click.argument("out", type=TARGET)
 @click.option("--seed", default=1, show_default=True, help="Which photos are held out.")
-@click.option("--mistakes-of", type=FOLDER, metavar="MODELS", help="Add the verifier's mistakes.")
+@click.option(
+    "--mistakes-of", type=FOLDER, metavar="MODELS", help="Add the face classifier's mistakes."
+)
 def faces(source: Path, out: Path, seed: int, mistakes_of: Path | None) -> None:
-    """Cut the face verifier's crops from the data sets in the folder SOURCE.
+    """Cut the face classifier's crops from the data sets in the folder SOURCE.
 
-    With --mistakes-of, only add what that verifier wrongly takes for faces, to fit it again.
+    With --mistakes-of, only add what that face classifier wrongly takes for faces, to fit it again.
     """
-    from training.faces import prepare_faces, prepare_hard_faces
+    from training.datasets.face_crops import prepare_faces, prepare_hard_faces
 
     if mistakes_of:
         click.echo(prepare_hard_faces(source, mistakes_of, out, seed))

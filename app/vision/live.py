@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from app.refusals import Refusal
-from app.vision.analyzer import FaceAnalyzer, Watch, of_region, read_faces
-from app.vision.classifiers import Classifier
-from app.vision.detection import merge_overlapping
-from app.vision.images import Photo, decode_frame
+from app.errors import RautError
+from app.vision.detection.detector import merge_overlapping
+from app.vision.imaging.decoding import LazyImage, decode_frame
+from app.vision.models.classifiers import Classifier
+from app.vision.pipeline import FaceAnalyzer, Stopwatch, of_region, read_faces
 from app.vision.readings import Analysis, Detection, FaceReading
 from app.vision.tracking import Tracker
 
@@ -33,25 +33,25 @@ class LiveReader:
     def __init__(
         self,
         analyzer: FaceAnalyzer,
-        track_seconds: float,
+        track_max_age: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start without faces; `track_seconds` is how long a missed face keeps its number."""
+        """Start without faces; `track_max_age` is how long a missed face keeps its number."""
         self._analyzer = analyzer
         self._classifiers: dict[str, Classifier] = {}
-        self._tracker = Tracker(track_seconds)
+        self._tracker = Tracker(track_max_age)
         self._clock = clock
         self._searched_at = -float("inf")
         self._size: tuple[int, int] | None = None  # the last frame's height and width
         self.choose(None)
 
-    def choose(self, models: Iterable[str] | None, expression_labels: str | None = None) -> None:
+    def choose(self, models: Iterable[str] | None, label_set: str | None = None) -> None:
         """Read by those of the models that read faces, from the next frame on.
 
         The arguments and what is raised are as in `FaceAnalyzer.choose`; a choice that names no
         model of faces is refused too, with the code `no_face_model`.
         """
-        faces = of_region(self._analyzer.choose(models, expression_labels), "face")
+        faces = of_region(self._analyzer.choose(models, label_set), "face")
         if models is not None and not faces:
             raise _refuse_faceless(sorted(of_region(self._analyzer.classifiers, "face")))
         if _heads(faces) != _heads(self._classifiers):
@@ -71,9 +71,9 @@ class LiveReader:
     def read_frame(self, data: bytes) -> Analysis:
         """Read the faces in a JPEG frame; each is a `TrackedFace`.
 
-        Raises `Refusal` as `decode_frame` does, and where an inference server doesn't answer.
+        Raises `RautError` as `decode_frame` does, and where an inference server doesn't answer.
         """
-        watch = Watch()
+        watch = Stopwatch()
         now = self._clock()
         with watch.stage("decode"):
             image = decode_frame(data)
@@ -94,8 +94,8 @@ class LiveReader:
     def _read(self, image: np.ndarray, detections: list[Detection]) -> tuple[FaceReading, ...]:
         """Read faces; where that fails, the next frame is searched for what was found in vain."""
         try:
-            return read_faces(Photo.of(image), detections, self._classifiers.values())
-        except Refusal:
+            return read_faces(LazyImage.of(image), detections, self._classifiers.values())
+        except RautError:
             self._searched_at = -float("inf")
             raise
 
@@ -128,12 +128,11 @@ class LiveReader:
         return self._analyzer.detector.detect(image, effort="fast")
 
 
-def _refuse_faceless(choices: list[str]) -> Refusal:
+def _refuse_faceless(choices: list[str]) -> RautError:
     """Refuse models that only read whole pictures; `choices` are those that read faces."""
     advice = f"Choose from {', '.join(choices)}." if choices else "This server has none that does."
-    return Refusal(
+    return RautError(
         "no_face_model",
-        400,
         f"A live stream reads faces, and no model that was named does. {advice}",
         choices=choices,
     )

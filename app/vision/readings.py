@@ -37,22 +37,22 @@ class Prediction:
     """Hold one classifier's answer for one picture.
 
     `probabilities` maps each class to its calibrated probability, and `NONE_OF_THESE` to its own
-    where the head can answer that; they sum to 1. `certain` is false where the best class stays
-    under `unsure_below`, the threshold for this very picture.
+    where the head can answer that; they sum to 1. `confident` is false where the best class stays
+    under `threshold`, the threshold for this very picture.
     """
 
     label: str
     probability: float
-    certain: bool
+    confident: bool
     probabilities: dict[str, float]
-    unsure_below: float
+    threshold: float
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as a JSON object."""
         return {
             "label": self.label,
             "probability": round(self.probability, 4),
-            "certain": self.certain,
+            "confident": self.confident,
             "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
         }
 
@@ -79,7 +79,7 @@ class Analysis:
     """Hold all that was read in one photo.
 
     `width` and `height` are the upright photo's, in pixels; `timings_ms` the milliseconds of
-    each stage; `models` the first 12 hex digits of each model file's SHA-256, and `picture` what
+    each stage; `models` the first 12 hex digits of each model file's SHA-256, and `image_predictions` what
     whole-picture models read, both by the model's name.
     """
 
@@ -88,7 +88,7 @@ class Analysis:
     faces: tuple[FaceReading, ...]
     timings_ms: dict[str, float]
     models: dict[str, str]
-    picture: dict[str, Prediction] = field(default_factory=dict)
+    image_predictions: dict[str, Prediction] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as the JSON object that the API, page and command line share."""
@@ -98,6 +98,8 @@ class Analysis:
             "timings_ms": {stage: round(ms, 2) for stage, ms in self.timings_ms.items()},
             "models": self.models,
         }
-        if self.picture:
-            answer["picture"] = {name: p.to_json() for name, p in self.picture.items()}
+        if self.image_predictions:
+            answer["image_predictions"] = {
+                name: p.to_json() for name, p in self.image_predictions.items()
+            }
         return answer

@@ -38,7 +38,7 @@ class Trace:
         return next(named, None)
 
 
-def keep(
+def record(
     trace: Trace | None,
     name: str,
     model: str = "",

@@ -17,7 +17,7 @@ from app.vision.readings import Box, Detection, FaceReading, Prediction
 
 
 @dataclass(frozen=True)
-class SteadySettings:
+class SmoothingSettings:
     """Set how a shown reading follows what the networks answer, with the reason for each value.
 
     Measured on the networks' answers for a still face under camera noise, and on changes from
@@ -62,30 +62,30 @@ MOST_SMOOTHING_SECONDS = 2.0
 class TrackedFace(FaceReading):
     """Hold a face with its number on this camera.
 
-    `track` counts from 1 and is never given twice. `seen` is false while the face is missed
+    `track` counts from 1 and is never given twice. `detected` is false while the face is missed
     and answered at its last place.
     """
 
     track: int = 0
-    seen: bool = True
+    detected: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the face as a JSON object."""
-        return {"track": self.track, "seen": self.seen, **super().to_json()}
+        return {"track": self.track, "detected": self.detected, **super().to_json()}
 
 
-class SteadyReading:
+class SmoothedPrediction:
     """Smooth one model's answers for one face, and show a class that doesn't flicker."""
 
     def __init__(self, first: Prediction, now: float) -> None:
         """Show the first answer as it is."""
-        self._settings = SteadySettings()
+        self._settings = SmoothingSettings()
         self._names = list(first.probabilities)
         self._log = _log_probabilities(first)
         self._updated = now
-        self._unsure_below = first.unsure_below
+        self._unsure_below = first.threshold
         self._label = first.label
-        self._certain = first.certain
+        self._confident = first.confident
         self._challenger: tuple[str, float] | None = None
         self._doubted_since: float | None = None
 
@@ -101,7 +101,7 @@ class SteadyReading:
             weight = -math.expm1(-(now - self._updated) / smoothing_seconds)
         self._log += weight * (_log_probabilities(prediction) - self._log)
         # A face taken for a child's in some frames only is doubted more, and not by turns.
-        self._unsure_below += weight * (prediction.unsure_below - self._unsure_below)
+        self._unsure_below += weight * (prediction.threshold - self._unsure_below)
         self._updated = now
         self._choose_label(now)
         self._choose_certainty(now)
@@ -112,7 +112,7 @@ class SteadyReading:
         return Prediction(
             self._label,
             probabilities[self._label],
-            self._certain,
+            self._confident,
             probabilities,
             self._unsure_below,
         )
@@ -134,7 +134,7 @@ class SteadyReading:
             self._challenger = (best, now)
         if now - self._challenger[1] >= self._settings.dwell_seconds:
             self._label, self._challenger = best, None
-            self._certain = probabilities[best] >= self._unsure_below
+            self._confident = probabilities[best] >= self._unsure_below
             self._doubted_since = None
 
     def _choose_certainty(self, now: float) -> None:
@@ -144,14 +144,14 @@ class SteadyReading:
         enough = min(self._unsure_below + band, (1 + self._unsure_below) / 2)
         too_little = max(self._unsure_below - band, self._unsure_below / 2)
         probability = self._probabilities()[self._label]
-        doubted = probability < too_little if self._certain else probability >= enough
+        doubted = probability < too_little if self._confident else probability >= enough
         if not doubted:
             self._doubted_since = None
             return
         if self._doubted_since is None:
             self._doubted_since = now
         if now - self._doubted_since >= self._settings.dwell_seconds:
-            self._certain, self._doubted_since = not self._certain, None
+            self._confident, self._doubted_since = not self._confident, None
 
 
 @dataclass
@@ -162,7 +162,7 @@ class _Track:
     seen_at: float
     missed_since: float | None = None
     number: int = 0
-    readings: dict[str, SteadyReading] = field(default_factory=dict)
+    readings: dict[str, SmoothedPrediction] = field(default_factory=dict)
 
 
 class Tracker:
@@ -254,7 +254,7 @@ class Tracker:
             if task in track.readings:
                 track.readings[task].update(prediction, self.smoothing_seconds, now)
             else:
-                track.readings[task] = SteadyReading(prediction, now)
+                track.readings[task] = SmoothedPrediction(prediction, now)
 
     def _answers(self, now: float) -> Iterable[TrackedFace]:
         """Return the faces to show."""
@@ -262,7 +262,7 @@ class Tracker:
             if track.number and now - track.seen_at <= self._matching.hold_seconds:
                 predictions = {task: r.prediction() for task, r in track.readings.items()}
                 yield TrackedFace(
-                    track.detection, predictions, track.number, seen=track.seen_at == now
+                    track.detection, predictions, track.number, detected=track.seen_at == now
                 )
 
 

@@ -5,8 +5,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from app.vision.analyzer import FaceAnalyzer
-from app.vision.names import choose_names
+from app.vision.models.selection import choose_names
+from app.vision.pipeline import FaceAnalyzer
 
 analyzer = FaceAnalyzer.load("models", needed=partial(choose_names, names=None))
 for line in sys.stdin:

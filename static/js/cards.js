@@ -24,10 +24,10 @@ export class Cards {
     this.#cards = [];
   }
 
-  draw({ faces, picture = {} }) {
+  draw({ faces, image_predictions: predictions = {} }) {
     this.#cards = faces.map((face, index) => this.#card(face, index));
     this.#cards.forEach((card, index) => setOpen(card, this.#allOpen || index === 0));
-    const whole = Object.entries(picture).map(([name, reading]) => pictureCard(name, reading));
+    const whole = Object.entries(predictions).map(([name, reading]) => pictureCard(name, reading));
     this.#root.replaceChildren(...whole, ...this.#cards);
   }
 
@@ -85,8 +85,8 @@ export class Cards {
 /** Return the line under a face's expression. */
 export function genderLine(face) {
   if (!face.gender) return "";
-  const word = face.gender.certain ? className(face.gender.label) : text("unsure");
-  const probability = face.gender.certain ? ` ${formatProbability(face.gender.probability)}` : "";
+  const word = face.gender.confident ? className(face.gender.label) : text("unsure");
+  const probability = face.gender.confident ? ` ${formatProbability(face.gender.probability)}` : "";
   return `${text("gender")}: ${word}${probability}`;
 }
 
@@ -105,13 +105,13 @@ function pictureCard(name, reading) {
 function readingSection(title, reading) {
   const section = clone("reading");
   section.querySelector("h3").textContent = title;
-  if (!reading.certain) {
+  if (!reading.confident) {
     const why = section.querySelector(".why-unsure");
     why.textContent = whyUnsure(reading);
     why.hidden = false;
   }
   const bars = Object.entries(reading.probabilities).map(([name, probability]) =>
-    bar(name, probability, reading.certain && name === reading.label),
+    bar(name, probability, reading.confident && name === reading.label),
   );
   section.querySelector(".bars").append(...bars);
   return section;

@@ -21,9 +21,9 @@ export async function downloadPng(picture, analysis, name) {
  * Write one row for each face, each with what was read in the whole picture, which has a row of its own
  * where there is no face; names and numbers as the API gives them, for programs to read.
  */
-export function csv({ faces, picture = {} }) {
+export function csv({ faces, image_predictions: predictions = {} }) {
   const table = faceTable(faces);
-  const whole = flat(picture, "picture_");
+  const whole = flat(predictions, "image_");
   const rows = faces.map((face, index) => [index + 1, ...table.row(face)]);
   if (!rows.length) rows.push([""]);
   return csvText([

@@ -14,17 +14,17 @@ export function colourOf(index) {
 /** Name the expression shown: its class, or "unsure". */
 export function expressionWord(face) {
   if (!face.expression) return "";
-  return face.expression.certain ? className(face.expression.label) : text("unsure");
+  return face.expression.confident ? className(face.expression.label) : text("unsure");
 }
 
 /** Return the probability to print beside the word; an unsure reading has none worth printing. */
 export function expressionProbability(face) {
-  return face.expression?.certain ? formatProbability(face.expression.probability) : "";
+  return face.expression?.confident ? formatProbability(face.expression.probability) : "";
 }
 
 /** Return the glyph's name for a face. */
 export function glyphOf(face) {
-  return face.expression?.certain ? face.expression.label : "unsure";
+  return face.expression?.confident ? face.expression.label : "unsure";
 }
 
 /** Return the words after a face's number in its chip. */

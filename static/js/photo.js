@@ -100,7 +100,7 @@ function showAnalysis(analysis, pictureShown) {
   if (count) select(0);
   showHow(analysis);
   element("download-png").hidden = !pictureShown || !(count || whole);
-  element("download-csv").hidden = !count && !analysis.picture;
+  element("download-csv").hidden = !count && !analysis.image_predictions;
   element("take-away").hidden = false;
 }
 
@@ -113,7 +113,7 @@ function sayFaces(faces) {
 
 function sayWhole(reading) {
   settle("whole");
-  headline(wholeTitle(reading), reading.certain ? formatProbability(reading.probability) : "");
+  headline(wholeTitle(reading), reading.confident ? formatProbability(reading.probability) : "");
   if (showsNone(reading)) message(text("no_garment_help"));
 }
 

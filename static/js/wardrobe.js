@@ -5,23 +5,23 @@ import { className, formatProbability, text } from "./language.js";
 const NONE_OF_THESE = "none_of_these";
 
 /** Return the reading of the clothes, null where the page asks other models, or others beside. */
-export function wholeReading({ picture = {} }) {
+export function wholeReading({ image_predictions: predictions = {} }) {
   const form = document.getElementById("photo-form");
-  return picture[form.dataset.wardrobe] ?? null;
+  return predictions[form.dataset.wardrobe] ?? null;
 }
 
 /** Tell whether a reading says that the picture shows none of the classes. */
 export function showsNone(reading) {
-  return reading.certain && reading.label === NONE_OF_THESE;
+  return reading.confident && reading.label === NONE_OF_THESE;
 }
 
 /** Name what a reading answers: a class, none of these or "unsure". */
 export function wholeTitle(reading) {
-  if (!reading.certain) return text("unsure");
+  if (!reading.confident) return text("unsure");
   return showsNone(reading) ? text("no_garment") : className(reading.label);
 }
 
 /** Return the words for a chip: the answer, with its probability unless it is unsure. */
 export function wholeWords(reading) {
-  return reading.certain ? `${className(reading.label)} ${formatProbability(reading.probability)}` : text("unsure");
+  return reading.confident ? `${className(reading.label)} ${formatProbability(reading.probability)}` : text("unsure");
 }

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from app.vision.classifiers import hash_file
+from app.vision.models.classifiers import hash_file
 
 
 def copy_face_models(folder: Path) -> None:
     """Copy the served models of faces, whatever others are served, into a folder."""
-    for name in ("expression", "gender", "verifier"):
+    for name in ("expression", "gender", "face_classifier"):
         shutil.copytree(Path("models") / name, folder / name)
 
 

@@ -23,9 +23,9 @@ CLASSES = (
 )
 SIZE = 32
 STEEPNESS = 12 / 255  # A picture all in one of the colours has that logit, the others 0.
-OUTSIDE = {"energy_limit": -6.0, "slope": 2.0}
+OOD = {"energy_limit": -6.0, "slope": 2.0}
 FIGURES = {
-    "outside": [
+    "ood": [
         {"kind": "clothing", "count": 40, "refused": 0.05, "refused_interval": [0.0, 0.125]},
         {"kind": "faces", "count": 1400, "refused": 0.99, "refused_interval": [0.985, 0.995]},
         {"kind": "animals", "count": 200, "refused": 0.85, "refused_interval": [0.8, 0.9]},
@@ -53,8 +53,8 @@ def write_clothing(folder: Path) -> None:
         "size": SIZE,
         "channels": 3,
         "margin": 0.0,
-        "heads": {"clothes": {"classes": CLASSES, "unsure_below": 0.7, "outside": OUTSIDE}},
-        "answers": "clothes",
+        "heads": {"clothes": {"classes": CLASSES, "threshold": 0.7, "ood": OOD}},
+        "default_head": "clothes",
         "files": hash_files(folder),
         "data": {"source": "none", "licence": "none"},
         "training": {},

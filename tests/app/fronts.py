@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.benchmarks.serving import find_free_port, write_form
+from bench.serving import find_free_port, write_form
 from tests.app.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,7 +27,7 @@ class Answer:
 Fault = Callable[["Handler"], Answer | None]
 
 
-class InferenceServer(ThreadingHTTPServer):
+class KServeClient(ThreadingHTTPServer):
     """Serve model folders by the names of the folders."""
 
     daemon_threads = True
@@ -61,7 +61,7 @@ class InferenceServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answer one request."""
 
-    server: InferenceServer
+    server: KServeClient
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     body = b""
@@ -142,8 +142,8 @@ def write_logits(logits: dict[str, np.ndarray], binary: bool) -> Answer:
 
 
 @contextmanager
-def serving_models(*folders: Path, binary: bool = True) -> Iterator[InferenceServer]:
-    server = InferenceServer(*folders, binary=binary)
+def serving_models(*folders: Path, binary: bool = True) -> Iterator[KServeClient]:
+    server = KServeClient(*folders, binary=binary)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

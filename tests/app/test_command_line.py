@@ -44,7 +44,7 @@ def test_answers_are_written_where_they_are_wanted(album: Path, tmp_path: Path) 
     answers = json.loads(as_json.read_text())
     with as_csv.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["expression_certain"] for row in rows if row["face"]} <= {"true", "false"}
+    assert {row["expression_confident"] for row in rows if row["face"]} <= {"true", "false"}
     assert len(rows) == len(answers) == 2
     assert rows[0]["expression_label"] == answers[0]["faces"][0]["expression"]["label"]
     assert float(rows[0]["box_x"]) == answers[0]["faces"][0]["box"]["x"]
@@ -109,7 +109,10 @@ def test_a_setting_that_is_none_ends_the_command_with_a_sentence(
             "RAUT_INFERENCE_URL may hold a host, a port and a path, nothing else.",
         ),
         ({"RAUT_INFERENCE_URL": "ftp://name:hushed@models"}, "RAUT_INFERENCE_URL: URL scheme"),
-        ({"RAUT_LIMITS": "mysql://name:hushed@counts"}, "RAUT_LIMITS: String should match"),
+        (
+            {"RAUT_RATE_LIMIT_STORAGE": "mysql://name:hushed@counts"},
+            "RAUT_RATE_LIMIT_STORAGE: String should match",
+        ),
         ({"RAUT_TOKENS": '{"lab": "hushed"}'}, "RAUT_TOKENS: String should match"),
     ],
 )

@@ -20,9 +20,9 @@ def test_every_setting_is_named_in_the_readme_and_explained(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("RAUT_PROXIES", "-1"),
-        ("RAUT_PHOTO_LIMIT", "many"),
-        ("RAUT_LIMITS", "somewhere"),
+        ("RAUT_TRUSTED_PROXIES", "-1"),
+        ("RAUT_RATE_LIMIT", "many"),
+        ("RAUT_RATE_LIMIT_STORAGE", "somewhere"),
         ("RAUT_TOKENS", '{"lab": "the token itself"}'),
         ("RAUT_EFFORT", "heroic"),
     ],

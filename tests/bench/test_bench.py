@@ -85,7 +85,7 @@ def test_the_slope_of_a_square_is_two() -> None:
 
 def test_networks_are_set_against_what_the_core_can_do(bench: Bench) -> None:
     figures = measure_networks(bench)
-    assert figures["networks"].keys() >= {"expression x 1", "gender x 6", "verifier x 1"}
+    assert figures["networks"].keys() >= {"expression x 1", "gender x 6", "face_classifier x 1"}
     for network in figures["networks"].values():
         assert network["milliseconds"]["median"] > 0
         assert network["exact_billions_a_second"] > 0
@@ -96,7 +96,7 @@ def test_each_stage_is_set_against_what_the_machine_does_at_best(tmp_path: Path)
     pictures = [path for path in make_pictures(tmp_path) if path.stem == "512x512"]
     figures = measure_each_stage(Bench({}, pictures, rounds=1))
     stages = figures["pictures"]["512x512"]
-    assert {"decode", "copy", "cascade", "verifier", "expression", "gender"} <= stages.keys()
+    assert {"decode", "copy", "cascade", "face_classifier", "expression", "gender"} <= stages.keys()
     for stage in stages.values():
         assert stage["share"] == stage["best"] / stage["median"] > 0
     assert "| 512x512 |" in write_report({"stages": figures})

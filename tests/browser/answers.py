@@ -17,22 +17,22 @@ def picture_file(picture: Any, name: str, **saving: Any) -> FilePayload:
     return {"name": name, "mimeType": f"image/{kind.lower()}", "buffer": stream.getvalue()}
 
 
-def reading(label: str, probability: float, classes: tuple[str, ...], certain: bool) -> Any:
+def reading(label: str, probability: float, classes: tuple[str, ...], confident: bool) -> Any:
     rest = (1 - probability) / (len(classes) - 1)
     return {
         "label": label,
         "probability": probability,
-        "certain": certain,
+        "confident": confident,
         "probabilities": {name: probability if name == label else rest for name in classes},
     }
 
 
-def face(x: float, y: float, label: str = "happy", certain: bool = True, **more: Any) -> Any:
+def face(x: float, y: float, label: str = "happy", confident: bool = True, **more: Any) -> Any:
     return {
         "box": {"x": x, "y": y, "width": 100.0, "height": 100.0},
         "score": 0.98,
         "roll_degrees": 0.0,
-        "expression": reading(label, 0.93 if certain else 0.4, ALL_EXPRESSIONS, certain),
+        "expression": reading(label, 0.93 if confident else 0.4, ALL_EXPRESSIONS, confident),
         "gender": reading("female", 0.88, ("female", "male"), True),
         **more,
     }
@@ -47,7 +47,7 @@ def answer(*faces: Any, width: int = 512, height: int = 512) -> Any:
     }
 
 
-TWO_FACES = answer(face(170, 70), face(20, 300, "sad", certain=False, roll_degrees=20.0))
+TWO_FACES = answer(face(170, 70), face(20, 300, "sad", confident=False, roll_degrees=20.0))
 
 
 def answer_with(page: Page, body: Any, status: int = 200) -> None:

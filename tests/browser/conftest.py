@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page
 from skimage import data
 
-from app.benchmarks.moving import encode_frame, move_picture
+from bench.moving import encode_frame, move_picture
 
 from .answers import picture_file
 

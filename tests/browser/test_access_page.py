@@ -8,7 +8,7 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from app import create_app
 from app.settings import Settings
-from app.web.access import hash_token
+from app.web.server.auth import hash_token
 from tests.app.servers import serving
 
 from .answers import choose

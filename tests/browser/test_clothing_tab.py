@@ -61,7 +61,7 @@ def test_the_tabs_are_reached_by_the_keyboard_and_kept_by_the_language(
 
 
 def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) -> None:
-    for name in ("expression", "verifier"):
+    for name in ("expression", "face_classifier"):
         shutil.copytree(Path("models") / name, tmp_path / name)
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)
@@ -93,7 +93,7 @@ def test_a_picture_s_answer_stands_above_its_bars(
 def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_path: Path) -> None:
     write_clothing(tmp_path / "scenes")
     rewrite_card(tmp_path / "scenes", name="scenes", task="scenes")
-    shutil.copytree(Path("models") / "verifier", tmp_path / "verifier")
+    shutil.copytree(Path("models") / "face_classifier", tmp_path / "face_classifier")
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)
         page.set_input_files("#image", [garment(NONE)])
@@ -106,9 +106,9 @@ def test_the_answer_can_be_taken_along(wardrobe: str, page: Page) -> None:
     given = json.loads(content(downloaded(page, "#download-json")))
     lines = content(downloaded(page, "#download-csv")).decode().splitlines()
     (row,) = csv.DictReader(lines)
-    assert (row["face"], row["picture_clothing_label"]) == ("", "dress")
-    share = given["picture"]["clothing"]["probabilities"]["none_of_these"]
-    assert float(row["picture_clothing_probabilities_none_of_these"]) == share
+    assert (row["face"], row["image_clothing_label"]) == ("", "dress")
+    share = given["image_predictions"]["clothing"]["probabilities"]["none_of_these"]
+    assert float(row["image_clothing_probabilities_none_of_these"]) == share
     assert downloaded(page, "#download-png").suggested_filename == "garment.raut.png"
 
 

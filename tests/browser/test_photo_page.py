@@ -248,7 +248,7 @@ def test_the_csv_download_has_one_row_a_face(start: Page, astronaut: FilePayload
     assert [row["face"] for row in rows] == ["1", "2"]
     assert rows[0]["expression_label"] == "happy"
     assert float(rows[0]["expression_probabilities_happy"]) == 0.93
-    assert rows[1]["expression_certain"] == "false"
+    assert rows[1]["expression_confident"] == "false"
     assert float(rows[1]["roll_degrees"]) == 20
 
 

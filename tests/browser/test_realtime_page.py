@@ -70,7 +70,7 @@ class Server:
 
 
 def tracked(track: int, x: float, y: float, label: str = "happy", **more: Any) -> Any:
-    return {"track": track, "seen": True, **face(x, y, label, **more)}
+    return {"track": track, "detected": True, **face(x, y, label, **more)}
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
 
 
 def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
-    Server(live, tracked(1, 50, 100, "sad", certain=False))
+    Server(live, tracked(1, 50, 100, "sad", confident=False))
     begin(live)
     expect(people(live).locator(".face-label")).to_have_text("unsure")
     expect(people(live).locator(".answered")).to_have_text("female88%")
@@ -447,10 +447,10 @@ def test_the_slider_sets_the_server_s_smoothing(live: Page) -> None:
 
 def test_the_camera_is_read_by_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
     server = Server(page, tracked(1, 50, 100))
-    page.goto(f"{live_server}/realtime?models=expression&expression_labels=original")
+    page.goto(f"{live_server}/realtime?models=expression&label_set=original")
     begin(page)
     expect(people(page)).to_have_count(1)
-    choice = {"models": "expression", "expression_labels": "original"}
+    choice = {"models": "expression", "label_set": "original"}
     assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
 
 
@@ -608,7 +608,7 @@ def bring_about(page: Page, wanted: str) -> None:
         page.click("#start")
         expect(message(page)).to_be_visible()
         return
-    Server(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", certain=False))
+    Server(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
     begin(page)
     expect(people(page)).to_have_count(2)
     if wanted == "recorded":

@@ -215,6 +215,6 @@ def test_the_photo_page_asks_for_the_chosen_labels(
     page.goto(live_server)
     with page.expect_response("**/api/v1/analyze") as waiting:
         page.set_input_files("#image", [astronaut])
-    asked: dict[str, Any] = {"image": astronaut, "expression_labels": "ferplus"}
+    asked: dict[str, Any] = {"image": astronaut, "label_set": "ferplus"}
     chosen = page.request.post(f"{live_server}/api/v1/analyze", multipart=asked)
     assert waiting.value.json()["faces"] == chosen.json()["faces"]

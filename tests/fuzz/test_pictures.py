@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.refusals import Refusal
-from app.vision.images import decode_frame, decode_image
+from app.errors import RautError
+from app.vision.imaging.decoding import decode_frame, decode_image
 from tests.app.forms import post
 from tests.fuzz.corpus import make_corpus, mutate
 
@@ -52,7 +52,7 @@ def decoded(decode: Callable[[bytes], np.ndarray], data: bytes) -> str:
     """Decode a picture, and return "read" or the refusal's code."""
     try:
         decode(data)
-    except Refusal as refusal:
+    except RautError as refusal:
         return refusal.code
     return "read"
 

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 
-from app.benchmarks.moving import encode_frame
+from bench.moving import encode_frame
 
 PATIENCE = 20
 MASK = b"\0\0\0\0"

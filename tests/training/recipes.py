@@ -11,8 +11,8 @@ task = "expression"
 seed = 1
 purpose = "Shows that a killed training goes on."
 not_for = "Anything else."
-answers = "original"
-minimum_certainty = 0.85
+default_head = "original"
+target_precision = 0.85
 [data]
 folder = "{folder}"
 channels = 1
@@ -24,7 +24,7 @@ licence = "none"
 targets = "labels"
 label_smoothing = 0.1
 [network]
-name = "plain"
+name = "vgg"
 [network.options]
 widths = [8, 16]
 depths = [1, 1]
@@ -33,8 +33,8 @@ dropout = 0.3
 epochs = 6
 batch = 8
 learning_rate = 0.1
-average = 0.9
-sizes = [[0.5, 16], [1.0, 24]]
+ema_decay = 0.9
+progressive_sizes = [[0.5, 16], [1.0, 24]]
 precision = "mixed_bfloat16"
 checkpoint_seconds = 0.0
 [augmentation]

@@ -1,1 +1,1 @@
-"""Repeat published studies: one TOML and one module each, joined by `training.study`."""
+"""Repeat published studies: one TOML and one module each, joined by `training.studies.study`."""

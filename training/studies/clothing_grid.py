@@ -18,29 +18,29 @@ import keras
 import numpy as np
 from scipy.special import softmax
 
-from app.vision.classifiers import find_energies
-from training.data import Part, list_pictures
-from training.fitting import load_run, read_parts, read_validation
-from training.grid import Measure, name_file, share_grid
-from training.metrics import find_macro_f1, find_recalls
-from training.outside import read_outside
-from training.pretrained import (
+from app.vision.models.classifiers import energy_scores
+from training.datasets.loading import Split, list_pictures
+from training.datasets.ood import read_outside
+from training.evaluate.metrics import find_macro_f1, find_recalls
+from training.evaluate.reports import FIGURES, draw_confusion, draw_curves, write_table
+from training.fit.pretrained import (
     compute_both,
     compute_features,
     count_parameters,
     describe_top,
     read_seconds,
 )
-from training.recipes import (
+from training.fit.trainer import load_run, read_parts, read_validation
+from training.recipe import (
     WORDS,
-    OutsideSet,
+    OODSet,
     Recipe,
     change_recipe,
     load_recipe,
     parse_recipe,
 )
-from training.reports import FIGURES, draw_confusion, draw_curves, write_table
-from training.study import (
+from training.studies.grid import Measure, name_file, share_grid
+from training.studies.study import (
     Findings,
     Session,
     Study,
@@ -54,7 +54,7 @@ from training.study import (
     train,
 )
 
-Answer = Callable[[Part], np.ndarray]  # a part's pictures to logits
+Answer = Callable[[Split], np.ndarray]  # a part's pictures to logits
 SCHEDULE_KEYS = ("batch", "learning_rate")  # what a grid's point says of the schedule
 
 
@@ -186,12 +186,12 @@ class Search:
             "history": history,
         }
 
-    def _measure_run(self, size: int, answer: Answer, validation: Part) -> dict[str, Any]:
+    def _measure_run(self, size: int, answer: Answer, validation: Split) -> dict[str, Any]:
         """Measure a network on the validation part and on pictures of no class."""
         logits = answer(validation)
         confusion = confuse(logits, validation)
         refused = self.study.options["refused_of_clothes"]
-        limit = float(np.quantile(find_energies(logits), 1 - refused))
+        limit = float(np.quantile(energy_scores(logits), 1 - refused))
         return {
             **_score(confusion),
             "classes": list(validation.classes),
@@ -203,7 +203,7 @@ class Search:
 
     def _fit(
         self, point: dict[str, Any], epochs: int, stage: str
-    ) -> tuple[Path, list[dict[str, Any]], Part]:
+    ) -> tuple[Path, list[dict[str, Any]], Split]:
         """Fit one point's dense layer; return its run, history and validation features."""
         parts = self._features(point)
         options = describe_top(point["base"], point["size"], 0, True, pooling="none", dense=[])
@@ -213,18 +213,18 @@ class Search:
         folder = self.session.work / stage / name_trial(point)
         return folder, train(changed, folder, parts), parts[1]
 
-    def _features(self, point: dict[str, Any]) -> tuple[Part, Part]:
+    def _features(self, point: dict[str, Any]) -> tuple[Split, Split]:
         """Return both parts' features at a point's size, averaged over the places."""
         precision = self.recipe.schedule.precision
         folder = self.session.features
         return compute_both(self._pictures(point), point["base"], 0, True, folder, precision)
 
-    def _pictures(self, point: dict[str, Any]) -> tuple[Part, Part]:
+    def _pictures(self, point: dict[str, Any]) -> tuple[Split, Split]:
         """Return both parts' pictures at a point's size."""
         size = {"data.size": point["size"], "data.stored_size": point["size"]}
         return _read(change_recipe(self.recipe, size).model_dump_json())
 
-    def _answer_frozen(self, base: str, run: Path, part: Part) -> np.ndarray:
+    def _answer_frozen(self, base: str, run: Path, part: Split) -> np.ndarray:
         """Return the logits of a frozen base's dense layer for pictures."""
         precision = self.recipe.schedule.precision
         folder = self.session.features
@@ -236,7 +236,7 @@ class Search:
         """Ask a network about pictures of no class; return a row for each kind."""
         rows = []
         for kind in map(Path, self.name_outside()):
-            measured = {kind.name: OutsideSet(folder=kind, learned=False)}
+            measured = {kind.name: OODSet(folder=kind, train_on=False)}
             part = read_outside(measured, "validation", size, self.recipe.seed)[kind.name]
             logits = answer(part)
             answers = Counter(classes[index] for index in logits.argmax(axis=1))
@@ -246,7 +246,7 @@ class Search:
                     "count": len(logits),
                     "answered": answers.most_common(1)[0][0],
                     "probability": round(float(softmax(logits, axis=1).max(axis=1).mean()), 4),
-                    "refused": int((find_energies(logits) > limit).sum()),
+                    "refused": int((energy_scores(logits) > limit).sum()),
                 }
             )
         return rows
@@ -282,12 +282,12 @@ def _list_kinds(folder: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=1)  # one size's pictures take one to three gigabytes
-def _read(recipe: str) -> tuple[Part, Part]:
+def _read(recipe: str) -> tuple[Split, Split]:
     """Read the pictures of a recipe in JSON, once for all points of its size."""
     return read_parts(parse_recipe(json.loads(recipe)))
 
 
-def _ask_both_views(network: keras.Model, head: str, part: Part) -> np.ndarray:
+def _ask_both_views(network: keras.Model, head: str, part: Split) -> np.ndarray:
     """Return a head's logits, averaged over each picture and its mirror image."""
     mirrored = replace(part, pictures=np.ascontiguousarray(part.pictures[:, :, ::-1]))
     logits: np.ndarray = np.mean([ask_network(network, head, view) for view in (part, mirrored)], 0)

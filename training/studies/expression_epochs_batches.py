@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from training.data import Part
-from training.fitting import read_parts
-from training.recipes import Recipe, change_recipe
-from training.study import (
+from training.datasets.loading import Split
+from training.fit.trainer import read_parts
+from training.recipe import Recipe, change_recipe
+from training.studies.study import (
     Findings,
     Session,
     Study,
@@ -46,7 +46,7 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
 def _measure(
     recipe: Recipe,
     session: Session,
-    parts: tuple[Part, Part],
+    parts: tuple[Split, Split],
     photos: np.ndarray,
     values: dict[str, Any],
     shorter: Path | None,
@@ -61,7 +61,7 @@ def _measure(
     return Trial(name, row, history, confuse(logits, parts[1]), parts[1].classes)
 
 
-def draw_photos(part: Part, per_class: int, seed: int) -> np.ndarray:
+def draw_photos(part: Split, per_class: int, seed: int) -> np.ndarray:
     """Draw as many pictures of each class: int64 indices into the part."""
     generator = np.random.default_rng(seed)
     return np.concatenate(

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from app.vision.crops import CropShape
-from training.data import DataError, Part, read_part
-from training.pretrained import compute_features, describe_top
-from training.recipes import Recipe, change_recipe
-from training.reports import write_table
-from training.splitting import split_in_folds, split_in_parts
-from training.study import (
+from app.vision.imaging.crops import CropShape
+from training.datasets.loading import DataError, Split, read_part
+from training.datasets.splitting import split_in_folds, split_in_parts
+from training.evaluate.reports import write_table
+from training.fit.pretrained import compute_features, describe_top
+from training.recipe import Recipe, change_recipe
+from training.studies.study import (
     LABELS_HEAD,
     Findings,
     Session,
@@ -67,7 +67,7 @@ def judge(history: list[dict[str, Any]], options: dict[str, Any]) -> str:
     return "overfit" if training - validation > options["overfit_gap"] else "good"
 
 
-def _compare_depths(study: Study, recipe: Recipe, session: Session, pictures: Part) -> list[Trial]:
+def _compare_depths(study: Study, recipe: Recipe, session: Session, pictures: Split) -> list[Trial]:
     """Fit each depth of each network with each optimiser and number of epochs."""
     parts = split_in_parts(pictures, recipe.seed)
     depths = [
@@ -84,7 +84,7 @@ def _measure(
     study: Study,
     recipe: Recipe,
     session: Session,
-    parts: tuple[Part, Part, Part],
+    parts: tuple[Split, Split, Split],
     chosen: dict[str, Any],
     shorter: Path | None,
 ) -> Trial:
@@ -102,7 +102,7 @@ def _measure(
 
 
 def _cross_validate(
-    study: Study, recipe: Recipe, session: Session, pictures: Part, best: list[dict[str, Any]]
+    study: Study, recipe: Recipe, session: Session, pictures: Split, best: list[dict[str, Any]]
 ) -> dict[str, list[float]]:
     """Fit the best trainings anew for each fold; return each network's accuracies by fold."""
     chosen = [{key: row[key] for key in ("base", "depth", *study.grid)} for row in best]
@@ -120,7 +120,7 @@ def _measure_fold(
     study: Study,
     recipe: Recipe,
     session: Session,
-    pictures: Part,
+    pictures: Split,
     folds: list[tuple[np.ndarray, np.ndarray]],
     training: tuple[dict[str, Any], int],
 ) -> float:
@@ -137,7 +137,7 @@ def _keep_features(
     study: Study,
     recipe: Recipe,
     session: Session,
-    parts: tuple[Part, ...],
+    parts: tuple[Split, ...],
     chosen: dict[str, Any],
 ) -> None:
     """Compute the features of a depth once, before several trainings want them."""
@@ -146,8 +146,8 @@ def _keep_features(
 
 
 def _find_features(
-    study: Study, recipe: Recipe, session: Session, part: Part, chosen: dict[str, Any]
-) -> Part:
+    study: Study, recipe: Recipe, session: Session, part: Split, chosen: dict[str, Any]
+) -> Split:
     """Return a part with the features that a network has frozen at a depth."""
     base = chosen["base"]
     fitted = _count_fitted(study, base, chosen["depth"])

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from training.data import Part
-from training.fitting import read_parts
-from training.pretrained import compute_both, describe_top, read_seconds
-from training.recipes import Recipe, change_recipe
-from training.study import (
+from training.datasets.loading import Split
+from training.fit.pretrained import compute_both, describe_top, read_seconds
+from training.fit.trainer import read_parts
+from training.recipe import Recipe, change_recipe
+from training.studies.study import (
     Findings,
     Session,
     Study,
@@ -38,7 +38,7 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
 
 
 def _measure(
-    study: Study, recipe: Recipe, session: Session, pictures: tuple[Part, Part], way: str
+    study: Study, recipe: Recipe, session: Session, pictures: tuple[Split, Split], way: str
 ) -> Trial:
     """Fit one way."""
     parts, changed, before = pictures, recipe, 0.0
@@ -47,7 +47,9 @@ def _measure(
         parts = compute_both(pictures, base, 0, False, session.features, recipe.schedule.precision)
         before = sum(read_seconds(part) for part in parts)
         options = describe_top(base, recipe.data.size, 0, False, **_head(study))
-        changed = change_recipe(recipe, {"network.name": "top", "network.options": options})
+        changed = change_recipe(
+            recipe, {"network.name": "backbone_head", "network.options": options}
+        )
     history = train(changed, session.work / way, parts)
     confusion = confuse(answer_part(session.work / way, parts[1]), parts[1])
     row = {"way": way, **describe_end(history), "accuracy": find_accuracy(confusion)}

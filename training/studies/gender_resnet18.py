@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from training.data import Part
-from training.fitting import MODEL, read_parts
-from training.metrics import find_recalls
-from training.recipes import Recipe, change_recipe
-from training.study import (
+from training.datasets.loading import Split
+from training.evaluate.metrics import find_recalls
+from training.fit.trainer import MODEL, read_parts
+from training.recipe import Recipe, change_recipe
+from training.studies.study import (
     Findings,
     Session,
     Study,
@@ -31,7 +31,7 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     findings = Findings()
     points = []
     for values in iterate_grid(study.grid):
-        start = _change(study, recipe, values).network.start
+        start = _change(study, recipe, values).network.init_from
         if start and not (start / MODEL).is_file():
             findings.missing.append(
                 f"{name_trial(values)}: {start} holds no finished training to begin with. Make it "
@@ -68,7 +68,7 @@ def _measure(
     return trial, _describe_photo(logits, parts[1], recipe.seed)
 
 
-def _describe_photo(logits: np.ndarray, part: Part, seed: int) -> str:
+def _describe_photo(logits: np.ndarray, part: Split, seed: int) -> str:
     """Say what is answered to one photo, drawn with a fixed seed."""
     index = int(np.random.default_rng(seed).integers(len(part.labels)))
     exponentials = np.exp(logits[index] - logits[index].max())

@@ -14,7 +14,7 @@ export function follow(faces, now = performance.now()) {
   const numbered = faces.map((face) => {
     const known = nearest(free, face.box);
     free.delete(known);
-    return { track: known?.track ?? next++, seen: true, ...face };
+    return { track: known?.track ?? next++, detected: true, ...face };
   });
   const missed = [...free].map((place) => ({ missedSince: now, ...place }));
   places = [...missed, ...numbered.map(({ track, box }) => ({ track, box }))];

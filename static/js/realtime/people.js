@@ -77,7 +77,7 @@ function updateBars(list, reading) {
   if (list.children.length !== names.length) list.replaceChildren(...names.map(bar));
   names.forEach((name, index) => {
     const row = list.children[index];
-    row.classList.toggle("answered", reading.certain && name === reading.label);
+    row.classList.toggle("answered", reading.confident && name === reading.label);
     write(row.querySelector(".bar-value"), formatProbability(reading.probabilities[name]));
     row.querySelector(".bar-fill").style.setProperty("width", `${reading.probabilities[name] * 100}%`);
   });

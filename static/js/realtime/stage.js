@@ -101,7 +101,7 @@ export class Stage {
     this.#root.classList.toggle("mirrored", this.mirrored);
     if (this.locked && this.hasPicture) this.#drawPicture();
     for (const { face, place } of drawn) {
-      this.#context.globalAlpha = face.seen === false ? HELD_ALPHA : 1;
+      this.#context.globalAlpha = face.detected === false ? HELD_ALPHA : 1;
       // Letters grow on a hall's screen; the chosen face's lines are thicker on any.
       const unit = density * Math.max(0.85, width / 900);
       this.#drawFace(this.#context, face, this.mirrored ? mirror(place) : place, unit);

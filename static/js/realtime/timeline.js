@@ -32,8 +32,8 @@ export class Timeline {
   }
 
   add(faces, now = performance.now()) {
-    for (const { track, seen, expression } of faces) {
-      if (!expression || seen === false) continue;
+    for (const { track, detected, expression } of faces) {
+      if (!expression || detected === false) continue;
       this.#learnClasses(Object.keys(expression.probabilities));
       if (!this.#points.has(track)) this.#points.set(track, []);
       this.#points.get(track).push({ at: now, ...expression });
@@ -68,8 +68,8 @@ export class Timeline {
     const points = this.#points.get(this.#chosen) ?? [];
     if (!points.length) return this.#say(text("timeline.empty"));
     const counts = new Map();
-    for (const { label, certain } of points) {
-      const name = certain ? className(label) : text("unsure");
+    for (const { label, confident } of points) {
+      const name = confident ? className(label) : text("unsure");
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     const [name, count] = [...counts].sort((a, b) => b[1] - a[1])[0];

@@ -1,1 +1,0 @@
-"""Measure the running application from outside, as its users meet it."""

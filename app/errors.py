@@ -1,0 +1,19 @@
+"""Declare the error that tells a person what was wrong with what they sent."""
+
+from typing import Any
+
+
+class RautError(Exception):
+    """Refuse a request or a file for what was sent.
+
+    `code` is stable and part of the API; `app.web.server.error_responses` maps it to an HTTP
+    status. `detail` says what was wrong, with the limit or the choices, and what to do;
+    `extensions` holds those limits as data for programs.
+    """
+
+    def __init__(self, code: str, detail: str, **extensions: Any) -> None:
+        """Store the parts; `detail` is also the exception's text."""
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.extensions = extensions

@@ -1,0 +1,1 @@
+"""Find faces: proposals, a face classifier, and the passes of the search."""

@@ -1,0 +1,1 @@
+"""Show what every stage of the pipeline made of a photo."""

@@ -1,0 +1,72 @@
+"""Read the first questions that the Haar cascade asks of a window.
+
+Source: Viola and Jones, "Rapid object detection using a boosted cascade of simple features"
+(2001), section 2.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from xml.etree import ElementTree
+
+import numpy as np
+
+from app.vision.detection.proposals import WINDOW, read_cascade
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Mark a rectangle of the cascade's window, in its pixels, and how its sum is weighted."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Hold one feature: a whole rectangle, and the parts of it that should be brighter."""
+
+    whole: Rectangle
+    bright: tuple[Rectangle, ...]
+
+    def contrast(self, window: np.ndarray) -> tuple[float, float]:
+        """Return the mean grey (0 to 255) of the bright parts and of the rest of a window.
+
+        `window` is uint8 (24, 24).
+        """
+        inside = np.zeros((WINDOW, WINDOW), bool)
+        bright = np.zeros((WINDOW, WINDOW), bool)
+        inside[_place(self.whole)] = True
+        for part in self.bright:
+            bright[_place(part)] = True
+        return float(window[bright].mean()), float(window[inside & ~bright].mean())
+
+
+def _place(part: Rectangle) -> tuple[slice, slice]:
+    """Return the rows and columns of a rectangle."""
+    return slice(part.y, part.y + part.height), slice(part.x, part.x + part.width)
+
+
+@cache
+def first_features(count: int) -> tuple[Feature, ...]:
+    """Return the first features of the cascade's first stage."""
+    cascade = read_cascade().find("cascade")
+    assert cascade is not None
+    nodes = cascade.findall("stages/_[1]/weakClassifiers/_/internalNodes")
+    features = cascade.findall("features/_")
+    # A node is: left leaf, right leaf, the feature's place in the list, threshold.
+    places = [int((node.text or "").split()[2]) for node in nodes[:count]]
+    return tuple(_read_feature(features[place]) for place in places)
+
+
+def _read_feature(element: ElementTree.Element) -> Feature:
+    """Read one feature: the first rectangle is the whole one, with a negative weight."""
+    whole, *bright = (
+        Rectangle(int(x), int(y), int(width), int(height), float(weight))
+        for x, y, width, height, weight in (
+            (each.text or "").split() for each in element.findall("rects/_")
+        )
+    )
+    return Feature(whole, tuple(bright))

@@ -1,0 +1,103 @@
+"""Cut the crop that a network sees: one way, for training and for serving."""
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from app.vision.imaging.decoding import LazyImage
+from app.vision.readings import Box, Detection
+
+# Faces turned by less are cut as they stand: the classifiers were trained with such turns, and
+# a second resampling would only blur.
+SMALLEST_TURN = 5.0  # degrees
+
+
+@dataclass(frozen=True)
+class CropShape:
+    """Describe the crop that a network takes.
+
+    `size` is its side in pixels, `channels` 1 (grey) or 3 (RGB), and `margin` how much of the
+    box's side is added on each of the four sides before cutting.
+    """
+
+    size: int
+    channels: int
+    margin: float = 0.0
+
+
+def cut_crop(image: np.ndarray, detection: Detection, shape: CropShape) -> np.ndarray:
+    """Cut the square around a face out of a photo, turned upright, as the network takes it.
+
+    `image` is RGB uint8 (height, width, 3), or grey (height, width) for a shape of one channel;
+    the detection is in its pixels. What the square covers beyond the photo repeats the photo's
+    edge, as a black bar would be a feature that no training picture has. Returns uint8
+    (size, size, channels).
+    """
+    if abs(detection.roll_degrees) < SMALLEST_TURN:
+        return shape_crop(_cut_square(image, detection.box, 1 + 2 * shape.margin), shape)
+    # A turned square lies within an upright one of its diagonal. That one is shrunk first, so
+    # that turning samples no finer than the crop and nothing aliases.
+    reach = math.sqrt(2)
+    around = _cut_square(image, detection.box, (1 + 2 * shape.margin) * reach)
+    size = math.ceil(shape.size * reach)
+    shrunk = shape_crop(around, CropShape(size, shape.channels))
+    middle = ((size - 1) / 2, (size - 1) / 2)
+    turn = cv2.getRotationMatrix2D(middle, detection.roll_degrees, shape.size * reach / size)
+    turn[:, 2] -= np.full(2, (size - shape.size) / 2)
+    crop = cv2.warpAffine(
+        shrunk,
+        turn,
+        (shape.size, shape.size),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return crop.reshape(shape.size, shape.size, shape.channels)
+
+
+def cut_from_photo(photo: LazyImage, detection: Detection, shape: CropShape) -> np.ndarray:
+    """Cut a face as `cut_crop` does, from the coarsest decoding that has the crop's pixels.
+
+    The detection is in the whole photo's pixels. Raises `RautError` for a photo that breaks off.
+    """
+    box = detection.box
+    side = max(box.width, box.height) * (1 + 2 * shape.margin)
+    pixels, scale = photo.pixels(side / shape.size)
+    values = (box.x, box.y, box.width, box.height)
+    scaled = Box(*(round(value / scale) for value in values))
+    return cut_crop(pixels, replace(detection, box=scaled), shape)
+
+
+def _cut_square(image: np.ndarray, box: Box, scale: float) -> np.ndarray:
+    """Cut the square of `scale` times the box's side around its centre, edges repeated."""
+    side = max(1, round(max(box.width, box.height) * scale))
+    left = round(box.x + box.width / 2 - side / 2)
+    top = round(box.y + box.height / 2 - side / 2)
+    height, width = image.shape[:2]
+    # A box is clamped to the nearest row or column, so that even one outside the photo has pixels.
+    rows = slice(min(max(top, 0), height - 1), max(min(top + side, height), 1))
+    columns = slice(min(max(left, 0), width - 1), max(min(left + side, width), 1))
+    return cv2.copyMakeBorder(
+        image[rows, columns],
+        max(-top, 0),
+        max(top + side - height, 0),
+        max(-left, 0),
+        max(left + side - width, 0),
+        cv2.BORDER_REPLICATE,
+    )
+
+
+def shape_crop(crop: np.ndarray, shape: CropShape) -> np.ndarray:
+    """Bring a picture that already is a crop to the network's size and channels.
+
+    `crop` is RGB uint8 (height, width, 3), or grey (height, width) for a shape of one channel.
+    Shrinking averages over areas, so that nothing aliases; enlarging interpolates. Returns uint8
+    (size, size, channels).
+    """
+    if shape.channels == 1 and crop.ndim == 3:
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    shrinks = min(crop.shape[:2]) > shape.size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(crop, (shape.size, shape.size), interpolation=interpolation)
+    return resized.reshape(shape.size, shape.size, shape.channels)

@@ -1,0 +1,237 @@
+"""Turn bytes into an upright RGB array, or refuse them by name."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+
+from app.errors import RautError
+
+FORMATS = ("JPEG", "PNG", "WebP")
+MAX_MEGAPIXELS = 40  # 120 MB as RGB: what one request may cost in memory; phones make 12 to 50.
+FRAME_SIDE = 640  # Longest side that a live frame needs; larger ones are decoded smaller.
+JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
+# What brings pixels upright that are stored in one of EXIF's orientations.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+LYING = range(5, 9)  # The orientations of a photo whose columns are stored as rows.
+STRIP_ROWS = 64  # Rows of a picture that are converted at a time.
+MIN_SIDE = 16  # Below this no face can be told from noise.
+
+# Pillow's own guard warns first and refuses later; ours refuses once, before any decoding.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+class LazyImage:
+    """Give an upright photo at the scales asked for, and decode no more of it than that.
+
+    Most of what a large photo costs is its decoding, and a JPEG can be decoded at a half, a
+    quarter or an eighth of its size. `width` and `height` are the whole photo's, in pixels.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        decode: Callable[[int], np.ndarray],
+        scales: Sequence[int] = (1,),
+    ) -> None:
+        """Take what decodes the photo at one of `scales`, powers of two in rising order."""
+        self.width = width
+        self.height = height
+        self._decode = decode
+        self._scales = scales
+        self._decoded: dict[int, np.ndarray] = {}
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> LazyImage:
+        """Take a photo that is decoded already, RGB uint8 (height, width, 3)."""
+        return cls(image.shape[1], image.shape[0], lambda _: image)
+
+    @property
+    def decoded_scales(self) -> list[int]:
+        """Return the scales decoded so far, the coarsest first."""
+        return sorted(self._decoded, reverse=True)
+
+    def pixels(self, scale: float = 1.0) -> tuple[np.ndarray, int]:
+        """Return the photo with at most `scale` of its pixels' sides in a side of each pixel.
+
+        Returns RGB uint8 (height, width, 3) and the scale at which that is: the coarsest one
+        decoded already that is fine enough, or else a new one. Raises `RautError` with the code
+        `image_unreadable`.
+        """
+        for decoded in self.decoded_scales:
+            if decoded <= scale:
+                return self._decoded[decoded], decoded
+        chosen = max((each for each in self._scales if each <= scale), default=1)
+        self._decoded[chosen] = self._decode(chosen)
+        return self._decoded[chosen], chosen
+
+
+def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
+    """Open a JPEG, PNG or WebP; a JPEG is decoded when its pixels are wanted, at their scale.
+
+    The format is told by the content, the EXIF orientation is applied, transparency is laid
+    over white, and of an animation the first frame is taken.
+
+    Raises `RautError` with the code `image_empty`, `image_type`, `image_dimensions` or
+    `image_unreadable`.
+    """
+    if not data:
+        raise RautError(
+            "image_empty", "The file is empty. Choose a photo that opens on your own machine."
+        )
+    image = _open(data, formats)
+    _check_dimensions(image.width, image.height)
+    if not isinstance(image, JpegImageFile):
+        # There is one scale only, and of a PNG even the orientation may stand behind the pixels.
+        return LazyImage.of(_decode(image))
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # A header can be broken in as many ways as a body.
+        raise _unreadable() from error
+    size, mode = image.size, image.mode
+
+    def decode(scale: int) -> np.ndarray:
+        if mode in ("RGB", "L"):
+            return _decode_jpeg(data, size, orientation, scale)
+        return _decode(_open(data, formats), scale)  # a printer's colours
+
+    width, height = size[::-1] if orientation in LYING else size
+    return LazyImage(width, height, decode, JPEG_SCALES)
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Decode a JPEG, PNG or WebP into an upright photo, RGB uint8 (height, width, 3).
+
+    Raises `RautError` as `open_image` does.
+    """
+    return open_image(data).pixels()[0]
+
+
+def decode_frame(data: bytes) -> np.ndarray:
+    """Decode one JPEG frame of a camera, at a scale that the live reading needs.
+
+    Returns RGB uint8 (height, width, 3), its longer side less than twice `FRAME_SIDE` unless it
+    is huge. Raises `RautError` as `open_image` does, with `frame_empty` for no bytes at all.
+    """
+    if not data:
+        raise RautError(
+            "frame_empty", "The frame is empty. Send the camera's next picture as a JPEG."
+        )
+    frame = open_image(data, ("JPEG",))
+    return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
+
+
+def _decode_jpeg(data: bytes, size: tuple[int, int], orientation: int, scale: int) -> np.ndarray:
+    """Decode a JPEG of `size`, (width, height) as it is stored, upright at a scale.
+
+    As Pillow does, to the last bit, but into an array of its own size at once.
+    """
+    width, height = (math.ceil(side / scale) for side in size)
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
+    except (
+        ValueError
+    ):  # What is slightly damaged, or in a printer's colours, Pillow may still read.
+        return _decode(_open(data, ("JPEG",)), scale)
+    return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
+
+
+def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
+    """Decode an opened photo upright, a JPEG at a scale that `JPEG_SCALES` names."""
+    try:
+        if scale > 1:
+            image.draft("RGB", (image.width // scale, image.height // scale))
+        image.load()
+        # Copies of a large photo would cost a quarter more than its decoding.
+        ImageOps.exif_transpose(image, in_place=True)
+        return _take_pixels(image)
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
+        raise _unreadable() from error
+
+
+def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Read a picture's header only."""
+    try:
+        return Image.open(io.BytesIO(data), formats=[name.upper() for name in formats])
+    except Image.UnidentifiedImageError as error:
+        raise RautError(
+            "image_type",
+            f"This is no picture of a kind that can be read here. Send {', '.join(formats)}.",
+            accepted=list(formats),
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise _dimensions("The picture is far too large.") from error
+    except Exception as error:  # A header can be broken in as many ways as a body.
+        raise _unreadable() from error
+
+
+def _check_dimensions(width: int, height: int) -> None:
+    """Refuse a picture too large to decode or too small to hold a face."""
+    if width * height > MAX_MEGAPIXELS * 1_000_000 or min(width, height) < MIN_SIDE:
+        raise _dimensions(f"The picture is {width} × {height} pixels.")
+
+
+def _take_pixels(image: Image.Image) -> np.ndarray:
+    """Return a loaded picture as RGB uint8 (height, width, 3).
+
+    Converted by strips, as each conversion is a copy: of a large picture with transparency they
+    would take six times the memory of its pixels.
+    """
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.asarray(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP_ROWS):
+        bottom = min(image.height, top + STRIP_ROWS)
+        pixels[top:bottom] = np.asarray(_as_rgb(image.crop((0, top, image.width, bottom))))
+    return pixels
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert any of Pillow's modes to 8-bit RGB over white."""
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion would clip to white instead of scaling.
+        deep = np.asarray(image)
+        grey = (deep >> 8).astype(np.uint8)
+        grey[deep == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _dimensions(found: str) -> RautError:
+    """Refuse for the number of pixels."""
+    return RautError(
+        "image_dimensions",
+        f"{found} At most {MAX_MEGAPIXELS} megapixels are read, and each side must have at "
+        f"least {MIN_SIDE} pixels. Send a smaller copy or a larger photo.",
+        limit_megapixels=MAX_MEGAPIXELS,
+        minimum_side=MIN_SIDE,
+    )
+
+
+def _unreadable() -> RautError:
+    """Refuse for content that breaks off or makes no sense."""
+    return RautError(
+        "image_unreadable",
+        "The picture is damaged or breaks off. Open it on your own machine and save it anew.",
+    )

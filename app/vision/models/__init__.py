@@ -1,0 +1,1 @@
+"""Load models by their cards, and run them."""

@@ -1,0 +1,156 @@
+"""Read model cards: what a model takes, answers and is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.vision.imaging.crops import CropShape
+
+CARD = "card.json"
+Region = Literal["face", "image"]
+NONE_OF_THESE = "none_of_these"  # the answer for a picture that shows none of a head's classes
+
+
+class ModelError(Exception):
+    """Refuse a model that is missing, altered or unlike its card; the text names the file."""
+
+
+class ConditionalThreshold(BaseModel):
+    """Ask for more certainty about some pictures.
+
+    Where the model's head `head` finds the class `found` likeliest, an answer is certain only
+    from `threshold` on.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    head: str
+    found: str
+    threshold: float = Field(ge=0, le=1)
+
+
+class OODThreshold(BaseModel):
+    """Say from where on a picture shows none of the classes.
+
+    A picture's energy is -logsumexp of its raw logits (Liu et al., "Energy-based
+    out-of-distribution detection", 2020, equation 4 at temperature 1). At `energy_limit` it is as
+    likely to show none of the classes as one; `slope` says how fast that changes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    energy_limit: float
+    slope: float = Field(gt=0)
+
+
+class Head(BaseModel):
+    """Describe one set of logits and how they become an answer.
+
+    `targets` says what it learned: the data set's labels, raters' votes, whether the file's name
+    tells a child, or the place of a face, whose values are no logits but numbers, named by
+    `classes`. `classes` stand in the order of the logits. Logits of classes in `excluded` are
+    dropped before the softmax, so that the others share their probability in proportion. An
+    answer whose probability is less than `threshold` is given as unsure. With `ood`, one
+    more answer is `NONE_OF_THESE`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    targets: Literal["labels", "votes", "children", "places"] = "labels"
+    classes: list[str]
+    excluded: list[str] = []
+    temperature: float = Field(1.0, gt=0)
+    threshold: float = Field(0.0, ge=0, le=1)
+    conditional_threshold: ConditionalThreshold | None = None
+    ood: OODThreshold | None = None
+
+    @property
+    def answerable(self) -> list[str]:
+        """Return the classes that may be answered, in the order of their logits."""
+        return [name for name in self.classes if name not in self.excluded]
+
+    @property
+    def labels(self) -> list[str]:
+        """Return all that may be answered: the answerable classes and, with it, none of them."""
+        return self.answerable + ([NONE_OF_THESE] if self.ood else [])
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Head:
+        """Refuse a head whose classes are ambiguous, or that could answer nothing."""
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("A class stands twice in classes.")
+        if self.ood and NONE_OF_THESE in self.classes:
+            raise ValueError(
+                f"A head with outside answers {NONE_OF_THESE!r}; no class may be that."
+            )
+        strangers = [name for name in self.excluded if name not in self.classes]
+        if strangers:
+            raise ValueError(f"excluded names {strangers[0]!r}, which is no class.")
+        if not self.answerable:
+            raise ValueError("excluded leaves no class to answer.")
+        return self
+
+
+class Card(BaseModel):
+    """Describe a model; `training` writes cards and `app` obeys them.
+
+    `files` maps each model file to its SHA-256 in hexadecimal. `region` says whether the model
+    reads a face's crop or the whole picture. `default_head` names the head that answers by default,
+    and `default_head_reason` says why it does. `data`, `training` and `figures` are for people:
+    nothing is computed from them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    task: str
+    region: Region
+    purpose: str
+    not_for: str
+    size: int
+    channels: Literal[1, 3]
+    margin: float
+    heads: dict[str, Head]
+    default_head: str
+    default_head_reason: str = ""
+    files: dict[str, str]
+    data: dict[str, Any]
+    training: dict[str, Any]
+    figures: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Card:
+        """Refuse a card that refers to a head or a class which it doesn't describe."""
+        guards = [
+            head.conditional_threshold for head in self.heads.values() if head.conditional_threshold
+        ]
+        for name in (self.default_head, *(guard.head for guard in guards)):
+            if name not in self.heads:
+                raise ValueError(f"{name!r} is no head. Heads: {', '.join(self.heads)}.")
+        for guard in guards:
+            answerable = self.heads[guard.head].answerable
+            if guard.found not in answerable:
+                raise ValueError(
+                    f"{guard.found!r} is no answer of the head {guard.head!r}. "
+                    f"Answers: {', '.join(answerable)}."
+                )
+        return self
+
+    @property
+    def shape(self) -> CropShape:
+        """Return the crop that the model takes."""
+        return CropShape(self.size, self.channels, self.margin)
+
+
+def load_card(folder: Path) -> Card:
+    """Read a model folder's card. Raises `ModelError` where it is missing or malformed."""
+    path = folder / CARD
+    try:
+        return Card.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing.") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is no model card: {error}") from error

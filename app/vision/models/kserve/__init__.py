@@ -1,0 +1,1 @@
+"""Run models on an inference server that speaks the Open Inference Protocol."""

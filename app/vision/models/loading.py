@@ -1,0 +1,66 @@
+"""Load what the settings name: one way for the server, its start-up check and the command line."""
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+
+from app.settings import Settings
+from app.vision.models.cards import ModelError
+from app.vision.models.selection import Needed, choose_names
+from app.vision.pipeline import FaceAnalyzer
+
+logger = logging.getLogger(__name__)
+
+
+def load_chosen(settings: Settings, names: Iterable[str] | None) -> FaceAnalyzer:
+    """Return an analyzer of the models alone that answer where `names` are asked for.
+
+    Models that answer nothing would only take memory and time. Raises as `load_analyzer` does,
+    and `RautError` as `app.vision.models.selection.choose_names`.
+    """
+    return load_analyzer(settings, needed=partial(choose_names, names=names))
+
+
+def load_analyzer(
+    settings: Settings, patient: bool = False, needed: Needed | None = None
+) -> FaceAnalyzer:
+    """Return the analyzer that the settings describe, its models verified, loaded and run once.
+
+    With an inference server its models are checked, too. `patient` goes on without an answer from
+    it: each photo is refused until it answers. `needed` is as in `FaceAnalyzer.load`. Raises
+    `app.vision.models.cards.ModelError` where a model is missing, altered or unreadable, or where the
+    server has another one.
+    """
+    if settings.runtime == "remote":
+        return _load_remote(settings, patient, needed)
+    return FaceAnalyzer.load(
+        settings.models, settings.runtime, settings.threads, settings.label_set, needed
+    )
+
+
+def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> FaceAnalyzer:
+    """Let the inference server of the settings run the models that are verified here."""
+    try:
+        from app.vision.models.kserve.client import KServeClient, ModelDiffers, ServerFault
+        from app.vision.models.kserve.network import check_networks, move_networks
+    except ImportError as error:
+        raise ModelError(
+            f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
+            "Install requirements/remote.lock."
+        ) from error
+    local = FaceAnalyzer.load(settings.models, "onnx", settings.threads, settings.label_set, needed)
+    server = KServeClient(
+        str(settings.inference_url),
+        settings.inference_timeout,
+        settings.breaker_threshold,
+        settings.breaker_reset,
+    )
+    analyzer = move_networks(local, server)
+    try:
+        check_networks(analyzer)
+    except ServerFault as fault:
+        said = f"The inference server at {server.url}: {fault}"
+        if not patient or isinstance(fault, ModelDiffers):
+            raise ModelError(said) from fault
+        logger.warning("%s Photos are refused until it answers.", said)
+    return analyzer

@@ -1,0 +1,1 @@
+"""The JSON API, the live WebSocket and what both take."""

@@ -1,0 +1,80 @@
+"""Which models answer a visitor: what the request names, or else the visitor's own choice.
+
+A choice is kept as the API's own form fields, joined as a query is: in the page's address for
+one visit, in a cookie for longer.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
+
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.errors import RautError
+from app.vision.models.classifiers import Classifier
+from app.vision.models.selection import split_names
+from app.vision.pipeline import FaceAnalyzer, check_effort
+
+MODELS = "models"
+LABELS = "label_set"
+EFFORT = "effort"
+FIELDS = (MODELS, LABELS, EFFORT)
+COOKIE = "raut_models"
+
+Choice = dict[str, str]
+
+
+def named_choice(*sources: Mapping[str, str]) -> Choice:
+    """Return what forms or queries name; an earlier one goes first."""
+    found = {field: next(filter(None, (s.get(field) for s in sources)), "") for field in FIELDS}
+    return {field: value for field, value in found.items() if value}
+
+
+def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
+    """Return the request's own choice, and for what it leaves open the cookie's.
+
+    A cookie whose models are no longer loaded, or don't go with what the request names, counts
+    for nothing. Raises `RautError` where the request names a model or labels that aren't loaded, or
+    no effort.
+    """
+    named = named_choice(sent_form(request), request.args)
+    choose(analyzer, named)
+    kept = named_choice(dict(parse_qsl(request.cookies.get(COOKIE, ""))))
+    try:
+        choose(analyzer, kept | named)
+    except RautError:
+        return named
+    return kept | named
+
+
+def sent_form(request: Request) -> Mapping[str, str]:
+    """Return the request's form, and an empty one of a refused upload, which can't be read."""
+    try:
+        return request.form
+    except RequestEntityTooLarge:
+        return {}
+
+
+def choose(analyzer: FaceAnalyzer, choice: Choice) -> dict[str, Classifier]:
+    """Return the models that a choice asks for, by their names. Raises `RautError`."""
+    if EFFORT in choice:
+        check_effort(choice[EFFORT])
+    return analyzer.choose(model_names(choice), choice.get(LABELS))
+
+
+def model_names(choice: Choice) -> list[str] | None:
+    """Return the models that a choice names, none where it leaves them open."""
+    return split_names(choice.get(MODELS))
+
+
+def as_cookie(choice: Choice) -> str:
+    """Write a choice for the cookie."""
+    return urlencode(choice)
+
+
+def shown_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
+    """Return the visitor's choice, and an empty one where the address names what isn't there."""
+    try:
+        return visitors_choice(request, analyzer)
+    except RautError:
+        return {}

@@ -1,0 +1,43 @@
+"""Answer programs: the JSON API and its OpenAPI document."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.vision.pipeline import labels_of, of_region
+from app.web.api import uploads
+from app.web.api.model_selection import named_choice
+from app.web.api.openapi import describe_api
+from app.web.api.uploads import current_analyzer, read_upload
+from app.web.server.admission import current_admission
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+
+
+@blueprint.post("/analyze")
+def analyze() -> Response:
+    """Read one photo."""
+    with current_admission().photo():
+        data = read_upload(request)
+        return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
+
+
+@blueprint.get("/models")
+def models() -> Response:
+    """Describe the loaded models: what they read, for what, and how well."""
+    described: list[dict[str, Any]] = []
+    for classifier in current_analyzer().classifiers.values():
+        card = classifier.card.model_dump()
+        described.append(
+            {**card, "default_head": classifier.head_name, "sha256": classifier.digest}
+        )
+    return jsonify(models=described)
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """Describe this API in OpenAPI 3.1."""
+    classifiers = current_analyzer().classifiers
+    labels = sorted({name for each in classifiers.values() for name in labels_of(each)})
+    pictures = sorted(of_region(classifiers, "image"))
+    return jsonify(describe_api(sorted(classifiers), pictures, labels))

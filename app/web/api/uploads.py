@@ -1,0 +1,101 @@
+"""Take an uploaded photo to the analyzer without it ever touching a disk."""
+
+import io
+from typing import IO, Any
+
+from flask import Request, current_app
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.errors import RautError
+from app.settings import FORM_BYTES
+from app.vision.pipeline import FaceAnalyzer
+from app.vision.readings import Analysis
+from app.web.api.model_selection import EFFORT, LABELS, Choice, model_names
+from app.web.server.logging import note_stages
+from app.web.server.metrics import count_stages
+
+ANALYZER = "raut_analyzer"
+FIELD = "image"
+
+
+class MemoryOnlyRequest(Request):
+    """Keep uploads in memory: Werkzeug would write those above 500 kB to a temporary file."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take a request; a form without files is parsed whole, so that it must be short."""
+        super().__init__(*args, **kwargs)
+        if self.mimetype == "application/x-www-form-urlencoded":
+            self.max_content_length = FORM_BYTES
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        """Give the form parser a place for one upload; MAX_CONTENT_LENGTH bounds it."""
+        return io.BytesIO()
+
+
+def current_analyzer() -> FaceAnalyzer:
+    """Return the application's analyzer."""
+    analyzer: FaceAnalyzer = current_app.extensions[ANALYZER]
+    return analyzer
+
+
+def analyze(data: bytes, choice: Choice) -> Analysis:
+    """Analyze a photo with the models and the effort of a choice. Raises `RautError`."""
+    effort = choice.get(EFFORT) or current_app.config["EFFORT"]
+    names, labels = model_names(choice), choice.get(LABELS)
+    analysis = current_analyzer().analyze_file(data, names, labels, effort)
+    count_stages(analysis.timings_ms)
+    note_stages(analysis.timings_ms)
+    return analysis
+
+
+def read_upload(request: Request, field: str = FIELD) -> bytes:
+    """Return the content of the photo in a request's form. Raises `RautError` where it has none."""
+    upload = find_upload(request, field)
+    if upload is None:
+        raise RautError(
+            "image_missing",
+            f"The form has no file in a field named {field!r}. Send one photo as "
+            "multipart/form-data.",
+            field=field,
+        )
+    return upload.stream.read()
+
+
+def find_upload(request: Request, field: str) -> FileStorage | None:
+    """Return a file of a request's form, if it has one. Raises `RautError` for one too large."""
+    try:
+        upload = request.files.get(field)
+    except RequestEntityTooLarge as error:
+        raise _form_too_large(request) from error
+    size = upload.stream.seek(0, io.SEEK_END) if upload else 0
+    # A browser sends an unchosen file as one without name and content.
+    if upload is None or not (upload.filename or size):
+        return None
+    if size > current_app.config["MAX_PHOTO_BYTES"]:
+        raise _too_large()
+    upload.stream.seek(0)
+    return upload
+
+
+def _form_too_large(request: Request) -> RautError:
+    """Refuse what Werkzeug stopped reading: a form over the limit, or a long field in one."""
+    length = request.content_length
+    if length is None or length > current_app.config["MAX_CONTENT_LENGTH"]:
+        return _too_large()
+    return RautError(
+        "field_too_large",
+        f"A field of the form holds more than {FORM_BYTES // 1000} kB. Send the photo as a file, "
+        "which has a file name, and shorten the other fields.",
+        limit_kb=FORM_BYTES // 1000,
+    )
+
+
+def _too_large() -> RautError:
+    """Refuse an upload over the limit."""
+    limit = current_app.config["MAX_UPLOAD_MB"]
+    return RautError(
+        "image_too_large",
+        f"The upload is larger than {limit} MB. Send a smaller copy of the photo.",
+        limit_mb=limit,
+    )

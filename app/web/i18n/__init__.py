@@ -1,0 +1,1 @@
+"""The texts of the pages and the reader's language."""

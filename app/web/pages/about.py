@@ -1,0 +1,63 @@
+"""The page that says who Raut is for, how it works, and what it must not be used for."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import Distribution, PackageMetadata, distributions
+from pathlib import Path
+
+from flask import Blueprint, current_app, render_template
+
+CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
+LONGEST_LICENCE = 60  # Some packages give the licence's whole text where its name belongs.
+
+blueprint = Blueprint("about", __name__)
+
+
+@dataclass(frozen=True)
+class Package:
+    """Name an installed package, its version and its licence as it states them itself."""
+
+    name: str
+    version: str
+    licence: str
+
+
+@blueprint.get("/about")
+def page() -> str:
+    """Show the page."""
+    return render_template(
+        "about.html",
+        version=current_app.config["VERSION"],
+        citation=CITATION.read_text(encoding="utf-8"),
+        parts=list_parts(),
+    )
+
+
+@cache
+def list_parts() -> tuple[Package, ...]:
+    """List every installed package by name, once for a process: they don't change under it."""
+    parts = {each.metadata["Name"].lower(): _describe(each) for each in distributions()}
+    return tuple(parts[name] for name in sorted(parts))
+
+
+def _describe(distribution: Distribution) -> Package:
+    """Describe one package."""
+    metadata = distribution.metadata
+    return Package(metadata["Name"], distribution.version, _licence(metadata))
+
+
+def _licence(metadata: PackageMetadata) -> str:
+    """Return the licence's name: its SPDX expression, or else the field or classifiers before it.
+
+    Source: Python packaging's core metadata specification, License-Expression.
+    """
+    fields = ("License-Expression", "License")
+    stated = next((each for name in fields for each in metadata.get_all(name) or []), "")
+    if stated and "\n" not in stated and len(stated) <= LONGEST_LICENCE:
+        return stated
+    named = [
+        each.rsplit(" :: ", 1)[-1]
+        for each in metadata.get_all("Classifier") or []
+        if each.startswith("License ::")
+    ]
+    return ", ".join(named) or stated.strip().partition("\n")[0][:LONGEST_LICENCE]

@@ -1,0 +1,185 @@
+"""The pages of the models: their cards, and the visitor's choice among them."""
+
+import datetime
+import json
+from typing import Any
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from app.errors import RautError
+from app.vision.models.cards import Card
+from app.vision.models.classifiers import Classifier
+from app.vision.pipeline import FaceAnalyzer, labels_of
+from app.web.api import model_selection
+from app.web.api.model_selection import COOKIE, LABELS, MODELS
+from app.web.api.uploads import current_analyzer
+from app.web.i18n import strings
+from app.web.i18n.locale import COOKIE_SECONDS
+from app.web.pages import charts
+from app.web.pages.studies import repeated_studies
+
+blueprint = Blueprint("models", __name__)
+for written in (
+    strings.share,
+    strings.percent,
+    strings.decimal,
+    strings.number,
+    strings.figure,
+    strings.date,
+    strings.task,
+    strings.kind,
+    strings.card_sentence,
+    strings.translated,
+):
+    blueprint.add_app_template_filter(written)
+
+
+@blueprint.get("/models")
+def page() -> str:
+    """Show every loaded model, and which of them answer."""
+    analyzer = current_analyzer()
+    choice = model_selection.shown_choice(request, analyzer)
+    answering = model_selection.choose(analyzer, choice)
+    return render_template(
+        "models.html",
+        classifiers=analyzer.classifiers,
+        answering=answering,
+        questions=_list_questions(analyzer, answering),
+        headline=headline_figures,
+        studies=repeated_studies(),
+    )
+
+
+@blueprint.post("/models")
+def keep_choice() -> Response:
+    """Keep the visitor's choice in a cookie, or forget it."""
+    response = redirect(url_for("models.page"), code=303)
+    if "default" in request.form:
+        response.delete_cookie(COOKIE)
+        return response
+    choice = _read_answers()
+    model_selection.choose(current_analyzer(), choice)
+    response.set_cookie(
+        COOKIE,
+        model_selection.as_cookie(choice),
+        max_age=COOKIE_SECONDS,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+@blueprint.get("/models/<name>")
+def card(name: str) -> str:
+    """Show one model's card."""
+    classifier = current_analyzer().classifiers.get(name)
+    if classifier is None:
+        abort(404, f"There is no model {name!r} here.")
+    figures = classifier.card.figures
+    losses, accuracies = charts.learning_curves(figures.get("history", []))
+    return render_template(
+        "model.html",
+        classifier=classifier,
+        card=classifier.card,
+        heads=_describe_heads(classifier.card),
+        losses=charts.plot_lines(losses),
+        accuracies=charts.plot_lines(accuracies),
+        robustness=charts.plot_lines(charts.robustness_lines(figures.get("robustness", []))),
+        trained_on=_date(classifier.card.training.get("date")),
+        recipe=_listing(classifier.card.training.get("recipe")),
+    )
+
+
+def _list_questions(
+    analyzer: FaceAnalyzer, answering: dict[str, Classifier]
+) -> list[dict[str, Any]]:
+    """List what can be chosen: for each task its models, and for each of those its labels.
+
+    A question with a single possible answer is none, nor is one that is only answered when asked.
+    """
+    questions = []
+    classifiers = analyzer.classifiers.values()
+    for task in dict.fromkeys(each.card.task for each in analyzer.choose(None).values()):
+        options = [
+            {
+                "value": f"{each.card.name}:{label}" if label else each.card.name,
+                "model": each.card.name,
+                "label": label,
+                "head": each.card.heads[label or each.head_name],
+                "figures": headline_figures(each, label),
+                "chosen": _answers(answering, each.card.name, label),
+            }
+            for each in classifiers
+            if each.card.task == task
+            for label in (labels_of(each) or [""])
+        ]
+        if len(options) > 1:
+            questions.append({"task": task, "options": options})
+    return questions
+
+
+def _answers(answering: dict[str, Classifier], model: str, label: str) -> bool:
+    """Tell whether a model answers, by this label where one is named."""
+    return model in answering and label in ("", answering[model].head_name)
+
+
+def headline_figures(classifier: Classifier, label: str = "") -> dict[str, Any] | None:
+    """Return the figures of the head that answers or is named, where the card has any."""
+    figures: dict[str, Any] = classifier.card.figures.get("heads", {})
+    return figures.get(label or classifier.head_name)
+
+
+def _read_answers() -> model_selection.Choice:
+    """Turn the form's answers into a choice; a task that isn't asked keeps its own model.
+
+    Raises `RautError` for the model of another task.
+    """
+    analyzer = current_analyzer()
+    models, labels = [], ""
+    asked = {field.removeprefix("task-"): value for field, value in request.form.items()}
+    for name, classifier in analyzer.choose(None).items():
+        task = classifier.card.task
+        chosen, _, label = asked.get(task, name).partition(":")
+        _check_task(analyzer, chosen, task)
+        models.append(chosen)
+        labels = label or labels
+    choice = {MODELS: ",".join(models), LABELS: labels}
+    return {field: value for field, value in choice.items() if value}
+
+
+def _check_task(analyzer: FaceAnalyzer, name: str, task: str) -> None:
+    """Refuse a model of another task; one that isn't loaded is refused with the whole choice."""
+    known = analyzer.classifiers
+    if name in known and known[name].card.task != task:
+        choices = sorted(each.card.name for each in known.values() if each.card.task == task)
+        raise RautError(
+            "model_of_other_task",
+            f"The model {name!r} doesn't read {task}. Choose from {', '.join(choices)}.",
+            choices=choices,
+        )
+
+
+def _describe_heads(card: Card) -> list[dict[str, Any]]:
+    """Join each head with its measured figures."""
+    described = []
+    for name, head in card.heads.items():
+        figures = card.figures.get("heads", {}).get(name)
+        classes = head.labels
+        rows = charts.describe_classes(figures["confusion"], classes) if figures else []
+        rows = [row for row in rows if row.recall.count]  # no picture is labelled as none of these
+        described.append(
+            {"name": name, "head": head, "classes": classes, "figures": figures, "rows": rows}
+        )
+    return described
+
+
+def _date(written: str | None) -> datetime.date | None:
+    """Read a card's date."""
+    return datetime.date.fromisoformat(written) if written else None
+
+
+def _listing(recipe: Any) -> str:
+    """Write a recipe out to be read."""
+    return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""

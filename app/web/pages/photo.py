@@ -1,0 +1,76 @@
+"""The pages that people open in a browser."""
+
+from typing import Any
+
+from flask import Blueprint, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app.errors import RautError
+from app.vision.models.classifiers import Classifier
+from app.vision.pipeline import of_region
+from app.web.api import uploads
+from app.web.api.model_selection import choose, shown_choice, visitors_choice
+from app.web.api.uploads import current_analyzer, read_upload
+from app.web.i18n import strings
+from app.web.server.admission import current_admission
+from app.web.server.error_responses import find_status, list_headers, render_error
+
+CLOTHING = "clothing"
+
+blueprint = Blueprint("pages", __name__)
+blueprint.add_app_template_filter(strings.probability, "probability")
+blueprint.add_app_template_filter(strings.label, "label")
+
+
+@blueprint.get("/")
+def photo() -> ResponseReturnValue:
+    """Show the photo page, waiting for a photo."""
+    return photo_page()
+
+
+@blueprint.post("/")
+def photo_without_script() -> ResponseReturnValue:
+    """Answer the plain form of a browser that runs no JavaScript."""
+    try:
+        with current_admission().photo():
+            data = read_upload(request)
+            analysis = uploads.analyze(data, visitors_choice(request, current_analyzer()))
+    except RautError as refusal:
+        page = photo_page(problem=render_error(refusal))
+        return page, find_status(refusal), list_headers(refusal)
+    return photo_page(analysis=analysis.to_json())
+
+
+def photo_page(**outcome: Any) -> str:
+    """Render the photo page with what came of a photo, if one was sent."""
+    choice = shown_choice(request, current_analyzer())
+    answering = list(choose(current_analyzer(), choice).values())
+    return render_template(
+        "index.html",
+        choice=choice,
+        clothing_model=_find_clothing_model(),
+        wardrobe=_answers_for_clothing(answering),
+        regions={classifier.card.region for classifier in answering},
+        strings=strings.for_script(),
+        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        **outcome,
+    )
+
+
+def _find_clothing_model() -> str | None:
+    """Name the model that the page's tab for clothing asks, where there are models for each tab."""
+    analyzer = current_analyzer()
+    if not of_region(analyzer.classifiers, "face"):
+        return None
+    named = (name for name in analyzer.picture_models if _reads_clothes(analyzer.classifiers[name]))
+    return next(named, None)
+
+
+def _answers_for_clothing(answering: list[Classifier]) -> Classifier | None:
+    """Return the model that answers, where it reads clothes and is alone in answering."""
+    return next(filter(_reads_clothes, answering), None) if len(answering) == 1 else None
+
+
+def _reads_clothes(classifier: Classifier) -> bool:
+    """Tell whether a model says which clothes a whole picture shows."""
+    return classifier.card.region == "image" and classifier.card.task == CLOTHING

@@ -1,0 +1,183 @@
+"""The page that shows every step between a photo and its answer."""
+
+import io
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app.errors import RautError
+from app.vision.detection.detector import EFFORTS
+from app.vision.explain.explanation import ADJUSTABLE, Explainer, Explanation
+from app.vision.pipeline import of_region
+from app.web.api import model_selection
+from app.web.api.model_selection import EFFORT, LABELS
+from app.web.api.uploads import FIELD, current_analyzer, find_upload, read_upload
+from app.web.i18n import strings
+from app.web.i18n.step_text import list_steps
+from app.web.pages import step_views
+from app.web.pages.step_views import View
+from app.web.server.admission import current_admission
+from app.web.server.error_responses import find_status, list_headers, render_error
+
+EXPLAINER = "raut_explainer"
+SECOND = "second"  # The form's field of a second photo, shown beside the first.
+FACES = {FIELD: "face", SECOND: "second_face"}  # Each photo's field, and that of its face.
+
+blueprint = Blueprint("steps", __name__, url_prefix="/steps")
+blueprint.add_app_template_filter(strings.setting)
+blueprint.add_app_template_filter(strings.effort)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Hold one photo on the page: its explanation, and the view of each stage by its id."""
+
+    field: str
+    name: str
+    explanation: Explanation
+    views: dict[str, View]
+
+
+@blueprint.get("")
+def page() -> ResponseReturnValue:
+    """Show the page, waiting for a photo."""
+    return _page()
+
+
+@blueprint.post("")
+def show() -> ResponseReturnValue:
+    """Show the stages of the photo that the form brings, and of a second one beside it."""
+    try:
+        return _page(sides=_explain_uploads())
+    except RautError as refusal:
+        return _refused(refusal)
+
+
+@blueprint.post("/step_views.zip")
+def download() -> ResponseReturnValue:
+    """Answer with every stage's pictures and numbers as one ZIP file."""
+    try:
+        sides = _explain_uploads()
+    except RautError as refusal:
+        return _refused(refusal)
+    headers = {"Content-Disposition": 'attachment; filename="raut-steps.zip"'}
+    return Response(_zip(sides), mimetype="application/zip", headers=headers)
+
+
+@blueprint.get("/step_views.zip")
+def download_nothing() -> ResponseReturnValue:
+    """Lead to the page: without a photo there are no stages, and a form's address gets asked for.
+
+    Switching the language, for one, leads back to where the form that was refused went.
+    """
+    return redirect(url_for("steps.page"))
+
+
+def _page(**outcome: Any) -> str:
+    """Render the page with what came of the photos, if any were sent."""
+    analyzer = current_analyzer()
+    choice = model_selection.shown_choice(request, analyzer)
+    sides, sent = outcome.get("sides", []), model_selection.sent_form(request)
+    answering = model_selection.choose(analyzer, choice)
+    return render_template(
+        "steps.html",
+        strings=strings.for_steps(),
+        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        choice=choice,
+        models=answering | analyzer.choose(analyzer.picture_models),
+        model=sent.get("model", ""),
+        faces={field: sent.get(field, "1") for field in FACES.values()},
+        efforts=EFFORTS,
+        effort=choice.get(EFFORT) or current_app.config["EFFORT"],
+        adjustable=ADJUSTABLE,
+        settings={
+            name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE
+        },
+        steps=[each for each in list_steps() if any(each.id in s.views for s in sides)],
+        **outcome,
+    )
+
+
+def _refused(refusal: RautError) -> ResponseReturnValue:
+    """Show the page with what was wrong."""
+    page = _page(problem=render_error(refusal))
+    return page, find_status(refusal), list_headers(refusal)
+
+
+def _explain_uploads() -> list[Panel]:
+    """Explain the form's photo, and the second one where there is one. Raises `RautError`."""
+    with current_admission().photo():
+        photos = {FIELD: read_upload(request)}
+        if second := find_upload(request, SECOND):
+            photos[SECOND] = second.stream.read()
+        return [_explain(field, data) for field, data in photos.items()]
+
+
+def _explain(field: str, data: bytes) -> Panel:
+    """Explain one photo as the form asks."""
+    choice = model_selection.visitors_choice(request, current_analyzer())
+    model = _model(choice)
+    explanation = _explainer().explain(
+        data,
+        model,
+        face=max(0, int(_number(FACES[field], 1)) - 1),
+        # A model of whole pictures answers where it is asked, and then alone.
+        models=[model] if _reads_whole(model) else model_selection.model_names(choice),
+        label_set=choice.get(LABELS),
+        effort=choice.get(EFFORT) or current_app.config["EFFORT"],
+        adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
+    )
+    name = request.files[field].filename or ""
+    return Panel(field, name, explanation, step_views.view_stages(explanation))
+
+
+def _explainer() -> Explainer:
+    """Return the application's explainer."""
+    explainer: Explainer = current_app.extensions.setdefault(
+        EXPLAINER, Explainer(current_analyzer(), current_app.config["THREADS"])
+    )
+    return explainer
+
+
+def _model(choice: model_selection.Choice) -> str:
+    """Return the model to explain: the one that the form names, or the first that answers."""
+    return request.form.get("model") or next(
+        iter(model_selection.choose(current_analyzer(), choice))
+    )
+
+
+def _reads_whole(model: str) -> bool:
+    """Tell whether a model reads whole pictures."""
+    return model in of_region(current_analyzer().classifiers, "image")
+
+
+def _number(field: str, default: float = 0) -> float:
+    """Read a number of the form: a whole one where the detector counts. Raises `RautError`."""
+    written = request.form.get(field) or str(default)
+    try:
+        number = float(written)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise RautError("not_a_number", f"{field} must be a number.", name=field)
+    return int(number) if number.is_integer() else number
+
+
+def _zip(sides: list[Panel]) -> bytes:
+    """Pack the pictures of every stage and the numbers, in memory."""
+    stream = io.BytesIO()
+    # The pictures are compressed already.
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for side in sides:
+            for place, (step, view) in enumerate(side.views.items(), start=1):
+                for shot in view.all_shots():
+                    name = f"{side.field}/{place:02}-{step}-{shot.name}.{shot.picture.kind}"
+                    archive.writestr(name, shot.picture.content)
+            numbers = step_views.list_numbers(side.explanation)
+            archive.writestr(f"{side.field}/numbers.json", json.dumps(numbers, indent=2))
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""What every request passes: errors, authentication, limits, metrics and logs."""

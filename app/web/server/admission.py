@@ -1,0 +1,146 @@
+"""Let the analyses of one process take turns: photos before frames, and no long queue.
+
+More at once than there are processors would only be switched between, and all would answer late.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask, current_app
+
+from app.errors import RautError
+from app.settings import Settings
+
+TURNS = "raut_turns"
+RETRY_SECONDS = 1  # By then whoever waits now has been answered.
+
+# A photo that is refused now and then is what a short waiting room means. A worker is overloaded
+# once the room was full for more than half of the last seconds, as it is at twice the photos that
+# can be read; and no more once it has had rest, or it would come and go with each photo.
+MOMENT_SECONDS = 2.0
+OVERLOADED_SHARE = 0.5
+RESTED_SHARE = 0.05
+
+
+class Load:
+    """Average over the last seconds, exponentially, whether photos were refused."""
+
+    def __init__(self) -> None:
+        """Start at rest."""
+        self.too_high = False
+        self._share = 0.0
+        self._full = False
+        self._noted = time.monotonic()
+
+    def note(self, full: bool) -> None:
+        """Note whether a photo would be refused from now on."""
+        now = time.monotonic()
+        kept = math.exp((self._noted - now) / MOMENT_SECONDS)
+        self._share = kept * self._share + (1 - kept) * self._full
+        self._full, self._noted = full, now
+        self.too_high = self._share > (RESTED_SHARE if self.too_high else OVERLOADED_SHARE)
+
+
+class AdmissionQueue:
+    """Give turns in the order of asking, photos first; between two photos one frame may go."""
+
+    def __init__(self, at_once: int, most_waiting: int) -> None:
+        """Allow so many analyses at once, and so many photos to wait for them."""
+        self._at_once = at_once
+        self._most_waiting = most_waiting
+        self._running = 0
+        self._photos: deque[object] = deque()
+        self._frames: deque[object] = deque()
+        self._photo_went_last = False
+        self._load = Load()
+        self._changed = threading.Condition()
+
+    @property
+    def overloaded(self) -> bool:
+        """Tell whether most photos were refused over the last seconds."""
+        with self._changed:
+            self._load.note(self.full)
+            return self._load.too_high
+
+    @property
+    def taken(self) -> bool:
+        """Tell whether a photo that came now would have to wait."""
+        return self._running >= self._at_once
+
+    @property
+    def full(self) -> bool:
+        """Tell whether a photo that came now would be refused."""
+        return self.taken and len(self._photos) >= self._most_waiting
+
+    @contextmanager
+    def photo(self) -> Iterator[None]:
+        """Hold a turn for a photo. Raises `RautError` with the code `busy` where too many wait."""
+        with self._changed:
+            if self.full:
+                raise busy()
+            self._wait(self._photos)
+            self._photo_went_last = True
+        try:
+            yield
+        finally:
+            self._end()
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """Hold a turn for a live frame; its own socket never sends a second one meanwhile."""
+        with self._changed:
+            self._wait(self._frames)
+            self._photo_went_last = False
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _wait(self, queue: deque[object]) -> None:
+        """Wait at a queue's end for a turn, and take it."""
+        ticket = object()
+        queue.append(ticket)
+        self._load.note(self.full)
+        self._changed.wait_for(lambda: self._running < self._at_once and self._next() is ticket)
+        queue.popleft()
+        self._running += 1
+        self._load.note(self.full)
+        self._changed.notify_all()
+
+    def _next(self) -> object:
+        """Return whose turn it is."""
+        frame_goes = self._frames and (self._photo_went_last or not self._photos)
+        return self._frames[0] if frame_goes else self._photos[0]
+
+    def _end(self) -> None:
+        """Give a turn back."""
+        with self._changed:
+            self._running -= 1
+            self._load.note(self.full)
+            self._changed.notify_all()
+
+
+def init_admission(app: Flask, settings: Settings) -> None:
+    """Set up the turns of this process."""
+    app.extensions[TURNS] = AdmissionQueue(settings.at_once, settings.queue_size)
+
+
+def current_admission() -> AdmissionQueue:
+    """Return the application's turns."""
+    turns: AdmissionQueue = current_app.extensions[TURNS]
+    return turns
+
+
+def busy() -> RautError:
+    """Refuse a photo that would have to wait too long."""
+    return RautError(
+        "busy",
+        "The server is busy with other photos. Wait a few seconds and try again.",
+        retry_after=RETRY_SECONDS,
+    )

@@ -1,0 +1,127 @@
+"""Let only those read photos who hold a token, where the settings name any.
+
+A program sends it as `Authorization: Bearer` (RFC 6750); a person enters it once, and a cookie that
+no script can read keeps it.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from flask import Blueprint, Flask, current_app, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.wrappers import Response as AnyResponse
+
+from app.errors import RautError
+from app.settings import Settings
+from app.web.i18n import strings
+from app.web.i18n.locale import current_path, path_within_site
+
+TOKENS = "raut_tokens"
+COOKIE = "raut_access"
+FIELD = "token"
+
+# What has a photo read, by a program or by a page's form.
+READING = frozenset({"api.analyze", "pages.photo_without_script", "steps.show", "steps.download"})
+# Pages that are of no use without.
+PAGES = frozenset({"pages.photo", "realtime.page", "steps.page"})
+GUARDED = READING | {"api.models"}
+
+blueprint = Blueprint("access", __name__, url_prefix="/access")
+
+
+def init_auth(app: Flask, settings: Settings) -> None:
+    """Ask for a token, if the settings name any."""
+    app.extensions[TOKENS] = settings.tokens
+    if settings.tokens:
+        app.register_blueprint(blueprint)
+        app.before_request(_guard)
+
+
+def hash_token(token: str) -> str:
+    """Return what the settings hold of a token: its SHA-256, in hexadecimal.
+
+    A token is random and long, so that no slower hash is called for.
+    """
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def find_holder(token: str, hashes: Mapping[str, str]) -> str | None:
+    """Return the name under which a token stands in the settings.
+
+    All are compared, in constant time, so that how long it takes tells nothing.
+    """
+    digest = hash_token(token)
+    holders = [name for name, known in hashes.items() if hmac.compare_digest(digest, known)]
+    return holders[0] if holders else None
+
+
+def check_access() -> None:
+    """Find out who asks. Raises `RautError` where a token is called for and none, or no known, came.
+
+    What is found stands in `current_client`.
+    """
+    hashes: Mapping[str, str] = current_app.extensions[TOKENS]
+    if not hashes:
+        return
+    token = _sent_token()
+    if not token:
+        raise _refusal("token_missing", "This server reads photos only for those who hold a token.")
+    g.client = find_holder(token, hashes)
+    if g.client is None:
+        raise _refusal("token_unknown", "This server doesn't know the token.")
+
+
+def current_client() -> str | None:
+    """Return the name of the token that came with the request, if one was called for."""
+    return g.get("client")
+
+
+@blueprint.get("")
+def page() -> str:
+    """Ask for a token."""
+    return _page(request.args.get("next", ""))
+
+
+@blueprint.post("")
+def enter() -> ResponseReturnValue:
+    """Keep a token in a cookie, and go on to the page that was wanted."""
+    token, wanted = request.form.get(FIELD, "").strip(), request.form.get("next", "")
+    if not find_holder(token, current_app.extensions[TOKENS]):
+        return _page(wanted, problem=strings.refusals()["token_unknown"]), 401
+    response = redirect(path_within_site(wanted), 303)
+    response.set_cookie(COOKIE, token, secure=request.is_secure, httponly=True, samesite="Strict")
+    return response
+
+
+def _page(wanted: str, problem: str = "") -> str:
+    """Render the page that asks."""
+    return render_template("access.html", wanted=wanted, problem=problem, field=FIELD)
+
+
+def _guard() -> AnyResponse | None:
+    """Check whoever asks for what is guarded; a person is asked for the token."""
+    if request.endpoint in GUARDED:
+        check_access()
+    elif request.endpoint in PAGES:
+        try:
+            check_access()
+        except RautError:
+            return redirect(url_for("access.page", next=current_path()), 303)
+    return None
+
+
+def _sent_token() -> str:
+    """Return the token that came with the request, or nothing."""
+    authorization = request.authorization
+    if authorization and authorization.type == "bearer":
+        return authorization.token or ""
+    return request.cookies.get(COOKIE, "")
+
+
+def _refusal(code: str, sentence: str) -> RautError:
+    """Refuse a request for want of a token."""
+    return RautError(
+        code,
+        f"{sentence} Send yours as `Authorization: Bearer TOKEN`; the server's operator has it.",
+    )

@@ -1,0 +1,60 @@
+"""Write a line of JSON for each request: when, what, how it ended, and how long it took.
+
+Nothing of a photo, a file's name, an answer or a client's address is in it.
+"""
+
+import time
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+
+# For logging.config.dictConfig; gunicorn.conf.py writes the server's own lines so, too.
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": ["levelname", "name", "message"],
+            "rename_fields": {"levelname": "level", "name": "logger"},
+            "timestamp": "time",
+        }
+    },
+    "handlers": {"lines": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"level": "WARNING", "handlers": ["lines"]},
+    "loggers": {
+        "raut": {"level": "INFO", "handlers": ["lines"], "propagate": False},
+        "gunicorn.error": {"level": "INFO", "handlers": ["lines"], "propagate": False},
+    },
+}
+# Asked for so often, and saying so little, that they would hide the others.
+UNTOLD = frozenset({"static", "bootstrap.static", "health.healthz", "health.readyz"})
+
+
+def init_logging(app: Flask) -> None:
+    """Write a line for every request."""
+    app.after_request(_write_line)
+
+
+def note_stages(timings_ms: dict[str, float]) -> None:
+    """Keep how long a photo's stages took, for the request's line."""
+    g.stages_ms = {stage: round(spent, 1) for stage, spent in timings_ms.items()}
+
+
+def _write_line(response: Response) -> Response:
+    """Write the request's line, by its route: an address may hold anything."""
+    if request.endpoint not in UNTOLD or response.status_code >= 400:
+        told = {
+            "request_id": g.get("request_id"),
+            "method": request.method,
+            "route": request.url_rule.rule if request.url_rule else None,
+            "status": response.status_code,
+            "milliseconds": round((time.perf_counter() - g.begun) * 1000, 1)
+            if "begun" in g
+            else None,
+            "code": g.get("refusal_code"),
+            "stages_ms": g.get("stages_ms"),
+        }
+        present = {name: value for name, value in told.items() if value is not None}
+        current_app.logger.info("request", extra=present)
+    return response

@@ -1,0 +1,60 @@
+"""Tell whether a server should be sent more: not once it leaves, nor while it refuses most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Flask, current_app
+
+from app.errors import RautError
+from app.settings import Settings
+from app.web.server.admission import RETRY_SECONDS, TURNS, AdmissionQueue
+from app.web.server.metrics import OVERLOADED, count_overloaded
+
+READINESS = "raut_readiness"
+
+
+class Readiness:
+    """Know of this process whether it goes on, and of all workers whether they are overloaded."""
+
+    def __init__(self, turns: AdmissionQueue, workers: int) -> None:
+        """Watch these turns, in one of so many workers."""
+        self.goes_on: Callable[[], bool] = lambda: True
+        self._turns = turns
+        self._workers = workers
+
+    def check(self) -> None:
+        """Raise `RautError` with the code `draining` or `overloaded` where nothing is to be sent."""
+        self.check_going_on()
+        self.tell_load()
+        # One that still has room is who takes the next connection.
+        if count_overloaded() >= self._workers:
+            raise RautError(
+                "overloaded",
+                "All turns are taken, and most photos have been refused for some seconds.",
+                retry_after=RETRY_SECONDS,
+            )
+
+    def check_going_on(self) -> None:
+        """Raise `RautError` with the code `draining` once the process was told to end."""
+        if not self.goes_on():
+            raise RautError(
+                "draining",
+                "This server is about to end. Another one answers, or this one soon again.",
+                retry_after=RETRY_SECONDS,
+            )
+
+    def tell_load(self) -> None:
+        """Tell the other workers whether this one is overloaded."""
+        OVERLOADED.set(self._turns.overloaded)
+
+
+def init_readiness(app: Flask, settings: Settings) -> None:
+    """Set up the readiness of this process, whose turns there are already."""
+    app.extensions[READINESS] = Readiness(app.extensions[TURNS], settings.workers)
+
+
+def current_readiness() -> Readiness:
+    """Return the application's readiness."""
+    readiness: Readiness = current_app.extensions[READINESS]
+    return readiness

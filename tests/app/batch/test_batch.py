@@ -1,0 +1,267 @@
+"""Test archives as an operator reads them: into a folder, killed, gone on with, by both engines."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+import skimage.data
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from app.__main__ import cli
+from app.batch.runs import lock_folder
+from tests.app.processes import find_listening, list_children
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A folder, a tar archive and a list of URLs: four faces, two scenes, three bad pictures."""
+    top = tmp_path_factory.mktemp("archive")
+    folder = top / "museum"
+    (folder / "deeper").mkdir(parents=True)
+    face = Image.fromarray(skimage.data.astronaut())
+    face.save(folder / "deeper" / "face.jpg")
+    Image.fromarray(skimage.data.rocket()).save(folder / "rocket.PNG")
+    (folder / "broken.jpg").write_bytes((folder / "deeper" / "face.jpg").read_bytes()[:400])
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("not a photo")
+    face.rotate(10).save(os.fsencode(folder) + b"/caf\xe9.jpg")  # named in Latin-1
+    with tarfile.open(top / "shard.tar", "w") as tar:
+        tar.add(folder / "notes.txt", "notes.txt")
+        tar.add(folder / "deeper" / "face.jpg", "packed/face.jpg")
+        tar.add(folder / "rocket.PNG", "packed/rocket.png")
+    urls = [(top / name).as_uri() for name in ("museum/deeper/face.jpg", "gone.jpg")]
+    (top / "urls.txt").write_text("# Two pictures\n\n" + "\n".join(urls) + "\n")
+    return [folder, top / "shard.tar", top / "urls.txt"]
+
+
+@pytest.fixture(scope="module")
+def whole(archive: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the plain engine writes of the archive, two pictures a shard, with its report."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    result = read(*archive, "--out", out, "--report", out.parent / "report.html")
+    assert result.exit_code == 0, result.output
+    assert "9 of 9 pictures" in result.stderr
+    assert "left 0:00" in result.stderr
+    return out
+
+
+def read(*arguments: str | Path) -> Result:
+    """Analyze, two pictures a shard."""
+    line = ["analyze", "--shard-size", "2", *map(str, arguments)]
+    return CliRunner().invoke(cli, line)
+
+
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    """Analyze in a process of its own, two pictures a shard."""
+    line = [sys.executable, "-m", "app", "analyze", "--shard-size", "2", *map(str, arguments)]
+    return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def wait_for_the_first_shard(process: "subprocess.Popen[str]") -> None:
+    """Wait for the first line of progress, which tells that a shard is done."""
+    assert process.stderr
+    while line := process.stderr.readline():
+        if " pictures, " in line:
+            return
+
+
+def list_parts(out: Path) -> list[Path]:
+    return sorted(out.glob("part-*.*"))
+
+
+def load(out: Path) -> Rows:
+    """The rows of all parts that a folder holds."""
+    return [row for part in list_parts(out) for row in pyarrow.parquet.read_table(part).to_pylist()]
+
+
+def test_every_picture_has_its_rows(whole: Path) -> None:
+    rows = load(whole)
+    names = [row["file"].rpartition("/")[2] for row in rows]
+    assert names == [
+        *("broken.jpg", "caf\\xe9.jpg", "face.jpg", "empty.jpg", "rocket.PNG"),
+        *("face.jpg", "rocket.png", "face.jpg", "gone.jpg"),
+    ]
+    assert [row["picture"] for row in rows] == list(range(1, 10))
+    assert [row["face"] for row in rows] == [None, 1, 1, None, None, 1, None, 1, None]
+    assert {row["model_expression"] for row in rows} == {rows[0]["model_expression"]}
+    assert rows[5]["file"].endswith("shard.tar/packed/face.jpg")
+
+
+def as_field(value: object) -> str:
+    """Return what a CSV file says of a value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def test_a_bad_picture_is_a_row_with_a_code_and_a_sentence(whole: Path) -> None:
+    bad = [(row["error"], row["error_detail"]) for row in load(whole) if row["error"]]
+    assert [code for code, _ in bad] == ["image_unreadable", "image_empty", "file_unreadable"]
+    assert bad[0][1].startswith("The picture is damaged or breaks off.")
+    assert "gone.jpg" in bad[2][1]
+
+
+def test_faces_are_those_of_the_plain_answer(archive: list[Path], whole: Path) -> None:
+    result = read(archive[0], "--csv", "-")
+    answers = list(csv.DictReader(io.StringIO(result.stdout)))
+    rows = {row["file"]: row for row in load(whole)}
+    photo = str(archive[0] / "deeper" / "face.jpg")
+    (answer,) = [answer for answer in answers if answer["file"] == photo]
+    assert answer == {name: as_field(rows[photo][name]) for name in answer}
+
+
+def test_each_format_says_the_same(archive: list[Path], whole: Path, tmp_path: Path) -> None:
+    for form in ("csv", "jsonl"):
+        assert read(*archive, "--out", tmp_path / form, "--format", form).exit_code == 0
+    lines = [
+        line for part in list_parts(tmp_path / "jsonl") for line in part.read_text().splitlines()
+    ]
+    assert [json.loads(line) for line in lines] == load(whole)
+    fields = [
+        row
+        for part in list_parts(tmp_path / "csv")
+        for row in csv.DictReader(io.StringIO(part.read_text()))
+    ]
+    assert fields == [{name: as_field(value) for name, value in row.items()} for row in load(whole)]
+
+
+def test_a_run_whose_truths_were_written_with_capitals_goes_on(
+    archive: list[Path], tmp_path: Path
+) -> None:
+    begun: list[str | Path] = [*archive, "--out", tmp_path / "out", "--format", "csv"]
+    assert read(*begun).exit_code == 0
+    for part in list_parts(tmp_path / "out"):
+        text = part.read_text()
+        part.write_text(text.replace(",true,", ",True,").replace(",false,", ",False,"))
+    ended = read(*begun, "--report", tmp_path / "report.html")
+    assert ended.exit_code == 0, ended.output
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    archive: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    with start(*archive, "--out", tmp_path) as process:
+        wait_for_the_first_shard(process)
+        process.kill()
+    parts = list_parts(tmp_path)
+    done = {part: part.stat().st_mtime_ns for part in parts if part.suffix == ".parquet"}
+    assert 0 < len(done) < len(list_parts(whole))
+    (archive[0] / "later.jpg").write_bytes(b"It came after the run began.")
+    try:
+        result = read(*archive, "--out", tmp_path)
+    finally:
+        (archive[0] / "later.jpg").unlink()
+    assert result.exit_code == 0
+    assert load(tmp_path) == load(whole)
+    assert {part: part.stat().st_mtime_ns for part in done} == done
+
+
+def test_a_finished_run_does_nothing_again(archive: list[Path], whole: Path) -> None:
+    written = [part.stat().st_mtime_ns for part in list_parts(whole)]
+    result = read(*archive, "--out", whole)
+    assert "holds 9 pictures with 4 faces; 3 pictures couldn't be read." in result.stderr
+    assert [part.stat().st_mtime_ns for part in list_parts(whole)] == written
+
+
+def test_a_folder_goes_on_with_its_own_run_only(
+    archive: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    other = read(*archive, "--out", whole, "--effort", "fast")
+    assert other.exit_code == 1
+    assert "holds a run with other effort: balanced, not fast." in other.stderr
+    (tmp_path / "part-00001.parquet").touch()
+    assert "holds parts of a run" in read(*archive, "--out", tmp_path).stderr
+
+
+def test_two_runs_do_not_write_into_one_folder(archive: list[Path], tmp_path: Path) -> None:
+    with lock_folder(tmp_path):
+        result = read(*archive, "--out", tmp_path)
+    assert "Another run is writing into" in result.stderr
+    assert list_parts(tmp_path) == []
+
+
+@pytest.fixture
+def refused(archive: list[Path], tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """Inputs that can't be read in full, each with what is said of it."""
+    broken = tmp_path / "broken.tar"
+    content = bytearray(archive[1].read_bytes())
+    with tarfile.open(archive[1]) as tar:
+        header = tar.getmembers()[1].offset
+    content[header : header + 6] = b"damage"
+    broken.write_bytes(content)
+    half = tmp_path / "half.tar"
+    half.write_bytes(archive[1].read_bytes()[:50_000])
+    packed = tmp_path / "shard.tar.gz"
+    packed.touch()
+    for name, line in (("path", "a.jpg"), ("store", "nowhere://bucket/a.jpg")):
+        (tmp_path / f"{name}.txt").write_text(f"{line}\n")
+    return iter(
+        [
+            (broken, f"it breaks off or is damaged at byte {header}"),
+            (half, "can't be read as a tar archive"),
+            (packed, "is compressed"),
+            (tmp_path / "path.txt", "line 1: 'a.jpg' is no URL"),
+            (tmp_path / "store.txt", "nowhere://bucket/a.jpg can't be read here"),
+            (tmp_path / "nothing", "there is no such file or folder"),
+        ]
+    )
+
+
+def test_what_can_not_be_read_in_full_is_told_before_anything_is_read(
+    refused: Iterator[tuple[Path, str]], tmp_path: Path
+) -> None:
+    for path, reason in refused:
+        result = read(path, "--out", tmp_path / "out")
+        assert (result.exit_code, reason in result.stderr) == (1, True), result.output
+        assert list_parts(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("package", ["ray", "pyarrow", "fsspec"])
+def test_a_missing_package_is_named_with_how_to_install_it(
+    archive: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    result = read(archive[2], "--out", tmp_path, "--engine", "ray")
+    assert result.exit_code == 1
+    assert f"needs {package}, which is not installed here." in result.stderr
+    assert "pip install -r requirements/archive.txt" in result.stderr
+
+
+@pytest.mark.parametrize("options", [["--engine", "ray"], ["--out", "x", "--csv", "-"]])
+def test_options_that_do_not_fit_together_are_refused(options: list[str]) -> None:
+    assert read("photo.jpg", *options).exit_code == 2
+
+
+def test_the_report_counts_and_shows_numbers_of_pictures_only(whole: Path) -> None:
+    page = (whole.parent / "report.html").read_text()
+    assert "9 pictures, 4 faces;\n  2 pictures in which no face was found,\n  3 that" in page
+    assert '<th scope="row">image_empty</th><td class="number">1</td>' in page
+    assert "<td>2, 3, 6, 8</td>" in page
+    for word in ("face.jpg", "museum", "http:", "https:", "<img", "<script", "url("):
+        assert word not in page
+
+
+def test_ray_answers_the_same_rows_though_a_worker_is_killed(
+    archive: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    with start(*archive, "--out", tmp_path, "--engine", "ray", "--workers", "2") as process:
+        wait_for_the_first_shard(process)
+        children = list_children(process.pid)
+        addresses = {address for child in children for address in find_listening(child.pid)}
+        next(child for child in children if "MapWorker" in child.command).kill()
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert load(tmp_path) == load(whole)
+    assert addresses == {"127.0.0.1"}

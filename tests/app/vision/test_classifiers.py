@@ -1,0 +1,151 @@
+"""Test that models are verified, and that both runtimes answer alike."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.vision.imaging.crops import cut_crop
+from app.vision.models.cards import ModelError
+from app.vision.models.classifiers import Runtime, load_classifier
+from app.vision.pipeline import FaceAnalyzer
+from app.vision.readings import Box, Detection
+from tests.app.cards import hash_files, read_card, rewrite_card
+
+# Importing the application sets it for our own process; another must do so itself.
+TELEMETRY = "ORT_DISABLE_TELEMETRY"
+FILE_OF: dict[Runtime, str] = {
+    "auto": "model.int8.onnx",
+    "keras": "model.keras",
+    "onnx": "model.onnx",
+}
+
+
+@pytest.mark.parametrize("model", ["expression", "gender"])
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_keras_and_onnx_give_the_same_probabilities(model: str, astronaut: np.ndarray) -> None:
+    folder = Path("models") / model
+    by_keras, by_onnx = load_classifier(folder, "keras"), load_classifier(folder, "onnx")
+    boxes = [Box(177 + step, 66, 95, 95) for step in (-12, -6, 0, 6, 12)]
+    crops = np.stack(
+        [cut_crop(astronaut, Detection(box, 1.0), by_onnx.card.shape) for box in boxes]
+    )
+    for one, other in zip(by_keras.predict(crops), by_onnx.predict(crops), strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+@pytest.mark.parametrize("runtime", FILE_OF)
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_an_altered_model_file_is_not_loaded(models: Path, runtime: Runtime) -> None:
+    file = models / "gender" / FILE_OF[runtime]
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(ModelError, match=f"{re.escape(file.name)} is not the file"):
+        load_classifier(models / "gender", runtime)
+
+
+@pytest.mark.parametrize("runtime", FILE_OF)
+def test_a_missing_model_file_is_named(models: Path, runtime: Runtime) -> None:
+    (models / "gender" / FILE_OF[runtime]).unlink()
+    with pytest.raises(ModelError, match=f"{re.escape(FILE_OF[runtime])} is missing"):
+        load_classifier(models / "gender", runtime)
+
+
+def test_a_model_without_8_bit_convolutions_answers_by_its_exact_export(models: Path) -> None:
+    folder = models / "gender"
+    (folder / FILE_OF["auto"]).unlink()
+    rewrite_card(folder, files=hash_files(folder))
+    assert load_classifier(folder).digest == read_card(folder)["files"]["model.onnx"]
+
+
+def test_labels_that_the_model_lacks_are_answered_with_those_it_has(models: Path) -> None:
+    with pytest.raises(ModelError, match=r"no labels 'other'.* Choose from original, ferplus"):
+        FaceAnalyzer.load(models, label_set="other")
+
+
+@pytest.mark.parametrize("runtime", FILE_OF)
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x80\x04N."])
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_a_file_that_is_no_model_is_named_though_its_card_has_its_hash(
+    models: Path, runtime: Runtime, content: bytes
+) -> None:
+    folder = models / "gender"
+    (folder / FILE_OF[runtime]).write_bytes(content)
+    rewrite_card(folder, files=hash_files(folder))
+    with pytest.raises(ModelError, match=f"{re.escape(FILE_OF[runtime])} can't be read as a model"):
+        load_classifier(folder, runtime)
+
+
+def test_a_model_that_answers_otherwise_than_its_card_says_is_named(models: Path) -> None:
+    file = FILE_OF["auto"]
+    shutil.copyfile(models / "expression" / file, models / "gender" / file)
+    rewrite_card(models / "gender", files=hash_files(models / "gender"))
+    with pytest.raises(ModelError, match=r"gender.*doesn't answer as its card says"):
+        FaceAnalyzer.load(models)
+
+
+def test_a_card_whose_answering_head_is_missing_is_refused(models: Path) -> None:
+    rewrite_card(models / "gender", answers="other")
+    with pytest.raises(ModelError, match="'other' is no head"):
+        FaceAnalyzer.load(models)
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"conditional_threshold": {"head": "child", "found": "baby", "threshold": 0.9}},
+            "'baby' is no answer",
+        ),
+        ({"excluded": ["nobody"]}, "'nobody', which is no class"),
+        ({"excluded": ["female", "male"]}, "leaves no class to answer"),
+        ({"classes": ["female", "female"]}, "stands twice"),
+    ],
+    ids=["guard", "stranger left out", "all left out", "twice"],
+)
+def test_a_card_that_names_a_class_which_is_none_is_refused(
+    models: Path, changes: dict[str, object], sentence: str
+) -> None:
+    folder = models / "gender"
+    heads = read_card(folder)["heads"]
+    rewrite_card(folder, heads=heads | {"perceived": heads["perceived"] | changes})
+    with pytest.raises(ModelError, match=sentence):
+        load_classifier(folder)
+
+
+def test_a_folder_that_is_not_named_as_its_model_is_refused(models: Path) -> None:
+    (models / "gender").rename(models / "sex")
+    with pytest.raises(ModelError, match="describes a model named 'gender'"):
+        FaceAnalyzer.load(models)
+
+
+def test_a_file_swapped_after_its_hash_was_checked_is_not_what_is_loaded(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = models / "gender" / "model.keras"
+    read = Path.read_bytes
+
+    def read_and_swap(path: Path) -> bytes:
+        content = read(path)
+        if path == file:
+            path.write_bytes(b"another file")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_swap)
+    classifier = load_classifier(models / "gender", "keras")
+    crops = np.zeros((1, *([classifier.card.size] * 2), classifier.card.channels), np.uint8)
+    assert len(classifier.predict(crops)) == 1
+
+
+def test_a_loaded_model_leaves_nothing_in_the_home_directory(tmp_path: Path) -> None:
+    command = "from app.vision.pipeline import FaceAnalyzer; FaceAnalyzer.load('models')"
+    environment = {name: value for name, value in os.environ.items() if name != TELEMETRY}
+    subprocess.run(
+        [sys.executable, "-c", command], env={**environment, "HOME": str(tmp_path)}, check=True
+    )
+    assert list(tmp_path.rglob("*")) == []

@@ -1,0 +1,234 @@
+"""Test that faces are found where plain Haar loses them, and that their crops are upright."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from app.errors import RautError
+from app.vision.detection.detector import EFFORTS, FaceDetector, PassResult
+from app.vision.imaging.crops import CropShape, cut_crop
+from app.vision.models.cards import ModelError
+from app.vision.pipeline import FaceAnalyzer
+from app.vision.readings import Box, Detection
+
+FACE = Box(177, 66, 95, 95)  # the astronaut's
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector.load(Path("models"))
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> FaceAnalyzer:
+    return FaceAnalyzer.load("models")
+
+
+@pytest.fixture(scope="module")
+def head(astronaut: np.ndarray) -> np.ndarray:
+    """The astronaut's head with a little around it: a face of 96 pixels in 160."""
+    return astronaut[34:194, 145:305]
+
+
+def turn(picture: np.ndarray, degrees: float) -> np.ndarray:
+    """Turn a picture clockwise about its middle, on a canvas that holds it at any turn."""
+    height, width = picture.shape[:2]
+    side = int(np.hypot(height, width))
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0)
+    matrix[:, 2] += ((side - width) / 2, (side - height) / 2)
+    return cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+
+
+def place(heads: list[tuple[np.ndarray, int, int]], height: int, width: int) -> np.ndarray:
+    """Set pictures into an even grey one, each at its left and top."""
+    canvas = np.full((height, width, 3), 120, np.uint8)
+    for picture, left, top in heads:
+        rows, columns = picture.shape[:2]
+        canvas[top : top + rows, left : left + columns] = picture
+    return canvas
+
+
+def centre(face: Detection) -> tuple[float, float]:
+    return face.box.x + face.box.width / 2, face.box.y + face.box.height / 2
+
+
+@pytest.mark.parametrize("degrees", [-40, -20, 20, 40])
+def test_a_turned_face_is_found_with_its_turn_and_read_the_same(
+    analyzer: FaceAnalyzer, astronaut: np.ndarray, degrees: int
+) -> None:
+    (upright,) = analyzer.analyze(astronaut).faces
+    (face,) = analyzer.analyze(turn(astronaut, degrees)).faces
+    expected = upright.detection.roll_degrees + degrees
+    assert face.detection.roll_degrees == pytest.approx(expected, abs=10)
+    for task, prediction in upright.predictions.items():
+        assert face.predictions[task].label == prediction.label
+
+
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_thorough_finds_a_face_lying_or_upside_down(
+    detector: FaceDetector, astronaut: np.ndarray, degrees: int
+) -> None:
+    (face,) = detector.detect(turn(astronaut, degrees), "thorough")
+    assert abs((face.roll_degrees - degrees + 180) % 360 - 180) < 15
+
+
+def test_a_crop_without_turn_is_the_plain_square(astronaut: np.ndarray) -> None:
+    crop = cut_crop(astronaut, Detection(FACE, 1.0), CropShape(95, 3))
+    assert np.array_equal(crop, astronaut[66:161, 177:272])
+
+
+@pytest.mark.parametrize("degrees", [-130, -30, 15, 90])
+def test_a_turned_face_is_cut_upright(astronaut: np.ndarray, degrees: int) -> None:
+    shape = CropShape(48, 1)
+    upright = cut_crop(astronaut, Detection(FACE, 1.0), shape)
+    turned = turn(astronaut, degrees)
+    radians = np.radians(degrees)
+    dx, dy = FACE.x + FACE.width / 2 - 256, FACE.y + FACE.height / 2 - 256
+    x = turned.shape[1] / 2 + dx * np.cos(radians) - dy * np.sin(radians)
+    y = turned.shape[0] / 2 + dx * np.sin(radians) + dy * np.cos(radians)
+    box = Box(round(x - 47.5), round(y - 47.5), 95, 95)
+    crop = cut_crop(turned, Detection(box, 1.0, float(degrees)), shape)
+    assert np.corrcoef(crop.ravel(), upright.ravel())[0, 1] > 0.9
+
+
+def test_the_turn_stands_in_the_answer(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
+    (face,) = analyzer.analyze(turn(astronaut, 30)).to_json()["faces"]
+    assert list(face)[:3] == ["box", "score", "roll_degrees"]
+    assert face["roll_degrees"] == pytest.approx(30, abs=12)
+
+
+def test_a_face_half_outside_the_picture_is_found(
+    detector: FaceDetector, astronaut: np.ndarray
+) -> None:
+    (face,) = detector.detect(np.ascontiguousarray(astronaut[:, 212:]))
+    assert centre(face)[0] == pytest.approx(12, abs=20)
+
+
+def test_two_heads_close_together_are_two_faces(detector: FaceDetector, head: np.ndarray) -> None:
+    narrow = head[:, 25:135]
+    faces = detector.detect(place([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480))
+    assert len(faces) == 2
+
+
+def test_fifty_faces_in_one_photo_are_all_found(detector: FaceDetector, head: np.ndarray) -> None:
+    small = cv2.resize(head, (100, 100), interpolation=cv2.INTER_AREA)
+    heads = [(small, 10 + 125 * column, 10 + 150 * row) for row in range(5) for column in range(10)]
+    faces = detector.detect(place(heads, 760, 1270))
+    assert len(faces) == 50
+
+
+def test_a_crowd_of_faces_too_small_for_the_first_looks_is_found(
+    detector: FaceDetector, head: np.ndarray
+) -> None:
+    small = cv2.resize(head, (80, 80), interpolation=cv2.INTER_AREA)
+    heads = [(small, 20 + 150 * column, 35 + 150 * row) for row in range(8) for column in range(8)]
+    faces = detector.detect(place(heads, 1200, 1600))
+    assert len(faces) == 64
+    assert max(face.box.width for face in faces) < 60
+
+
+def test_a_large_photo_is_read_alike_from_its_file_and_from_all_its_pixels(
+    analyzer: FaceAnalyzer, astronaut: np.ndarray
+) -> None:
+    large = cv2.resize(astronaut, (4000, 4000), interpolation=cv2.INTER_CUBIC)
+    encoded = cv2.imencode(".jpg", large[:, :, ::-1])[1].tobytes()
+    (of_file,) = analyzer.analyze_file(encoded).faces
+    (of_pixels,) = analyzer.analyze(large).faces
+    assert centre(of_file.detection) == pytest.approx(centre(of_pixels.detection), abs=20)
+    assert of_file.detection.box.width == pytest.approx(of_pixels.detection.box.width, abs=20)
+    for task, reading in of_file.predictions.items():
+        expected = of_pixels.predictions[task].probabilities
+        assert reading.probabilities == pytest.approx(expected, abs=0.05)
+
+
+def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
+    detector: FaceDetector, head: np.ndarray
+) -> None:
+    small = cv2.resize(head, (48, 48), interpolation=cv2.INTER_AREA)
+    looks: list[PassResult] = []
+    faces = detector.detect(np.tile(small, (30, 30, 1)), "thorough", looks)
+    assert len(faces) == detector.settings.max_faces
+    assert max(len(look.proposals) for look in looks) <= detector.settings.most_in_look
+
+
+def test_small_faces_in_a_group_photo_of_24_megapixels_are_found(
+    detector: FaceDetector, head: np.ndarray
+) -> None:
+    small = cv2.resize(head, (66, 66), interpolation=cv2.INTER_AREA)
+    large = cv2.resize(head, (660, 660), interpolation=cv2.INTER_CUBIC)
+    rear = [(small, 500 + 700 * number, 1100) for number in range(8)]
+    front = [(large, 1000 + 1500 * number, 2500) for number in range(3)]
+    faces = detector.detect(place([*rear, *front], 4000, 6000), "thorough")
+    widths = sorted(face.box.width for face in faces)
+    assert widths[:8] == pytest.approx([40] * 8, abs=8)
+    assert widths[8:] == pytest.approx([400] * 3, abs=80)
+    corners = sorted((left, top) for _, left, top in rear)
+    found = sorted((face.box for face in faces if face.box.width < 60), key=lambda box: box.x)
+    for (left, top), box in zip(corners, found, strict=True):
+        assert (box.x + box.width / 2, box.y + box.height / 2) == pytest.approx(
+            (left + 33, top + 33), abs=10
+        )
+
+
+def test_a_face_in_a_dark_photo_is_found(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    dark = (255 * (astronaut / 255.0) ** 3).astype(np.uint8)
+    (face,) = detector.detect(dark)
+    assert centre(face) == pytest.approx((224, 113), abs=15)
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("scene", ["coffee", "rocket", "chelsea"])
+def test_a_picture_without_people_has_no_face(
+    detector: FaceDetector, scene: str, effort: str
+) -> None:
+    assert detector.detect(getattr(skimage.data, scene)(), effort) == []  # type: ignore[arg-type]
+
+
+def test_a_face_is_found_again_near_its_last_place(
+    detector: FaceDetector, astronaut: np.ndarray
+) -> None:
+    previous = detector.detect(astronaut)
+    moved = np.roll(astronaut, (9, 14), axis=(0, 1))
+    (face,) = detector.detect_near(moved, previous)
+    assert face
+    x, y = centre(previous[0])
+    assert centre(face) == pytest.approx((x + 14, y + 9), abs=8)
+
+
+def test_a_face_that_left_is_lost(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    previous = detector.detect(astronaut)
+    assert detector.detect_near(skimage.data.coffee(), previous) == [None]
+
+
+def test_the_trace_tells_each_stage(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    looks: list[PassResult] = []
+    faces = detector.detect(astronaut, "balanced", looks)
+    (look,) = looks
+    assert look.windows is not None
+    assert look.proposals is not None
+    assert look.faces is not None
+    assert len(look.windows) > len(look.proposals) > len(look.faces) == len(faces)
+
+
+def test_an_unknown_effort_is_refused_with_those_that_exist(
+    analyzer: FaceAnalyzer, astronaut: np.ndarray
+) -> None:
+    with pytest.raises(RautError, match="fast, balanced, thorough") as refused:
+        analyzer.analyze(astronaut, effort="heroic")
+    assert refused.value.code == "unknown_effort"
+
+
+def test_an_altered_face_classifier_is_refused_at_the_start(tmp_path: Path) -> None:
+    shutil.copytree("models", tmp_path / "models")
+    with (tmp_path / "models" / "face_classifier" / "model.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(ModelError, match=r"face_classifier/model\.onnx"):
+        FaceAnalyzer.load(tmp_path / "models")
+
+
+def test_the_face_classifier_answers_to_nobody_as_a_model_of_faces(analyzer: FaceAnalyzer) -> None:
+    assert "face_classifier" not in analyzer.classifiers

@@ -1,0 +1,192 @@
+"""Test that pictures of every accepted kind are decoded rightly, and others refused early."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from app.errors import RautError
+from app.vision.imaging.decoding import decode_image, open_image
+
+FACE = Image.fromarray(skimage.data.astronaut()).resize((64, 48))
+# Which way the stored picture lies for each EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.5).
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+STATUS = Path("/proc/self/status")
+# Prints by how many kB decoding what comes in raises the most memory that the process ever took.
+PEAK = """
+import re, sys
+from app.vision.imaging.decoding import decode_image
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+data = sys.stdin.buffer.read()
+before = peak()
+decode_image(data)
+print(peak() - before)
+"""
+
+
+def save(picture: Image.Image, form: str = "PNG", **saving: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, form, **saving)
+    return stream.getvalue()
+
+
+# What a JPEG of this size loses in its colours; a picture turned wrongly differs by 30 and more.
+LOSS = 6
+
+
+def difference(content: bytes, expected: Image.Image) -> float:
+    """The mean difference in grey levels between a decoded picture and another."""
+    decoded = decode_image(content)
+    assert decoded.dtype == np.uint8
+    wanted = np.asarray(expected.convert("RGB")).astype(int)
+    assert decoded.shape == wanted.shape
+    return float(np.abs(decoded - wanted).mean())
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
+    turn = STORED[orientation]
+    stored = FACE.transpose(turn) if turn is not None else FACE
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert difference(save(stored, "PNG", exif=exif), FACE) == 0
+    assert difference(save(stored, "JPEG", exif=exif, quality=95), FACE) < LOSS
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_jpeg_can_be_decoded_upright_at_a_quarter(orientation: int) -> None:
+    turn = STORED[orientation]
+    large = FACE.resize((642, 481))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = large.transpose(turn) if turn is not None else large
+    photo = open_image(save(stored, "JPEG", exif=exif, quality=95))
+    assert (photo.width, photo.height) == large.size
+    pixels, scale = photo.pixels(7.9)
+    assert scale == 4
+    expected = large.resize((161, 121), Image.Resampling.BOX)
+    assert np.abs(pixels - np.asarray(expected).astype(int)).mean() < LOSS
+    # What is fine enough for a coarser wish is not decoded anew; a finer wish is.
+    assert photo.pixels(100.0)[0] is pixels
+    assert photo.pixels(3.0)[1] == 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("scale", [1, 2, 8])
+def test_a_jpeg_is_decoded_as_pillow_does_to_the_last_bit(mode: str, scale: int) -> None:
+    data = save(FACE.resize((333, 501)).convert(mode), "JPEG", quality=88)
+    expected = Image.open(io.BytesIO(data))
+    expected.draft(mode, (expected.width // scale, expected.height // scale))
+    wanted = np.asarray(expected.convert("RGB"))
+    assert np.array_equal(open_image(data).pixels(scale)[0], wanted)
+
+
+def test_a_slightly_damaged_jpeg_is_read() -> None:
+    data = save(FACE, "JPEG", quality=95)
+    damaged = data[:-2] + bytes(5) + data[-2:]
+    assert np.array_equal(decode_image(damaged), decode_image(data))
+
+
+def test_a_png_is_decoded_whole_at_any_scale() -> None:
+    pixels, scale = open_image(save(FACE)).pixels(8.0)
+    assert (scale, pixels.shape) == (1, (48, 64, 3))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_each_accepted_kind_is_read(form: str) -> None:
+    assert difference(save(FACE, form, quality=95), FACE) < LOSS
+
+
+def test_transparency_is_laid_over_white() -> None:
+    picture = FACE.convert("RGBA")
+    picture.putalpha(0)
+    assert difference(save(picture), Image.new("RGB", FACE.size, "white")) == 0
+    picture.putalpha(255)
+    assert difference(save(picture), FACE) == 0
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="Only Linux tells a process's peak of memory.")
+def test_transparency_costs_no_more_memory_than_the_picture_and_its_pixels() -> None:
+    large = Image.new("RGBA", (6300, 6300), (20, 30, 40, 128))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], input=save(large), capture_output=True, check=True
+    )
+    picture, pixels = 6300 * 6300 * 4, 6300 * 6300 * 3
+    assert int(done.stdout) * 1000 < 1.2 * (picture + pixels)
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
+    grey = FACE.convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert difference(save(deep), grey) == 0
+
+
+def test_the_transparent_grey_of_sixteen_bits_is_laid_over_white() -> None:
+    deep = np.full((32, 32), 40_000, np.uint16)
+    deep[:16] = 7
+    content = save(Image.fromarray(deep), transparency=7)
+    expected = np.full((32, 32), 40_000 >> 8, np.uint8)
+    expected[:16] = 255
+    assert difference(content, Image.fromarray(expected)) == 0
+
+
+def test_cmyk_is_converted() -> None:
+    assert difference(save(FACE.convert("CMYK"), "JPEG", quality=95), FACE) < LOSS
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    decoded = decode_image(save(FACE.convert("L")))
+    assert (decoded[..., 0] == decoded[..., 1]).all()
+    assert (decoded[..., 0] == decoded[..., 2]).all()
+
+
+def test_a_palette_is_looked_up_with_its_transparent_colour() -> None:
+    palette = FACE.quantize(32)
+    assert difference(save(palette), palette) == 0
+    transparent = Image.new("P", FACE.size, 3)
+    transparent.putpalette([0, 0, 0] * 256)
+    content = save(transparent, "PNG", transparency=3)
+    assert difference(content, Image.new("RGB", FACE.size, "white")) == 0
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_is_read(form: str) -> None:
+    black = Image.new("RGB", FACE.size)
+    lossless = {"lossless": True} if form == "WEBP" else {}
+    content = save(FACE, form, save_all=True, append_images=[black], **lossless)
+    assert difference(content, FACE) == 0
+
+
+def test_the_name_of_a_kind_is_told_by_the_content_alone() -> None:
+    with pytest.raises(RautError, match="JPEG, PNG, WebP") as refused:
+        decode_image(save(FACE, "BMP"))
+    assert refused.value.code == "image_type"
+    assert refused.value.extensions["accepted"] == ["JPEG", "PNG", "WebP"]
+
+
+def test_a_picture_of_more_than_forty_megapixels_is_refused_unread() -> None:
+    # Cut short after the header: whoever decoded it would call it unreadable.
+    content = save(Image.new("1", (8000, 5001)))[:200]
+    with pytest.raises(RautError) as refused:
+        decode_image(content)
+    assert refused.value.code == "image_dimensions"
+    assert refused.value.extensions["limit_megapixels"] == 40

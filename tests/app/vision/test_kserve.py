@@ -1,0 +1,503 @@
+"""Test the remote runtime against a real server of the protocol that can be told to fail."""
+
+import dataclasses
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import skimage.data
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from websockets.sync.client import connect as open_socket
+from werkzeug.test import TestResponse
+
+from app import create_app
+from app.__main__ import cli
+from app.errors import RautError
+from app.settings import Settings
+from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.models.cards import ModelError
+from app.vision.models.loading import load_analyzer
+from app.web.api.stream import MOST_FAULTS
+from bench.moving import encode_frame
+from bench.serving import list_children
+from tests.app.cards import copy_face_models, read_card
+from tests.app.forms import post
+from tests.app.inference import Answer, Handler, KServeClient, serving_models, write_logits
+from tests.app.servers import GRACE_SECONDS, PATIENCE, start, started
+from tests.browser.answers import picture_file
+
+FOLDERS = Path("models/expression"), Path("models/gender")
+SERVED = [
+    path.parent
+    for path in Path("models").glob("*/model.onnx")
+    if path.parent.name != FACE_CLASSIFIER
+]
+NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
+
+
+@pytest.fixture
+def server() -> Iterator[KServeClient]:
+    """A server of the real models."""
+    with serving_models(*SERVED) as running:
+        yield running
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """The models of faces alone, for what depends on which models are asked."""
+    copy_face_models(tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def remote(server: KServeClient) -> FlaskClient:
+    """The application, which asks that server."""
+    return start_client(server.url)
+
+
+def start_client(url: str, **settings: Any) -> FlaskClient:
+    return create_app(settings_for(url, **settings)).test_client()
+
+
+def settings_for(url: str, **settings: Any) -> Settings:
+    # Long enough for a busy machine; who wants to see it end says so.
+    patience = {"inference_timeout": PATIENCE, **settings}
+    return Settings(runtime="remote", inference_url=url, **patience)
+
+
+def analyze(client: FlaskClient, photo: bytes, **form: Any) -> TestResponse:
+    return post(client, "/api/v1/analyze", {"image": photo}, **form)
+
+
+def changed_model(folder: Path) -> onnxruntime.InferenceSession:
+    """The same network with one layer's weights a tenth larger."""
+    model = onnx.load(folder / "model.onnx")
+    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    values = onnx.numpy_helper.to_array(weights) * np.float32(1.1)
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    return onnxruntime.InferenceSession(model.SerializeToString())
+
+
+def answers_with(status: int) -> Any:
+    return lambda handler: Answer(status)
+
+
+def on_batches(fault: Any) -> Any:
+    """Fail where logits are asked for; everything else is answered."""
+    return lambda handler: fault(handler) if handler.path.endswith("/infer") else handler.answer()
+
+
+def is_unavailable(answer: TestResponse) -> bool:
+    problem = answer.get_json(force=True)
+    return (
+        answer.status_code == 503
+        and problem["code"] == "inference_unavailable"
+        and int(answer.headers["Retry-After"]) == problem["retry_after"] >= 1
+    )
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary tensors", "numbers only"])
+def test_a_server_s_answers_are_those_of_the_exact_local_models(
+    astronaut_png: bytes, binary: bool
+) -> None:
+    with serving_models(*SERVED, binary=binary) as server:
+        answer = analyze(start_client(server.url), astronaut_png).get_json()
+    exact = create_app(Settings(runtime="onnx")).test_client()
+    local = analyze(exact, astronaut_png).get_json()
+    (face,), (expected,) = answer.pop("faces"), local.pop("faces")
+    for task in ("expression", "gender"):
+        found, wanted = face.pop(task), expected.pop(task)
+        assert found.pop("probabilities") == pytest.approx(wanted.pop("probabilities"), abs=1e-4)
+        assert found.pop("probability") == pytest.approx(wanted.pop("probability"), abs=1e-4)
+        assert found == wanted
+    assert face == expected
+    assert answer["models"] == local["models"]
+    assert answer["image"] == local["image"]
+
+
+def test_all_faces_are_one_request_for_each_model(
+    server: KServeClient, remote: FlaskClient, astronaut: np.ndarray
+) -> None:
+    before = server.batches
+    photo = picture_file(np.hstack([astronaut, astronaut]), "two.png")["buffer"]
+    assert len(analyze(remote, photo).get_json()["faces"]) == 2
+    assert server.batches == before + 2
+    known = 1
+    assert [len(crops) for crops in server.crops[-2:]] == [known + 2, known + 2]
+
+
+def test_only_crops_of_faces_go_to_the_inference_server(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+) -> None:
+    before = len(server.asked)
+    scene = picture_file(skimage.data.rocket(), "rocket.png")["buffer"]
+    assert analyze(remote, scene).get_json()["faces"] == []
+    assert len(server.asked) == before
+    analyze(remote, astronaut_png)
+    assert server.asked[before:] == [
+        "/v2/models/expression/infer",
+        "/v2/models/gender/infer",
+    ]
+    for crops, folder in zip(server.crops[-2:], FOLDERS, strict=True):
+        card = read_card(folder)
+        # The known crop and the face; the body holds no more than these and their description.
+        assert crops.shape == (2, card["size"], card["size"], card["channels"])
+    for body, crops in zip(server.bodies[-2:], server.crops[-2:], strict=True):
+        assert body.endswith(crops.tobytes())
+        described = json.loads(body[: -crops.nbytes])
+        assert set(described) == {"inputs", "outputs"}
+        assert [set(each) for each in described["inputs"]] == [
+            {"name", "shape", "datatype", "parameters"}
+        ]
+
+
+def test_another_model_under_the_same_name_ends_the_start(server: KServeClient) -> None:
+    server.models["gender"] = changed_model(FOLDERS[1])
+    with pytest.raises(ModelError, match=r"gender isn't the file that the card"):
+        create_app(settings_for(server.url))
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["in its metadata", "in Triton's way"])
+def test_a_hash_that_the_server_tells_must_be_in_the_card(
+    server: KServeClient, faces: Path, wrapped: bool
+) -> None:
+    def tell(told: str) -> None:
+        if wrapped:
+            server.config = {"parameters": {"sha256": {"string_value": told}}}
+        else:
+            server.parameters = {"sha256": told}
+
+    tell("0" * 64)
+    with pytest.raises(ModelError, match=r"expression has the SHA-256 '0000.*which its card lacks"):
+        create_app(settings_for(server.url, models=faces))
+    del server.models["gender"]
+    tell(read_card(FOLDERS[0])["files"]["model.onnx"])
+    with pytest.raises(ModelError, match=r"models/gender/ready answered with status 404"):
+        load_analyzer(settings_for(server.url, models=faces))
+
+
+def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+) -> None:
+    right, server.models["expression"] = server.models["expression"], changed_model(FOLDERS[0])
+    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(remote.get("/readyz"))
+    server.models["expression"] = right
+    assert remote.get("/readyz").status_code == 200
+    assert analyze(remote, astronaut_png).status_code == 200
+
+
+def test_a_server_that_comes_back_is_checked_again(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+) -> None:
+    server.fault = answers_with(500)
+    assert is_unavailable(analyze(remote, astronaut_png))
+    server.fault = None
+    server.parameters = {"sha256": "0" * 64}
+    assert is_unavailable(analyze(remote, astronaut_png))
+    server.parameters = {}
+    assert analyze(remote, astronaut_png).status_code == 200
+
+
+def test_no_proxy_of_the_environment_sees_a_crop(
+    server: KServeClient, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, NOWHERE)
+    assert analyze(start_client(server.url), astronaut_png).status_code == 200
+
+
+def test_without_its_server_no_photo_is_read_on_the_command_line(
+    tmp_path: Path, astronaut_png: bytes
+) -> None:
+    (tmp_path / "photo.png").write_bytes(astronaut_png)
+    environment = {"RAUT_RUNTIME": "remote", "RAUT_INFERENCE_URL": NOWHERE}
+    result = CliRunner().invoke(cli, ["analyze", str(tmp_path)], env=environment)
+    assert result.exit_code == 1
+    assert f"The inference server at {NOWHERE}" in result.stderr
+    assert "/v2/health/ready can't be reached" in result.stderr
+
+
+def test_a_server_is_not_started_without_its_inference_server() -> None:
+    starting = start(PORT="0", RAUT_RUNTIME="remote", RAUT_INFERENCE_URL=NOWHERE)
+    output, _ = starting.communicate()
+    assert starting.returncode == 1
+    assert f"Raut can't start: The inference server at {NOWHERE}" in output
+    assert "Traceback" not in output
+
+
+def test_an_application_may_be_there_before_its_inference_server(
+    server: KServeClient, astronaut_png: bytes
+) -> None:
+    server.fault = answers_with(404)
+    remote = start_client(server.url)
+    assert is_unavailable(remote.get("/readyz"))
+    assert remote.get("/healthz").status_code == 200
+    assert is_unavailable(analyze(remote, astronaut_png))
+    server.fault = None
+    assert remote.get("/readyz").get_json()["status"] == "ready"
+    assert analyze(remote, astronaut_png).status_code == 200
+
+
+def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
+    server: KServeClient, astronaut_png: bytes
+) -> None:
+    frame = encode_frame(skimage.data.astronaut())
+    environment = {
+        "RAUT_RUNTIME": "remote",
+        "RAUT_INFERENCE_URL": server.url,
+        "RAUT_INFERENCE_TIMEOUT": str(PATIENCE),
+        "RAUT_BREAKER_RESET": "0.001",
+    }
+    with started(**environment) as running:
+        urlopen(f"http://{running.netloc}/readyz", timeout=PATIENCE).close()
+        server.fault = answers_with(500)
+        os.kill(list_children(running.process.pid)[0], signal.SIGKILL)
+        running.wait_for(r"Photos are refused until it answers")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(f"http://{running.netloc}/readyz", timeout=PATIENCE)
+        assert json.load(refused.value)["code"] == "inference_unavailable"
+        refused.value.close()
+        with open_socket(f"ws://{running.netloc}/api/v1/stream") as live:
+            # More than a client at fault would be allowed.
+            for _ in range(MOST_FAULTS + 2):
+                live.send(frame)
+                answer = json.loads(live.recv(PATIENCE))
+                assert answer["problem"]["code"] == "inference_unavailable"
+                assert answer["problem"]["retry_after"] >= 1
+            server.fault = None
+            while "problem" in answer:
+                live.send(frame)
+                answer = json.loads(live.recv(PATIENCE))
+            assert answer["faces"][0]["expression"]["label"] == "happy"
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(GRACE_SECONDS) == 0
+
+
+def test_passing_faults_are_asked_again_within_the_time(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+) -> None:
+    faults = [Answer(502), Answer(503), Answer(504), None]
+    server.fault = on_batches(lambda handler: faults.pop() if faults else handler.answer())
+    before = server.batches
+    assert analyze(remote, astronaut_png).status_code == 200
+    assert server.batches == before + 4 + 2
+
+
+def test_other_faults_are_not_asked_again(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+) -> None:
+    server.fault = on_batches(answers_with(500))
+    before = server.batches
+    assert is_unavailable(analyze(remote, astronaut_png))
+    assert server.batches == before + 1
+
+
+def never(handler: Handler) -> None:
+    """Answer nothing until the client has gone."""
+    handler.connection.recv(1)
+
+
+def in_drops(handler: Handler) -> None:
+    """Answer a byte every now and then until the client has gone."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    handler.connection.settimeout(0.02)
+    while True:
+        handler.wfile.write(b" ")
+        with suppress(TimeoutError):
+            if not handler.connection.recv(1):
+                return
+
+
+@pytest.mark.parametrize("fault", [never, in_drops])
+def test_a_server_that_takes_too_long_is_not_waited_for(
+    server: KServeClient, astronaut_png: bytes, fault: Any
+) -> None:
+    remote = start_client(server.url, inference_timeout=0.3)
+    server.fault = fault
+    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(remote.get("/readyz"))
+
+
+LOGITS = {"original": np.zeros((2, 7), np.float32), "ferplus": np.zeros((2, 8), np.float32)}
+SOUND = write_logits(LOGITS, binary=True)
+SOUND_AS_NUMBERS = write_logits(LOGITS, binary=False)
+NONSENSE = {
+    "nothing": Answer(200, b""),
+    "no JSON": Answer(200, b"\xff\xfe{"),
+    "another JSON": Answer(200, b"[1, 2]"),
+    "no tensors": Answer(200, b'{"outputs": []}'),
+    "data of another kind": Answer(
+        200,
+        b'{"outputs": [{"name": "original", "datatype": "FP32", "shape": [2, 7], "data": [{}]}]}',
+    ),
+    "other shapes": write_logits({name: logits[:1] for name, logits in LOGITS.items()}, True),
+    "not finite": write_logits({name: logits + np.nan for name, logits in LOGITS.items()}, True),
+    "cut short": dataclasses.replace(SOUND, body=SOUND.body[:-1]),
+    "a length beyond its end": dataclasses.replace(
+        SOUND, headers={"Inference-Header-Content-Length": "99999"}
+    ),
+    "a length that is none": dataclasses.replace(
+        SOUND, headers={"Inference-Header-Content-Length": "many"}
+    ),
+    "logits of another picture": SOUND,
+    "too much": Answer(200, bytes(2_000_000)),
+    "a way elsewhere": Answer(307, b"", {"Location": "/elsewhere"}),
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
+def test_nonsense_is_no_answer(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes, nonsense: Answer
+) -> None:
+    server.fault = on_batches(lambda handler: nonsense)
+    assert is_unavailable(analyze(remote, astronaut_png))
+    assert "/elsewhere" not in server.asked
+
+
+def test_after_some_failures_the_server_is_left_alone(
+    server: KServeClient, faces: Path, astronaut_png: bytes
+) -> None:
+    remote = start_client(server.url, models=faces, breaker_threshold=2, breaker_reset=60)
+    server.fault = answers_with(500)
+    for _ in range(2):
+        assert is_unavailable(analyze(remote, astronaut_png))
+    server.fault = None
+    before = len(server.asked)
+    answer = analyze(remote, astronaut_png)
+    assert is_unavailable(answer)
+    assert answer.get_json(force=True)["retry_after"] > 50
+    assert is_unavailable(remote.get("/readyz"))
+    assert len(server.asked) == before
+
+
+def test_another_model_s_answers_do_not_make_up_for_failures(
+    server: KServeClient, astronaut_png: bytes
+) -> None:
+    remote = start_client(server.url, breaker_threshold=2, breaker_reset=60)
+    server.fault = lambda handler: Answer(500) if "gender" in handler.path else handler.answer()
+    for _ in range(3):
+        assert is_unavailable(analyze(remote, astronaut_png))
+    assert server.asked.count("/v2/models/gender/infer") == 2
+    assert analyze(remote, astronaut_png, models="expression").status_code == 200
+
+
+def test_after_the_pause_the_first_answer_ends_it(
+    server: KServeClient, astronaut_png: bytes
+) -> None:
+    remote = start_client(server.url, breaker_threshold=2, breaker_reset=0.001)
+    server.fault = answers_with(500)
+    for _ in range(3):
+        assert is_unavailable(analyze(remote, astronaut_png))
+    server.fault = None
+    while is_unavailable(remote.get("/readyz")):
+        pass
+    assert analyze(remote, astronaut_png).status_code == 200
+
+
+def test_a_photo_without_a_face_needs_no_server(server: KServeClient) -> None:
+    server.fault = answers_with(404)
+    scene = picture_file(skimage.data.rocket(), "rocket.png")["buffer"]
+    assert analyze(start_client(server.url), scene).get_json()["faces"] == []
+
+
+def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
+    server: KServeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    analyzer = load_analyzer(settings_for(server.url))
+    network = analyzer.classifiers["gender"].network
+    crops = np.full((1, 64, 64, 3), 0x51, np.uint8)  # QQQ
+    kept = weakref.ref(crops)
+    # A server that answers what it was sent.
+    server.fault = on_batches(lambda handler: Answer(200, handler.body))
+    with caplog.at_level(logging.WARNING), suppress(RautError):
+        network.logits(crops)
+    assert "aren't the logits of gender" in caplog.text
+    assert "QQQ" not in caplog.text
+    del crops
+    gc.collect()
+    assert kept() is None
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [("en", "does not answer at the moment"), ("id", "sedang tidak menjawab")],
+)
+def test_the_pages_say_that_the_server_is_away(
+    server: KServeClient, remote: FlaskClient, astronaut_png: bytes, language: str, sentence: str
+) -> None:
+    remote.post("/language", data={"language": language})
+    server.fault = answers_with(500)
+    for address in ("/", "/steps"):
+        answer = post(remote, address, {"image": astronaut_png})
+        assert answer.status_code == 503
+        assert sentence in answer.get_data(as_text=True)
+
+
+def test_the_steps_are_shown_as_without_a_server(
+    server: KServeClient, remote: FlaskClient, client: FlaskClient, astronaut_png: bytes
+) -> None:
+    before = server.batches
+    pages = [
+        post(each, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+        for each in (remote, client)
+    ]
+    assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
+    # Both models' readings, and the crop covered in 49 places beside itself and the known one.
+    assert server.batches == before + 3
+    assert [len(crops) for crops in server.crops[-3:]] == [2, 2, 51]
+
+
+@pytest.mark.parametrize("address", ["/", "/realtime", "/about"])
+def test_the_pages_say_where_crops_go(
+    remote: FlaskClient, client: FlaskClient, address: str
+) -> None:
+    sentence = "sent to the inference server that this server's operator chose"
+    assert sentence in remote.get(address).get_data(as_text=True)
+    assert sentence not in client.get(address).get_data(as_text=True)
+    assert "nothing goes elsewhere" not in remote.get(address).get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (None, "needs RAUT_INFERENCE_URL"),
+        ("ftp://models:8000", "http"),
+        ("file:///etc/passwd", "http"),
+        ("http://name:password@models:8000", "nothing else"),
+        ("http://models:8000/?key=1", "nothing else"),
+    ],
+)
+def test_an_address_that_can_not_be_one_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as refused:
+        settings_for(url)
+    assert "password" not in str(refused.value)
+
+
+def test_a_path_in_the_address_stands_before_the_protocol_s(server: KServeClient) -> None:
+    with pytest.raises(ModelError, match="status 404"):
+        load_analyzer(settings_for(f"{server.url}/team/models/"))
+    assert server.asked == ["/team/models/v2/health/ready"]
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    monkeypatch.delitem(sys.modules, "app.vision.models.kserve.client", raising=False)
+    monkeypatch.delitem(sys.modules, "app.vision.models.kserve.network", raising=False)
+    with pytest.raises(ModelError, match=r"needs tenacity.* Install requirements/remote\.lock"):
+        load_analyzer(settings_for(NOWHERE))

@@ -1,0 +1,281 @@
+"""Test that faces keep their numbers, and that what is shown is steady and yet follows."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.errors import RautError
+from app.vision.live import LiveReader
+from app.vision.pipeline import FaceAnalyzer
+from app.vision.readings import Box, Detection, FaceReading, Prediction
+from app.vision.tracking import TrackedFace, Tracker
+from bench.moving import encode_frame
+from tests.app.cards import rewrite_card
+
+CLASSES = ["angry", "happy", "neutral"]
+UNSURE_BELOW = 0.7
+# The networks' answers for a still face under camera noise, its box a few pixels off each time,
+# vary by 0.2 (standard deviation of each logarithm of a probability).
+NOISE = 0.3
+
+Logits = Callable[[float], list[float]]
+
+
+def read(
+    box: Box, logits: Sequence[float] | np.ndarray, threshold: float = UNSURE_BELOW
+) -> FaceReading:
+    exponentials = np.exp(np.asarray(logits, float))
+    shares = exponentials / exponentials.sum()
+    best = int(shares.argmax())
+    prediction = Prediction(
+        CLASSES[best],
+        float(shares[best]),
+        bool(shares[best] >= threshold),
+        dict(zip(CLASSES, shares.tolist(), strict=True)),
+        threshold,
+    )
+    return FaceReading(Detection(box, 0.9), {"expression": prediction})
+
+
+def face_at(x: int, y: int = 100, side: int = 100) -> FaceReading:
+    return read(Box(x, y, side, side), [0, 3, 0])
+
+
+def tracker(keep_seconds: float = 1.0) -> Tracker:
+    return Tracker(keep_seconds)
+
+
+def numbers(faces: tuple[TrackedFace, ...]) -> list[int]:
+    return [face.track for face in faces]
+
+
+def watch(logits: Logits, seconds: float, rate: float) -> Iterator[tuple[float, str]]:
+    """Show one face whose logits vary with time and with noise; yield times and words shown."""
+    random = np.random.default_rng(0)
+    one = tracker()
+    for index in range(int(seconds * rate)):
+        now = index / rate
+        noisy = np.asarray(logits(now)) + random.normal(0, NOISE, len(CLASSES))
+        (face,) = one.update([read(Box(100, 100, 100, 100), noisy)], now)
+        shown = face.predictions["expression"]
+        yield now, shown.label if shown.confident else "unsure"
+
+
+def test_faces_keep_their_numbers_while_they_move() -> None:
+    one = tracker()
+    for step in range(30):
+        faces = one.update([face_at(100 + 12 * step), face_at(600 - 8 * step)], step / 30)
+        assert numbers(faces) == [1, 2]
+
+
+def test_the_order_of_detections_does_not_matter() -> None:
+    one = tracker()
+    one.update([face_at(100), face_at(400)], 0.0)
+    faces = one.update([face_at(404), face_at(98)], 0.1)
+    assert [(face.track, face.detection.box.x) for face in faces] == [(1, 98), (2, 404)]
+
+
+def test_a_fast_face_is_matched_by_distance_where_nothing_overlaps() -> None:
+    one = tracker()
+    one.update([face_at(100)], 0.0)
+    assert numbers(one.update([face_at(195)], 0.1)) == [1]
+
+
+def test_a_small_face_behind_a_large_one_gets_its_own_number() -> None:
+    one = tracker()
+    one.update([face_at(100, side=200)], 0.0)
+    assert numbers(one.update([face_at(160, 160, side=50)], 0.1)) == [1, 2]
+
+
+def test_a_missed_face_stays_for_a_moment_and_keeps_its_number() -> None:
+    one = tracker()
+    one.update([face_at(100)], 0.0)
+    (held,) = one.update([], 0.1)
+    assert (held.track, held.detected) == (1, False)
+    assert one.update([], 0.6) == ()
+    (back,) = one.update([face_at(110)], 0.9)
+    assert (back.track, back.detected) == (1, True)
+
+
+def test_a_face_away_for_longer_gets_a_new_number() -> None:
+    one = tracker(keep_seconds=1.0)
+    one.update([face_at(100)], 0.0)
+    one.update([], 0.1)
+    assert numbers(one.update([face_at(100)], 1.2)) == [2]
+
+
+def test_a_face_in_every_frame_keeps_its_number_however_far_apart_they_are() -> None:
+    one = tracker(keep_seconds=1.0)
+    for now in (0.0, 1.5, 9.0):
+        assert numbers(one.update([face_at(100)], now)) == [1]
+    assert len(one.places(12.0)) == 1
+
+
+def test_a_face_that_keeps_its_number_for_no_time_keeps_it_while_it_is_seen() -> None:
+    one = tracker(keep_seconds=0.0)
+    one.update([face_at(100)], 0.0)
+    assert numbers(one.update([face_at(104)], 0.1)) == [1]
+    one.update([], 0.2)
+    assert numbers(one.update([face_at(104)], 0.3)) == [2]
+
+
+def test_a_doubtful_newcomer_waits_for_its_second_sighting() -> None:
+    doubtful = FaceReading(Detection(Box(100, 100, 100, 100), 0.3), {})
+    one = tracker()
+    assert one.update([doubtful], 0.0) == ()
+    assert numbers(one.update([doubtful], 0.1)) == [1]
+
+
+def test_two_cameras_count_for_themselves() -> None:
+    one, other = tracker(), tracker()
+    one.update([face_at(100), face_at(300)], 0.0)
+    assert numbers(other.update([face_at(500)], 0.0)) == [1]
+
+
+@pytest.mark.parametrize("rate", [5, 10, 30])
+@pytest.mark.parametrize(
+    "logits",
+    [[0, 2, 2], [0, 2, 1.7], [-9, 0.8473, 0]],
+    ids=["two classes level", "one slightly ahead", "right on the threshold"],
+)
+def test_a_still_face_changes_its_word_at_most_once_a_minute(
+    rate: float, logits: list[float]
+) -> None:
+    minutes = 5
+    words = [word for _, word in watch(lambda now: logits, 60 * minutes, rate)]
+    changes = sum(one != other for one, other in itertools.pairwise(words))
+    assert changes <= minutes
+
+
+@pytest.mark.parametrize("rate", [5, 10, 30])
+@pytest.mark.parametrize("strength", [3, 6])
+def test_a_true_change_is_followed_within_seven_tenths_of_a_second(
+    rate: float, strength: float
+) -> None:
+    def smile(now: float) -> list[float]:
+        return [0, strength, 0] if now >= 3 else [0, 0, strength]
+
+    words = dict(watch(smile, 6, rate))
+    assert all(word == "neutral" for now, word in words.items() if 1 <= now < 3)
+    assert all(word == "happy" for now, word in words.items() if now >= 3.7)
+
+
+def test_a_blink_of_another_expression_does_not_show() -> None:
+    def blink(now: float) -> list[float]:
+        return [0, 4, 0] if 3 <= now < 3.1 else [0, 0, 4]
+
+    assert {word for now, word in watch(blink, 6, 30) if now > 1} == {"neutral"}
+
+
+def test_the_average_follows_equally_fast_at_any_frame_rate() -> None:
+    def probability_after_a_change(rate: int) -> float:
+        one = tracker()
+        for index in range(3 * rate + rate // 5 + 1):
+            logits = [0, 3, 0] if index >= 3 * rate else [0, 0, 3]
+            (face,) = one.update([read(Box(100, 100, 100, 100), logits)], index / rate)
+        return face.predictions["expression"].probabilities["happy"]
+
+    slow, fast = probability_after_a_change(10), probability_after_a_change(60)
+    assert slow == pytest.approx(fast, abs=0.12)
+
+
+def test_without_smoothing_each_frame_shows_its_own_probabilities() -> None:
+    one = tracker()
+    one.smoothing_seconds = 0
+    one.update([read(Box(100, 100, 100, 100), [0, 0, 3])], 0.0)
+    plain = read(Box(100, 100, 100, 100), [1, 2, 0])
+    (face,) = one.update([plain], 0.03)
+    shown = face.predictions["expression"].probabilities
+    assert shown == pytest.approx(plain.predictions["expression"].probabilities, abs=1e-3)
+
+
+def test_a_face_of_which_more_is_asked_is_answered_by_its_own_threshold() -> None:
+    one = tracker()
+    logits = [0, 2, 0]
+    (surer,) = one.update([read(Box(100, 100, 100, 100), logits)], 0.0)
+    assert surer.predictions["expression"].confident
+    for step in range(1, 30):
+        guarded = read(Box(100, 100, 100, 100), logits, threshold=0.99)
+        (doubted,) = one.update([guarded], step / 10)
+    assert not doubted.predictions["expression"].confident
+
+
+def test_a_real_still_face_under_camera_noise_keeps_its_word(astronaut: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    now = 0.0
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    words: list[tuple[int, str, bool]] = []
+    for index in range(120):
+        now = index / 2
+        noisy = np.clip(astronaut + random.normal(0, 6, astronaut.shape), 0, 255)
+        (face,) = reader.read_frame(encode_frame(noisy.astype(np.uint8))).faces
+        assert isinstance(face, TrackedFace)
+        shown = face.predictions["expression"]
+        words.append((face.track, shown.label, shown.confident))
+    changes = sum(one != other for one, other in itertools.pairwise(words))
+    assert changes <= 1
+    assert words[-1] == (1, "happy", True)
+
+
+def test_a_new_face_is_found_within_a_second(astronaut: np.ndarray) -> None:
+    now = 0.0
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    empty = encode_frame(np.zeros_like(astronaut))
+    assert reader.read_frame(empty).faces == ()
+    now = 0.25
+    assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
+
+
+def test_a_face_is_followed_into_frames_of_another_size(astronaut: np.ndarray) -> None:
+    now = 0.0
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    reader.read_frame(encode_frame(astronaut))
+    for side in (320, 512, 400):
+        now += 0.01  # Too soon for the whole frame to be searched again.
+        smaller = np.asarray(Image.fromarray(astronaut).resize((side, side)))
+        (face,) = reader.read_frame(encode_frame(smaller)).faces
+        assert isinstance(face, TrackedFace)
+        assert (face.track, face.detected) == (1, True)
+        assert face.detection.box.x == pytest.approx(178 / 512 * side, abs=8)
+
+
+def test_a_camera_turned_on_its_side_begins_anew(astronaut: np.ndarray) -> None:
+    now = 0.0
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
+    now = 0.1
+    assert reader.read_frame(encode_frame(np.zeros((640, 360, 3), np.uint8))).faces == ()
+
+
+def test_of_rival_models_the_default_one_reads_a_camera(
+    models: Path, astronaut: np.ndarray
+) -> None:
+    rewrite_card(Path(shutil.copytree(models / "expression", models / "rival")), name="rival")
+    analyzer = FaceAnalyzer.load(models)
+    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(astronaut))
+    assert list(answer.models) == list(analyzer.analyze(astronaut).models)
+
+
+def test_another_choice_of_labels_is_read_from_the_next_frame_on(astronaut: np.ndarray) -> None:
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
+    by_labels = {}
+    for labels in ("original", "ferplus"):
+        reader.choose(None, labels)
+        (face,) = reader.read_frame(encode_frame(astronaut)).faces
+        assert isinstance(face, TrackedFace)
+        assert face.track == 1
+        by_labels[labels] = list(face.predictions["expression"].probabilities)
+    # The heads name the same expressions, each in the order of its own data.
+    assert by_labels["original"] != by_labels["ferplus"]
+
+
+def test_a_frame_that_is_no_jpeg_is_refused(astronaut_png: bytes) -> None:
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
+    with pytest.raises(RautError) as caught:
+        reader.read_frame(astronaut_png)
+    assert caught.value.code == "image_type"

@@ -1,0 +1,93 @@
+"""Test that photos go before frames, and that no long queue builds up."""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.errors import RautError
+from app.web.server.admission import TURNS, AdmissionQueue
+from tests.app.forms import post
+
+
+class Queue:
+    """Let threads ask for turns one after another, and note in which order they get them."""
+
+    def __init__(self, turns: AdmissionQueue) -> None:
+        self.order: list[str] = []
+        self._turns = turns
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, name: str, turn: Callable[[], AbstractContextManager[None]]) -> None:
+        thread = threading.Thread(target=self._take, args=(name, turn))
+        waiting = self._waiting()
+        thread.start()
+        self._threads.append(thread)
+        while self._waiting() == waiting:
+            pass  # until the thread stands in its queue
+
+    def finish(self) -> list[str]:
+        for thread in self._threads:
+            thread.join()
+        return self.order
+
+    def _take(self, name: str, turn: Callable[[], AbstractContextManager[None]]) -> None:
+        with turn():
+            self.order.append(name)
+
+    def _waiting(self) -> int:
+        return len(self._turns._photos) + len(self._turns._frames)
+
+
+def test_photos_go_before_frames_but_one_frame_goes_between_two() -> None:
+    turns = AdmissionQueue(at_once=1, most_waiting=2)
+    queue = Queue(turns)
+    with turns.frame():
+        queue.ask("first frame", turns.frame)
+        queue.ask("second frame", turns.frame)
+        queue.ask("first photo", turns.photo)
+        queue.ask("second photo", turns.photo)
+    assert queue.finish() == ["first photo", "first frame", "second photo", "second frame"]
+
+
+def test_a_photo_too_many_is_refused_and_those_before_it_are_not() -> None:
+    turns = AdmissionQueue(at_once=1, most_waiting=1)
+    queue = Queue(turns)
+    with turns.photo():
+        queue.ask("waiting", turns.photo)
+        with pytest.raises(RautError) as refused, turns.photo():
+            pass
+    assert refused.value.code == "busy"
+    assert queue.finish() == ["waiting"]
+
+
+def test_a_turn_is_given_back_after_a_fault() -> None:
+    turns = AdmissionQueue(at_once=1, most_waiting=0)
+    with pytest.raises(ZeroDivisionError), turns.photo():
+        1 / 0  # noqa: B018
+    with turns.photo():
+        pass
+
+
+@pytest.fixture
+def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """An application all of whose turns are taken."""
+    monkeypatch.setitem(app.extensions, TURNS, AdmissionQueue(at_once=0, most_waiting=0))
+    return app.test_client()
+
+
+@pytest.mark.parametrize("address", ["/api/v1/analyze", "/", "/steps", "/steps/stages.zip"])
+def test_a_busy_server_says_when_to_try_again(
+    busy: FlaskClient, astronaut_png: bytes, address: str
+) -> None:
+    answer = post(busy, address, {"image": astronaut_png})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    told = answer.get_json()["code"] if answer.is_json else answer.text
+    assert told == "busy" or "The server is busy with other photos." in told
+
+
+def test_pages_are_shown_by_a_busy_server(busy: FlaskClient) -> None:
+    assert busy.get("/").status_code == busy.get("/readyz").status_code == 200

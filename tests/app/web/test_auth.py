@@ -1,0 +1,121 @@
+"""Test that a server with tokens reads photos only for those who hold one."""
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+from click.testing import CliRunner
+from flask import Flask
+from flask.testing import FlaskClient
+from websockets.sync.client import connect as open_socket
+from werkzeug.test import TestResponse
+
+from app import create_app
+from app.__main__ import cli
+from app.settings import Settings
+from app.web.server.auth import hash_token
+from tests.app.forms import post
+from tests.app.servers import goodbye, serving
+
+TOKEN = "a long and random word"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Flask:
+    return create_app(Settings(tokens={"lab": hash_token(TOKEN)}))
+
+
+@pytest.fixture
+def stranger(guarded: Flask) -> FlaskClient:
+    return guarded.test_client()
+
+
+def enter(client: FlaskClient, token: str, wanted: str = "/steps") -> TestResponse:
+    return client.post("/access", data={"token": token, "next": wanted})
+
+
+def test_a_program_without_a_token_is_told_to_send_one(stranger: FlaskClient) -> None:
+    for method, path in [("POST", "/api/v1/analyze"), ("GET", "/api/v1/models")]:
+        answer = stranger.open(path, method=method)
+        assert (answer.status_code, answer.get_json()["code"]) == (401, "token_missing")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_token_that_is_not_known_is_refused(stranger: FlaskClient) -> None:
+    answer = stranger.post("/api/v1/analyze", headers={"Authorization": f"Bearer {TOKEN}!"})
+    assert (answer.status_code, answer.get_json()["code"]) == (401, "token_unknown")
+
+
+def test_a_token_gets_a_photo_read(stranger: FlaskClient, astronaut_png: bytes) -> None:
+    stranger.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
+    answer = post(stranger, "/api/v1/analyze", {"image": astronaut_png})
+    assert len(answer.get_json()["faces"]) == 1
+
+
+def test_a_person_enters_the_token_once(stranger: FlaskClient, astronaut_png: bytes) -> None:
+    asked = stranger.get("/steps")
+    assert (asked.status_code, asked.location) == (303, "/access?next=/steps")
+    assert b'name="token"' in stranger.get(asked.location).data
+    entered = enter(stranger, TOKEN)
+    assert (entered.status_code, entered.location) == (303, "/steps")
+    assert {"HttpOnly", "SameSite=Strict"} <= set(entered.headers["Set-Cookie"].split("; "))
+    assert stranger.get("/steps").status_code == 200
+    assert b"happy" in post(stranger, "/", {"image": astronaut_png}).data
+
+
+def test_entering_leads_to_the_very_page_that_was_wanted(stranger: FlaskClient) -> None:
+    wanted = "/?models=gender&effort=fast"
+    asked = stranger.get(stranger.get(wanted).location).get_data(as_text=True)
+    kept = [unescape(each) for each in re.findall('name="next" value="(.*?)"', asked)]
+    assert wanted in kept
+    assert enter(stranger, TOKEN, wanted).location == wanted
+
+
+def test_a_wrong_token_is_asked_for_again(stranger: FlaskClient) -> None:
+    answer = enter(stranger, "a guess")
+    assert answer.status_code == 401
+    assert b"know that token" in answer.data
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_entering_leads_to_no_other_site(stranger: FlaskClient) -> None:
+    assert enter(stranger, TOKEN, "//evil.example").location == "/"
+
+
+@pytest.mark.parametrize("path", ["/", "/steps", "/steps/stages.zip"])
+def test_no_form_reads_a_photo_without_a_token(
+    stranger: FlaskClient, path: str, astronaut_png: bytes
+) -> None:
+    assert post(stranger, path, {"image": astronaut_png}).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/models", "/about", "/healthz", "/readyz"])
+def test_what_reads_no_photo_stays_open(stranger: FlaskClient, path: str) -> None:
+    assert stranger.get(path).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def address(guarded: Flask) -> Iterator[str]:
+    with serving(guarded) as place:
+        yield place.replace("http", "ws") + "/api/v1/stream"
+
+
+def test_a_socket_closes_with_the_reason_unless_a_token_opens_it(address: str) -> None:
+    for headers, reason in [({}, "token_missing"), ({"Cookie": "raut_access=x"}, "token_unknown")]:
+        with open_socket(address, additional_headers=headers) as client:
+            assert goodbye(client) == (1008, reason)
+    with open_socket(address, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        client.send(json.dumps({"smoothing_seconds": 1}))
+        assert "settings" in json.loads(client.recv(timeout=10))
+
+
+def test_the_command_makes_a_token_that_the_settings_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    printed = CliRunner().invoke(cli, ["token", "lab"]).stdout
+    token = printed.split("Token for lab: ")[1].split("\n")[0]
+    monkeypatch.setenv("RAUT_TOKENS", printed.split("RAUT_TOKENS='")[1].split("'")[0])
+    assert Settings().tokens == {"lab": hash_token(token)}
+    assert len(token) >= 32

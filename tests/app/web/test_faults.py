@@ -1,0 +1,146 @@
+"""Test what the server's clients notice when processes are told to end, or are killed."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+import skimage.data
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as open_socket
+
+from bench.moving import encode_frame
+from bench.serving import find_free_port, list_children, write_form
+from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, start, started
+
+
+class Upload:
+    """A photo on its way: the worker has its head, and says so, before the rest is sent."""
+
+    def __init__(self, connection: socket.socket, photo: bytes) -> None:
+        self.connection = connection
+        body, kind = write_form(photo)
+        head = (
+            "POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body[:100])
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        self._body = body[100:]
+
+    def finish(self) -> int:
+        """Send the rest; return the answer's status, or 0 where the connection broke."""
+        try:
+            self.connection.sendall(self._body)
+            answer = http.client.HTTPResponse(self.connection)
+            answer.begin()
+            assert answer.status != 200 or len(json.load(answer)["faces"]) == 1
+        except (OSError, http.client.HTTPException):
+            return 0
+        return answer.status
+
+
+@contextmanager
+def uploads(server: Server, photo: bytes, count: int) -> Iterator[list[Upload]]:
+    with ExitStack() as opened:
+        yield [
+            Upload(opened.enter_context(socket.create_connection(server.place, PATIENCE)), photo)
+            for _ in range(count)
+        ]
+
+
+def test_a_server_told_to_end_takes_leave_of_everybody(astronaut_png: bytes) -> None:
+    with (
+        started(HOME="/nowhere", TMPDIR="/nowhere") as server,
+        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        uploads(server, astronaut_png, 1) as (upload,),
+    ):
+        live.send(encode_frame(skimage.data.astronaut()))
+        assert json.loads(live.recv(PATIENCE))["frame"] == 1
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            live.recv(PATIENCE)
+        assert closed.value.rcvd
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "server_stops")
+        assert upload.finish() == 200
+        assert server.process.wait(GRACE_SECONDS) == 0
+
+
+def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes) -> None:
+    # Room enough that no upload is refused for the others.
+    with (
+        started(WEB_CONCURRENCY="2", RAUT_MAX_WAITING="20") as server,
+        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        uploads(server, astronaut_png, 6) as begun,
+    ):
+        victim, other = list_children(server.process.pid)
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(r"Booting worker with pid")
+        assert {upload.finish() for upload in begun} <= {0, 200}
+        for _ in range(10):
+            with urlopen(f"http://{server.netloc}/readyz", timeout=PATIENCE) as answer:
+                assert answer.status == 200
+        alive = list_children(server.process.pid)
+        assert other in alive
+        assert len(alive) == 2
+        live.close()
+        with uploads(server, astronaut_png, 4) as again:
+            assert {upload.finish() for upload in again} == {200}
+
+
+def test_a_full_disk_under_the_log_stops_nothing(astronaut_png: bytes) -> None:
+    port = find_free_port()
+    full = ["sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh"]
+    process = start(full, PORT=str(port))
+    body, kind = write_form(astronaut_png)
+    asked = Request(f"http://127.0.0.1:{port}/api/v1/analyze", body, {"Content-Type": kind})
+    try:
+        wait_until_open(port, process)
+        for _ in range(3):
+            with urlopen(asked, timeout=PATIENCE) as answer:
+                assert len(json.load(answer)["faces"]) == 1
+    finally:
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0
+
+
+READ_ONLY = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"]
+
+
+def may_mount() -> bool:
+    """Tell whether this user may have a file system of its own."""
+    with suppress(OSError):
+        return subprocess.run([*READ_ONLY, "true"], capture_output=True).returncode == 0
+    return False
+
+
+@pytest.mark.skipif(not may_mount(), reason="Only root may have a file system of its own.")
+def test_a_read_only_file_system_is_enough(astronaut_png: bytes) -> None:
+    body, kind = write_form(astronaut_png)
+    with started(READ_ONLY) as server:
+        refused = subprocess.run(
+            ["nsenter", "--mount", "--target", str(server.process.pid), "touch", Path.cwd()],
+            capture_output=True,
+            text=True,
+        )
+        assert "Read-only file system" in refused.stderr
+        assert server.ask("/api/v1/analyze", body, kind) == (200, "")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(GRACE_SECONDS) == 0
+
+
+def wait_until_open(port: int, process: subprocess.Popen[str]) -> None:
+    """Wait for a server that can't say that it is there."""
+    while process.poll() is None:
+        with suppress(URLError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE):
+            return
+    pytest.fail("The server ended.")

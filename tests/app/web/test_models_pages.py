@@ -1,0 +1,246 @@
+"""Test the models' pages and the visitor's choice among models."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.intervals import wilson_interval
+from app.settings import Settings
+from app.vision.models.cards import load_card
+from app.web.pages.charts import choose_ticks, describe_classes
+from tests.app.forms import post
+
+EVERYTHING: dict[str, Any] = {
+    "groups": [
+        {
+            "age": "0-12",
+            "race": "Asian",
+            "gender": "female",
+            "count": 1234,
+            "accuracy": 0.8125,
+            "accuracy_interval": [0.75, 0.86],
+        }
+    ],
+    "robustness": [
+        {"change": "blur", "level": level, "accuracy": 0.7 - level / 10} for level in range(4)
+    ],
+    "history": [
+        {"epoch": epoch, "loss": 2 / epoch, "validation_accuracy_original": epoch / 10}
+        for epoch in range(1, 6)
+    ],
+    "speed": {"multiply_adds": 12_300_000, "milliseconds_per_face": 1.25, "bytes": 4_200_000},
+    "quantization": {"original": {"exact": 0.7041, "quantized": 0.7027}},
+    "photos": {
+        "original": {
+            "count": 459,
+            "found": 0.9891,
+            "found_interval": [0.978, 0.998],
+            "accuracy": 0.8573,
+            "accuracy_interval": [0.82, 0.89],
+            "unseen_by_detector": None,
+            "genders": {
+                "female": {"count": 208, "accuracy": 0.8413, "accuracy_interval": [0.79, 0.89]}
+            },
+        }
+    },
+    "weaknesses": ["Fear is found in 48% of its photos."],
+}
+TEACHER = {
+    "name": "mentor",
+    "parameters": 20_900_000,
+    "heads": {"original": {"accuracy": 0.7312, "count": 3521}},
+}
+BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
+
+
+@pytest.fixture(scope="module")
+def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Serve cards that hold every figure, and a second model for expressions."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("expression", "gender", "face_classifier"):
+        shutil.copytree(Path("models") / name, folder / name)
+    shutil.copytree(folder / "expression", folder / "rival")
+    card = folder / "expression" / "card.json"
+    content = json.loads(card.read_text(encoding="utf-8"))
+    content["figures"] |= EVERYTHING
+    content["training"]["teachers"] = [TEACHER]
+    content["figures"]["heads"]["original"] |= {
+        "reliability": BINS,
+        "reliability_uncalibrated": BINS,
+    }
+    card.write_text(json.dumps(content), encoding="utf-8")
+    rival = folder / "rival" / "card.json"
+    bare = json.loads(rival.read_text(encoding="utf-8")) | {"name": "rival"}
+    for figure in EVERYTHING:
+        bare["figures"].pop(figure, None)
+    for head in bare["figures"]["heads"].values():
+        head.pop("reliability", None)
+        head.pop("reliability_uncalibrated", None)
+    rival.write_text(json.dumps(bare), encoding="utf-8")
+    return create_app(Settings(models=folder))
+
+
+def read(client: FlaskClient, address: str) -> str:
+    return client.get(address).get_data(as_text=True)
+
+
+def test_every_loaded_model_has_its_card(client: FlaskClient) -> None:
+    overview = read(client, "/models")
+    for name in ("expression", "gender"):
+        assert f'href="/models/{name}"' in overview
+        page = read(client, f"/models/{name}")
+        card = load_card(Path("models") / name)
+        assert card.files["model.onnx"] in page
+        assert card.data["licence"] in page
+
+
+def test_an_unknown_model_has_no_card(client: FlaskClient) -> None:
+    assert client.get("/models/age").status_code == 404
+
+
+PARTS = ["groups", "photos", "robustness", "history", "weaknesses"]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "before-original", "after-original"])
+def test_a_figure_is_shown_where_the_card_has_it_and_only_there(full_app: Flask, part: str) -> None:
+    client = full_app.test_client()
+    mark = f'id="{part}'
+    assert mark in read(client, "/models/expression")
+    assert mark not in read(client, "/models/rival")
+
+
+def test_each_kind_of_picture_on_a_served_card_has_a_name_in_indonesian(
+    client: FlaskClient,
+) -> None:
+    kinds = load_card(Path("models/clothing")).figures["ood"]
+    page = client.get("/models/clothing", headers={"Accept-Language": "id"}).get_data(True)
+    rows = page.partition('id="outside"')[2].partition("</section>")[0]
+    assert "pakaian yang dipotong dan diacak" in rows
+    assert [each["kind"] for each in kinds if f">{each['kind']}" in rows] == []
+
+
+def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
+    client = full_app.test_client()
+    english = read(client, "/models/expression")
+    indonesian = client.get("/models/expression", headers={"Accept-Language": "id"}).get_data(True)
+    quantized = "70.3% of answers right; exactly, 70.4%"
+    teacher = "20.9 million parameters; <code>original</code>: 73.1% of 3,521 answers right"
+    for written in ("81.2%", "1,234", "84.1%", "12.3 million", quantized, teacher):
+        assert written in english
+    quantized = "70,3% jawaban benar; dihitung tepat, 70,4%"
+    teacher = "20,9 juta parameter; <code>original</code>: 73,1% dari 3.521 jawaban benar"
+    for written in ("81,2%", "1.234", "84,1%", "12,3 juta", quantized, teacher):
+        assert written in indonesian
+
+
+def test_a_guarded_head_tells_both_of_its_limits_and_what_its_guard_is_judged_by(
+    client: FlaskClient,
+) -> None:
+    head = load_card(Path("models/gender")).heads["perceived"]
+    assert head.conditional_threshold
+    page = read(client, "/models/gender")
+    assert f"below a probability of {head.threshold:.1%}" in page
+    assert f"below {head.conditional_threshold.threshold:.1%} for a face taken for “child”" in page
+    assert "a child is under 13" in page
+    indonesian = client.get("/models/gender", headers={"Accept-Language": "id"}).get_data(True)
+    assert "untuk wajah yang dikira “anak”" in indonesian
+
+
+def test_the_choice_is_kept_for_this_visitor_alone(
+    app: Flask, client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = client.post("/models", data={"task-expression": "expression:ferplus"})
+    assert answer.status_code == 303
+    assert 'name="label_set" value="ferplus"' in read(client, "/")
+    assert 'name="label_set"' not in read(app.test_client(), "/")
+    client.post("/models", data={"default": "1"})
+    assert 'name="label_set"' not in read(client, "/")
+
+
+def test_the_plain_form_follows_the_choice(client: FlaskClient, astronaut_png: bytes) -> None:
+    photo = {"image": astronaut_png}
+    answer = post(client, "/api/v1/analyze", photo, label_set="original").get_json()
+    probability = answer["faces"][0]["expression"]["probability"]
+    by_original = f"<td>happy</td><td>{probability:.0%}</td>"
+    assert by_original not in post(client, "/", photo).get_data(as_text=True)
+    client.post("/models", data={"task-expression": "expression:original"})
+    assert by_original in post(client, "/", photo).get_data(as_text=True)
+
+
+def test_the_address_chooses_for_one_visit(client: FlaskClient) -> None:
+    assert 'value="ferplus"' in read(client, "/?label_set=ferplus")
+    assert 'value="ferplus"' not in read(client, "/")
+
+
+def test_a_refused_upload_keeps_the_choice(client: FlaskClient) -> None:
+    client.set_cookie("raut_models", "label_set=ferplus")
+    answer = post(client, "/?models=expression", {"image": bytes(30_000_000)})
+    assert answer.status_code == 413
+    page = answer.get_data(as_text=True)
+    assert 'name="models" value="expression"' in page
+    assert 'name="label_set" value="ferplus"' in page
+
+
+def test_a_choice_of_models_that_are_gone_is_forgotten(client: FlaskClient) -> None:
+    client.set_cookie("raut_models", "models=age&label_set=ferplus")
+    assert client.get("/").status_code == 200
+    assert 'value="age"' not in read(client, "/")
+
+
+def test_a_rival_model_can_be_chosen(full_app: Flask, astronaut_png: bytes) -> None:
+    client = full_app.test_client()
+    by_default = post(client, "/api/v1/analyze", {"image": astronaut_png}).get_json()["models"]
+    assert list(by_default) == ["expression", "gender"]
+    client.post("/models", data={"task-expression": "rival:original"})
+    assert 'name="models" value="rival,gender"' in read(client, "/")
+    both = post(
+        client, "/api/v1/analyze", {"image": astronaut_png}, models="expression,rival"
+    ).get_json()
+    assert both["code"] == "models_of_one_task"
+
+
+def test_the_api_takes_the_expression_s_labels(client: FlaskClient, astronaut_png: bytes) -> None:
+    answers = [
+        post(client, "/api/v1/analyze", {"image": astronaut_png}, label_set=labels)
+        for labels in ("original", "ferplus")
+    ]
+    first, second = (each.get_json()["faces"][0]["expression"] for each in answers)
+    assert first["probabilities"] != second["probabilities"]
+    refused = post(client, "/api/v1/analyze", {"image": astronaut_png}, label_set="new")
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "unknown_labels")
+    assert refused.get_json()["choices"] == ["ferplus", "original"]
+
+
+def test_the_api_describes_the_labels(client: FlaskClient) -> None:
+    content = client.get("/api/v1/openapi.json").get_json()["paths"]["/api/v1/analyze"]["post"]
+    form = content["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["label_set"]["enum"] == ["ferplus", "original"]
+
+
+def test_recall_and_precision_come_from_the_confusion_matrix() -> None:
+    first, second = describe_classes([[8, 2], [4, 0]], ["cat", "dog"])
+    assert (first.recall.share, first.recall.count) == (0.8, 10)
+    assert first.precision.share == pytest.approx(8 / 12)
+    assert first.f1 == pytest.approx(16 / 22)
+    assert (second.recall.share, second.f1) == (0.0, 0.0)
+
+
+def test_an_interval_holds_its_share_and_stays_between_0_and_1() -> None:
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    for right in (0, 1, 7):
+        low, high = wilson_interval(right, 7)
+        assert 0 <= low <= right / 7 <= high <= 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.61, 0.69), (1, 90), (3, 3), (0, 0)])
+def test_ticks_are_few_and_lie_in_the_range(low: float, high: float) -> None:
+    ticks = choose_ticks(low, high)
+    assert 1 <= len(ticks) <= 8
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)

@@ -1,0 +1,116 @@
+"""Test that one client's photos are limited, and nobody else's with them."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from websockets.sync.client import connect as open_socket
+from werkzeug.test import TestResponse
+
+from app import create_app
+from app.settings import Settings
+from app.web.server.rate_limit import name_network
+from bench.serving import write_form
+from tests.app.servers import goodbye, serving, started
+
+
+def limited(**settings: Any) -> FlaskClient:
+    return create_app(Settings(rate_limit="2/minute", **settings)).test_client()
+
+
+def ask(client: FlaskClient, address: str = "192.0.2.1", through: str = "") -> TestResponse:
+    """Ask for no photo at all: it counts as one."""
+    return client.post(
+        "/api/v1/analyze",
+        environ_base={"REMOTE_ADDR": address},
+        headers={"X-Forwarded-For": through} if through else {},
+    )
+
+
+def test_a_client_over_the_limit_is_told_when_to_come_again() -> None:
+    client = limited()
+    assert [ask(client).status_code for _ in range(3)] == [400, 400, 429]
+    refused = ask(client)
+    assert refused.get_json()["code"] == "rate_limited"
+    assert 1 <= int(refused.headers["Retry-After"]) == refused.get_json()["retry_after"] <= 60
+
+
+def test_other_clients_are_not_counted_with_it() -> None:
+    client = limited()
+    assert [ask(client).status_code for _ in range(3)][-1] == 429
+    assert ask(client, "192.0.2.2").status_code == 400
+
+
+def test_pages_and_pictures_of_the_site_are_not_counted() -> None:
+    client = limited()
+    assert {client.get("/").status_code for _ in range(5)} == {200}
+
+
+def test_a_form_without_script_counts_as_well() -> None:
+    client = limited()
+    assert [client.post("/").status_code for _ in range(3)] == [400, 400, 429]
+
+
+def test_a_client_behind_a_proxy_is_told_apart_by_the_proxys_word() -> None:
+    client = limited(proxies=1)
+    assert [ask(client, through="198.51.100.1").status_code for _ in range(3)][-1] == 429
+    assert ask(client, through="198.51.100.2").status_code == 400
+
+
+def test_a_client_can_not_name_itself_anew() -> None:
+    direct, behind = limited(), limited(proxies=1)
+    names = [f"203.0.113.{number}" for number in range(3)]
+    assert [ask(direct, through=name).status_code for name in names][-1] == 429
+    # The proxy puts the address that it saw behind whatever the client claimed.
+    claims = [f"{name}, 198.51.100.1" for name in names]
+    assert [ask(behind, through=claim).status_code for claim in claims][-1] == 429
+
+
+def test_all_addresses_of_a_network_of_ipv6_are_one_client() -> None:
+    assert name_network("2001:db8::1") == name_network("2001:db8::ffff:1") == "2001:db8::/64"
+    assert name_network("2001:db8:0:1::1") != name_network("2001:db8::1")
+    assert name_network("192.0.2.1") == "192.0.2.1"
+
+
+def test_live_sockets_count_as_well() -> None:
+    with serving(create_app(Settings(rate_limit="1/minute"))) as address:
+        stream = f"{address.replace('http', 'ws')}/api/v1/stream"
+        with open_socket(stream) as first, open_socket(stream) as second:
+            assert goodbye(second) == (1013, "rate_limited")
+            first.send("{}")
+            assert "problem" in first.recv(timeout=10)
+
+
+def test_the_clock_set_back_locks_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client = limited(limits=f"shared://{tmp_path}/limits.sqlite")
+    assert [ask(client).status_code for _ in range(3)][-1] == 429
+    monkeypatch.setattr("app.web.server.sqlite_storage.time.time", lambda: 0.0)
+    assert 1 <= int(ask(client).headers["Retry-After"]) <= 60
+
+
+def test_photos_are_read_on_when_they_can_not_be_counted(tmp_path: Path) -> None:
+    file = tmp_path / "limits.sqlite"
+    client = limited(limits=f"shared://{file}")
+    assert [ask(client).status_code for _ in range(3)][-1] == 429
+    file.write_bytes(b"no database" * 1000)
+    assert ask(client).status_code == 400
+
+
+def test_workers_count_together() -> None:
+    body, kind = write_form(b"no photo")
+    # Room for all, so that none is refused before it is counted.
+    with started(
+        WEB_CONCURRENCY="2", RAUT_PHOTO_LIMIT="10/minute", RAUT_MAX_WAITING="30"
+    ) as server:
+
+        def send(_: int) -> int:
+            return server.ask("/api/v1/analyze", body, kind)[0]
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = Counter(pool.map(send, range(30)))
+    assert statuses == {415: 10, 429: 20}

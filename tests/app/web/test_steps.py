@@ -1,0 +1,272 @@
+"""Test that the steps page shows what the API answers, and every stage on the way."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import skimage.transform
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from app import create_app
+from app.settings import Settings
+from app.vision.detection import detector
+from tests.app.forms import post
+
+# Prints how many threads a model whose insides are laid open adds to a process.
+NEW_THREADS = """
+import os, sys
+from pathlib import Path
+from app.vision.models.cards import load_card
+from app.vision.explain.feature_maps import Insides
+
+folder = Path("models/gender")
+before = len(os.listdir("/proc/self/task"))
+insides = Insides(folder, load_card(folder), int(sys.argv[1]))
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+STEPS = ["photo", "grey", "features", "windows", "proposals", "crop", "filters", "maps"]
+STEPS += ["spread", "where", "softmax", "decision"]
+NUMBERS = re.compile(r'data-numbers="image">(.*?)</pre>', re.S)
+SHOWN = re.compile(r'data-class="(\w+)".*?<data value="([\d.e-]+)">', re.S)
+
+
+def as_png(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def turned_astronaut() -> np.ndarray:
+    turned = skimage.transform.rotate(skimage.data.astronaut(), 8, mode="edge")
+    return (turned * 255).astype(np.uint8)
+
+
+def portrait() -> np.ndarray:
+    """Lay an enlarged face of the LFW subset on a grey wall, RGB."""
+    small = skimage.data.lfw_subset()[11]
+    face = (skimage.transform.resize(small, (200, 200), order=3) * 255).clip(0, 255)
+    wall = np.full((320, 320), 128, np.uint8)
+    wall[60:260, 60:260] = face
+    return np.repeat(wall[..., None], 3, axis=2)
+
+
+PHOTOS = {
+    "astronaut": skimage.data.astronaut,
+    "turned astronaut": turned_astronaut,
+    "portrait": portrait,
+}
+
+
+def read_numbers(page: str) -> Any:
+    """The numbers that a page shows as data, of its first photo."""
+    found = NUMBERS.search(page)
+    assert found
+    return json.loads(unescape(found[1]))
+
+
+def steps_of(answer: str) -> list[str]:
+    return re.findall(r'<section class="step" id="(\w+)"', answer)
+
+
+@pytest.mark.parametrize("model", ["expression", "gender"])
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_the_numbers_of_a_photo_equal_the_api_s(
+    client: FlaskClient, photo: str, model: str
+) -> None:
+    data = as_png(PHOTOS[photo]())
+    page = post(client, "/steps", {"image": data}, model=model).get_data(as_text=True)
+    api = post(client, "/api/v1/analyze", {"image": data}).get_json()
+    assert api["faces"]
+    numbers = read_numbers(page)
+    for part in ("image", "faces", "models"):
+        assert numbers["analysis"][part] == api[part]
+    shown = {name: float(value) for name, value in SHOWN.findall(page)}
+    assert shown == api["faces"][0][model]["probabilities"]
+
+
+def test_each_part_of_the_search_has_its_own_time(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+    numbers = read_numbers(page)
+    times = {each["stage"]: each["ms"] for each in numbers["stages_ms"]}
+    parts = [times[name] for name in ("working_copy", "windows", "proposals")]
+    assert min(parts) > 0
+    assert sum(parts) <= numbers["analysis"]["timings_ms"]["detect"] + 0.1
+
+
+def test_every_stage_is_shown_in_its_order(client: FlaskClient, astronaut_png: bytes) -> None:
+    page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+    assert steps_of(page) == STEPS
+
+
+def test_a_photo_without_a_face_ends_after_the_search(client: FlaskClient) -> None:
+    answer = post(client, "/steps", {"image": as_png(skimage.data.coffee())})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 200
+    assert not {"crop", "softmax", "decision"} & set(steps_of(page))
+    assert "No face found" in page
+
+
+def test_the_logits_over_the_temperature_give_the_probabilities(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = post(client, "/steps/stages.zip", {"image": astronaut_png})
+    reading = read_zip(answer.data, "image/numbers.json")["reading"]
+    logits = np.array(list(reading["logits"].values())) / reading["temperature"]
+    softmax = np.exp(logits - logits.max())
+    shares = softmax / softmax.sum()
+    assert list(reading["probabilities"].values()) == pytest.approx(shares, abs=1e-4)
+
+
+def read_zip(data: bytes, name: str) -> Any:
+    return json.loads(zipfile.ZipFile(io.BytesIO(data)).read(name))
+
+
+def test_the_zip_holds_readable_pictures_of_both_photos(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    photos = {"image": astronaut_png, "second": as_png(turned_astronaut())}
+    answer = post(client, "/steps/stages.zip", photos)
+    assert answer.mimetype == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        pictures = [name for name in archive.namelist() if not name.endswith(".json")]
+        for side in photos:
+            shown = {name.split("/")[1][3:].split("-")[0] for name in pictures if side in name}
+            assert shown >= set(STEPS) - {"spread", "softmax", "decision"}
+        for name in pictures:
+            Image.open(io.BytesIO(archive.read(name))).load()
+
+
+def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes) -> None:
+    photos = {"image": astronaut_png, "second": as_png(turned_astronaut())}
+    page = post(client, "/steps", photos).get_data(as_text=True)
+    assert page.count('data-side="image"') == page.count('data-side="second"') == len(STEPS)
+
+
+def test_a_coarser_search_finds_no_face(client: FlaskClient, astronaut_png: bytes) -> None:
+    answer = post(
+        client, "/steps/stages.zip", {"image": astronaut_png}, working_side="80", effort="fast"
+    )
+    assert read_zip(answer.data, "image/numbers.json")["analysis"]["faces"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("accepted", "1.1", "must lie between"),
+        ("working_side", "100000", "must lie between"),
+        ("promising", "nan", "must hold a number"),
+        ("face", "1e999", "must hold a number"),
+        ("most_proposals", "2.5", "must be a whole number"),
+        ("promising", "many", "must hold a number"),
+        ("model", "age", "has no model of that name"),
+        ("label_set", "angry", "has no expression labels"),
+    ],
+)
+def test_a_wrong_field_is_refused_in_words(
+    client: FlaskClient, astronaut_png: bytes, field: str, value: str, sentence: str
+) -> None:
+    answer = post(client, "/steps", {"image": astronaut_png}, **{field: value})
+    assert answer.status_code == 400
+    assert sentence in answer.get_data(as_text=True)
+
+
+def test_of_the_models_that_answer_the_first_is_explained(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    answer = post(client, "/steps", {"image": astronaut_png}, models="gender")
+    assert answer.status_code == 200
+    assert {name for name, _ in SHOWN.findall(answer.get_data(as_text=True))} == {"female", "male"}
+
+
+def test_changed_settings_read_no_cascade_anew(
+    client: FlaskClient, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("Another cascade was made.")
+
+    monkeypatch.setattr(detector, "CascadeProposer", refuse)
+    assert post(client, "/steps", {"image": astronaut_png}, accepted="0.9").status_code == 200
+
+
+def test_a_form_without_a_photo_is_refused_in_words(client: FlaskClient) -> None:
+    answer = post(client, "/steps", {})
+    assert answer.status_code == 400
+    assert "No photo arrived" in answer.get_data(as_text=True)
+
+
+def test_the_language_can_be_switched_where_a_zip_file_was_refused(client: FlaskClient) -> None:
+    refused = post(client, "/steps/stages.zip", {})
+    (came_from,) = re.findall('name="next" value="(.*?)"', refused.get_data(as_text=True))
+    switched = client.post(
+        "/language", data={"language": "id", "next": came_from}, follow_redirects=True
+    )
+    assert (switched.status_code, switched.request.path) == (200, "/steps")
+    assert '<html lang="id"' in switched.get_data(as_text=True)
+
+
+def test_a_photo_too_large_is_refused_in_words(client: FlaskClient) -> None:
+    answer = post(client, "/steps", {"image": bytes(30_000_000)})
+    assert answer.status_code == 413
+    assert "larger than 20 MB" in answer.get_data(as_text=True)
+
+
+def test_two_photos_that_are_too_large_together_are_refused_in_true_words(
+    client: FlaskClient,
+) -> None:
+    answer = post(client, "/steps", {"image": bytes(12_000_000), "second": bytes(12_000_000)})
+    assert answer.status_code == 413
+    assert "What you sent is larger than 20 MB" in answer.get_data(as_text=True)
+
+
+def test_no_photo_touches_the_disk(
+    client: FlaskClient, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("A temporary file was asked for.")
+
+    for name in ("TemporaryFile", "SpooledTemporaryFile", "NamedTemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    padded = astronaut_png + bytes(5_000_000)
+    for address in ("/", "/steps", "/steps/stages.zip", "/api/v1/analyze"):
+        assert post(client, address, {"image": padded}).status_code == 200
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="Only Linux lists a process's threads."
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_insides_take_no_more_threads_than_are_set(threads: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NEW_THREADS, str(threads)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # The one that asks is one of them.
+    assert int(done.stdout) == threads - 1
+
+
+@pytest.fixture(scope="module")
+def keras_app() -> Flask:
+    return create_app(Settings(runtime="keras"))
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_the_keras_runtime_adds_grad_cam(keras_app: Flask, astronaut_png: bytes) -> None:
+    answer = post(keras_app.test_client(), "/steps/stages.zip", {"image": astronaut_png})
+    names = zipfile.ZipFile(io.BytesIO(answer.data)).namelist()
+    assert any("grad-cam-happy" in name for name in names)

@@ -1,0 +1,317 @@
+"""Test the live stream over real sockets, with a client that isn't ours."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import skimage.data
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as open_socket
+from websockets.typing import Origin
+
+from app import create_app
+from app.settings import Settings
+from app.web.api import stream
+from app.web.server.readiness import READINESS
+from bench.live import measure_streams, write_table
+from bench.moving import encode_frame, move_picture
+from tests.app.servers import PATIENCE, goodbye, serving
+
+Connect = Callable[..., ClientConnection]
+
+
+@pytest.fixture
+def connect(live_server: str) -> Iterator[Connect]:
+    with ExitStack() as opened:
+
+        def open_one(server: str = live_server, **options: Any) -> ClientConnection:
+            url = f"{server.replace('http', 'ws')}/api/v1/stream"
+            return opened.enter_context(open_socket(url, max_size=None, **options))
+
+        yield open_one
+
+
+@pytest.fixture(scope="module")
+def one_place() -> Iterator[str]:
+    with serving(create_app(Settings(max_streams=1))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def frame() -> bytes:
+    return encode_frame(skimage.data.astronaut())
+
+
+def ask(client: ClientConnection, message: bytes | str) -> Any:
+    client.send(message)
+    return json.loads(client.recv(PATIENCE))
+
+
+def test_a_moving_face_keeps_its_number_and_its_word(
+    connect: Connect, astronaut: np.ndarray
+) -> None:
+    client = connect()
+    answers = [ask(client, encode_frame(moved)) for moved in move_picture(astronaut, 20)]
+    assert [answer["frame"] for answer in answers] == list(range(1, 21))
+    for answer in answers:
+        face = answer["faces"][0]
+        assert face["track"] == 1
+        assert face["expression"]["label"] == "happy"
+        assert sum(face["expression"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert answers[-1]["image"] == {"width": 640, "height": 480}
+    assert set(answers[-1]["models"]) == {"expression", "gender"}
+
+
+def test_of_frames_sent_ahead_the_newest_is_read_and_the_others_are_counted(
+    connect: Connect, frame: bytes
+) -> None:
+    client = connect()
+    for _ in range(8):
+        client.send(frame)
+    answers = [json.loads(client.recv(PATIENCE))]
+    while answers[-1]["frame"] < 8:
+        answers.append(json.loads(client.recv(PATIENCE)))
+    assert answers[-1]["dropped"] == 8 - len(answers) > 0
+    assert ask(client, frame)["frame"] == 9
+
+
+def test_a_large_frame_is_read_at_a_smaller_scale(connect: Connect) -> None:
+    large = Image.fromarray(skimage.data.astronaut()).resize((2048, 2048))
+    stream = io.BytesIO()
+    large.save(stream, "JPEG")
+    answer = ask(connect(), stream.getvalue())
+    assert max(answer["image"].values()) < 1300
+    assert len(answer["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (b"", "frame_empty"),
+        (b"no picture at all", "image_type"),
+        (encode_frame(np.zeros((99, 99, 3), np.uint8))[:400], "image_unreadable"),
+    ],
+    ids=["empty", "text", "broken"],
+)
+def test_a_bad_frame_is_refused_by_name_and_the_stream_goes_on(
+    connect: Connect, frame: bytes, message: bytes, code: str
+) -> None:
+    client = connect()
+    answer = ask(client, message)
+    assert (answer["frame"], answer["problem"]["code"]) == (1, code)
+    assert len(ask(client, frame)["faces"]) == 1
+
+
+def test_a_png_frame_is_refused(connect: Connect, astronaut_png: bytes) -> None:
+    assert ask(connect(), astronaut_png)["problem"]["accepted"] == ["JPEG"]
+
+
+def test_frames_of_huge_dimensions_are_refused_before_they_are_decoded(connect: Connect) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (9000, 9000)).save(stream, "JPEG")
+    assert ask(connect(), stream.getvalue())["problem"]["code"] == "image_dimensions"
+
+
+def test_a_client_that_sends_only_nonsense_is_sent_away(connect: Connect) -> None:
+    client = connect()
+    for _ in range(stream.MOST_FAULTS):
+        ask(client, b"nonsense")
+    assert goodbye(client) == (1008, "too_many_faults")
+
+
+def test_smoothing_is_set_by_a_text_message(connect: Connect) -> None:
+    answer = ask(connect(), '{"smoothing_seconds": 0.5}')
+    assert answer == {"settings": {"smoothing_seconds": 0.5}}
+
+
+def test_the_models_and_labels_are_set_by_a_text_message(connect: Connect, frame: bytes) -> None:
+    client = connect()
+    settings = {"smoothing_seconds": 0.2, "models": "expression", "label_set": "original"}
+    assert ask(client, json.dumps(settings)) == {"settings": settings}
+    answer = ask(client, frame)
+    assert list(answer["models"]) == ["expression"]
+    assert "gender" not in answer["faces"][0]
+    assert list(answer["faces"][0]["expression"]["probabilities"])[-1] == "surprise"
+    ask(client, '{"smoothing_seconds": 0.2}')
+    assert list(ask(client, frame)["models"]) == ["expression", "gender"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "code", "known"),
+    [
+        ({"models": "age"}, "unknown_model", "gender"),
+        ({"label_set": "new"}, "unknown_labels", "ferplus"),
+    ],
+)
+def test_models_and_labels_that_are_not_loaded_are_refused_with_the_choices(
+    connect: Connect, frame: bytes, choice: dict[str, str], code: str, known: str
+) -> None:
+    client = connect()
+    problem = ask(client, json.dumps({"smoothing_seconds": 1, **choice}))["problem"]
+    assert problem["code"] == code
+    assert known in problem["choices"]
+    assert len(ask(client, frame)["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["hello", "[]", "{}", '{"smoothing_seconds": 9}', '{"smoothing_seconds": "1"}', '{"x": 1}'],
+)
+def test_other_text_is_refused_with_the_limits(
+    connect: Connect, frame: bytes, message: str
+) -> None:
+    client = connect()
+    problem = ask(client, message)["problem"]
+    assert (problem["code"], problem["status"]) == ("settings_invalid", 400)
+    assert "smoothing_seconds is from 0 to 2" in problem["detail"]
+    assert ask(client, frame)["frame"] == 1
+
+
+def test_a_message_over_the_limit_closes_the_socket_with_the_reason(connect: Connect) -> None:
+    client = connect()
+    client.send(bytes(stream.MOST_MESSAGE_BYTES + 1))
+    assert goodbye(client) == (1009, "message_too_large")
+
+
+@pytest.mark.parametrize("origin", ["https://example.org", "http://["])
+def test_a_page_of_another_site_is_sent_away(connect: Connect, origin: str) -> None:
+    client = connect(origin=Origin(origin))
+    assert goodbye(client) == (1008, "foreign_origin")
+
+
+def test_our_own_pages_are_answered(connect: Connect, live_server: str, frame: bytes) -> None:
+    client = connect(origin=Origin(live_server))
+    assert ask(client, frame)["frame"] == 1
+
+
+def test_one_socket_too_many_is_sent_away_until_a_place_is_free(
+    connect: Connect, one_place: str, frame: bytes
+) -> None:
+    first = connect(one_place)
+    ask(first, frame)
+    assert goodbye(connect(one_place)) == (1013, "too_many_streams")
+    first.close()
+    assert ask(connect(one_place), frame)["frame"] == 1
+
+
+def test_requests_are_answered_while_all_places_are_taken(
+    connect: Connect, one_place: str, frame: bytes
+) -> None:
+    ask(connect(one_place), frame)
+    with urlopen(f"{one_place}/readyz", timeout=PATIENCE) as answer:
+        assert answer.status == 200
+
+
+def test_a_silent_socket_is_closed(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stream, "TICK_SECONDS", 0.1)
+    assert goodbye(connect()) == (1008, "silent")
+
+
+def test_a_stopping_server_says_goodbye(
+    connect: Connect, app: Flask, frame: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect()
+    ask(client, frame)
+    monkeypatch.setattr(app.extensions[READINESS], "goes_on", lambda: False)
+    assert goodbye(client) == (1001, "server_stops")
+
+
+def test_two_clients_share_nothing(connect: Connect, frame: bytes) -> None:
+    one, other = connect(), connect()
+    assert ask(one, frame)["faces"][0]["track"] == 1
+    black = encode_frame(np.zeros((480, 640, 3), np.uint8))
+    assert ask(other, black)["faces"] == []
+    assert ask(other, frame)["frame"] == 2
+
+
+def test_the_goodbye_reaches_a_client_that_is_still_sending(connect: Connect) -> None:
+    client = connect(origin=Origin("https://example.org"))
+    with suppress(ConnectionClosed):
+        client.send(bytes(1_500_000))
+    assert goodbye(client) == (1008, "foreign_origin")
+
+
+def test_bytes_that_are_no_websocket_frame_end_that_socket_only(
+    connect: Connect, frame: bytes
+) -> None:
+    client = connect()
+    client.socket.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
+    assert goodbye(client) == (1002, "protocol_error")
+    assert ask(connect(), frame)["frame"] == 1
+
+
+def test_a_message_in_pieces_is_put_together(connect: Connect, frame: bytes) -> None:
+    client = connect()
+    client.send([frame[:1000], frame[1000:2000], frame[2000:]])
+    assert len(json.loads(client.recv(PATIENCE))["faces"]) == 1
+
+
+def test_a_ping_is_answered(connect: Connect) -> None:
+    assert connect().ping().wait(PATIENCE)
+
+
+def test_no_compression_is_agreed_on(connect: Connect) -> None:
+    client = connect()
+    assert client.request
+    assert "permessage-deflate" in client.request.headers["Sec-WebSocket-Extensions"]
+    assert client.response
+    assert "Sec-WebSocket-Extensions" not in client.response.headers
+
+
+def test_a_plain_request_to_the_stream_is_refused(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/stream")
+    assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+
+
+def test_another_version_of_the_protocol_is_refused(live_server: str) -> None:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "8",
+    }
+    host = urlsplit(live_server).netloc
+    with closing(HTTPConnection(host, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/api/v1/stream", headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 400
+        assert json.load(answer)["code"] == "handshake_invalid"
+
+
+def test_a_web_server_without_sockets_says_so(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert (answer.status_code, answer.get_json()["code"]) == (501, "sockets_unsupported")
+
+
+@pytest.mark.parametrize(
+    ("sockets", "workers", "share"), [(16, 2, 8), (5, 2, 2), (1, 4, 1), (16, 1, 16)]
+)
+def test_the_workers_share_the_sockets(
+    monkeypatch: pytest.MonkeyPatch, sockets: int, workers: int, share: int
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", str(workers))
+    assert Settings(max_streams=sockets).streams_per_worker == share
+
+
+def test_the_benchmark_measures_each_client_and_the_plain_requests(
+    live_server: str, tmp_path: Any
+) -> None:
+    picture = tmp_path / "face.png"
+    Image.fromarray(skimage.data.astronaut()).save(picture)
+    figures = measure_streams(picture, clients=2, seconds=1.5, rate=30, url=live_server)
+    assert [client["closed"] for client in figures["clients"]] == ["", ""]
+    assert all(client["frames_per_second"] > 0 for client in figures["clients"])
+    assert figures["plain_requests"]["failed"] == 0
+    assert len(write_table(figures).splitlines()) == 4

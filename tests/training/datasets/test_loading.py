@@ -1,0 +1,305 @@
+"""Test that downloads become the one folder form, and that its faults are named."""
+
+import csv
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from training.__main__ import cli
+
+VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def write_fer2013(path: Path, header: str = "emotion,Usage,pixels") -> None:
+    """Write a table of one picture a part and a fourth that is no face."""
+    names = [name.strip() for name in header.split(",")]
+    rows = []
+    for emotion, usage in ((0, "Training"), (3, "PublicTest"), (6, "PrivateTest"), (4, "Training")):
+        pixels = " ".join(str((emotion * 30 + place) % 256) for place in range(48 * 48))
+        fields = {"emotion": str(emotion), "Usage": usage, "pixels": pixels}
+        rows.append(",".join(fields[name] for name in names))
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
+def test_kaggle_s_table_becomes_folders(tmp_path: Path, header: str) -> None:
+    write_fer2013(tmp_path / "fer2013.csv", header)
+    assert (
+        run("data", "prepare", "fer2013", tmp_path / "fer2013.csv", tmp_path / "out").exit_code == 0
+    )
+    pictures = sorted(p.relative_to(tmp_path / "out") for p in tmp_path.glob("out/*/*/*.png"))
+    assert [str(p.parent) for p in pictures] == [
+        "test/neutral",
+        "train/angry",
+        "train/sad",
+        "validation/happy",
+    ]
+    happy = np.asarray(Image.open(tmp_path / "out" / pictures[3]))
+    assert happy[0, :3].tolist() == [90, 91, 92]
+
+
+def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path) -> None:
+    write_fer2013(tmp_path / "fer2013.csv")
+    rows = [
+        f"Training,fer0000000.png,{'1,' * 9}0",
+        f"PublicTest,fer0000001.png,{'0,8,' + '0,' * 7}0",
+        f"PrivateTest,fer0000002.png,{'9,' + '0,' * 8}0",
+        f"Training,,{'0,' * 9}10",
+    ]
+    votes = tmp_path / "fer2013new.csv"
+    votes.write_text("\n".join([f"Usage,Image name,{VOTES}", *rows]) + "\n")
+    arguments = (tmp_path / "fer2013.csv", tmp_path / "out", "--votes", votes)
+    assert run("data", "prepare", "fer2013", *arguments).exit_code == 0
+    with (tmp_path / "out" / "ferplus.csv").open(newline="") as stream:
+        rated = list(csv.DictReader(stream))
+    assert [Path(row["file"]).parts[0] for row in rated] == ["train", "validation", "test"]
+    assert rated[1]["happiness"] == "8"
+    assert not list(tmp_path.glob("out/train/sad/*"))
+
+
+def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    refused = run("data", "prepare", "fer2013", tmp_path / "other.csv", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert "lacks the columns emotion, pixels, Usage" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "answer"),
+    [
+        ("emotion", "9", "row 2: emotion must be from 0 to 6, not '9'"),
+        ("emotion", "glad", "row 2: emotion must be from 0 to 6, not 'glad'"),
+        ("Usage", "Test", "row 2: Usage must be Training, PublicTest or PrivateTest, not 'Test'"),
+        ("pixels", "1 2 3", "row 2: pixels must be 2304 numbers from 0 to 255"),
+        ("pixels", "256 " * 2304, "row 2: pixels must be 2304 numbers from 0 to 255"),
+        ("pixels", "x " * 2304, "row 2: pixels must be 2304 numbers from 0 to 255"),
+    ],
+)
+def test_a_bad_value_of_a_table_is_told_with_its_row(
+    tmp_path: Path, column: str, value: str, answer: str
+) -> None:
+    write_fer2013(tmp_path / "fer2013.csv")
+    with (tmp_path / "fer2013.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[1][column] = value
+    with (tmp_path / "fer2013.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    refused = run("data", "prepare", "fer2013", tmp_path / "fer2013.csv", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert answer in refused.output
+
+
+@pytest.mark.parametrize("cut", ["in a row", "no text"])
+def test_a_table_that_breaks_off_is_refused(tmp_path: Path, cut: str) -> None:
+    table = tmp_path / "fer2013.csv"
+    write_fer2013(table)
+    table.write_bytes(table.read_bytes()[:20_000] if cut == "in a row" else b"\xff\xfe\0\0")
+    refused = run("data", "prepare", "fer2013", table, tmp_path / "out")
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, SystemExit)
+    assert str(table) in refused.output
+
+
+def test_votes_of_another_form_are_refused(tmp_path: Path) -> None:
+    write_fer2013(tmp_path / "fer2013.csv")
+    (tmp_path / "votes.csv").write_text("a\n1\n2\n3\n4\n")
+    arguments = (tmp_path / "fer2013.csv", tmp_path / "out", "--votes", tmp_path / "votes.csv")
+    refused = run("data", "prepare", "fer2013", *arguments)
+    assert refused.exit_code == 1
+    assert "votes.csv lacks the columns" in refused.output
+
+
+def write_picture(path: Path, number: int) -> None:
+    """Write one of many pictures that don't look alike: a face through a window that moves."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene = skimage.data.astronaut()
+    top, left = divmod(number * 97, 400)
+    window = scene[(top * 61) % 400 : (top * 61) % 400 + 100, left : left + 100]
+    Image.fromarray(window).resize((64, 64)).save(path)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "tar"])
+def test_utkface_is_split_by_gender_with_near_duplicates_together(
+    tmp_path: Path, packed: bool
+) -> None:
+    source = tmp_path / "utkface"
+    for number in range(40):
+        write_picture(source / f"{20 + number}_{number % 2}_0_2017{number:04}.jpg", number)
+    # The same face saved once more, under another age.
+    with Image.open(source / "22_0_0_20170002.jpg") as picture:
+        picture.save(source / "61_0_0_20179999.jpg", quality=80)
+    if packed:
+        with tarfile.open(tmp_path / "UTKFace.tar.gz", "w:gz") as archive:
+            archive.add(source, "UTKFace")
+        source = tmp_path / "UTKFace.tar.gz"
+    assert run("data", "prepare", "utkface", source, tmp_path / "out").exit_code == 0
+    places = {p.name: p.relative_to(tmp_path / "out").parts[:2] for p in tmp_path.glob("out/*/*/*")}
+    assert len(places) == 41
+    assert places["22_0_0_20170002.jpg"][0] == places["61_0_0_20179999.jpg"][0]
+    assert {part for part, _ in places.values()} == {"train", "validation"}
+    assert places["21_1_0_20170001.jpg"][1] == "female"
+
+
+def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> None:
+    write_picture(tmp_path / "download" / "Train" / "Happy" / "a.png", 1)
+    write_picture(tmp_path / "download" / "val" / "Happy" / "b.png", 2)
+    assert run("data", "prepare", "folders", tmp_path / "download", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "train" / "happy" / "a.png").is_file()
+    assert (tmp_path / "out" / "validation" / "happy" / "b.png").is_file()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A sound data set of two classes in two parts."""
+    numbers = iter(range(100))
+    for part in ("train", "validation"):
+        for name in ("happy", "sad"):
+            for file in ("a.png", "b.png"):
+                write_picture(tmp_path / "data" / part / name / file, next(numbers))
+    return tmp_path / "data"
+
+
+def test_a_sound_data_set_is_counted(data: Path) -> None:
+    result = run("data", "check", data)
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["train", "happy", "2"],
+        ["train", "sad", "2"],
+        ["validation", "happy", "2"],
+        ["validation", "sad", "2"],
+        ["Every", "picture", "is", "64", "x", "64", "pixels."],
+    ]
+
+
+def test_each_fault_of_a_data_set_is_named(data: Path) -> None:
+    shutil.copyfile(data / "train" / "happy" / "a.png", data / "validation" / "happy" / "c.png")
+    shutil.copyfile(data / "train" / "happy" / "b.png", data / "train" / "sad" / "c.png")
+    (data / "train" / "sad" / "broken.png").write_bytes(b"no picture")
+    for file in (data / "validation" / "sad").iterdir():
+        file.unlink()
+    result = run("data", "check", data)
+    assert result.exit_code == 1
+    assert "The class 'sad' is empty in validation." in result.stderr
+    assert "broken.png" in result.stderr
+    assert "1 pictures stand in two parts" in result.stderr
+    assert "1 pictures stand under two labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ("schedule.epoch=3", "schedule.epoch: there is no such key. Did you mean 'epochs'?"),
+        ("scedule.epochs=3", "scedule: there is no such key. Did you mean 'schedule'?"),
+        ("heads.original.smoothing=0.1", "Did you mean 'label_smoothing'?"),
+        ("schedule.epochs=many", "schedule.epochs: Input should be a valid integer"),
+        ("answers=other", "answers: 'other' is no head. Heads: original."),
+        ("heads.original.guarded_by=child", "heads.original.guarded_by: 'child' is no head."),
+        ("data.oversample.happy=0", "data.oversample.happy: Input should be greater than 0"),
+        ("data.oversample.joy=2", "There is no class 'joy' to repeat. Classes: happy, sad."),
+        ("epochs", "--set takes key=value"),
+        ("data.folder=/nowhere", "There is no folder /nowhere/train."),
+        ("distillation.shar=0.4", "distillation.shar: there is no such key. Did you mean 'share'?"),
+        ("data.ood.cups.windw=0.4", "Did you mean 'window'?"),
+        ("data.subset.train=1.0", "give a whole number of pictures, 2 or more, or a share below 1"),
+        ("data.subset.trian=5", "data.subset.trian: Input should be 'train' or 'validation'"),
+        ("network.name=plane", "network.name: there is no network 'plane'. Did you mean 'plain'?"),
+        ("network.options.widhts=[1]", "network.options.widhts: there is no such option of plain."),
+        ("network.options={widths = [8]}", "network.options.depths is missing: plain needs it."),
+        ("schedule.epochs=0", "schedule.epochs: Input should be greater than 0"),
+        ("schedule.batch=0", "schedule.batch: Input should be greater than 0"),
+        ("schedule.ema_decay=2", "schedule.ema_decay: Input should be less than 1"),
+        (
+            "schedule.progressive_sizes=[[1.0, 16]]",
+            "schedule.progressive_sizes: the last one must be data.size, 24",
+        ),
+        ("name.first=tiny", "name.first: name holds a value, and no keys of its own."),
+    ],
+)
+def test_a_recipe_s_mistake_is_explained_before_training(
+    recipe: Path, tmp_path: Path, change: str, answer: str
+) -> None:
+    refused = run("fit", recipe, "--out", tmp_path / "run", "--set", change)
+    assert refused.exit_code == 1
+    assert answer in refused.output
+
+
+@pytest.mark.parametrize("fault", ["empty class", "unreadable picture"])
+def test_data_that_will_not_do_is_refused_before_training(
+    recipe: Path, tmp_path: Path, fault: str
+) -> None:
+    folder = tmp_path / "data" / "train" / "sad"
+    if fault == "unreadable picture":
+        (folder / "0.png").write_bytes(b"no picture")
+    else:
+        for file in folder.iterdir():
+            file.unlink()
+    refused = run("fit", recipe, "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert str(folder) in refused.output
+
+
+def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
+    refused = run("fit", "expresion")
+    assert refused.exit_code == 1
+    assert "Choose one of clothing, clothing-teacher, expression, " in refused.output
+
+
+def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: Path) -> None:
+    sources, out = tmp_path / "sources", tmp_path / "things"
+    (sources / "clothes").mkdir(parents=True)
+    random = np.random.default_rng(1)
+    for number in range(5):
+        Image.fromarray(random.integers(0, 256, (800, 900, 3), np.uint8)).save(
+            sources / f"place-{number}.png"
+        )
+        thing = np.zeros((40, 40, 4), np.uint8)
+        thing[10:30, 10:30] = (255, 0, 0, 255)
+        for folder in (sources, sources / "clothes"):
+            Image.fromarray(thing).save(folder / f"thing-{number}.png")
+    done = run("data", "prepare", "things", sources, out)
+    assert done.exit_code == 0, done.output
+    counts = {part: len(list((out / part).rglob("*.jpg"))) for part in ("train", "validation")}
+    # Four of five places and cut-outs are learned from, the clothes nowhere.
+    assert counts == {"train": 4 * 12 + 4, "validation": 12 + 1}
+    pasted = np.asarray(Image.open(out / "validation" / "things" / "00012.jpg")).astype(int)
+    assert (pasted[..., 0] - pasted[..., 1] > 200).mean() > 0.01
+
+    lonely = run("data", "prepare", "things", sources / "clothes", tmp_path / "none")
+    assert lonely.exit_code == 1
+    assert "2 of places" in lonely.output
+
+
+def test_a_manual_s_pictures_are_copied_but_for_signs_strips_and_twins(tmp_path: Path) -> None:
+    source, out = tmp_path / "manual" / "pages", tmp_path / "manuals"
+    source.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    grains = random.integers(0, 256, (20, 20, 3), np.uint8)
+    drawing = Image.fromarray(grains).resize((800, 400), Image.Resampling.NEAREST)
+    drawing.save(source / "drawing.png")
+    drawing.save(source / "the-same.jpg", quality=90)
+    drawing.resize((64, 64)).save(source / "sign.png")
+    drawing.resize((900, 240)).save(source / "strip.png")
+    Image.fromarray(skimage.data.astronaut()).save(source / "measured-on.png")
+    done = run("data", "prepare", "manuals", tmp_path / "manual", out)
+    assert done.exit_code == 0, done.output
+    (copied,) = out.iterdir()
+    with Image.open(copied) as picture:
+        assert picture.size == (640, 320)
+
+    shutil.rmtree(source)
+    assert (
+        "has no pictures of 200 pixels"
+        in run("data", "prepare", "manuals", tmp_path / "manual", tmp_path / "none").output
+    )

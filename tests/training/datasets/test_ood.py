@@ -1,0 +1,160 @@
+"""Test a network that begins as part of a pretrained one, and says what it knows nothing of."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from app.vision.models.cards import load_card
+from tests.training.pictures import make_pictures
+from training.__main__ import cli
+from training.datasets.loading import DataError
+from training.datasets.ood import read_outside
+from training.recipe import OODSet
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
+# Made pictures have other classes than the recipe's, and no teacher.
+ALONE = {"data.oversample": "{}", "distillation.teachers": "[]"}
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_pictures_of_no_class_get_an_answer_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, part in enumerate(("train", "validation")):
+        make_pictures(tmp_path / "data" / part, 16, ("one", "two"), seed)
+    make_pictures(tmp_path / "others", 8, ("three", "four"), 2)
+    prepared = run("data", "prepare", "scenes", tmp_path / "scenes")
+    assert prepared.exit_code == 0, prepared.output
+    sets = f"""{{others = {{folder = "{tmp_path / "others"}"}},
+        scenes = {{folder = "{tmp_path / "scenes"}", learned = false}}}}""".replace("\n", "")
+    changes = ALONE | {
+        "data.folder": tmp_path / "data",
+        "data.size": 40,
+        "data.stored_size": 40,
+        "data.ood": sets,
+        "network.options.last": "block3_sepconv1_act",
+        "schedule.epochs": 1,
+        "schedule.batch": 8,
+    }
+    settings = [f"--set={key}={value}" for key, value in changes.items()]
+    fitted = run("fit", "clothing", "--out", tmp_path / "run", *settings)
+    assert fitted.exit_code == 0, fitted.output
+
+    # Finished, it needs ImageNet's weights no more.
+    monkeypatch.delenv("RAUT_PRETRAINED")
+    folder = tmp_path / "models" / "clothing"
+    exported = run("export", tmp_path / "run", folder)
+    assert exported.exit_code == 0, exported.output
+    card = load_card(folder)
+    assert card.region == "image"
+    assert card.heads["clothes"].ood is not None
+    own, others, scenes = card.figures["ood"]
+    assert (own["kind"], own["count"]) == ("clothing", 32)
+    assert own["refused"] <= 0.05 + 1 / own["count"]
+    figures = card.figures["heads"]["clothes"]
+    refused = sum(row[-1] for row in figures["confusion"])  # the last label is none of the classes
+    assert refused == round(own["refused"] * own["count"])
+    assert set(figures["recall"]) == {"one", "two", "none_of_these"}
+    assert (others["kind"], others["count"]) == ("others", 8)
+    assert (scenes["kind"], scenes["count"]) == ("scenes", 23)
+    assert "“none of these”" in (folder / "README.md").read_text()
+    assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
+
+
+def test_a_folder_is_halved_into_what_is_learned_from_and_what_is_measured_on(
+    tmp_path: Path,
+) -> None:
+    make_pictures(tmp_path, 8, ("three", "four"), 2)
+    sets = {"others": OODSet(folder=tmp_path)}
+    learned, measured = (
+        read_outside(sets, part, 16, 1)["others"] for part in ("train", "validation")
+    )
+    assert len(learned.files) == len(measured.files) == 8
+    assert not set(learned.files) & set(measured.files)
+
+
+def test_a_set_that_is_not_learned_is_measured_on_as_a_whole(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 8, ("three", "four"), 2)
+    sets = {"others": OODSet(folder=tmp_path, train_on=False)}
+    assert read_outside(sets, "train", 16, 1) == {}
+    assert len(read_outside(sets, "validation", 16, 1)["others"].files) == 16
+
+
+def show(outside: OODSet, side: int) -> np.ndarray:
+    """Return the first picture of a set that is learned from."""
+    return read_outside({"others": outside}, "train", side, 1)["others"].pictures[0]
+
+
+def test_a_puzzle_has_its_picture_s_pieces_in_another_order(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 2, ("three",), 2)
+    whole, puzzle = (show(OODSet(folder=tmp_path, jigsaw=pieces), 16) for pieces in (1, 4))
+    assert (whole != puzzle).any()
+    pieces = [
+        {picture[y : y + 4, x : x + 4].tobytes() for y in range(0, 16, 4) for x in range(0, 16, 4)}
+        for picture in (whole, puzzle)
+    ]
+    assert pieces[0] == pieces[1]
+
+
+def test_a_window_is_cut_from_its_picture_before_it_is_resized(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 2, ("three",), 2)
+    whole, window = (show(OODSet(folder=tmp_path, window=share), 48) for share in (1.0, 0.25))
+    # A quarter of the side, enlarged four times, differs four times less from point to point.
+    assert np.abs(np.diff(window.astype(int), axis=1)).mean() < (
+        np.abs(np.diff(whole.astype(int), axis=1)).mean()
+    )
+
+
+def test_more_pictures_than_there_are_can_not_be_drawn(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 4, ("three", "four"), 2)
+    with pytest.raises(DataError, match="has 4 pictures to draw 5 from"):
+        read_outside({"others": OODSet(folder=tmp_path, count=5)}, "train", 16, 1)
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_trained(
+    tmp_path: Path, folder: str
+) -> None:
+    make_pictures(tmp_path / "data" / "train", 4, ("one", "two"))
+    make_pictures(tmp_path / "data" / "validation", 4, ("one", "two"), 1)
+    make_pictures(tmp_path / "others", 4, ("three", "four"), 2)
+    (tmp_path / "empty").mkdir()
+    sets = (
+        f'{{others = {{folder = "{tmp_path / "others"}"}}, '
+        f'scenes = {{folder = "{tmp_path / folder}", learned = false}}}}'
+    )
+    changes = ALONE | {"data.folder": tmp_path / "data", "data.ood": sets}
+    settings = [f"--set={key}={value}" for key, value in changes.items()]
+    refused = run("fit", "clothing", "--out", tmp_path / "run", *settings)
+    assert refused.exit_code == 1
+    assert f"There are no pictures of no class in {tmp_path / folder}." in refused.output
+
+
+def test_pictures_that_look_the_same_can_not_be_halved(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 1, ("three",), 2)
+    with pytest.raises(DataError, match="too few different pictures to be halved"):
+        read_outside({"others": OODSet(folder=tmp_path)}, "train", 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("data.ood={}", "heads.clothes.ood_fpr: no pictures of no class are learned from"),
+        (
+            "data.ood={a = {folder = 'a', pieces = 500}}",
+            "data.ood.a.pieces: 192 pixels can't be cut into 500 pieces",
+        ),
+    ],
+)
+def test_a_recipe_that_can_not_tell_what_is_outside_is_refused(
+    tmp_path: Path, change: str, sentence: str
+) -> None:
+    refused = run("fit", "clothing", "--out", tmp_path / "run", f"--set={change}")
+    assert refused.exit_code == 1
+    assert sentence in refused.output

@@ -1,0 +1,473 @@
+"""Test the way of a model from recipe to card, as a student goes it."""
+
+import csv
+import json
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import skimage.data
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from app.vision.explain.feature_maps import FeatureExtractor
+from app.vision.imaging.crops import CropShape
+from app.vision.models.cards import load_card
+from app.vision.models.classifiers import KerasNetwork, load_classifier
+from tests.training.recipes import write_recipe
+from training.__main__ import cli
+from training.datasets.loading import OOD, DataError, read_part
+from training.export import compression, exporting, quantization
+from training.fit.distillation import distillation_targets
+from training.fit.trainer import load_run, read_history
+from training.recipe import Distillation
+from training.studies import ablation
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe's data, run and model, made once by the command line."""
+    folder = tmp_path_factory.mktemp("made")
+    recipe = write_recipe(folder)
+    fitted = run("fit", recipe, "--out", folder / "run", "--set", "schedule.epochs=3")
+    assert fitted.exit_code == 0, fitted.output
+    exported = run("export", folder / "run", folder / "models" / "tiny")
+    assert exported.exit_code == 0, exported.output
+    return folder
+
+
+@pytest.fixture
+def model(made: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model and of its run, for one test to change."""
+    for name in ("run", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    return tmp_path / "models" / "tiny"
+
+
+def test_a_card_has_its_figures_and_they_are_found_again(made: Path, model: Path) -> None:
+    card = json.loads((model / "card.json").read_text())
+    figures = card["figures"]
+    own = figures["heads"]["original"]
+    low, high = own["accuracy_interval"]
+    assert low <= own["accuracy"] <= high
+    assert sum(map(sum, own["confusion"])) == own["count"] == 40
+    assert sum(b["share"] for b in own["reliability"]) == pytest.approx(1, abs=0.01)
+    assert {row["change"] for row in figures["robustness"]} >= {"none", "blur", "turn", "occlude"}
+    assert len(figures["history"]) == 3
+    assert figures["command"] == f"python -m training verify {made / 'models'}"
+    assert "# tiny" in (model / "README.md").read_text()
+
+    verified = run("verify", made / "models")
+    assert verified.exit_code == 0, verified.output
+
+    own["accuracy"] -= 0.1
+    card["heads"]["original"]["temperature"] += 1
+    (model / "card.json").write_text(json.dumps(card))
+    refused = run("verify", model.parent)
+    assert refused.exit_code == 1
+    assert "tiny: heads.original.accuracy is" in refused.output
+    assert "tiny: original.temperature is" in refused.output
+
+
+def test_all_files_of_a_model_answer_alike(model: Path) -> None:
+    random = np.random.default_rng(1)
+    crops = random.integers(0, 256, (20, 24, 24, 1), np.uint8)
+    by_keras = load_classifier(model, "keras").predict(crops)
+    by_onnx = load_classifier(model, "onnx").predict(crops)
+    by_integers = load_classifier(model).predict(crops)
+    for exact, other, quantized in zip(by_keras, by_onnx, by_integers, strict=True):
+        assert exact.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+        assert exact.probabilities == pytest.approx(quantized.probabilities, abs=0.05)
+
+
+def test_what_is_served_and_measured_has_8_bit_convolutions_where_they_lose_nothing(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = load_classifier(model)
+    assert served.digest == load_card(model).files["model.int8.onnx"]
+    assert load_card(model).figures["speed"]["bytes"] == (
+        (model / "model.int8.onnx").stat().st_size
+    )
+
+    (accuracies,) = load_card(model).figures["quantization"].values()
+    assert accuracies["exact"] - accuracies["quantized"] <= quantization.LARGEST_LOSS
+    assert "whose convolutions compute in 8 bits" in (model / "README.md").read_text()
+
+    monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
+    again = run("quantize", model)
+    assert "8-bit convolutions would lose, so it stays exact" in again.output, again.output
+    assert not (model / "model.int8.onnx").exists()
+    assert load_classifier(model).digest == load_card(model).files["model.onnx"]
+
+    monkeypatch.undo()
+    assert run("quantize", model).exit_code == 0
+    assert load_classifier(model).digest == served.digest
+    assert run("verify", model.parent).exit_code == 0
+
+
+def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "SMALLEST_COMPRESSED", 1)
+    assert (
+        run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1").exit_code == 0
+    )
+    assert run("export", tmp_path / "run", tmp_path / "tiny").exit_code == 0
+    network = keras.saving.load_model(tmp_path / "tiny" / "model.keras")
+    kernel = next(
+        layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
+    )
+    filters = FeatureExtractor(tmp_path / "tiny", load_card(tmp_path / "tiny")).filters
+    np.testing.assert_array_equal(filters, np.transpose(kernel, (3, 2, 0, 1)))
+
+
+def test_an_export_that_answers_otherwise_ends_with_a_sentence_and_the_model_of_before(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    refused = run("export", tmp_path / "run", model)
+    assert refused.exit_code == 1
+    assert "Error: The ONNX export's original logits differ by" in refused.output
+    assert before == {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert [path for path in (tmp_path / "run").iterdir() if path.is_dir()] == []
+
+
+def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
+    taught = recipe.with_name("taught.toml")
+    taught.write_text(f'{recipe.read_text()}[distillation]\nteachers = ["{model}"]\n')
+    assert run("fit", taught, "--out", tmp_path / "taught").exit_code == 0
+
+    stranger = recipe.read_text().replace("heads.original", "heads.other")
+    taught.write_text(
+        stranger.replace('answers = "original"', 'answers = "other"')
+        + f'[distillation]\nteachers = ["{model}"]\n'
+    )
+    refused = run("fit", taught, "--out", tmp_path / "refused")
+    assert "has none of the heads other" in refused.output
+
+
+def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
+    model: Path, made: Path
+) -> None:
+    part = read_part(made / "data", "validation", CropShape(24, 1))
+    labels = part.labels.copy()
+    labels[0] = OOD
+    known = np.full((len(labels), 2), 0.5, np.float32)
+    known[1] = 0
+    mixed = distillation_targets(
+        {"original": known},
+        replace(part, labels=labels),
+        Distillation(teachers=[model], distill_weight=0.5),
+    )["original"]
+    assert mixed[0].tolist() == [0.5, 0.5]
+    assert mixed[1].sum() == pytest.approx(1)
+    assert mixed[1].max() > 0.5
+    assert mixed.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_teacher_tells_the_same_of_a_picture_that_stands_there_twice(
+    model: Path, made: Path
+) -> None:
+    part = read_part(made / "data", "validation", CropShape(24, 1))
+    teaching = Distillation(teachers=[model], distill_weight=1.0)
+    nothing = np.zeros((len(part.labels), 2), np.float32)
+    each = distillation_targets({"original": nothing}, part, teaching)["original"]
+    assert len(np.unique(each, axis=0)) > 3
+    places = np.array([3, 0, 3, 1])
+    repeated = distillation_targets({"original": nothing[places]}, part.subset(places), teaching)
+    assert np.abs(repeated["original"] - each[places]).max() < 1e-5
+
+
+def test_one_command_rebuilds_a_model_and_its_missing_teacher(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = recipe.read_text().replace("epochs = 6", "epochs = 1")
+    teacher = recipe.with_name("tiny-teacher.toml")
+    teacher.write_text(short.replace('"tiny"', '"tiny-teacher"'))
+    recipe.write_text(f'{short}[distillation]\nteachers = ["teachers/tiny-teacher"]\n')
+    rebuilt = run("rebuild", recipe)
+    assert rebuilt.exit_code == 0, rebuilt.output
+    assert "tiny-teacher, original: validation accuracy" in rebuilt.output
+    assert "needed_minutes" not in load_card(tmp_path / "teachers" / "tiny-teacher").training
+
+    recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
+    refused = run("rebuild", recipe)
+    assert refused.exit_code == 1
+    assert "was fitted by another recipe of the name 'tiny'" in refused.output
+
+    teacher.write_text(teacher.read_text().replace("seed = 1", "seed = 2"))
+    refused = run("rebuild", recipe)
+    assert refused.exit_code == 1
+    assert "teachers/tiny-teacher was fitted by another recipe than" in refused.output
+
+
+def test_missing_pictures_are_named_before_a_teacher_is_trained(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-teacher.toml").write_text(
+        recipe.read_text().replace('"tiny"', '"tiny-teacher"')
+    )
+    taught = f'{recipe.read_text()}[distillation]\nteachers = ["teachers/tiny-teacher"]\n'
+    recipe.write_text(f'{taught}[data.ood.others]\nfolder = "others"\n')
+    assert "There are no pictures of no class in others." in run("rebuild", recipe).output
+    recipe.write_text(taught.replace(str(tmp_path / "data"), "elsewhere"))
+    assert "elsewhere" in run("rebuild", recipe).output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
+    model: Path, recipe: Path, tmp_path: Path
+) -> None:
+    taught = recipe.with_name("taught.toml")
+    taught.write_text(f'{recipe.read_text()}[distillation]\nteachers = ["{model}"]\n')
+    short = ("--set", "schedule.epochs=1")
+    assert run("fit", taught, "--out", tmp_path / "taught", *short).exit_code == 0
+
+    card = json.loads((model / "card.json").read_text())
+    card["training"]["minutes"] = 3.5
+    card["training"]["recipe"]["distillation"] = {"teachers": ["somewhere"]}
+    told = {
+        None: "How long the models took that it learned from wasn't recorded.",
+        2.0: "The models that it learned from took 5.5 more.",
+    }
+    for needed, sentence in told.items():
+        card["training"] |= {"needed_minutes": needed} if needed else {}
+        (model / "card.json").write_text(json.dumps(card))
+        assert run("export", tmp_path / "taught", tmp_path / "own").exit_code == 0
+        assert ("needed_minutes" in load_card(tmp_path / "own").training) == bool(needed)
+        readme = (tmp_path / "own" / "README.md").read_text()
+        assert sentence in readme
+        figures = card["figures"]["heads"]["original"]
+        assert "It was taught by tiny (0.0 million parameters)" in readme
+        assert f"right: original {figures['accuracy']:.1%} of {figures['count']}." in readme
+
+
+def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
+    model: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(photos / "face.png")
+    Image.fromarray(skimage.data.coffee()).save(photos / "none.png")
+    Image.fromarray(skimage.data.rocket()).save(photos / "unlabelled_1.png")
+    lines = ("file,expression", "face.png,happy", "none.png,happy", "unlabelled_1.png,")
+    (photos / "labels.csv").write_text("\n".join(lines))
+    sheet = tmp_path / "sheet.png"
+    reported = run("photo-report", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet)
+    assert reported.exit_code == 0, reported.output
+    first, second = map(json.loads, reported.output.splitlines())
+    assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)
+    assert first["accuracy"] <= 0.5
+    assert (first["count"], first["labels"]) == (2, {"happy": 2})
+    assert Image.open(sheet).width == 8 * 150
+
+
+def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copyfile(data / "validation" / "sad" / "0.png", data / "train" / "sad" / "copy.png")
+    refused = run("fit", recipe, "--out", tmp_path / "refused")
+    assert refused.exit_code == 1
+    assert "stand in the validation part too" in refused.output
+    assert "copy.png" in refused.output
+    excluded = ("--set", "data.leakage=drop", "--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", tmp_path / "run", *excluded).exit_code == 0
+
+
+def test_a_network_can_learn_where_a_face_lies(recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    files = [path.relative_to(data).as_posix() for path in data.glob("*/happy/*.png")]
+    rows = [f"{file},0.1,0,0,0,1" for file in files]
+    (data / "places.csv").write_text("\n".join(["file,x,y,size,sine,cosine", *rows]))
+    recipe.write_text(f'{recipe.read_text()}[heads.place]\ntargets = "places"\n')
+    fitted = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
+    assert fitted.exit_code == 0, fitted.output
+    exported = run("export", tmp_path / "run", tmp_path / "model")
+    assert exported.exit_code == 0, exported.output
+    assert "tiny, place: validation centre" in exported.output
+
+    (data / "places.csv").unlink()
+    refused = run("fit", recipe, "--out", tmp_path / "refused")
+    assert refused.exit_code == 1
+    assert "A head learns places, but there is no places.csv." in refused.output
+
+
+def test_pictures_of_a_rare_class_can_be_shown_more_often(recipe: Path, tmp_path: Path) -> None:
+    often = ("--set", "data.oversample.sad=3", "--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", tmp_path / "run", *often).exit_code == 0
+    # 40 happy and three times 40 sad ones, in batches of 8.
+    assert read_history(tmp_path / "run")[-1]["step"] == 20
+
+
+def test_too_small_a_disk_is_refused_before_training(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**6, 10**6, 0))
+    refused = run("fit", recipe, "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert "0 MB free" in refused.output
+    monkeypatch.undo()
+    begun = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
+    assert begun.exit_code == 0, begun.output
+
+
+@pytest.mark.parametrize("sizes", ["[[0.5, 16], [0.9, 24]]", "[[0.7, 16], [0.5, 16], [1.0, 24]]"])
+def test_sizes_that_leave_steps_without_one_are_refused_before_training(
+    recipe: Path, tmp_path: Path, sizes: str
+) -> None:
+    refused = run(
+        "fit", recipe, "--out", tmp_path / "run", "--set", f"schedule.progressive_sizes={sizes}"
+    )
+    assert refused.exit_code == 1
+    assert "schedule.progressive_sizes: " in refused.output
+    assert "the last one be 1.0" in refused.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_ablation_tells_what_each_switch_is_worth_and_what_chance_does(
+    recipe: Path, tmp_path: Path
+) -> None:
+    for number in range(10):
+        (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
+    compared = ablation.Ablation(
+        recipe=str(recipe),
+        common={"schedule.epochs": 8, "schedule.progressive_sizes": []},
+        seeds=[2],
+        notes=["Pictures are made."],
+        variants={"training": {"schedule.learning_rate": 0.0}},
+    )
+    results = tmp_path / "results"
+    rows = ablation.ablate(compared, "the command", tmp_path, results)
+    assert [row["left out"] for row in rows] == ["nothing", "nothing, seed 2", "training"]
+    whole, other, untrained = rows
+    assert whole["original: lost"] == whole["original: error"] == 0
+    lost = whole["original"] - untrained["original"]
+    assert untrained["original: lost"] == pytest.approx(lost, abs=2e-4)
+    # The untrained network answers one class only, of which there are 20 pictures of 30.
+    assert untrained["original"] in (0.3333, 0.6667)
+    assert untrained["original (balanced)"] == 0.5
+    assert 0 < whole["original (changed)"] <= 1
+
+    with (results / "results.csv").open(newline="") as stream:
+        assert [row["left out"] for row in csv.DictReader(stream)] == [r["left out"] for r in rows]
+    report = (results / "report.md").read_text()
+    assert "`the command`" in report
+    assert "Pictures are made." in report
+    assert f"| training | {untrained['original']:.1%} (" in report
+    changed = 100 * abs(other["original: lost"])
+    assert f"than what other seeds changed of it (in points: original {changed:.1f}" in report
+    helped = next(line for line in report.splitlines() if line.startswith("| training |"))
+    assert "| helps original, original (balanced)" in helped
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(
+    recipe: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    common = {"schedule.epochs": 1}
+    ablation.ablate(
+        ablation.Ablation(recipe=str(recipe), common=common, variants={}), "", tmp_path, results
+    )
+    other = ablation.Ablation(recipe=str(recipe), common=common | {"seed": 2}, variants={})
+    with pytest.raises(DataError, match="was fitted by another recipe"):
+        ablation.ablate(other, "", tmp_path, results)
+
+
+def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, recipe: Path) -> None:
+    data = recipe.parent / "data"
+    shutil.rmtree(data / "validation")
+    shutil.copytree(data / "train", data / "validation")
+    measured = run("evaluate", model, data)
+    assert measured.exit_code == 0, measured.output
+    own = json.loads(measured.output)["heads"]["original"]
+    assert own["count"] == 80
+    assert own["without_training_faces"] == {"count": 0}
+
+
+def test_the_curves_are_written_for_tensorboard_when_asked(recipe: Path, tmp_path: Path) -> None:
+    arguments = ("--tensorboard", "--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", tmp_path / "run", *arguments).exit_code == 0
+    assert list((tmp_path / "run" / "logs").glob("events.out.tfevents.*"))
+    assert "best epoch" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) -> None:
+    patient = ("--set", "schedule.patience=1", "--set", "schedule.learning_rate=0.0")
+    assert run("fit", recipe, "--out", tmp_path / "run", *patient).exit_code == 0
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
+
+
+def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: Path) -> None:
+    # A rate far too high: the loss grows after some epoch, and the best is not the last.
+    arguments = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
+    switches = (*arguments, "schedule.monitor=loss", "schedule.keep_best=true")
+    changes = [part for switch in switches for part in ("--set", switch)]
+    folder = tmp_path / "run"
+    assert run("fit", recipe, "--out", folder, *changes).exit_code == 0
+    history = read_history(folder)
+    losses = [row["validation_loss"] for row in history]
+    assert len(losses) - 1 - int(np.argmin(losses)) == 1
+    best, last = (keras.saving.load_model(folder / name) for name in ("best.keras", "model.keras"))
+    assert any(
+        not np.array_equal(one, other)
+        for one, other in zip(best.get_weights(), last.get_weights(), strict=True)
+    )
+    assert 0 <= history[-1]["accuracy_original"] <= 1
+
+
+def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path: Path) -> None:
+    first, still = tmp_path / "first", ("--set", "schedule.learning_rate=0.0")
+    one_epoch = ("--set", "schedule.epochs=1")
+    assert run("fit", recipe, "--out", first, *one_epoch).exit_code == 0
+    begun = ("--set", f"network.init_from={first}", *still, *one_epoch)
+    assert run("fit", recipe, "--out", tmp_path / "second", *begun).exit_code == 0
+    kernels = [
+        next(
+            layer.kernel.numpy()
+            for layer in load_run(tmp_path / name)[1].layers
+            if isinstance(layer, keras.layers.Conv2D)
+        )
+        for name in ("first", "second")
+    ]
+    np.testing.assert_array_equal(*kernels)
+
+    wider = ("--set", "network.options.widths=[8, 24]")
+    refused = run("fit", recipe, "--out", tmp_path / "third", *begun, *wider)
+    assert refused.exit_code == 1
+    assert "has another body" in refused.output
+
+
+def test_a_network_begins_as_a_served_model_whose_normalisation_was_folded(
+    recipe: Path, model: Path, tmp_path: Path
+) -> None:
+    begun = ("--set", f"network.init_from={model}", "--set", "schedule.learning_rate=0.0")
+    once = ("--set", "schedule.epochs=1", "--set", "schedule.ema_decay=0.0")
+    assert run("fit", recipe, "--out", tmp_path / "begun", *begun, *once).exit_code == 0
+    served = load_classifier(model, "keras").network
+    assert isinstance(served, KerasNetwork)
+    crops = np.random.default_rng(1).integers(0, 256, (64, 24, 24, 1), np.uint8)
+    features = [
+        keras.Model(network.inputs, network.get_layer(index=-3).output).predict(crops, verbose=0)
+        for network in (served.model, load_run(tmp_path / "begun")[1])
+    ]
+    # The moving moments have seen a few batches of training pictures since.
+    assert np.corrcoef(*(values.ravel() for values in features))[0, 1] > 0.95
+
+    wider = ("--set", "network.options.widths=[8, 24]")
+    refused = run("fit", recipe, "--out", tmp_path / "other", *begun, *wider)
+    assert refused.exit_code == 1
+    assert "has another body" in refused.output

@@ -1,0 +1,122 @@
+"""Test a network whose heads learn labels, raters' votes and who is a child."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.vision.models.cards import Card, load_card
+from tests.training.recipes import write_recipe
+from training.__main__ import cli
+from training.datasets.loading import NO_EXPRESSION, VOTED_CLASSES
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
+
+HEADS = """
+[heads.ferplus]
+targets = "votes"
+[heads.child]
+targets = "children"
+"""
+COUNT = 40  # validation pictures
+AGES = (5, 40)
+TIED = {"happiness": 5, "sadness": 5}
+CONTEMPT = {"contempt": 6, "sadness": 4}
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def write_heads(folder: Path) -> Path:
+    """Write a recipe of three heads, with votes and ages for the pictures of the usual one.
+
+    Of the validation part's raters two have no single majority among the classes answered.
+    """
+    recipe = write_recipe(folder)
+    guarded = recipe.read_text().replace(
+        "label_smoothing = 0.1", 'label_smoothing = 0.1\nguarded_by = "child"'
+    )
+    recipe.write_text(guarded.replace("[network]", f"{HEADS}[network]", 1))
+    rows = []
+    for picture in sorted((folder / "data").glob("*/*/*.png")):
+        number = int(picture.stem)
+        named = picture.with_name(f"{AGES[number % 2]}_0_{number % 5}_{number}.png")
+        picture.rename(named)
+        votes = {"happiness": 8, "neutral": 2} if "happy" in picture.parts else {"sadness": 10}
+        if picture.parts[-3:-1] == ("validation", "sad") and number < 2:
+            votes = (TIED, CONTEMPT)[number]
+        rows.append({"file": named.relative_to(folder / "data").as_posix(), **votes})
+    with (folder / "data" / "ferplus.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, ["file", *VOTED_CLASSES.values(), *NO_EXPRESSION], restval=0)
+        table.writeheader()
+        table.writerows(rows)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data and the exported model."""
+    folder = tmp_path_factory.mktemp("heads")
+    fitted = run("fit", write_heads(folder), "--out", folder / "run", "--set", "schedule.epochs=2")
+    assert fitted.exit_code == 0, fitted.output
+    exported = run("export", folder / "run", folder / "model")
+    assert exported.exit_code == 0, exported.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def card(made: Path) -> Card:
+    return load_card(made / "model")
+
+
+def test_each_head_is_measured_against_its_own_labels(made: Path) -> None:
+    evaluated = run("evaluate", made / "model", made / "data")
+    assert evaluated.exit_code == 0, evaluated.output
+    figures = json.loads(evaluated.output)
+    heads = figures["heads"]
+    counts = {name: head["count"] for name, head in heads.items()}
+    assert counts == {"original": COUNT, "ferplus": COUNT - 2, "child": COUNT}
+    assert figures["accuracy"] == heads["original"]["accuracy"]
+    assert figures["accuracy_ferplus"] == heads["ferplus"]["accuracy"]
+    # Every other picture is a child's.
+    assert list(map(sum, heads["child"]["confusion"])) == [COUNT // 2] * 2
+
+
+def test_contempt_is_learned_and_never_answered(made: Path, card: Card) -> None:
+    voted = card.heads["ferplus"]
+    assert "contempt" in voted.classes
+    assert "contempt" in voted.excluded
+    assert "contempt" not in voted.labels
+    assert "contempt" not in card.figures["heads"]["ferplus"]["recall"]
+    assert "contempt as a class of its own" in (made / "model" / "README.md").read_text()
+
+
+def test_an_answer_to_a_child_s_face_must_be_surer(made: Path, card: Card) -> None:
+    head = card.heads["original"]
+    assert head.conditional_threshold
+    assert (head.conditional_threshold.head, head.conditional_threshold.found) == ("child", "child")
+    ages = {
+        group["age"]: group["count"]
+        for group in card.figures["groups"]
+        if group["race"] == group["gender"] == "all"
+    }
+    assert ages == {"all": COUNT, "3-12": COUNT // 2, "18-59": COUNT // 2}
+    assert "a face taken for “child” from" in (made / "model" / "README.md").read_text()
+
+
+def test_votes_and_ages_that_nobody_told_are_missed_before_training(tmp_path: Path) -> None:
+    recipe = write_heads(tmp_path)
+    (tmp_path / "data" / "ferplus.csv").unlink()
+    refused = run("fit", recipe, "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert "there is no ferplus.csv" in refused.output
+    for picture in (tmp_path / "data").glob("*/*/*.png"):
+        picture.rename(picture.with_name(picture.name.replace("_", "-")))
+    labels = ("--set", "heads.ferplus.targets=labels")
+    refused = run("fit", recipe, "--out", tmp_path / "run", *labels)
+    assert refused.exit_code == 1
+    assert "no file's name tells one" in refused.output
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,101 @@
+"""Test bodies of keras.applications, with weights that the tests make."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from app.vision.imaging.crops import CropShape
+from tests.training.pictures import make_pictures
+from training.datasets.loading import DataError, Split, read_part
+from training.fit import pretrained
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+
+SIZE = 32
+MODULES = {
+    "vgg16": keras.applications.vgg16,
+    "resnet50": keras.applications.resnet50,
+    "densenet201": keras.applications.densenet,
+    "efficientnetb6": keras.applications.efficientnet,
+    "efficientnetb7": keras.applications.efficientnet,
+    "xception": keras.applications.xception,
+}
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Look for weights in the test's folder, and leave no body to other tests."""
+    monkeypatch.setenv("RAUT_PRETRAINED", str(tmp_path))
+    for kept in (pretrained.load_base, pretrained._freeze):
+        kept.cache_clear()
+    yield
+    for kept in (pretrained.load_base, pretrained._freeze):
+        kept.cache_clear()
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Split:
+    make_pictures(tmp_path / "data", 2, ("one", "two"))
+    return read_part(tmp_path, "data", CropShape(SIZE, 3))
+
+
+def show_input(include_top: bool, weights: str | None) -> keras.Model:
+    """Build a body that gives back what it is given."""
+    assert not include_top
+    assert weights == "imagenet"
+    crops = keras.Input((None, None, 3))
+    return keras.Model(crops, keras.layers.Identity()(crops))
+
+
+@pytest.mark.parametrize("name", pretrained.APPLICATIONS)
+def test_a_body_is_given_pictures_as_its_paper_has_them(
+    part: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mode = pretrained.APPLICATIONS[name][1]
+    monkeypatch.setitem(pretrained.APPLICATIONS, name, (show_input, mode))
+    given = pretrained.compute_features(part, name, 0, False, tmp_path).pictures
+    expected = MODULES[name].preprocess_input(part.pictures.astype(np.float32))
+    assert given == pytest.approx(expected, rel=2e-3, abs=2e-3)  # kept in half precision
+
+
+def test_resnet50_answers_alike_wherever_the_study_cuts_it(part: Split, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    keras.applications.ResNet50(include_top=False, weights=None).save_weights(
+        tmp_path / "resnet50.weights.h5"
+    )
+    whole = pretrained.compute_features(part, "resnet50", 0, True, tmp_path).pictures
+    for fitted in (10, 20, 32):  # one, two and three blocks
+        frozen = pretrained.compute_features(part, "resnet50", fitted, False, tmp_path).pictures
+        options: dict[str, Any] = pretrained.describe_top(
+            "resnet50", SIZE, fitted, False, pooling="average", dense=[]
+        )
+        inputs = keras.Input(options["shape"])
+        upper = keras.Model(inputs, pretrained.backbone_head(inputs, None, **options))
+        assert upper.predict(frozen, verbose=0) == pytest.approx(whole, rel=0.02, abs=0.02)
+    with pytest.raises(DataError, match="a shortcut passes there"):
+        pretrained.compute_features(part, "resnet50", 5, False, tmp_path)
+
+
+def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The smallest of the family, with the moments that the published files hold.
+    small = keras.applications.EfficientNetB0
+    monkeypatch.setitem(pretrained.APPLICATIONS, "efficientnetb6", (small, "none"))
+    deviations = np.array([0.229, 0.224, 0.225], np.float32)
+    means = np.array([0.485, 0.456, 0.406], np.float32)
+    body = small(include_top=False, weights=None)
+    moments = next(x for x in body.layers if isinstance(x, keras.layers.Normalization))
+    moments.adapt_mean.assign(means)
+    moments.adapt_variance.assign(deviations)
+    body.save_weights(tmp_path / "efficientnetb6.weights.h5")
+
+    loaded = pretrained.load_base("efficientnetb6", "float32")
+    last = next(x for x in loaded.layers if isinstance(x, keras.layers.Normalization))
+    picture = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
+    standardized = keras.Model(loaded.inputs, last.output).predict(picture, verbose=0)
+    assert standardized == pytest.approx((picture / 255 - means) / deviations, abs=1e-4)

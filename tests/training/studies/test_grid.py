@@ -1,0 +1,80 @@
+"""Test that a grid is worked off together, and goes on when somebody is stopped."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+# Names each trial that it begins, stays in it until its input ends, and tells all results.
+WORKER = """
+import sys
+from pathlib import Path
+from training.studies.grid import name_file, share_grid
+
+def measure(point):
+    print(point["number"], flush=True)
+    sys.stdin.read()
+    return {"square": point["number"] ** 2}
+
+points = [{"number": number} for number in range(int(sys.argv[2]))]
+storage = name_file(Path(sys.argv[1]) / "grid.sqlite")
+print([row["square"] for row in share_grid(storage, "squares", points, measure, heartbeat=1)])
+"""
+
+
+class Worker:
+    """A process that takes part in a grid, held in its first trial."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        command = [sys.executable, "-c", WORKER, str(folder), str(count)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        self.trials = [int(self._process.stdout.readline())]
+
+    def release(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.stdin = None
+
+    def finish(self) -> str:
+        """Wait for the end; return the results as they are printed."""
+        try:
+            *trials, results = self._process.communicate(timeout=60)[0].splitlines()
+        finally:
+            self.kill()
+        self.trials += map(int, trials)
+        return results
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def test_two_processes_share_a_grid_and_do_no_trial_twice(tmp_path: Path) -> None:
+    workers = [Worker(tmp_path, 12) for _ in range(2)]
+    for worker in workers:
+        worker.release()
+    squares = str([number**2 for number in range(12)])
+    assert [worker.finish() for worker in workers] == [squares, squares]
+    assert sorted(workers[0].trials + workers[1].trials) == list(range(12))
+
+
+def test_a_killed_trial_is_taken_up_again_and_finished_ones_are_not(tmp_path: Path) -> None:
+    finished = Worker(tmp_path, 2)
+    finished.release()
+    assert finished.finish() == "[0, 1]"
+
+    killed = Worker(tmp_path, 4)
+    killed.kill()
+    # It may have been killed before its first heartbeat.
+    with closing(sqlite3.connect(tmp_path / "grid.sqlite")) as database, database:
+        database.execute("DELETE FROM trial_heartbeats")
+
+    resumed = Worker(tmp_path, 4)
+    resumed.release()
+    assert resumed.finish() == "[0, 1, 4, 9]"
+    trials = finished.trials + killed.trials + resumed.trials
+    assert sorted(trials) == [0, 1, 2, 2, 3]

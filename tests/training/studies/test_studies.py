@@ -1,0 +1,316 @@
+"""Test the studies on a scale that takes seconds, with data and weights that the test makes."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from app.vision.imaging.crops import CropShape
+from tests.app.processes import list_children
+from tests.training.pictures import make_pictures
+from training.__main__ import cli
+from training.datasets.loading import DataError, SubsetSpec, read_part
+from training.datasets.splitting import split_in_folds
+from training.fit import pretrained as pretrained_bodies
+from training.studies.finetune_depth import judge
+from training.studies.study import load_study
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for seed, (part, count) in enumerate((("train", 16), ("validation", 8))):
+        make_pictures(tmp_path / "data" / part, count, ("one", "two"), seed)
+    return tmp_path / "data"
+
+
+def study(name: str, data: Path, folder: Path, *arguments: str) -> Result:
+    chosen = ["study", name, "--scale", "smoke", "--data", str(data)]
+    return CliRunner().invoke(cli, [*chosen, "--out", str(folder), *arguments])
+
+
+def start(name: str, data: Path, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Begin a study in a process of its own."""
+    chosen = [name, "--scale", "smoke", "--data", str(data), "--out", str(folder)]
+    command = [sys.executable, "-m", "training", "study", *chosen, *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def read_results(folder: Path) -> list[dict[str, str]]:
+    """The rows without what time they took."""
+    (path,) = folder.glob("results/*/results.csv")
+    with path.open(newline="") as stream:
+        return [
+            {key: value for key, value in row.items() if "seconds" not in key}
+            for row in csv.DictReader(stream)
+        ]
+
+
+def read_figures(folder: Path) -> dict[str, float]:
+    """What the report sets beside the paper's figures."""
+    (path,) = folder.glob("results/*/results.json")
+    figures: dict[str, float] = json.loads(path.read_text())["figures"]
+    return figures
+
+
+def read_report(folder: Path) -> str:
+    (path,) = folder.glob("results/*/report.md")
+    return path.read_text()
+
+
+def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: Path) -> None:
+    done = study("expression-epochs-batches", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    rows = read_results(tmp_path / "work")
+    assert [row["epochs_run"] for row in rows] == ["2", "3"]
+    report = read_report(tmp_path / "work")
+    assert "| training accuracy | 90.32% |" in report
+    assert "TP / (TP + FP + FN)" in report
+    made = json.loads(next(tmp_path.glob("work/results/*/results.json")).read_text())
+    assert made["seed"] == 1
+    assert "optuna" in made["versions"]
+    for name in ("curves", "confusion"):
+        assert list(tmp_path.glob(f"work/results/*/figures/epochs-3-batch-8-{name}.png"))
+
+    refused = study("expression-epochs-batches", data, tmp_path / "work")
+    assert refused.exit_code == 2
+    assert "--resume" in refused.output
+
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    refused = study("expression-epochs-batches", other, tmp_path / "work", "--resume")
+    assert refused.exit_code == 1
+    assert "was fitted by another recipe" in refused.output
+
+
+def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    refused = study("weather", tmp_path, tmp_path / "work")
+    assert refused.exit_code == 1
+    assert "expression-epochs-batches" in refused.output
+
+
+def test_leaking_data_is_told_and_refused_before_any_training(data: Path, tmp_path: Path) -> None:
+    leaked = data / "validation" / "one" / "leaked.png"
+    shutil.copyfile(next((data / "train" / "one").iterdir()), leaked)
+    refused = study("gender-resnet18", data, tmp_path / "work")
+    assert refused.exit_code == 1
+    assert "1 pictures stand in two parts" in refused.output
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_study_is_reduced_where_its_whole_would_take_days(tmp_path: Path) -> None:
+    study = load_study("finetune-depth", "reduced")
+    assert study.grid["epochs"] == [10, 20]
+    assert any(sentence.startswith("Reduced: 10 and 20 epochs") for sentence in study.differences)
+    none = ["study", "gender-fast-transfer", "--scale", "reduced", "--out", str(tmp_path / "work")]
+    refused = CliRunner().invoke(cli, none)
+    assert refused.exit_code == 1
+    assert "has no scale 'reduced'" in refused.output
+
+
+def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
+    data: Path, tmp_path: Path
+) -> None:
+    assert study("expression-epochs-batches", data, tmp_path / "unbroken").exit_code == 0
+    killed = start("expression-epochs-batches", data, tmp_path / "killed")
+    assert killed.stderr
+    for line in killed.stderr:
+        if line.startswith("epoch 1"):
+            os.kill(killed.pid, signal.SIGKILL)  # somewhere within the second epoch
+            break
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not list(tmp_path.glob("killed/results"))
+
+    resumed = start("expression-epochs-batches", data, tmp_path / "killed", "--resume")
+    resumed.communicate()
+    assert resumed.returncode == 0
+    assert read_results(tmp_path / "killed") == read_results(tmp_path / "unbroken")
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_ray_finds_what_the_plain_engine_finds_even_if_a_worker_is_killed(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pictures", 20, ("one", "two"))
+    done = study("finetune-depth", tmp_path / "pictures", tmp_path / "plain")
+    assert done.exit_code == 0, done.output
+    killed, lines = False, []
+    chosen = ("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
+    with start(*chosen) as by_ray:
+        assert by_ray.stderr
+        for line in by_ray.stderr:
+            lines.append(line)
+            working = [p for p in list_children(by_ray.pid) if "ray::_carry_out" in p.command]
+            if "epoch 1" in line and working and not killed:
+                working[0].kill()  # in the midst of a training, or of the next
+                killed = True
+    assert by_ray.returncode == 0, lines
+    assert killed
+    assert read_results(tmp_path / "ray") == read_results(tmp_path / "plain")
+    assert read_figures(tmp_path / "ray") == read_figures(tmp_path / "plain")
+
+
+def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_ray = ("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
+    both = study(*by_ray, "--storage", "sqlite:///grid.sqlite")
+    assert both.exit_code == 2
+    assert "give one" in both.output
+    monkeypatch.setitem(sys.modules, "ray", None)
+    missing = study(*by_ray)
+    assert missing.exit_code == 1
+    assert "The engine ray needs ray, which is not installed here." in missing.output
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
+    unclear = study(*by_ray)
+    assert unclear.exit_code == 1
+    assert "TF_NUM_INTRAOP_THREADS is 'many'" in unclear.output
+
+
+def test_resnet18_is_measured_at_its_best_epoch_and_a_missing_start_is_told(
+    data: Path, tmp_path: Path
+) -> None:
+    done = study("gender-resnet18", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    (row,) = read_results(tmp_path / "work")
+    assert (row["photos"], row["start"]) == ("8", "random")
+    report = read_report(tmp_path / "work")
+    assert "runs/nothing holds no finished training" in report
+    assert "One photo, `" in report
+    assert "| accuracy with all photos | not in the paper |  | This did not run. |" in report
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_transfer_by_kept_features_is_compared_with_a_network_from_scratch(
+    data: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    done = study("gender-fast-transfer", data, work)
+    assert done.exit_code == 0, done.output
+    assert [row["way"] for row in read_results(work)] == ["transfer", "scratch"]
+    kept = {path: path.stat().st_mtime_ns for path in (work / "features").glob("vgg16-32-*.npy")}
+    assert len(kept) == 2
+
+    assert study("gender-fast-transfer", data, work, "--resume").exit_code == 0
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_weights_that_cant_be_had_are_told_of_and_no_figure_is_shown(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError("no network")
+
+    fail.__name__ = "VGG16"
+    monkeypatch.setitem(pretrained_bodies.APPLICATIONS, "vgg16", (fail, "caffe"))
+    pretrained_bodies.load_base.cache_clear()
+    monkeypatch.delenv("RAUT_PRETRAINED", raising=False)
+    done = study("gender-fast-transfer", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("The ImageNet weights of vgg16 can't be downloaded")
+    report = read_report(tmp_path / "work")
+    assert "| time by transfer | 102 s |  | This did not run. |" in report
+    assert "vgg16.weights.h5" in report
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_depths_are_compared_and_the_best_is_cross_validated(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pictures", 20, ("one", "two"))
+    done = study("finetune-depth", tmp_path / "pictures", tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    rows = read_results(tmp_path / "work")
+    assert [row["depth"] for row in rows] == ["3", "8"]
+    assert {row["verdict"] for row in rows} <= {"underfit", "good", "overfit"}
+    report = read_report(tmp_path / "work")
+    assert "## vgg16, 2 folds" in report
+    assert "| ResNet50, accuracy | 99.38% |  | This did not run. |" in report
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "verdict"),
+    [(0.6, 0.6, "underfit"), (0.99, 0.97, "good"), (0.99, 0.8, "overfit")],
+)
+def test_curves_are_judged_by_the_stated_rule(
+    training: float, validation: float, verdict: str
+) -> None:
+    history = [{"accuracy_label": training, "validation_accuracy_label": validation}] * 9
+    assert judge(history, load_study("finetune-depth", "full").options) == verdict
+
+
+def test_folds_hold_each_picture_out_once_and_keep_what_looks_the_same_together(
+    tmp_path: Path,
+) -> None:
+    make_pictures(tmp_path, 10, ("one", "two"))
+    for name in ("one", "two"):
+        for number in range(5):
+            picture = Image.open(tmp_path / name / f"{number}.png")
+            picture.save(tmp_path / name / f"{number}-again.jpg", quality=95)
+    part = read_part(tmp_path, "", CropShape(40, 3))
+    folds = list(split_in_folds(part, 5, seed=1))
+    assert (np.sum([held_out for _, held_out in folds], axis=0) == 1).all()
+    for learned, held_out in folds:
+        assert not (learned & held_out).any()
+        names = [
+            {f"{f.parent.name}/{f.stem.removesuffix('-again')}" for f in part.subset(side).files}
+            for side in (learned, held_out)
+        ]
+        assert not names[0] & names[1]
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
+    data: Path, tmp_path: Path
+) -> None:
+    make_pictures(tmp_path / "animals", 3, ("cats",), seed=5)
+    make_pictures(tmp_path, 2, ("scenes",), seed=6)
+    done = study("clothing-grid", data, tmp_path / "work")
+    assert done.exit_code == 0, done.output
+    rows = read_results(tmp_path / "work")
+    assert [row["batch"] for row in rows] == ["8", "16"]
+    report = read_report(tmp_path / "work")
+    assert "| xception | 71 |" in report
+    for network in ("xception", "clothing-teacher"):
+        table = report.partition(f"## Pictures of no class, {network}")[2]
+        assert "| cats | 3 |" in table
+        assert "| scenes | 2 |" in table
+    fitted = {"clothing-teacher_macro_f1", "one_view_macro_f1"}
+    assert fitted <= read_figures(tmp_path / "work").keys()
+    assert "There are no pictures of no class in" not in report
+    assert "| macro-F1, EfficientNetB7 | 92.2% |  | This did not run. |" in report
+
+    trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
+    shutil.rmtree(tmp_path / "scenes")
+    assert study("clothing-grid", data, tmp_path / "work", "--resume").exit_code == 0
+    assert f"There are no pictures of no class in {tmp_path / 'scenes'}" in read_report(
+        tmp_path / "work"
+    )
+    assert trainings == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
+
+
+def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 9, ("one", "two"))
+    for name, adult in (("one", "31_0_1_2017.png"), ("two", "40_1_1_2017.png")):
+        (tmp_path / name / "0.png").rename(tmp_path / name / adult)
+    shape = CropShape(40, 3)
+    first, again, other = (
+        read_part(tmp_path, "", shape, SubsetSpec(count=6, seed=seed)).files for seed in (1, 1, 2)
+    )
+    assert [file.parent.name for file in first] == ["one"] * 3 + ["two"] * 3
+    assert first == again != other
+    with pytest.raises(DataError, match="to draw 10 from"):
+        read_part(tmp_path, "", shape, SubsetSpec(count=20))
+    (tmp_path / "two" / "8.png").unlink()
+    third = read_part(tmp_path, "", shape, SubsetSpec(count=0.34)).files
+    assert [file.parent.name for file in third] == ["one"] * 3 + ["two"] * 2
+    adults = read_part(tmp_path, "", shape, SubsetSpec(youngest=18)).files
+    assert [file.name for file in adults] == ["31_0_1_2017.png", "40_1_1_2017.png"]
+    with pytest.raises(DataError, match="has 0 pictures"):
+        read_part(tmp_path, "", shape, SubsetSpec(youngest=41))

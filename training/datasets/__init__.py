@@ -1,0 +1,1 @@
+"""Prepare, check, load and augment data sets."""

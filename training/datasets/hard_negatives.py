@@ -1,0 +1,38 @@
+"""Mine hard negatives: fit the face classifier in rounds, and add what each takes wrongly for faces.
+
+Source: Felzenszwalb et al., "Object detection with discriminatively trained part-based models"
+(2010), section 4.4.
+"""
+
+from pathlib import Path
+
+from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.models.cards import CARD
+from training.datasets.face_crops import prepare_faces, prepare_hard_faces
+from training.datasets.loading import PLACES_FILE
+from training.export.exporting import export
+from training.fit.trainer import fit, is_finished
+from training.recipe import Mining, Recipe, change_recipe
+
+
+def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
+    """Make the recipe's pictures where they aren't there, and add each round's mistakes to them.
+
+    The rounds' runs are below `runs`. What was stopped goes on: a round whose next one has begun
+    isn't repeated. Whoever begins anew removes the pictures with the runs. Raises `DataError` as
+    preparing and fitting do.
+    """
+    folder = recipe.data.folder
+    if not (folder / PLACES_FILE).is_file():
+        prepare_faces(mining.source, folder, recipe.seed)
+    rounds = [runs / f"{recipe.name}-round-{number + 1}" for number in range(mining.rounds)]
+    short = change_recipe(recipe, {"schedule.epochs": mining.epochs})
+    for run, following in zip(rounds, [*rounds[1:], runs / recipe.name], strict=True):
+        if following.exists():
+            continue
+        if not is_finished(run, short):
+            fit(short, run)
+        models = run / "models"
+        if not (models / FACE_CLASSIFIER / CARD).is_file():
+            export(run, models / FACE_CLASSIFIER)
+        prepare_hard_faces(mining.source, models, folder, recipe.seed)

@@ -1,0 +1,278 @@
+"""Read data sets in their one folder form: DATA/<part>/<class>/*.png or *.jpg.
+
+Beside the parts may lie `ferplus.csv`, ten raters' votes for each file. Files of UTKFace keep
+their names (age_gender_race_time), from which the breakdowns read age and race.
+"""
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import RautError
+from app.vision.imaging.crops import CropShape, shape_crop
+from app.vision.imaging.decoding import decode_image
+
+PARTS = ("train", "validation", "test")
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+VOTES_FILE = "ferplus.csv"
+PLACES_FILE = "places.csv"
+PLACE_VALUES = ("x", "y", "size", "sine", "cosine")
+# FER+'s columns under the names that the expression classes have here. Contempt is a class of
+# its own in training; "unknown" and "NF" (no face) are no expressions.
+VOTED_CLASSES = {
+    "angry": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprise": "surprise",
+    "neutral": "neutral",
+    "contempt": "contempt",
+}
+NO_EXPRESSION = ("unknown", "NF")
+# UTKFace writes age, gender and race into its files' names: 31_1_2_20170116.jpg.
+RACES = ("White", "Black", "Asian", "Indian", "other")
+AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
+CHILDREN = ("child", "older")  # the classes of a head that tells children, under 13, apart
+FIRST_AGE_OF_OLDER = 13
+CHILDREN_BANDS = tuple(band for band, above in AGE_BANDS.items() if above <= FIRST_AGE_OF_OLDER)
+OOD = -2  # the label of a picture that shows none of the classes
+
+
+class DataError(ValueError):
+    """Refuse a data set, in words that name the folder or files at fault."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Hold one part of a data set in memory.
+
+    `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
+    `classes` (`OOD` for none of them), `files` the paths, and `votes` float32 (count,
+    len(VOTED_CLASSES)), each row the shares of the raters (all 0 where nobody's vote is known), or
+    None without a votes file.
+    `places` is float32 (count, len(PLACE_VALUES)), where a face lies in each crop (all 0 where
+    none does or nobody knows), or None without a places file.
+    """
+
+    pictures: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    votes: np.ndarray | None
+    places: np.ndarray | None = None
+
+    def subset(self, chosen: np.ndarray) -> "Split":
+        """Return the part with only those pictures.
+
+        `chosen` is bool (count,), or int64 indices, among which a picture may stand repeatedly.
+        """
+        return Split(
+            self.pictures[chosen],
+            self.labels[chosen],
+            self.classes,
+            tuple(self.files[index] for index in np.arange(len(self.files))[chosen]),
+            None if self.votes is None else self.votes[chosen],
+            None if self.places is None else self.places[chosen],
+        )
+
+    def spread(self, count: int) -> np.ndarray:
+        """Return at most so many of the pictures, from all over the part."""
+        return self.pictures[:: max(1, -(-len(self.pictures) // count))]
+
+    def repeat(self, times: Mapping[str, int]) -> "Split":
+        """Return the part with each picture of some classes as many times.
+
+        Raises `DataError` for a class that doesn't exist.
+        """
+        unknown = sorted(set(times) - set(self.classes))
+        if unknown:
+            raise DataError(
+                f"There is no class {unknown[0]!r} to repeat. Classes: {', '.join(self.classes)}."
+            )
+        counts = np.array([times.get(name, 1) for name in self.classes])
+        return self.subset(np.repeat(np.arange(len(self.labels)), counts[self.labels]))
+
+
+def list_answers(part: Split, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the classes that a head of these targets learns, and the right one of each picture.
+
+    `targets` is as in recipes and cards. The right classes are int64 (count,) indices, -1 where
+    nobody knows, and always for "places", which are values and no classes. Raises `DataError`
+    where the part tells none.
+    """
+    if targets == "labels":
+        return part.classes, part.labels
+    if targets == "children":
+        children = find_children(part.files)
+        if (children < 0).all():
+            raise DataError("A head learns ages, but no file's name tells one.")
+        return CHILDREN, children
+    if targets == "places":
+        if part.places is None:
+            raise DataError(f"A head learns places, but there is no {PLACES_FILE}.")
+        return PLACE_VALUES, np.full(len(part.files), -1)
+    if part.votes is None:
+        raise DataError(f"A head learns raters' votes, but there is no {VOTES_FILE}.")
+    return tuple(VOTED_CLASSES), find_majority(part.votes)
+
+
+def list_classes(folder: Path, part: str) -> tuple[str, ...]:
+    """Name the classes of a part, in alphabetical order. Raises `DataError` where none is."""
+    if not (folder / part).is_dir():
+        raise DataError(
+            f"There is no folder {folder / part}. The form is {folder}/<part>/<class>/*.png; "
+            "`python -m training data prepare` makes it from the usual downloads."
+        )
+    classes = tuple(sorted(p.name for p in (folder / part).iterdir() if p.is_dir()))
+    if not classes:
+        raise DataError(f"{folder / part} has no class folders.")
+    return classes
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List a class folder's picture files by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def read_picture(file: Path) -> np.ndarray:
+    """Read a file as RGB uint8 (height, width, 3). Raises `DataError` where it can't be read."""
+    try:
+        return decode_image(file.read_bytes())
+    except RautError as refusal:
+        raise DataError(f"{file}: {refusal.detail}") from refusal
+
+
+@dataclass(frozen=True)
+class SubsetSpec:
+    """Say which of a part's pictures are taken.
+
+    With `count` so many are drawn at random, as many of each class, the same ones for the same
+    seed; a `count` below 1 is the share that is drawn of each class. People younger than
+    `youngest`, by the file's name, are left out.
+    """
+
+    count: float | None = None
+    seed: int = 0
+    youngest: int = 0
+
+
+def read_part(
+    folder: Path, part: str, shape: CropShape, drawing: SubsetSpec | None = None
+) -> Split:
+    """Read one part, each picture being a crop already, in the network's size and channels.
+
+    Raises `DataError` for a missing folder, a class without pictures or with too few to be drawn
+    from, or an unreadable picture.
+    """
+    classes = list_classes(folder, part)
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = list_pictures(folder / part / name)
+        if not found:
+            raise DataError(f"The class {name!r} is empty: {folder / part / name} has no pictures.")
+        if drawing:
+            found = _draw(found, drawing, label, len(classes))
+        files += found
+        labels += [label] * len(found)
+    pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
+    votes = _read_votes(folder, files) if (folder / VOTES_FILE).is_file() else None
+    places = _read_places(folder, files) if (folder / PLACES_FILE).is_file() else None
+    return Split(pictures, np.asarray(labels), classes, tuple(files), votes, places)
+
+
+def _draw(files: list[Path], drawing: SubsetSpec, label: int, classes: int) -> list[Path]:
+    """Take a class's share of a drawing, and leave the files in order."""
+    if drawing.youngest:
+        old_enough = read_ages(tuple(files)) >= drawing.youngest
+        files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
+    drawn = drawing.count or 0
+    count = max(1, int(drawn * len(files) if drawn < 1 else drawn / classes))
+    if len(files) < count:
+        raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
+    if drawing.count is None:
+        return files
+    return draw_files(files, count, (drawing.seed, label))
+
+
+def draw_files(files: list[Path], count: int, seed: int | tuple[int, int]) -> list[Path]:
+    """Take so many files at random, the same ones for the same seed, and leave them in order."""
+    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
+    return [files[index] for index in sorted(drawn)]
+
+
+def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:
+    """Bring pictures in memory, uint8 (count, side, side, channels), to another crop's form."""
+    if pictures.shape[1:] == (shape.size, shape.size, shape.channels):
+        return pictures
+    as_rgb = pictures if pictures.shape[-1] == 3 else np.repeat(pictures, 3, axis=-1)
+    return np.stack([shape_crop(picture, shape) for picture in as_rgb])
+
+
+def read_ages(files: tuple[Path, ...]) -> np.ndarray:
+    """Read ages from UTKFace's file names: int64 (count,), -1 where a name holds none."""
+    return np.array([_utkface_field(file, 0) for file in files])
+
+
+def read_races(files: tuple[Path, ...]) -> np.ndarray:
+    """Read race labels from UTKFace's file names: int64 (count,) into `RACES`, -1 for none."""
+    return np.array([_utkface_field(file, 2) for file in files])
+
+
+def find_children(files: tuple[Path, ...]) -> np.ndarray:
+    """Return int64 (count,) indices into `CHILDREN`, -1 where the file's name holds no age."""
+    ages = read_ages(files)
+    return np.where(ages < 0, -1, (ages >= FIRST_AGE_OF_OLDER).astype(int))
+
+
+def find_majority(votes: np.ndarray) -> np.ndarray:
+    """Return what most raters saw: int64 (count,), -1 where two classes tie or nobody voted."""
+    highest = votes.max(axis=1, keepdims=True)
+    single = (votes == highest).sum(axis=1) == 1
+    return np.where(single, votes.argmax(axis=1), -1)
+
+
+def digest_picture(picture: np.ndarray) -> str:
+    """Return a hash of a picture's pixels, equal for equal pictures whatever their files."""
+    return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+def find_shared(part: Split, other: Split) -> np.ndarray:
+    """Mark the pictures of a part that stand in another part too: bool (count,)."""
+    known = {digest_picture(picture) for picture in other.pictures}
+    return np.array([digest_picture(picture) in known for picture in part.pictures], dtype=bool)
+
+
+def _utkface_field(file: Path, place: int) -> int:
+    """Read one number of a name in UTKFace's form; -1 where it has none."""
+    fields = file.name.split("_")
+    return int(fields[place]) if len(fields) == 4 and fields[place].isdigit() else -1
+
+
+def _read_votes(folder: Path, files: list[Path]) -> np.ndarray:
+    """Read the raters' shares for each file; a row of zeros where there is none."""
+    votes = _read_columns(folder, VOTES_FILE, tuple(VOTED_CLASSES.values()), files)
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
+
+
+def _read_places(folder: Path, files: list[Path]) -> np.ndarray:
+    """Read where the face lies in each file; a row of zeros where there is none."""
+    return _read_columns(folder, PLACES_FILE, PLACE_VALUES, files)
+
+
+def _read_columns(
+    folder: Path, table: str, columns: tuple[str, ...], files: list[Path]
+) -> np.ndarray:
+    """Read a table's numbers for each file: float32 (count, columns), zeros without a row."""
+    with (folder / table).open(newline="", encoding="utf-8") as stream:
+        numbers = {
+            row["file"]: np.array([float(row[column]) for column in columns], np.float32)
+            for row in csv.DictReader(stream)
+        }
+    none = np.zeros(len(columns), np.float32)
+    return np.stack([numbers.get(file.relative_to(folder).as_posix(), none) for file in files])

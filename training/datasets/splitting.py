@@ -1,0 +1,30 @@
+"""Split pictures that have no parts yet, class by class, with near-duplicates together."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from training.datasets.loading import Split
+from training.datasets.preparation import group_near_duplicates
+
+
+def split_in_folds(part: Split, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give for each fold which pictures are trained on and which held out: two bool (count,).
+
+    Each picture is held out once. Each fold has about the same share of each class, and pictures
+    that look the same are in the same one.
+    """
+    groups = group_near_duplicates(list(part.pictures))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for _, held_out in splitter.split(part.labels, part.labels, groups):
+        mask = np.zeros(len(part.labels), dtype=bool)
+        mask[held_out] = True
+        yield ~mask, mask
+
+
+def split_in_parts(part: Split, seed: int) -> tuple[Split, Split, Split]:
+    """Split into training (about 80%), validation (10%) and test (10%)."""
+    folds = [held_out for _, held_out in split_in_folds(part, 10, seed)]
+    test, validation = folds[0], folds[1]
+    return part.subset(~test & ~validation), part.subset(validation), part.subset(test)

@@ -1,0 +1,123 @@
+"""Make pictures of things and places, which a network of whole pictures should take for no class.
+
+Cut-out pictures, as drawing programs bring them along, are pasted onto plain colours and onto
+places: so neither an even background nor its lack tells a thing from a garment.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.datasets.loading import DataError
+
+SIDE = 288  # of what is written, as large as the garments' photos
+DRAWN = 800  # cut-outs of a source at most
+WINDOWS = 12  # pictures of a place, near and far
+LEARNED_SHARE = 0.8  # of the source files; the others are measured on
+FEWEST = 2  # of cut-outs and of places: one to learn from, one to measure on
+WITHOUT = {"clothes", "people"}  # folders whose pictures show garments
+PATTERNS = ("*.png", "*.jpg", "*.webp")
+CLEAR = 0.05  # share of transparent pixels from which a picture is a cut-out
+SMALLEST_PLACE = 800  # pixels of its shorter side
+LARGEST_ENLARGEMENT = 3.0
+NAME = "things"
+
+
+def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict[str, int]:
+    """Write pictures as OUT/<part>/things/*.jpg from folders of cut-outs and of wallpapers.
+
+    Each source file is in one part only. Returns the number of pictures of each part. Raises
+    `DataError` where there are too few cut-outs or places.
+    """
+    random = np.random.default_rng(seed)
+    cut_outs, places = _sort_files(sources, random)
+    if min(len(cut_outs), len(places)) < FEWEST:
+        raise DataError(
+            f"Things need {FEWEST} pictures with transparent edges and {FEWEST} of places, "
+            f"{SMALLEST_PLACE} pixels or more; there are {len(cut_outs)} and {len(places)}."
+        )
+    counts = {}
+    for part in ("train", "validation"):
+        (out / part / NAME).mkdir(parents=True, exist_ok=True)
+        some = _take(places, part)
+        pictures = _make(
+            _take(cut_outs, part), [_open(file).convert("RGB") for file in some], random
+        )
+        for number, picture in enumerate(pictures):
+            picture.save(out / part / NAME / f"{number:05d}.jpg", quality=90)
+            counts[part] = number + 1
+    return counts
+
+
+def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[Path], list[Path]]:
+    """Tell cut-outs from places, in a random order."""
+    cut_outs: list[Path] = []
+    places: list[Path] = []
+    for source in sources:
+        files = sorted(file for pattern in PATTERNS for file in source.rglob(pattern))
+        kept = [file for file in files if not WITHOUT & set(file.relative_to(source).parts)]
+        drawn = [kept[index] for index in random.permutation(len(kept))]
+        own: list[Path] = []
+        for file in drawn:
+            picture = _open(file)
+            clear = (np.asarray(picture.getchannel("A")) < 128).mean()
+            if clear > CLEAR and len(own) < DRAWN:
+                own.append(file)
+            elif clear == 0 and min(picture.size) >= SMALLEST_PLACE:
+                places.append(file)
+            if len(own) == DRAWN:
+                break
+        cut_outs += own
+    return cut_outs, places
+
+
+def _take(files: list[Path], part: str) -> list[Path]:
+    """Return a part's share of the files: the first ones are learned from."""
+    first = max(1, int(LEARNED_SHARE * len(files)))
+    return files[:first] if part == "train" else files[first:]
+
+
+def _make(
+    cut_outs: list[Path], places: list[Image.Image], random: np.random.Generator
+) -> Iterator[Image.Image]:
+    """Paste each cut-out, and show each place some times."""
+    for place in places:
+        for _ in range(WINDOWS):
+            yield _frame_place(place, random)
+    for file in cut_outs:
+        if random.random() < 0.5:
+            colour = tuple(int(value) for value in random.integers(0, 256, 3))
+            ground = Image.new("RGB", (SIDE, SIDE), colour if random.random() < 0.5 else "white")
+        else:
+            ground = _frame_place(places[random.integers(len(places))], random)
+        yield _paste(_open(file), ground, random)
+
+
+def _frame_place(place: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Cut a square out of a place, at most the whole of its shorter side."""
+    side = int(min(place.size) * random.uniform(0.3, 1.0))
+    left, top = (int(random.integers(length - side + 1)) for length in place.size)
+    return place.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
+
+
+def _paste(cut_out: Image.Image, ground: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Paste a cut-out somewhere onto a ground, filling half of its side or more if it can."""
+    wanted = random.uniform(0.5, 1.0) * SIDE / max(cut_out.size)
+    scale = min(wanted, LARGEST_ENLARGEMENT)
+    width, height = (max(1, round(length * scale)) for length in cut_out.size)
+    resized = cut_out.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (int(random.integers(SIDE - length + 1)) for length in resized.size)
+    picture = ground.copy()
+    picture.paste(resized, (left, top), resized)
+    return picture
+
+
+def _open(file: Path) -> Image.Image:
+    """Read a picture with its transparency. Raises `DataError` where it can't be read."""
+    try:
+        with Image.open(file) as picture:
+            return picture.convert("RGBA")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} can't be read as a picture: {error}.") from error

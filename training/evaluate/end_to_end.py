@@ -1,0 +1,178 @@
+"""Measure from whole photo to answer: the serving call list on photos with labelled faces."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from app.vision.detection.detector import FaceDetector
+from app.vision.models.cards import Card, load_card
+from app.vision.models.classifiers import Classifier, load_classifier
+from app.vision.pipeline import FaceAnalyzer
+from app.vision.readings import FaceReading, Prediction
+from training.datasets.composites import split_people
+from training.datasets.loading import DataError, read_picture
+from training.evaluate.metrics import measure_given, measure_share
+
+LABELS = "labels.csv"
+GENDER = "gender"  # a column, by which every task's answers are broken down
+SEED = 1  # by which `data prepare faces` splits people, unless it is told another
+SERVED = Path("models")  # where the face classifier lies that decides what a face is
+TILE = 150  # side of a picture on a contact sheet, in pixels
+TILES_ABREAST = 8
+LINE = 14  # height of a line of text on it
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """Hold a photo's file and the labels of its main face, by task."""
+
+    file: Path
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Pair a photo with what was read in its main face; None where no face was found."""
+
+    photo: LabelledPhoto
+    reading: FaceReading | None
+
+    def prediction(self, task: str) -> Prediction | None:
+        """Return the main face's answer for a task."""
+        return self.reading.predictions[task] if self.reading else None
+
+    def is_right(self, task: str) -> bool:
+        """Tell whether a face was found and its answer is the label."""
+        prediction = self.prediction(task)
+        return prediction is not None and prediction.label == self.photo.labels[task]
+
+
+def list_photos(folder: Path) -> list[LabelledPhoto]:
+    """List the photos of a folder with a `labels.csv`: file, and a column for each task.
+
+    Raises `DataError` where there is no such file or it names none.
+    """
+    path = folder / LABELS
+    if not path.is_file():
+        raise DataError(f"{path} is missing: a CSV with the columns file, expression, gender.")
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise DataError(f"{path} names no photo.")
+    return [LabelledPhoto(folder / row.pop("file"), row) for row in rows]
+
+
+def read_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Iterator[Answered]:
+    """Read each photo's main face: the one nearest to the photo's middle."""
+    for photo in photos:
+        analysis = analyzer.analyze(read_picture(photo.file))
+        middle = np.array([analysis.width, analysis.height]) / 2
+
+        def distance(face: FaceReading, middle: np.ndarray = middle) -> float:
+            box = face.detection.box
+            centre = np.array([box.x + box.width / 2, box.y + box.height / 2])
+            return float(np.linalg.norm(centre - middle))
+
+        yield Answered(photo, min(analysis.faces, key=distance, default=None))
+
+
+def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
+    """Measure a classifier on labelled photos; a missed face counts as an error.
+
+    Returns the count, with 95% intervals the share of faces found and what `measure_given`
+    does, the same accuracy on the photos of people of whom the detector has learned nothing and
+    by gender label, balanced accuracy over the labels, and each label's count and recall.
+    """
+    task = classifier.card.task
+    listed = list_photos(folder)
+    photos = _pick_labelled(listed, task)
+    if not photos:
+        raise DataError(f"{folder / LABELS} has no column {task!r}.")
+    answered = list(read_photos(_analyzer(classifier), photos))
+    right = np.array([answer.is_right(task) for answer in answered])
+    labels = np.array([photo.labels[task] for photo in photos])
+    recall = {str(name): float(right[labels == name].mean()) for name in np.unique(labels)}
+    given = np.array([bool((p := answer.prediction(task)) and p.confident) for answer in answered])
+    # Of all photos, as the detector's were: those without this label count in the split.
+    held_out = set(split_people([photo.file for photo in listed], "validation", SEED))
+    unseen = np.array([photo.file in held_out for photo in photos])
+    genders = np.array([photo.labels.get(GENDER) or "" for photo in photos])
+    return {
+        **measure_share(np.array([answer.reading is not None for answer in answered]), "found"),
+        **measure_given(right, given),
+        "unseen_by_detector": measure_share(right[unseen]) if unseen.any() else None,
+        "genders": {
+            str(name): measure_share(right[genders == name]) for name in np.unique(genders) if name
+        },
+        "balanced_accuracy": round(float(np.mean(list(recall.values()))), 4),
+        "recall": {name: round(share, 4) for name, share in recall.items()},
+        "labels": {name: int((labels == name).sum()) for name in recall},
+    }
+
+
+def report_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[dict[str, Any]]:
+    """Measure each head of a model at each crop margin, the card's where none is given."""
+    card = load_card(model)
+    for head in list_task_heads(card):
+        for margin in margins or [card.margin]:
+            classifier = load_classifier(model, head=head)
+            classifier.card = card.model_copy(update={"margin": margin})
+            yield {"head": head, "margin": margin, **measure_photos(classifier, folder)}
+
+
+def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
+    """Draw the photos whose label isn't every head's answer into a PNG.
+
+    Each has its label at the top and the heads' answers below, in the card's order.
+    """
+    card = load_card(model)
+    photos = _pick_labelled(list_photos(folder), card.task)
+    by_head = [
+        read_photos(_analyzer(load_classifier(model, head=head)), photos)
+        for head in list_task_heads(card)
+    ]
+    tiles = [
+        _draw_tile(answers, card.task)
+        for answers in zip(*by_head, strict=True)
+        if not all(answer.is_right(card.task) for answer in answers)
+    ]
+    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_ABREAST)
+    starts = range(0, len(tiles), TILES_ABREAST)
+    rows = [np.hstack(tiles[start : start + TILES_ABREAST]) for start in starts]
+    if rows:
+        cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def _draw_tile(answers: tuple[Answered, ...], task: str) -> np.ndarray:
+    """Draw a photo with its label and each head's answer: RGB uint8 (TILE, TILE, 3)."""
+    photo = answers[0].photo
+    tile = cv2.resize(read_picture(photo.file), (TILE, TILE))
+    lines = [(photo.labels[task], LINE)]
+    for place, answer in enumerate(reversed(answers)):
+        prediction = answer.prediction(task)
+        said = f"{prediction.label} {prediction.probability:.2f}" if prediction else "no face"
+        lines.append((said, TILE - 6 - place * LINE))
+    for text, row in lines:
+        cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
+        cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 0), 1)
+    return tile
+
+
+def list_task_heads(card: Card) -> list[str]:
+    """Name the heads that answer the model's task, other than who is a child."""
+    return [name for name, head in card.heads.items() if head.targets != "children"]
+
+
+def _pick_labelled(photos: list[LabelledPhoto], task: str) -> list[LabelledPhoto]:
+    """Return the photos whose main face has a label for a task."""
+    return [photo for photo in photos if photo.labels.get(task)]
+
+
+def _analyzer(classifier: Classifier) -> FaceAnalyzer:
+    """Return an analyzer that reads with one classifier and searches as the app does."""
+    return FaceAnalyzer({classifier.card.name: classifier}, FaceDetector.load(SERVED))

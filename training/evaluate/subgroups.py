@@ -1,0 +1,49 @@
+"""Break accuracy down by whom a model reads: age band, race label and gender."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from training.datasets.loading import AGE_BANDS, RACES, Split, read_ages, read_races
+from training.evaluate.metrics import measure_given
+
+EVERYBODY = "all"
+
+
+def measure_subgroups(part: Split, right: np.ndarray, given: np.ndarray) -> list[dict[str, Any]]:
+    """Return the accuracy of each cell of age band, race label and gender, "all" among each.
+
+    `right` and `given` are bool (count,): whether an answer is right, and whether the model was
+    sure enough to give it. A cell has its count, accuracy, share of unanswered faces and share of
+    given answers that are right (None where none is given), each with its 95% interval; cells
+    without a face are left out. Empty where file names tell no ages.
+    """
+    ages, races = read_ages(part.files), read_races(part.files)
+    if (ages < 0).all():
+        return []
+    bands = np.digitize(ages, list(AGE_BANDS.values()))
+    axes = [
+        _axis(bands, tuple(AGE_BANDS)),
+        _axis(races, RACES),
+        _axis(part.labels, part.classes),
+    ]
+    cells = []
+    for (age, in_band), (race, of_race), (gender, of_gender) in product(*axes):
+        chosen = in_band & of_race & of_gender
+        if chosen.any():
+            cells.append(
+                {
+                    "age": age,
+                    "race": race,
+                    "gender": gender,
+                    **measure_given(right[chosen], given[chosen]),
+                }
+            )
+    return cells
+
+
+def _axis(values: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
+    """Pair each name with the pictures it covers: bool (count,)."""
+    everybody = (EVERYBODY, np.ones(len(values), dtype=bool))
+    return [everybody, *((name, values == index) for index, name in enumerate(names))]

@@ -1,0 +1,299 @@
+"""Export a finished run as a model folder: model files, card, figures and a page to read."""
+
+import datetime
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import keras
+import numpy as np
+
+from app.files import atomic_write
+from app.vision.models.cards import CARD, Card, Head, ModelError, load_card
+from app.vision.models.classifiers import FILES, OnnxNetwork, hash_file, read_verified
+from training.datasets.loading import DataError, Split, shape_pictures
+from training.evaluate.calibration import calibrate_heads
+from training.evaluate.card_metrics import measure_model, name_command
+from training.evaluate.network import choose_batch, run_network
+from training.evaluate.reports import (
+    NEEDED_MINUTES,
+    TEACHERS,
+    builds_on_unknown,
+    write_model_report,
+)
+from training.export.compression import fold_normalization, pack, store_half_precision
+from training.export.quantization import PICTURES, compare, loses, quantize
+from training.fit.networks import build_network
+from training.fit.trainer import MODEL, list_heads, load_run, read_history, read_parts
+from training.recipe import WORDS, Recipe, find_recipe, load_recipe, parse_recipe
+
+# Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
+LARGEST_DIFFERENCE = 2e-4
+
+
+Logits = dict[str, np.ndarray]  # head → (count, classes)
+History = list[dict[str, Any]]
+
+
+class ParityError(ModelError):
+    """Refuse an export whose answers differ from the model of record's."""
+
+
+def export(run: Path, folder: Path) -> Card:
+    """Write the model folder of a finished run; calibrate and measure on the validation part.
+
+    All is made aside and takes its place at the end, the card last, so that a failure leaves the
+    model of before. Raises `DataError` for an unfinished run, `ParityError` where Keras and ONNX
+    Runtime differ.
+    """
+    with tempfile.TemporaryDirectory(dir=run) as made:
+        card = _make(run, Path(made), folder)
+        _put_in_place(Path(made), folder)
+    return card
+
+
+def quantize_model(folder: Path) -> Card:
+    """Give a model folder its file of 8-bit convolutions; calibrate and measure it anew.
+
+    Where they would lose, the folder has the exact files only. The card takes over the words of the
+    recipe in training/recipes that fits the same network. Raises `DataError` where the data
+    that the card names is missing or has other classes, `ModelError` for a bad model, also one
+    whose card doesn't say how it was trained.
+    """
+    card = load_card(folder)
+    if "recipe" not in card.training or "history" not in card.figures:
+        raise ModelError(f"The card in {folder} doesn't say how its model was trained.")
+    recipe = parse_recipe(card.training["recipe"])
+    train, validation = read_parts(recipe)
+    classes = {name: list(names) for name, names in list_heads(recipe, validation).items()}
+    if classes != {name: head.classes for name, head in card.heads.items()}:
+        raise DataError(f"{recipe.data.folder} has other classes than the model in {folder}.")
+    with tempfile.TemporaryDirectory() as aside:
+        made = Path(aside)
+        for form in ("keras", "onnx"):
+            (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
+        exact = run_network(_load(made, "onnx"), validation.pictures)
+        heads = describe_heads(recipe, classes, validation)
+        plain = card.model_copy(update={"heads": heads, **_find_words(card, recipe)})
+        heads = _calibrate(recipe, plain, made, train, validation, exact)
+        card = _complete(plain, heads, made, folder, card.figures["history"])
+        _put_in_place(made, folder)
+    return card
+
+
+def _find_words(card: Card, fitted: Recipe) -> dict[str, Any]:
+    """Return what a recipe of the card's name says in words, where it fits the same network."""
+    if not find_recipe(card.name).is_file():
+        return {}
+    recipe = load_recipe(card.name)
+    if not recipe.trains_like(fitted):
+        return {}
+    training = {"command": _name_rebuilding(recipe), "recipe": recipe.model_dump(mode="json")}
+    return {"training": card.training | training, **recipe.model_dump(include=WORDS)}
+
+
+def _name_rebuilding(recipe: Recipe) -> str:
+    """Name the command that makes a recipe's model from the data."""
+    return f"python -m training rebuild {recipe.name}"
+
+
+def _make(run: Path, made: Path, folder: Path) -> Card:
+    """Write all files of a model that will lie in `folder`; return its card."""
+    recipe, trained = load_run(run)
+    train, validation = read_parts(recipe)
+    classes = list_heads(recipe, validation)
+    model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
+    model.save(made / FILES["keras"])
+    pack(made / FILES["keras"])
+    # Keras exports only a model that has run before.
+    expected = model.predict(
+        validation.pictures, batch_size=choose_batch(validation.pictures), verbose=0
+    )
+    _export_onnx(model, made / FILES["onnx"])
+    exact = run_network(_load(made, "onnx"), validation.pictures)
+    _check_parity(expected, exact)
+    card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
+    heads = _calibrate(recipe, card, made, train, validation, exact)
+    return _complete(card, heads, made, folder, read_history(run))
+
+
+def _complete(
+    card: Card, heads: dict[str, Head], made: Path, folder: Path, history: History
+) -> Card:
+    """Write the card and the figures of a model whose files are made and heads calibrated."""
+    files = {
+        name: hash_file((made / name).read_bytes())
+        for name in FILES.values()
+        if (made / name).is_file()
+    }
+    card = card.model_copy(update={"heads": heads, "files": files})
+    write_card(made, card)
+    figures = {**measure_model(made), **name_command(folder), "history": history}
+    card = card.model_copy(update={"figures": figures})
+    write_card(made, card)
+    write_model_report(made, card)
+    return card
+
+
+def _calibrate(
+    recipe: Recipe, card: Card, made: Path, train: Split, validation: Split, exact: Logits
+) -> dict[str, Head]:
+    """Write the file of 8-bit convolutions unless it would lose; calibrate by what then answers.
+
+    `exact` are the exact network's logits of the validation part. Places, which are values, aren't
+    right or wrong: a network that tells them stays exact.
+    """
+    if not any(head.targets == "places" for head in card.heads.values()):
+        file = made / FILES["int8"]
+        quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
+        network = _load(made, "int8")
+        logits = run_network(network, validation.pictures)
+        heads = calibrate_heads(recipe, card.heads, network, logits, validation)
+        if not loses(compare(heads, exact, logits, validation)):
+            return heads
+        file.unlink()
+    return calibrate_heads(recipe, card.heads, _load(made, "onnx"), exact, validation)
+
+
+def _load(made: Path, form: str) -> OnnxNetwork:
+    """Load one of the ONNX files that were made."""
+    return OnnxNetwork((made / FILES[form]).read_bytes(), threads=0)
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Replace a model folder's files one by one, the card last: until then nothing loads them."""
+    files = [path for path in made.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda path: path.name == CARD):
+        target = folder / file.relative_to(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, partial(_copy, file))
+    for name in FILES.values():
+        if not (made / name).is_file():  # Nothing loads what the card doesn't name.
+            (folder / name).unlink(missing_ok=True)
+
+
+def _copy(file: Path, stream: IO[bytes]) -> None:
+    """Copy a file into a stream."""
+    with file.open("rb") as source:
+        shutil.copyfileobj(source, stream)
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write a model folder's card."""
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _fold(recipe: Recipe, trained: keras.Model, heads: dict[str, int]) -> keras.Model:
+    """Return the network for serving, its normalisation folded into the convolutions."""
+    data, network = recipe.data, recipe.network
+    folded = build_network(
+        network.name, data.channels, heads, network.options, data.size, normalization=None
+    )
+    fold_normalization(trained, folded)
+    return folded
+
+
+def _export_onnx(model: keras.Model, path: Path) -> None:
+    """Write the ONNX form, with a free batch size."""
+    with tempfile.TemporaryDirectory() as aside:
+        written = Path(aside) / path.name
+        model.export(written, format="onnx", verbose=False)
+        store_half_precision(written)
+        shutil.copyfile(written, path)
+
+
+def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> None:
+    """Compare Keras' logits with those of ONNX Runtime on real pictures."""
+    for name, values in expected.items():
+        # Logits differ more than probabilities, so this is the stricter test.
+        difference = float(np.abs(values - logits[name]).max())
+        if difference > LARGEST_DIFFERENCE * max(1.0, float(np.abs(values).max())):
+            raise ParityError(f"The ONNX export's {name} logits differ by {difference:.2g}.")
+
+
+def describe_heads(
+    recipe: Recipe, classes: Mapping[str, Sequence[str]], part: Split
+) -> dict[str, Head]:
+    """Describe the heads before calibration; voted classes without labels are left out."""
+    return {
+        name: Head(
+            targets=head.targets,
+            classes=list(classes[name]),
+            excluded=[c for c in classes[name] if c not in part.classes]
+            if head.targets == "votes"
+            else [],
+        )
+        for name, head in recipe.heads.items()
+    }
+
+
+def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
+    """Return the card of a model, before any file or figure."""
+    data = recipe.data
+    return Card(
+        name=recipe.name,
+        task=recipe.task,
+        region=recipe.region,
+        purpose=recipe.purpose,
+        not_for=recipe.not_for,
+        size=data.size,
+        channels=data.channels,
+        margin=data.margin,
+        heads=heads,
+        default_head=recipe.default_head,
+        default_head_reason=recipe.default_head_reason,
+        files={},
+        data={"source": data.source, "licence": data.licence, "leakage": data.leakage},
+        training=_describe_training(recipe, run),
+        figures={},
+    )
+
+
+def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
+    """Say how the model came about."""
+    return {
+        "command": _name_rebuilding(recipe),
+        "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
+        .date()
+        .isoformat(),
+        "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
+        **_count_needed_minutes(recipe),
+        TEACHERS: _describe_teachers(recipe),
+        "processor": platform.machine(),
+        "keras": keras.__version__,
+        "recipe": recipe.model_dump(mode="json"),
+    }
+
+
+def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
+    """Sum the minutes of the models that teach or are begun as; nothing where no card tells."""
+    folders = recipe.needed_models
+    if not folders or not all((folder / CARD).is_file() for folder in folders):
+        return {}
+    told = [load_card(folder).training for folder in folders]
+    if any(builds_on_unknown(training) for training in told):
+        return {}
+    minutes = sum(training["minutes"] + training.get(NEEDED_MINUTES, 0.0) for training in told)
+    return {NEEDED_MINUTES: round(minutes, 1)}
+
+
+def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the size of each teacher whose card is there, and how right its card calls it."""
+    folders = recipe.distillation.teachers if recipe.distillation else []
+    cards = [load_card(folder) for folder in folders if (folder / CARD).is_file()]
+    return [
+        {
+            "name": card.name,
+            "parameters": card.figures["speed"]["parameters"],
+            "heads": {
+                name: {key: figures[key] for key in ("accuracy", "count")}
+                for name, figures in card.figures["heads"].items()
+                if name in recipe.heads and "accuracy" in figures
+            },
+        }
+        for card in cards
+    ]

@@ -1,0 +1,66 @@
+"""Build a model anew by its recipe, from the data to the model folder, and its teachers first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.vision.models.cards import CARD, Card, load_card
+from training.datasets.hard_negatives import mine
+from training.datasets.loading import DataError, list_classes
+from training.datasets.ood import check_outside
+from training.export.exporting import export
+from training.fit.networks import check_network
+from training.fit.trainer import MODEL, RECIPE, fit, is_finished, load_recipe_of
+from training.recipe import Data, Recipe, find_recipe, load_recipe, parse_recipe
+
+RUNS = Path("runs")
+MODELS = Path("models")
+
+
+def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
+    """Fit and export a recipe, given by its name or path; yield the card of each model made.
+
+    The model goes to `folder`, models/<the recipe's name> by default. Each teacher, and what the
+    network begins as, is rebuilt before where it isn't there, by the recipe beside this one that
+    is named as its folder. What was stopped goes on, and what is finished is not fitted again.
+    Raises `DataError` and `RecipeError` as fitting does, and where a run in the way or a model
+    that is needed was fitted by another recipe.
+    """
+    recipe = load_recipe(name)
+    _check_data(recipe.data, recipe.seed)
+    for model in recipe.needed_models:
+        beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
+        if not _is_made(model):
+            yield from rebuild(beside, model)
+        elif find_recipe(beside).is_file() and not _read_recipe(model).trains_like(
+            load_recipe(beside)
+        ):
+            raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
+    run = RUNS / recipe.name
+    if not is_finished(run, recipe):
+        check_network(recipe.network)
+        if recipe.data.mining:
+            mine(recipe, recipe.data.mining, RUNS)
+        fit(recipe, run)
+    yield export(run, folder or MODELS / recipe.name)
+
+
+def _check_data(data: Data, seed: int) -> None:
+    """Look for a recipe's pictures before its teachers are trained. Raises `DataError`."""
+    if not data.mining:  # which makes them
+        list_classes(data.folder, "train")
+    check_outside(data.ood, seed)
+
+
+def _is_made(model: Path) -> bool:
+    """Tell whether a folder holds an exported model or a finished run.
+
+    An export that was stopped left files without the card, which comes last.
+    """
+    return (model / CARD).is_file() or all((model / name).is_file() for name in (MODEL, RECIPE))
+
+
+def _read_recipe(model: Path) -> Recipe:
+    """Return the recipe of an exported model or of a finished run."""
+    if (model / CARD).is_file():
+        return parse_recipe(load_card(model).training["recipe"])
+    return load_recipe_of(model)

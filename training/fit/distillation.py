@@ -1,0 +1,77 @@
+"""Let finished models teach: mix their probabilities into a new network's targets."""
+
+import numpy as np
+
+from app.vision.models.cards import Card
+from app.vision.models.classifiers import Classifier, load_classifier
+from training.datasets.loading import OOD, DataError, Split, shape_pictures
+from training.evaluate.network import run_network
+from training.recipe import Distillation
+
+
+def distillation_targets(
+    targets: dict[str, np.ndarray], train: Split, distillation: Distillation
+) -> dict[str, np.ndarray]:
+    """Return each head's targets, float32 (count, classes), with the teachers' share in them.
+
+    A head that no teacher has keeps its targets, as do pictures of no class, of which a teacher
+    may know nothing. A row of zeros, whose right answer nobody knows, becomes the teachers' alone.
+    Raises `DataError` where a teacher can't teach any head.
+    """
+    taught = train.labels != OOD
+    own = train.subset(taught)
+    sums = {name: np.zeros_like(values[taught]) for name, values in targets.items()}
+    for folder in distillation.teachers:
+        teacher = load_classifier(folder, "onnx", threads=0)
+        _check_heads(teacher.card, targets)
+        for name, probabilities in _ask(teacher, own).items():
+            if name in sums:
+                sums[name] += probabilities
+    mixed = {name: values.copy() for name, values in targets.items()}
+    for name, told in sums.items():
+        if told.any():
+            values = targets[name][taught]
+            known = values.sum(axis=1, keepdims=True) > 0
+            share = np.where(known, distillation.distill_weight, 1.0).astype(np.float32)
+            told /= told.sum(axis=1, keepdims=True)
+            mixed[name][taught] = (1 - share) * values + share * told
+    return mixed
+
+
+def _ask(teacher: Classifier, part: Split) -> dict[str, np.ndarray]:
+    """Return a teacher's probabilities, those of each picture and of its mirror image added.
+
+    A face and its mirror image are the same answer; both together are a better one. A picture
+    that stands in the part several times is asked about once.
+    """
+    _, first, places = np.unique(
+        [str(file) for file in part.files], return_index=True, return_inverse=True
+    )
+    pictures = shape_pictures(part.pictures[first], teacher.card.shape)
+    plain, mirrored = (
+        run_network(teacher.network, np.ascontiguousarray(side))
+        for side in (pictures, pictures[:, :, ::-1])
+    )
+    return {
+        name: (_softmax(logits) + _softmax(mirrored[name]))[places]
+        for name, logits in plain.items()
+    }
+
+
+def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
+    """Refuse a teacher that has none of the heads, or one of them with other classes."""
+    shared = [name for name in targets if name in card.heads]
+    if not shared:
+        raise DataError(f"The teacher {card.name!r} has none of the heads {', '.join(targets)}.")
+    for name in shared:
+        if len(card.heads[name].classes) != targets[name].shape[1]:
+            raise DataError(
+                f"The teacher {card.name!r} has a head {name!r} of other classes: "
+                f"{', '.join(card.heads[name].classes)}."
+            )
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities at temperature 1, at which the teachers learned."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)

@@ -1,0 +1,229 @@
+"""Build the networks, each under its name in one registry.
+
+A network takes the raw uint8 crop and gives logits: rescaling and standardising are layers
+inside it, so that nobody can feed it wrongly. Only the upper part of a network whose frozen base
+has seen the crop before takes that base's features instead, and a pretrained body prepares the crop
+in its own way; see `training.fit.pretrained`.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from training.recipe import Network, RecipeError, find_nearest
+
+Builder = Callable[..., keras.KerasTensor]
+Inputs = Callable[[dict[str, Any], int | None], keras.KerasTensor]
+NETWORKS: dict[str, Builder] = {}
+# What stands before a body that doesn't take standardised crops: options and the crop's side (None
+# for any) → the network's inputs.
+INPUTS: dict[str, Inputs] = {}
+
+
+def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Builder]:
+    """Enter a body's builder in the registry under a name that recipes use."""
+
+    def enter(builder: Builder) -> Builder:
+        NETWORKS[name] = builder
+        if inputs:
+            INPUTS[name] = inputs
+        return builder
+
+    return enter
+
+
+def check_network(network: Network) -> None:
+    """Refuse a network that the registry lacks, or options that its builder doesn't take.
+
+    Raises `RecipeError` that names the nearest one.
+    """
+    if network.name not in NETWORKS:
+        near = find_nearest(network.name, NETWORKS)
+        raise RecipeError(
+            f"network.name: there is no network {network.name!r}. Did you mean {near!r}?"
+        )
+    parameters = inspect.signature(NETWORKS[network.name]).parameters
+    options = {n: p for n, p in parameters.items() if n not in ("inputs", "normalization")}
+    for name in network.options:
+        if name not in options:
+            raise RecipeError(
+                f"network.options.{name}: there is no such option of {network.name}. "
+                f"Did you mean {find_nearest(name, options)!r}?"
+            )
+    for name, option in options.items():
+        if option.default is option.empty and name not in network.options:
+            raise RecipeError(f"network.options.{name} is missing: {network.name} needs it.")
+
+
+class FusedBatchNormalization(layers.BatchNormalization):
+    """Normalise batches in one fused operation while training.
+
+    Keras composes batch normalisation of small operations, which on a processor takes as long
+    as the convolutions around it. Variables and answers are those of the parent, so that a
+    network for serving is built with the parent and takes over the weights.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
+        """Normalise by the batch's moments where it is fitted, else by the moving ones."""
+        if not (training and self.trainable):
+            return super().call(inputs, training=False, mask=mask)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+
+def build_network(
+    name: str,
+    channels: int,
+    heads: dict[str, int],
+    options: dict[str, Any],
+    size: int | None = None,
+    normalization: type[layers.Layer] | None = layers.BatchNormalization,
+) -> keras.Model:
+    """Build a network from the registry.
+
+    `heads` gives each head's number of classes, `options` goes to the body's builder. Without
+    `size` the network takes crops of any size. Takes uint8 (batch, size, size, channels) and
+    gives a dict: head → float32 logits (batch, classes). `FusedBatchNormalization` is faster to
+    fit, with weights that fit the default's; None leaves normalisation to the convolutions, as
+    `training.export.compression` folds it into them.
+    """
+    if name in INPUTS:
+        inputs = body_inputs = INPUTS[name](options, size)
+    else:
+        inputs = keras.Input((size, size, channels), dtype="uint8", name="crop")
+        body_inputs = _standardize(inputs)
+    features = NETWORKS[name](body_inputs, normalization=normalization, **options)
+    logits = {
+        head: layers.Dense(classes, dtype="float32", name=head)(features)
+        for head, classes in heads.items()
+    }
+    return keras.Model(inputs, logits, name=name)
+
+
+def _standardize(inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Take each picture's own mean away and divide by its own deviation.
+
+    One group over all channels keeps the colours' relation; light and contrast of the photo go.
+    """
+    scaled = layers.Rescaling(1 / 255)(inputs)
+    return layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-4)(scaled)
+
+
+@register("vgg")
+def vgg(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    depths: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Stack plain 3x3 convolutions in stages, halving the picture between them.
+
+    Source: Simonyan and Zisserman, "Very deep convolutional networks" (2015), section 2, with
+    batch normalisation and global average pooling in place of the dense layers. `widths` and
+    `depths` give each stage's channels and convolutions.
+    """
+    x = inputs
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        if stage:
+            x = layers.MaxPooling2D(2)(x)
+        for _ in range(depth):
+            x = layers.Conv2D(width, 3, padding="same", use_bias=normalization is None)(x)
+            if normalization:
+                x = normalization(momentum=0.9)(x)
+            x = layers.ReLU()(x)
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+
+
+@register("dense")
+def dense(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    kernels: list[int],
+    strides: list[int],
+    dense: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Stack convolutions with max pooling and end in dense layers, as the studies' papers do.
+
+    Nothing normalises batches. `widths`, `kernels` and `strides` give each convolution's
+    channels, side and stride; a 2x2 pooling follows each. `dense` gives the dense layers'
+    widths, with `dropout` after each.
+    """
+    x = inputs
+    for width, kernel, stride in zip(widths, kernels, strides, strict=True):
+        x = layers.Conv2D(width, kernel, stride, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    x = layers.Flatten()(x)
+    for width in dense:
+        x = layers.Dropout(dropout)(layers.Dense(width, activation="relu")(x))
+    return x
+
+
+@register("resnet18")
+def resnet18(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Build the residual network of 18 layers with weights.
+
+    Source: He et al., "Deep residual learning for image recognition" (2016), table 1 and option B
+    for shortcuts. `widths` gives the channels of the four stages: 64, 128, 256 and 512 there.
+    """
+
+    def convolve(x: keras.KerasTensor, width: int, kernel: int, stride: int) -> keras.KerasTensor:
+        bias = normalization is None
+        x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=bias)(x)
+        return normalization(momentum=0.9)(x) if normalization else x
+
+    x = layers.ReLU()(convolve(inputs, widths[0], 7, 2))
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    for stage, width in enumerate(widths):
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            shortcut = x if stride == 1 else convolve(x, width, 1, stride)
+            x = layers.ReLU()(convolve(x, width, 3, stride))
+            x = layers.ReLU()(layers.Add()([convolve(x, width, 3, 1), shortcut]))
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+
+
+@register("compact")
+def compact(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+    dropout: float,
+) -> keras.KerasTensor:
+    """Answer dozens of small squares in a few milliseconds, and keep where things are.
+
+    A 5x5 convolution halves the picture at once; of each further stage the first convolution
+    halves it and the second doesn't. The last map is flattened, not averaged, because a place
+    can't be told from an average.
+    """
+    x = inputs
+    for stage, width in enumerate(widths):
+        for step in range(1 if stage == 0 else 2):
+            size, stride = (5, 2) if stage == 0 else (3, 2 - step)
+            bias = normalization is None
+            x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=bias)(x)
+            if normalization:
+                x = normalization(momentum=0.9)(x)
+            x = layers.ReLU()(x)
+    return layers.Dropout(dropout)(layers.Flatten()(x))

@@ -1,0 +1,328 @@
+"""Use bodies of keras.applications that have learned ImageNet: a frozen base, and what learns on.
+
+The base's features of each picture are computed once and kept on disk; only the layers above it
+are fitted. `top` in the network registry is that upper part.
+"""
+
+import hashlib
+import json
+import os
+import random
+import socket
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from app.files import atomic_write
+from training.datasets.loading import DataError, Split
+from training.fit.networks import register
+from training.fit.precision import compute_in
+
+# Name → builder, and what its paper's preprocessing does to RGB: Keras' modes. "none" stands for
+# networks that rescale inside.
+APPLICATIONS: dict[str, tuple[Any, str]] = {
+    "vgg16": (keras.applications.VGG16, "caffe"),
+    "resnet50": (keras.applications.ResNet50, "caffe"),
+    "densenet201": (keras.applications.DenseNet201, "torch"),
+    "efficientnetb6": (keras.applications.EfficientNetB6, "none"),
+    "efficientnetb7": (keras.applications.EfficientNetB7, "none"),
+    "xception": (keras.applications.Xception, "tf"),
+}
+# RGB, of ImageNet's training pictures, as the Caffe and the Torch networks had them.
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+TORCH_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+TORCH_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+FOLDER_VARIABLE = "RAUT_PRETRAINED"
+DOWNLOAD_SECONDS = 20  # without an answer until a download is given up
+BATCH = 32
+FULL_PRECISION = "float32"
+SECONDS = ".seconds"  # beside a file of features: how long they took
+
+
+class WeightsError(DataError):
+    """Refuse a network whose ImageNet weights can't be had; the text says how to get them."""
+
+
+@cache
+def load_base(name: str, precision: str) -> keras.Model:
+    """Return a body without its top, with ImageNet weights, for pictures of any size.
+
+    It computes in `precision`, as `compute_in` has it. The weights are read from
+    `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else downloaded by Keras.
+    Raises `WeightsError` where neither works.
+    """
+    state = random.getstate()
+    try:
+        with compute_in(precision):
+            return _read_base(name)
+    finally:
+        # Keras draws seeds for weights that are read right after. A training must begin the same
+        # whether its process has read the body before or not.
+        random.setstate(state)
+
+
+def _read_base(name: str) -> keras.Model:
+    """Return a body with ImageNet weights, in the precision of the moment."""
+    build = APPLICATIONS[name][0]
+    folder = os.environ.get(FOLDER_VARIABLE)
+    path = Path(folder) / f"{name}.weights.h5" if folder else None
+    if path and path.is_file():
+        base = build(include_top=False, weights=None)
+        try:
+            base.load_weights(path)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path} holds no weights of {name}: {error}") from error
+        if name.startswith("efficientnet"):
+            _finish_standardizing(base)
+        return base
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        return build(include_top=False, weights="imagenet")
+    except Exception as error:  # Keras raises bare exceptions for failed downloads
+        raise WeightsError(
+            f"The ImageNet weights of {name} can't be downloaded, and {FOLDER_VARIABLE} names no "
+            f"folder with {name}.weights.h5. Where the network can be reached, write it by "
+            f"keras.applications.{build.__name__}(include_top=False)"
+            f'.save_weights("{name}.weights.h5"), put it into a folder here and set '
+            f"{FOLDER_VARIABLE} to that folder."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _finish_standardizing(base: keras.Model) -> None:
+    """Divide by ImageNet's deviations as Keras does for its own download.
+
+    An EfficientNet's weights hold deviations where variances belong, and Keras puts the rest of
+    the division into a layer that it builds only with `weights="imagenet"`.
+    """
+    layer = next(inner for inner in base.layers if isinstance(inner, layers.Normalization))
+    deviations = np.array(TORCH_DEVIATION, np.float32) / 255
+    layer.adapt_variance.assign(layer.adapt_variance * deviations)
+    layer.finalize_state()
+
+
+def hash_weights(name: str) -> str:
+    """Return a hash of a base's weights: features belong to the weights that made them."""
+    digest = hashlib.sha256()
+    for weight in load_base(name, FULL_PRECISION).get_weights():
+        digest.update(weight.tobytes())
+    return digest.hexdigest()
+
+
+def hash_pictures(part: Split) -> str:
+    """Return a hash of a part's pictures in their order."""
+    return hashlib.sha256(np.ascontiguousarray(part.pictures).tobytes()).hexdigest()
+
+
+def compute_features(
+    part: Split, name: str, trainable: int, pool: bool, folder: Path, precision: str = "float32"
+) -> Split:
+    """Return a part with the frozen base's features in place of its pictures.
+
+    `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
+    the places; `precision` is what the base computes in. Features are float16 (count, ...), kept
+    in `folder` under a key of all that they depend on, and read from there the next time.
+    """
+    key = {
+        "network": name,
+        "weights": hash_weights(name),
+        "trainable": trainable,
+        "pool": pool,
+        "size": part.pictures.shape[1],
+        "data": hash_pictures(part),
+        "precision": precision,
+    }
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    path = folder / f"{name}-{key['size']}-{digest}.npy"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        frozen = _freeze(name, part.pictures.shape[1], trainable, pool, precision)
+        started = time.monotonic()
+        batches = [
+            frozen.predict_on_batch(part.pictures[start : start + BATCH]).astype(np.float16)
+            for start in range(0, len(part.pictures), BATCH)
+        ]
+        features = np.concatenate(batches)
+        seconds = time.monotonic() - started
+        # Several processes may compute the same features: each writes aside under its own name.
+        aside = path.with_name(f"{path.stem}-{os.getpid()}.npy")
+        atomic_write(aside, lambda stream: np.save(stream, features, allow_pickle=False))
+        path.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
+        aside.replace(path)
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    return Split(features, part.labels, part.classes, part.files, part.votes)
+
+
+def compute_both(
+    parts: tuple[Split, Split],
+    name: str,
+    trainable: int,
+    pool: bool,
+    folder: Path,
+    precision: str = "float32",
+) -> tuple[Split, Split]:
+    """Return training and validation parts with features; see `compute_features`."""
+    train, validation = parts
+    return (
+        compute_features(train, name, trainable, pool, folder, precision),
+        compute_features(validation, name, trainable, pool, folder, precision),
+    )
+
+
+def read_seconds(part: Split) -> float:
+    """Return how long a part's features took, when they were computed."""
+    assert isinstance(part.pictures, np.memmap)
+    return float(Path(str(part.pictures.filename)).with_suffix(SECONDS).read_text())
+
+
+def describe_top(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:
+    """Return the options of the registry's `top` that goes with `compute_features`."""
+    shape = _freeze(name, size, trainable, pool, FULL_PRECISION).output_shape[1:]
+    return {"base": name, "shape": list(shape), "trainable": trainable, **head}
+
+
+def count_parameters(name: str) -> int:
+    """Count a body's parameters, its top left out."""
+    return int(load_base(name, FULL_PRECISION).count_params())
+
+
+@cache
+def _freeze(name: str, size: int, trainable: int, pool: bool, precision: str) -> keras.Model:
+    """Return the lower part of a body: raw RGB crops, uint8, to features."""
+    base = load_base(name, precision)
+    inputs = keras.Input((size, size, 3), dtype="uint8")
+    lower = keras.Model(base.inputs, base.layers[_boundary(base, trainable)].output)
+    features = lower(_preprocess(inputs, APPLICATIONS[name][1]), training=False)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(features) if pool else features)
+
+
+def _boundary(base: keras.Model, trainable: int) -> int:
+    """Return the index of the last frozen layer. Raises `DataError` where no cut goes there."""
+    last = len(base.layers) - 1 - trainable
+    above = set(range(last + 1, len(base.layers)))
+    for index in above:
+        for node in base.layers[index]._inbound_nodes:
+            for tensor in node.input_tensors:
+                source = base.layers.index(tensor._keras_history.operation)
+                if source not in above and source != last:
+                    raise DataError(
+                        f"{base.name} can't be cut {trainable} layers before its end: a shortcut "
+                        "passes there. Cut between blocks."
+                    )
+    return last
+
+
+def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
+    """Bring raw RGB into the form that the body has learned on."""
+    if mode == "tf":
+        return layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    if mode == "torch":
+        variance = [deviation**2 for deviation in TORCH_DEVIATION]
+        return layers.Normalization(mean=TORCH_MEAN, variance=variance)(inputs)
+    if mode == "caffe":  # blue first
+        centred = layers.Normalization(mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0))(inputs)
+        return keras.ops.flip(centred, axis=-1)
+    return layers.Rescaling(1.0)(inputs)
+
+
+def _take_features(options: dict[str, Any], _: int | None) -> keras.KerasTensor:
+    """Return the input of a network whose base is frozen."""
+    return keras.Input(options["shape"], dtype="float32", name="features")
+
+
+def _take_crop(_: dict[str, Any], size: int | None) -> keras.KerasTensor:
+    """Return the input of a network that takes the raw crop to its pretrained body."""
+    return keras.Input((size, size, 3), dtype="uint8", name="crop")
+
+
+@register("truncated_backbone", inputs=_take_crop)
+def truncated_backbone(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    base: str,
+    last: str,
+    learned_from: str | None = None,
+    dropout: float = 0.0,
+) -> keras.KerasTensor:
+    """Build a pretrained body up to its layer `last`, and average over it.
+
+    What comes before the layer `learned_from` keeps its weights and moments; else all is fitted.
+
+    What comes first in a body is what small and large tasks share, and it is the smaller part.
+    Source: Yosinski et al., "How transferable are features in deep neural networks?" (2014).
+    Without normalisation, as a finished network is served, it begins with no weights of ImageNet.
+    """
+    build, mode = APPLICATIONS[base]
+    whole = (
+        load_base(base, keras.mixed_precision.dtype_policy().name)
+        if normalization
+        else build(include_top=False, weights=None)
+    )
+    lower = keras.Model(whole.inputs, whole.get_layer(last).output)
+    renewed = {id(lower.inputs[0]): _preprocess(inputs, mode)}  # each tensor's successor
+    learned = learned_from is None
+    for layer in lower.layers[1:]:
+        learned = learned or layer.name == learned_from
+        successor = _renew(layer, normalization)
+        successor.trainable = learned
+        given = keras.tree.map_structure(lambda tensor: renewed[id(tensor)], layer.input)
+        renewed[id(layer.output)] = successor(given)
+        if normalization:
+            successor.set_weights(layer.get_weights())
+    features = renewed[id(lower.output)]
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(features))
+
+
+def _renew(layer: layers.Layer, normalization: type[layers.Layer] | None) -> layers.Layer:
+    """Return a new layer like one of a body, with another normalisation or none."""
+    config = layer.get_config()
+    if isinstance(layer, layers.BatchNormalization):
+        if normalization is None:
+            return layers.Identity(name=layer.name)
+        return normalization.from_config(config)
+    if normalization is None and isinstance(layer, (layers.Conv2D, layers.SeparableConv2D)):
+        config["use_bias"] = True
+    return type(layer).from_config(config)
+
+
+@register("backbone_head", inputs=_take_features)
+def backbone_head(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    base: str,
+    shape: list[int],
+    trainable: int,
+    pooling: str,
+    dense: list[int],
+    dropout: float = 0.0,
+) -> keras.KerasTensor:
+    """Build the part of a pretrained body that is fitted, and dense layers on it.
+
+    The last `trainable` layers of the body keep their normalisation and start from ImageNet.
+    `pooling` is "average", "flatten" or "none", which features without places need. `dense`
+    gives the widths of the layers before the logits, with `dropout` after each.
+    """
+    x = inputs
+    if trainable:
+        # A body of its own for each network: the cached one's layers must keep their weights.
+        cached = load_base(base, keras.mixed_precision.dtype_policy().name)
+        learned = keras.models.clone_model(cached)
+        learned.set_weights(cached.get_weights())
+        cut = learned.layers[_boundary(learned, trainable)].output
+        x = keras.Model(cut, learned.output)(x)
+    if pooling == "average":
+        x = layers.GlobalAveragePooling2D()(x)
+    elif pooling == "flatten":
+        x = layers.Flatten()(x)
+    for width in dense:
+        x = layers.Dense(width, activation="relu")(x)
+        if dropout:
+            x = layers.Dropout(dropout)(x)
+    return x
