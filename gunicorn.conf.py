@@ -36,7 +36,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
 os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{counts}/limits.sqlite")
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
-worker_class = "app.web.server.worker.PatientWorker"
+worker_class = "app.web.server.worker.BufferingWorker"
 threads = 8 + settings.streams_per_worker
 timeout = 60
 # For requests under way, once no more are taken.

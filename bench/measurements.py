@@ -217,7 +217,7 @@ def measure_server(bench: Bench) -> dict[str, Any]:
 def measure_clients(bench: Bench) -> dict[str, Any]:
     """Time a photo's answer against how many clients ask at the same time, none refused."""
     points = []
-    with own_server(RAUT_MAX_WAITING=str(max(CLIENTS))) as (url, _):
+    with own_server(RAUT_QUEUE_SIZE=str(max(CLIENTS))) as (url, _):
         for count in CLIENTS:
             delays = measure_side_by_side(bench.pictures[0], count, SERVER_SECONDS, url)
             points.append({"x": count, **summarize(delays)})

@@ -58,7 +58,7 @@ def show() -> ResponseReturnValue:
         return _refused(refusal)
 
 
-@blueprint.post("/step_views.zip")
+@blueprint.post("/stages.zip")
 def download() -> ResponseReturnValue:
     """Answer with every stage's pictures and numbers as one ZIP file."""
     try:
@@ -69,7 +69,7 @@ def download() -> ResponseReturnValue:
     return Response(_zip(sides), mimetype="application/zip", headers=headers)
 
 
-@blueprint.get("/step_views.zip")
+@blueprint.get("/stages.zip")
 def download_nothing() -> ResponseReturnValue:
     """Lead to the page: without a photo there are no stages, and a form's address gets asked for.
 

@@ -89,7 +89,7 @@ def test_a_model_that_answers_otherwise_than_its_card_says_is_named(models: Path
 
 
 def test_a_card_whose_answering_head_is_missing_is_refused(models: Path) -> None:
-    rewrite_card(models / "gender", answers="other")
+    rewrite_card(models / "gender", default_head="other")
     with pytest.raises(ModelError, match="'other' is no head"):
         FaceAnalyzer.load(models)
 

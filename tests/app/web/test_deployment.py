@@ -25,7 +25,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     front = Front(tmp_path_factory.mktemp("nginx"))
     with (
-        started(RAUT_PROXIES="1") as server,
+        started(RAUT_TRUSTED_PROXIES="1") as server,
         front.running("upstream.conf", {"raut": server.netloc}),
     ):
         yield front

@@ -101,7 +101,7 @@ def test_nothing_is_written_to_a_file_and_no_connection_opened(
     limit = f"{2 * UPLOADS}/minute"
     with (
         started(
-            [*tracer, "-o", trace], RAUT_PHOTO_LIMIT=limit, PYTHONDONTWRITEBYTECODE="1"
+            [*tracer, "-o", trace], RAUT_RATE_LIMIT=limit, PYTHONDONTWRITEBYTECODE="1"
         ) as server,
         open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
     ):

@@ -186,7 +186,7 @@ def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection(astronaut_p
         return seen
 
     with (
-        started(WEB_CONCURRENCY="1", RAUT_MAX_WAITING="0") as server,
+        started(WEB_CONCURRENCY="1", RAUT_QUEUE_SIZE="0") as server,
         ThreadPoolExecutor(8) as clients,
     ):
         seen = [each for client in clients.map(send_five, range(8)) for each in client]
@@ -222,7 +222,7 @@ def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) ->
 def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path) -> None:
     heads = read_card(models / "expression")["heads"]
     rewrite_card(models / "expression", heads={"original": heads["original"]}, answers="original")
-    server = start(PORT="0", RAUT_MODELS=str(models), RAUT_EXPRESSION_LABELS="ferplus")
+    server = start(PORT="0", RAUT_MODELS=str(models), RAUT_LABEL_SET="ferplus")
     output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode == 1
     assert "has no labels 'ferplus'. Choose from original." in output

@@ -114,7 +114,9 @@ def test_a_redis_that_hangs_is_not_asked_for_each_photo(monkeypatch: pytest.Monk
 
 def test_a_redis_out_of_reach_ends_the_start_with_a_sentence() -> None:
     place = f"127.0.0.1:{find_free_port()}"
-    server = start(PORT="0", RAUT_PHOTO_LIMIT="9/minute", RAUT_LIMITS=f"redis://:secret@{place}/0")
+    server = start(
+        PORT="0", RAUT_RATE_LIMIT="9/minute", RAUT_RATE_LIMIT_STORAGE=f"redis://:secret@{place}/0"
+    )
     output, _ = server.communicate()
     assert server.returncode == 1
     assert (
@@ -129,7 +131,10 @@ def test_a_missing_package_ends_the_start_with_a_sentence(tmp_path: Path) -> Non
     (tmp_path / "redis.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     server = start(
-        PORT="0", PYTHONPATH=path, RAUT_PHOTO_LIMIT="9/minute", RAUT_LIMITS="redis://127.0.0.1/0"
+        PORT="0",
+        PYTHONPATH=path,
+        RAUT_RATE_LIMIT="9/minute",
+        RAUT_RATE_LIMIT_STORAGE="redis://127.0.0.1/0",
     )
     output, _ = server.communicate()
     assert server.returncode == 1

@@ -29,11 +29,11 @@ NEW_THREADS = """
 import os, sys
 from pathlib import Path
 from app.vision.models.cards import load_card
-from app.vision.explain.feature_maps import Insides
+from app.vision.explain.feature_maps import FeatureExtractor
 
 folder = Path("models/gender")
 before = len(os.listdir("/proc/self/task"))
-insides = Insides(folder, load_card(folder), int(sys.argv[1]))
+insides = FeatureExtractor(folder, load_card(folder), int(sys.argv[1]))
 print(len(os.listdir("/proc/self/task")) - before)
 """
 STEPS = ["photo", "grey", "features", "windows", "proposals", "crop", "filters", "maps"]

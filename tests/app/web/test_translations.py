@@ -6,7 +6,7 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 METHODS = [("app/**.py", "python"), ("templates/**.html", "jinja2.ext:babel_extract")]
 
 

@@ -32,7 +32,7 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     prepared = run("data", "prepare", "scenes", tmp_path / "scenes")
     assert prepared.exit_code == 0, prepared.output
     sets = f"""{{others = {{folder = "{tmp_path / "others"}"}},
-        scenes = {{folder = "{tmp_path / "scenes"}", learned = false}}}}""".replace("\n", "")
+        scenes = {{folder = "{tmp_path / "scenes"}", train_on = false}}}}""".replace("\n", "")
     changes = ALONE | {
         "data.folder": tmp_path / "data",
         "data.size": 40,
@@ -127,7 +127,7 @@ def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_train
     (tmp_path / "empty").mkdir()
     sets = (
         f'{{others = {{folder = "{tmp_path / "others"}"}}, '
-        f'scenes = {{folder = "{tmp_path / folder}", learned = false}}}}'
+        f'scenes = {{folder = "{tmp_path / folder}", train_on = false}}}}'
     )
     changes = ALONE | {"data.folder": tmp_path / "data", "data.ood": sets}
     settings = [f"--set={key}={value}" for key, value in changes.items()]
@@ -147,8 +147,8 @@ def test_pictures_that_look_the_same_can_not_be_halved(tmp_path: Path) -> None:
     [
         ("data.ood={}", "heads.clothes.ood_fpr: no pictures of no class are learned from"),
         (
-            "data.ood={a = {folder = 'a', pieces = 500}}",
-            "data.ood.a.pieces: 192 pixels can't be cut into 500 pieces",
+            "data.ood={a = {folder = 'a', jigsaw = 500}}",
+            "data.ood.a.jigsaw: 192 pixels can't be cut into 500 pieces",
         ),
     ],
 )
