@@ -55,13 +55,13 @@ def test_a_form_without_script_counts_as_well() -> None:
 
 
 def test_a_client_behind_a_proxy_is_told_apart_by_the_proxys_word() -> None:
-    client = limited(proxies=1)
+    client = limited(trusted_proxies=1)
     assert [ask(client, through="198.51.100.1").status_code for _ in range(3)][-1] == 429
     assert ask(client, through="198.51.100.2").status_code == 400
 
 
 def test_a_client_can_not_name_itself_anew() -> None:
-    direct, behind = limited(), limited(proxies=1)
+    direct, behind = limited(), limited(trusted_proxies=1)
     names = [f"203.0.113.{number}" for number in range(3)]
     assert [ask(direct, through=name).status_code for name in names][-1] == 429
     # The proxy puts the address that it saw behind whatever the client claimed.
@@ -87,7 +87,7 @@ def test_live_sockets_count_as_well() -> None:
 def test_the_clock_set_back_locks_nobody_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    client = limited(limits=f"shared://{tmp_path}/limits.sqlite")
+    client = limited(rate_limit_storage=f"shared://{tmp_path}/limits.sqlite")
     assert [ask(client).status_code for _ in range(3)][-1] == 429
     monkeypatch.setattr("app.web.server.sqlite_storage.time.time", lambda: 0.0)
     assert 1 <= int(ask(client).headers["Retry-After"]) <= 60
@@ -95,7 +95,7 @@ def test_the_clock_set_back_locks_nobody_out(
 
 def test_photos_are_read_on_when_they_can_not_be_counted(tmp_path: Path) -> None:
     file = tmp_path / "limits.sqlite"
-    client = limited(limits=f"shared://{file}")
+    client = limited(rate_limit_storage=f"shared://{file}")
     assert [ask(client).status_code for _ in range(3)][-1] == 429
     file.write_bytes(b"no database" * 1000)
     assert ask(client).status_code == 400
