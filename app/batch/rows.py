@@ -10,10 +10,11 @@ from app.batch.inputs import Picture, read_picture
 from app.errors import RautError
 from app.settings import Settings
 from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.geometry import Box
 from app.vision.imaging.decoding import LazyImage
 from app.vision.models.loading import load_chosen
 from app.vision.pipeline import FaceAnalyzer, of_region, read_faces
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 
 Row = dict[str, Any]
 WHOLE = "image_"  # begins the columns of what was read in a whole picture

@@ -3,19 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Box:
-    """Mark a square or rectangle in pixels of the upright photo, origin top left."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def to_json(self) -> dict[str, int]:
-        """Return the box as a JSON object."""
-        return {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+from app.vision.geometry import Box
 
 
 @dataclass(frozen=True)

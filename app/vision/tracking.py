@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from app.vision.readings import Box, Detection, FaceReading, Prediction
+from app.vision.geometry import Box, iou, softmax
+from app.vision.readings import Detection, FaceReading, Prediction
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,7 @@ class SmoothedPrediction:
 
     def _probabilities(self) -> dict[str, float]:
         """Return the smoothed probabilities."""
-        exponentials = np.exp(self._log - self._log.max())
-        shares = exponentials / exponentials.sum()
-        return dict(zip(self._names, shares.tolist(), strict=True))
+        return dict(zip(self._names, softmax(self._log).tolist(), strict=True))
 
     def _choose_label(self, now: float) -> None:
         """Let a class take over that has led for long enough."""
@@ -208,7 +207,8 @@ class Tracker:
     def rescale(self, factor: float) -> None:
         """Go on in frames whose sides have `factor` times as many pixels."""
         for track in self._tracks:
-            track.detection = _scale(track.detection, factor)
+            box = track.detection.box.scaled(factor)
+            track.detection = replace(track.detection, box=box)
 
     def forget(self) -> None:
         """Forget all faces; their numbers are not given again."""
@@ -280,7 +280,7 @@ def match_boxes(
     overlapping = [
         (-overlap, p, b)
         for p, b in pairs
-        if (overlap := _overlap(places[p], boxes[b])) >= settings.least_overlap
+        if (overlap := float(iou(places[p].corners, boxes[b].corners))) >= settings.least_overlap
     ]
     near = [
         (distance, p, b)
@@ -295,21 +295,6 @@ def match_boxes(
             matched[box] = place
             taken.add(place)
     return matched
-
-
-def _scale(detection: Detection, factor: float) -> Detection:
-    """Return where a face is in a picture of another size."""
-    box = detection.box
-    scaled = Box(*(round(factor * each) for each in (box.x, box.y, box.width, box.height)))
-    return replace(detection, box=scaled)
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Return the intersection over the union."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    shared = max(0, width) * max(0, height)
-    return shared / (one.width * one.height + other.width * other.height - shared)
 
 
 def _distance(one: Box, other: Box) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from app.vision.geometry import square_corners
 from training.datasets.loading import PICTURE_SUFFIXES, DataError, read_picture
 
 
@@ -55,6 +56,11 @@ class PlacedFace:
     side: float
     roll_degrees: float
     known: bool = True
+
+    @property
+    def corners(self) -> np.ndarray:
+        """Return left, top, right and bottom of the unturned square."""
+        return square_corners(np.array([self.x, self.y, self.side]))
 
 
 @dataclass(frozen=True)
@@ -147,16 +153,6 @@ def paste_face(
         below + (moved - below.astype(np.float32)) * shown
     )
     return composite
-
-
-def iou(one: PlacedFace, other: PlacedFace) -> float:
-    """Return the shared area of two squares, unturned, as a share of their joint area."""
-    reach = (one.side + other.side) / 2
-    smaller = min(one.side, other.side)
-    width = min(smaller, reach - abs(one.x - other.x))
-    height = min(smaller, reach - abs(one.y - other.y))
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (one.side**2 + other.side**2 - shared)
 
 
 def draw_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:

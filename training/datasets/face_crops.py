@@ -26,8 +26,9 @@ from app.files import atomic_write
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.detection.face_classifier import FaceClassifier
 from app.vision.detection.proposals import CascadeProposer
+from app.vision.geometry import Box, iou
 from app.vision.imaging.crops import CropShape, cut_crop
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 from training.datasets.composites import (
     PHOTO_PLACE,
     FacePlace,
@@ -35,7 +36,6 @@ from training.datasets.composites import (
     Sources,
     degrade,
     draw_background,
-    iou,
     list_sources,
     paste_face,
     read_grey,
@@ -186,8 +186,8 @@ def _cut_composite(number: int) -> list[Sample]:
     others = []
     turn = 0.0 if generator.random() < 0.5 else float(generator.choice(TURNS[1:]))
     for asked in _propose(picture, turn):
-        near = max(faces, key=lambda face: iou(face, asked))
-        share = iou(near, asked)
+        near = max(faces, key=lambda face: iou(face.corners, asked.corners))
+        share = iou(near.corners, asked.corners)
         off = abs((near.roll_degrees - asked.roll_degrees + 180) % 360 - 180)
         if share > NEAR and off <= LARGEST_ROLL:
             place = relate(near, asked) if near.known else ()
@@ -233,7 +233,9 @@ def _cut_mistakes(number: int) -> list[Sample]:
             taken = answers.scores > MISTAKEN
             squares = [PlacedFace(*place) for place in places.reshape(-1, 4)[taken].tolist()]
             mistaken += [
-                square for square in squares if all(iou(face, square) < FAR for face in faces)
+                square
+                for square in squares
+                if all(iou(face.corners, square.corners) < FAR for face in faces)
             ]
             places = answers.places[taken]
     chosen = generator.permutation(len(mistaken))[:12]
@@ -254,7 +256,7 @@ def draw_composite(
     for _ in range(generator.choice((1, 2, 3, 4), p=(0.55, 0.2, 0.15, 0.1))):
         file, place = _draw_face(sources, generator)
         face = _draw_place(canvas, place.known, generator)
-        if any(iou(face, other) > 0.02 for other in faces):
+        if any(iou(face.corners, other.corners) > 0.02 for other in faces):
             continue
         feather = generator.choice((0.0, 0.03, 0.1))
         crop = read_grey(file)

@@ -25,11 +25,11 @@ import numpy as np
 from app.intervals import wilson_interval
 from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
+from app.vision.geometry import iou
 from bench.machine import describe_hardware
 from training.datasets.composites import (
     PHOTO_PLACE,
     PlacedFace,
-    iou,
     list_photos,
     list_sources,
     paste_face,
@@ -179,14 +179,14 @@ def _measure(case: str, name: str, find: Finder, pictures: list[Picture]) -> Mea
         milliseconds.append((time.process_time() - started) * 1000)
         for face in picture.faces:
             places = (box.place for box in boxes)
-            near = max(places, key=lambda place: iou(face, place), default=None)
+            near = max(places, key=lambda place: iou(face.corners, place.corners), default=None)
             count += 1
-            if near and iou(face, near) >= FOUND:
+            if near and iou(face.corners, near.corners) >= FOUND:
                 found += 1
                 turn = face.roll_degrees - near.roll_degrees
                 roll_errors.append(abs((turn + 180) % 360 - 180))
         for box in boxes:
-            right = any(iou(face, box.place) >= FOUND for face in picture.faces)
+            right = any(iou(face.corners, box.place.corners) >= FOUND for face in picture.faces)
             false += not right
             if box.score is not None:
                 scored.append((box.score, right))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from app.vision.geometry import softmax
 from app.vision.models.cards import Card
 from app.vision.models.classifiers import Classifier, load_classifier
 from training.datasets.loading import OOD, DataError, Split, shape_pictures
@@ -53,8 +54,7 @@ def _ask(teacher: Classifier, part: Split) -> dict[str, np.ndarray]:
         for side in (pictures, pictures[:, :, ::-1])
     )
     return {
-        name: (_softmax(logits) + _softmax(mirrored[name]))[places]
-        for name, logits in plain.items()
+        name: (softmax(logits) + softmax(mirrored[name]))[places] for name, logits in plain.items()
     }
 
 
@@ -69,9 +69,3 @@ def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
                 f"The teacher {card.name!r} has a head {name!r} of other classes: "
                 f"{', '.join(card.heads[name].classes)}."
             )
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities at temperature 1, at which the teachers learned."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 
 from app.vision.detection.face_classifier import Candidates, FaceClassifier
 from app.vision.detection.proposals import WINDOW, CascadeProposer
+from app.vision.geometry import nms, square_corners
 from app.vision.imaging.decoding import LazyImage
 from app.vision.models.classifiers import Runtime
 from app.vision.readings import Detection
@@ -263,7 +264,9 @@ class FaceDetector:
     def _merge(self, parts: list[Candidates]) -> Candidates:
         """Keep the surest of squares that overlap, the surest first."""
         squares = Candidates.join(parts)
-        return squares.take(nms(squares.places, squares.scores, self.settings.overlap))
+        return squares.take(
+            nms(square_corners(squares.places), squares.scores, self.settings.overlap)
+        )
 
     def _wants_finer(
         self,
@@ -362,36 +365,9 @@ def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detec
 
     Two overlap when they share more than `overlap` of the smaller one's area.
     """
-    boxes = [detection.box for detection in detections]
-    places = [(box.x + box.width / 2, box.y + box.height / 2, box.width) for box in boxes]
+    boxes = np.array([detection.box.corners for detection in detections]).reshape(-1, 4)
     scores = np.array([detection.score for detection in detections])
-    surest = nms(np.array(places).reshape(-1, 3), scores, overlap)
-    return [detections[index] for index in surest]
-
-
-def nms(places: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]:
-    """Return the indices of squares that no surer one overlaps too far, the surest first.
-
-    `places` is (count, 3 or more) as in `overlap_over_min`, `scores` (count,).
-    """
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        if (overlap_over_min(places[index], places[kept]) <= overlap).all():
-            kept.append(int(index))
-    return kept
-
-
-def overlap_over_min(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return what a square shares with each of others unturned, as a share of the smaller's area.
-
-    `one` begins with centre x, centre y and side, as each row of `others` does: (count, 3 or
-    more). Returns (count,).
-    """
-    smaller = np.minimum(one[2], others[:, 2])
-    reach = (one[2] + others[:, 2]) / 2
-    width = np.minimum(smaller, reach - abs(one[0] - others[:, 0]))
-    height = np.minimum(smaller, reach - abs(one[1] - others[:, 1]))
-    return np.asarray(np.maximum(0, width) * np.maximum(0, height) / smaller**2)
+    return [detections[index] for index in nms(boxes, scores, overlap)]
 
 
 def _shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:

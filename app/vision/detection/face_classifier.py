@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from app.vision.geometry import Box
 from app.vision.imaging.crops import cut_crop
 from app.vision.models.cards import Head, ModelError
 from app.vision.models.classifiers import Classifier, Runtime, load_classifier, read_probabilities
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 
 FURTHEST = 0.6  # share of the side, and logarithm of the sides' ratio
 FACE, PLACE = "face", "place"  # the face classifier's heads; FACE is its first head's class, too

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from app.vision.geometry import iou
+
 WINDOW = 24  # The side of the cascade's own window, in pixels.
 LARGEST = 46  # The largest window looked for on one copy; the next copy is half as large.
 MOST_WINDOWS = 2048  # compared with each other, in 16 MB; a photo has a hundred
@@ -101,15 +103,8 @@ class CascadeProposer:
         sorted by it, as a face is passed by many windows.
         """
         windows = windows[:: max(1, math.ceil(len(windows) / MOST_WINDOWS))]
-        left, top, side = windows.T
-        shared = np.ones((len(windows), len(windows)), np.float32)
-        for start in (left, top):
-            end = start + side
-            shared *= np.maximum(
-                0, np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
-            )
-        areas = side**2
-        overlaps = shared / (areas[:, None] + areas - shared)
+        corners = np.hstack([windows[:, :2], windows[:, :2] + windows[:, 2:]])
+        overlaps = iou(corners[:, None], corners)
         supports = overlaps.sum(axis=1)
         free = np.ones(len(windows), dtype=bool)
         merged = []

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from app.vision.explain.haar_features import WINDOW, Feature
+from app.vision.geometry import Box
 from app.vision.imaging.decoding import LazyImage
-from app.vision.readings import Box
 
 SHOWN_SIDE = 960  # Longest side of a photo on the page, in pixels.
 CROP_SIDE = 288  # Side of a crop on the page, in pixels.

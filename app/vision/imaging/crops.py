@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from app.vision.geometry import Box
 from app.vision.imaging.decoding import LazyImage
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 
 # Faces turned by less are cut as they stand: the classifiers were trained with such turns, and
 # a second resampling would only blur.
@@ -64,9 +65,7 @@ def cut_from_photo(photo: LazyImage, detection: Detection, shape: CropShape) -> 
     box = detection.box
     side = max(box.width, box.height) * (1 + 2 * shape.margin)
     pixels, scale = photo.pixels(side / shape.size)
-    values = (box.x, box.y, box.width, box.height)
-    scaled = Box(*(round(value / scale) for value in values))
-    return cut_crop(pixels, replace(detection, box=scaled), shape)
+    return cut_crop(pixels, replace(detection, box=box.scaled(1 / scale)), shape)
 
 
 def _cut_square(image: np.ndarray, box: Box, scale: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from app.errors import RautError
+from app.vision.geometry import softmax
 from app.vision.models.cards import Card, Head, ModelError, load_card
 from app.vision.readings import Prediction
 from app.vision.tracing import Trace, record
@@ -145,9 +146,7 @@ def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.nd
     """
     kept = [index for index, name in enumerate(head.classes) if name not in head.excluded]
     scaled = logits[:, kept].astype(np.float64) / head.temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return [head.classes[index] for index in kept], probabilities
+    return [head.classes[index] for index in kept], softmax(scaled)
 
 
 def run_in_batches(network: Network, crops: np.ndarray, count: int) -> dict[str, np.ndarray]:

@@ -12,9 +12,10 @@ from app.vision.explain import visualization
 from app.vision.explain.explanation import Explanation, Reading
 from app.vision.explain.haar_features import first_features
 from app.vision.explain.visualization import Picture, Tiles
+from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_from_photo
 from app.vision.models.cards import NONE_OF_THESE
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 from app.web.i18n.step_text import list_steps
 from app.web.i18n.strings import decimal, label, number, percent, share
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.vision.geometry import Box
 from app.vision.imaging.crops import cut_crop
 from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Runtime, load_classifier
 from app.vision.pipeline import FaceAnalyzer
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 from tests.app.cards import hash_files, read_card, rewrite_card
 
 # Importing the application sets it for our own process; another must do so itself.

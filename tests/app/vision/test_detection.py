@@ -10,10 +10,11 @@ import skimage.data
 
 from app.errors import RautError
 from app.vision.detection.detector import EFFORTS, FaceDetector, PassResult
+from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_crop
 from app.vision.models.cards import ModelError
 from app.vision.pipeline import FaceAnalyzer
-from app.vision.readings import Box, Detection
+from app.vision.readings import Detection
 
 FACE = Box(177, 66, 95, 95)  # the astronaut's
 

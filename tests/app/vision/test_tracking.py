@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from app.errors import RautError
+from app.vision.geometry import Box
 from app.vision.live import LiveReader
 from app.vision.pipeline import FaceAnalyzer
-from app.vision.readings import Box, Detection, FaceReading, Prediction
+from app.vision.readings import Detection, FaceReading, Prediction
 from app.vision.tracking import TrackedFace, Tracker
 from bench.moving import encode_frame
 from tests.app.cards import rewrite_card

@@ -221,7 +221,9 @@ def test_a_file_that_is_no_model_ends_the_start_with_a_sentence(models: Path) ->
 
 def test_labels_that_the_model_lacks_end_the_start_with_a_sentence(models: Path) -> None:
     heads = read_card(models / "expression")["heads"]
-    rewrite_card(models / "expression", heads={"original": heads["original"]}, default_head="original")
+    rewrite_card(
+        models / "expression", heads={"original": heads["original"]}, default_head="original"
+    )
     server = start(PORT="0", RAUT_MODELS=str(models), RAUT_LABEL_SET="ferplus")
     output, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode == 1
