@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from app.vision.models.cards import ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
-from training.datasets.ood import find_outside, read_outside
+from training.datasets.ood import fit_ood_threshold, read_ood
 from training.evaluate.network import right_answers, run_network
 from training.recipe import Recipe
 
@@ -61,11 +61,11 @@ def _limit_refusing(
     if not asked:
         return {}
     known = {name: settings for name, settings in recipe.data.ood.items() if settings.train_on}
-    sets = read_outside(known, "validation", recipe.data.size, recipe.seed)
+    sets = read_ood(known, "validation", recipe.data.size, recipe.seed)
     outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
     limited = {}
     for name, refused in asked.items():
-        found = find_outside(heads[name], inside[name], outside[name], refused)
+        found = fit_ood_threshold(heads[name], inside[name], outside[name], refused)
         limited[name] = heads[name].model_copy(update={"ood": found})
     return limited
 

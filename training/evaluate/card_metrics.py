@@ -17,17 +17,17 @@ from app.vision.models.classifiers import (
     read_answers,
     select_thresholds,
 )
-from training.datasets.loading import Split, find_shared, read_part
-from training.datasets.ood import read_outside, select_ood_threshold
+from training.datasets.experiment import read_validation
+from training.datasets.loading import Split, find_shared, read_split
+from training.datasets.ood import read_ood, select_ood_threshold
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.end_to_end import list_task_heads, measure_photos
 from training.evaluate.metrics import measure_share
 from training.evaluate.network import measure_heads, right_answers, run_network
 from training.evaluate.robustness import measure_robustness
 from training.evaluate.subgroups import measure_subgroups
-from training.export.compression import WITH_KERNELS
 from training.export.quantization import compare
-from training.fit.trainer import read_validation
+from training.fit.transfer import WITH_KERNELS
 from training.recipe import Recipe, parse_recipe
 
 PART = "validation"
@@ -50,8 +50,8 @@ def measure_model(folder: Path) -> dict[str, Any]:
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
     classifier = load_classifier(folder, threads=0)
-    large = read_part(recipe.data.folder, PART, CropShape(recipe.data.stored_size, card.channels))
-    part = read_part(recipe.data.folder, PART, card.shape)
+    large = read_split(recipe.data.folder, PART, CropShape(recipe.data.stored_size, card.channels))
+    part = read_split(recipe.data.folder, PART, card.shape)
     logits = run_network(classifier.network, part.pictures)
     figures: dict[str, Any] = {
         "part": PART,
@@ -178,7 +178,7 @@ def _measure_outside(
     """
     name = classifier.head_name
     kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
-    sets = read_outside(recipe.data.ood, PART, classifier.card.size, recipe.seed)
+    sets = read_ood(recipe.data.ood, PART, classifier.card.size, recipe.seed)
     for kind, outside in sets.items():
         kinds[kind] = run_network(classifier.network, outside.pictures)[name]
     return [
@@ -192,7 +192,7 @@ def _find_new(recipe: Recipe, part: Split) -> np.ndarray:
     if recipe.data.leakage == "drop":  # what stands in both parts was not trained on
         return np.ones(len(part.labels), dtype=bool)
     shape = CropShape(part.pictures.shape[1], part.pictures.shape[-1])
-    return ~find_shared(part, read_part(recipe.data.folder, "train", shape))
+    return ~find_shared(part, read_split(recipe.data.folder, "train", shape))
 
 
 def _measure_groups(

@@ -15,8 +15,9 @@ from app.vision.models.classifiers import Classifier, load_classifier
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import FaceReading, Prediction
 from training.datasets.composites import split_people
-from training.datasets.loading import DataError, read_picture
+from training.datasets.loading import read_picture
 from training.evaluate.metrics import measure_given, measure_share
+from training.recipe import DataError
 
 LABELS = "labels.csv"
 GENDER = "gender"  # a column, by which every task's answers are broken down

@@ -13,15 +13,9 @@ from app.vision.models.classifiers import (
     run_in_batches,
     select_thresholds,
 )
-from training.datasets.loading import (
-    DataError,
-    Split,
-    find_children,
-    find_shared,
-    list_answers,
-    read_part,
-)
+from training.datasets.loading import Split, find_children, find_shared, list_answers, read_split
 from training.evaluate.metrics import describe_reliability, measure_answers
+from training.recipe import DataError
 
 BATCH = 256
 MOST_PIXELS = 2**20  # in one batch: the maps of 256 whole pictures would take many gigabytes
@@ -36,11 +30,11 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
     """
     classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
     card = classifier.card
-    pictures = read_part(data, part, card.shape)
+    pictures = read_split(data, part, card.shape)
     logits = run_network(classifier.network, pictures.pictures)
     new = np.ones(len(pictures.labels), dtype=bool)
     if part != "train" and (data / "train").is_dir():
-        new = ~find_shared(pictures, read_part(data, "train", card.shape))
+        new = ~find_shared(pictures, read_split(data, "train", card.shape))
     figures = measure_heads(card, logits, pictures, new)
     answer: dict[str, Any] = {"model": card.name, "part": part, "heads": figures}
     for name, head in card.heads.items():

@@ -57,14 +57,14 @@ def compare(
     heads: dict[str, Head],
     exact: dict[str, np.ndarray],
     quantized: dict[str, np.ndarray],
-    part: Split,
+    split: Split,
 ) -> dict[str, dict[str, float]]:
-    """Return each head's accuracy on a part by both networks' logits: `exact` and `quantized`."""
+    """Return each head's accuracy on a split by both networks' logits: `exact` and `quantized`."""
     accuracies = {}
     for name, head in heads.items():
-        if not has_answers(head, part):
+        if not has_answers(head, split):
             continue
-        labels = right_answers(head, part)
+        labels = right_answers(head, split)
         counted = labels >= 0
         if not counted.any():
             continue

@@ -1,12 +1,13 @@
 """Let finished models teach: mix their probabilities into a new network's targets."""
 
 import numpy as np
+from scipy.special import softmax
 
 from app.vision.models.cards import Card
 from app.vision.models.classifiers import Classifier, load_classifier
-from training.datasets.loading import OOD, DataError, Split, shape_pictures
+from training.datasets.loading import OOD, Split, shape_pictures
 from training.evaluate.network import run_network
-from training.recipe import Distillation
+from training.recipe import DataError, Distillation
 
 
 def distillation_targets(
@@ -24,7 +25,7 @@ def distillation_targets(
     for folder in distillation.teachers:
         teacher = load_classifier(folder, "onnx", threads=0)
         _check_heads(teacher.card, targets)
-        for name, probabilities in _ask(teacher, own).items():
+        for name, probabilities in _predict(teacher, own).items():
             if name in sums:
                 sums[name] += probabilities
     mixed = {name: values.copy() for name, values in targets.items()}
@@ -38,22 +39,22 @@ def distillation_targets(
     return mixed
 
 
-def _ask(teacher: Classifier, part: Split) -> dict[str, np.ndarray]:
+def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
     """Return a teacher's probabilities, those of each picture and of its mirror image added.
 
     A face and its mirror image are the same answer; both together are a better one. A picture
-    that stands in the part several times is asked about once.
+    that stands in the split several times is asked about once.
     """
     _, first, places = np.unique(
-        [str(file) for file in part.files], return_index=True, return_inverse=True
+        [str(file) for file in split.files], return_index=True, return_inverse=True
     )
-    pictures = shape_pictures(part.pictures[first], teacher.card.shape)
+    pictures = shape_pictures(split.pictures[first], teacher.card.shape)
     plain, mirrored = (
         run_network(teacher.network, np.ascontiguousarray(side))
         for side in (pictures, pictures[:, :, ::-1])
     )
     return {
-        name: (_softmax(logits) + _softmax(mirrored[name]))[places]
+        name: (softmax(logits, axis=1) + softmax(mirrored[name], axis=1))[places]
         for name, logits in plain.items()
     }
 
@@ -69,9 +70,3 @@ def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
                 f"The teacher {card.name!r} has a head {name!r} of other classes: "
                 f"{', '.join(card.heads[name].classes)}."
             )
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities at temperature 1, at which the teachers learned."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)

@@ -12,20 +12,15 @@ from pydantic import Field, ValidationError
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Head
 from app.vision.models.classifiers import read_answers
+from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
 from training.evaluate.network import choose_batch, right_answers
 from training.evaluate.reports import write_table
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
-from training.fit.trainer import (
-    fit,
-    is_finished,
-    list_heads,
-    load_run,
-    read_history,
-    read_validation,
-)
+from training.fit.trainer import fit
 from training.recipe import Recipe, RecipeError, StrictModel, change_recipe, load_recipe
+from training.runs import load_run, read_history
 
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
@@ -79,8 +74,9 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     rows: list[dict[str, Any]] = []
     for name, variant in variants.items():
         run = runs / name.replace(" ", "-")
-        if not is_finished(run, variant):
-            fit(variant, run)
+        experiment = Experiment(variant, run)
+        if not experiment.is_finished:
+            fit(experiment)
         scores = score_network(variant, run, validation)
         whole = whole or scores
         minutes = round(read_history(run)[-1]["seconds"] / 60, 1)

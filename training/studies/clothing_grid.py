@@ -19,8 +19,9 @@ import numpy as np
 from scipy.special import softmax
 
 from app.vision.models.classifiers import energy_scores
+from training.datasets.experiment import read_splits, read_validation
 from training.datasets.loading import Split, list_pictures
-from training.datasets.ood import read_outside
+from training.datasets.ood import read_ood
 from training.evaluate.metrics import find_macro_f1, find_recalls
 from training.evaluate.reports import FIGURES, draw_confusion, draw_curves, write_table
 from training.fit.pretrained import (
@@ -30,7 +31,6 @@ from training.fit.pretrained import (
     describe_top,
     read_seconds,
 )
-from training.fit.trainer import load_run, read_parts, read_validation
 from training.recipe import (
     WORDS,
     OODSet,
@@ -39,6 +39,7 @@ from training.recipe import (
     load_recipe,
     parse_recipe,
 )
+from training.runs import load_run
 from training.studies.grid import Measure, name_file, share_grid
 from training.studies.study import (
     Findings,
@@ -237,7 +238,7 @@ class Search:
         rows = []
         for kind in map(Path, self.name_outside()):
             measured = {kind.name: OODSet(folder=kind, train_on=False)}
-            part = read_outside(measured, "validation", size, self.recipe.seed)[kind.name]
+            part = read_ood(measured, "validation", size, self.recipe.seed)[kind.name]
             logits = answer(part)
             answers = Counter(classes[index] for index in logits.argmax(axis=1))
             rows.append(
@@ -284,7 +285,7 @@ def _list_kinds(folder: Path) -> list[Path]:
 @lru_cache(maxsize=1)  # one size's pictures take one to three gigabytes
 def _read(recipe: str) -> tuple[Split, Split]:
     """Read the pictures of a recipe in JSON, once for all points of its size."""
-    return read_parts(parse_recipe(json.loads(recipe)))
+    return read_splits(parse_recipe(json.loads(recipe)))
 
 
 def _ask_both_views(network: keras.Model, head: str, part: Split) -> np.ndarray:

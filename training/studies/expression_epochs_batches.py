@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from training.datasets.experiment import read_splits
 from training.datasets.loading import Split
-from training.fit.trainer import read_parts
 from training.recipe import Recipe, change_recipe
 from training.studies.study import (
     Findings,
@@ -27,7 +27,7 @@ from training.studies.study import (
 
 def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     """Fit each combination of epochs and batch; measure it whole and on a few pictures."""
-    parts = read_parts(recipe)
+    parts = read_splits(recipe)
     photos = draw_photos(parts[1], study.options["photos_per_class"], recipe.seed)
     measure = partial(_measure, recipe, session, parts, photos)
     findings = Findings()

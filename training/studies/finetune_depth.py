@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from app.vision.imaging.crops import CropShape
-from training.datasets.loading import DataError, Split, read_part
-from training.datasets.splitting import split_in_folds, split_in_parts
+from training.datasets.loading import Split, read_split
+from training.datasets.splitting import split_in_folds, train_validation_test_split
 from training.evaluate.reports import write_table
 from training.fit.pretrained import compute_features, describe_top
-from training.recipe import Recipe, change_recipe
+from training.recipe import DataError, Recipe, change_recipe
 from training.studies.study import (
     LABELS_HEAD,
     Findings,
@@ -33,7 +33,7 @@ from training.studies.study import (
 
 def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     """Fit each depth of each network; cross-validate the best of each network."""
-    pictures = read_part(recipe.data.folder, "", CropShape(recipe.data.size, recipe.data.channels))
+    pictures = read_split(recipe.data.folder, "", CropShape(recipe.data.size, recipe.data.channels))
     trials = _compare_depths(study, recipe, session, pictures)
     best = {
         base: max(
@@ -69,7 +69,7 @@ def judge(history: list[dict[str, Any]], options: dict[str, Any]) -> str:
 
 def _compare_depths(study: Study, recipe: Recipe, session: Session, pictures: Split) -> list[Trial]:
     """Fit each depth of each network with each optimiser and number of epochs."""
-    parts = split_in_parts(pictures, recipe.seed)
+    parts = train_validation_test_split(pictures, recipe.seed)
     depths = [
         {"base": base, "depth": depth}
         for base in session.bases

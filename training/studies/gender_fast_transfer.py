@@ -2,9 +2,9 @@
 
 from functools import partial
 
+from training.datasets.experiment import read_splits
 from training.datasets.loading import Split
 from training.fit.pretrained import compute_both, describe_top, read_seconds
-from training.fit.trainer import read_parts
 from training.recipe import Recipe, change_recipe
 from training.studies.study import (
     Findings,
@@ -24,7 +24,7 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
     """Fit both ways on the same photos; features count to the time of the first."""
     findings = Findings()
     ways = [way for way in study.grid["way"] if session.bases or way != "transfer"]
-    measure = partial(_measure, study, recipe, session, read_parts(recipe))
+    measure = partial(_measure, study, recipe, session, read_splits(recipe))
     for trial in session.engine.map(measure, ways):
         row, way = trial.row, trial.name
         findings.rows.append(row)

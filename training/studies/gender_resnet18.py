@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from training.datasets.experiment import read_splits
 from training.datasets.loading import Split
 from training.evaluate.metrics import find_recalls
-from training.fit.trainer import MODEL, read_parts
 from training.recipe import Recipe, change_recipe
+from training.runs import MODEL
 from training.studies.study import (
     Findings,
     Session,
@@ -57,7 +58,7 @@ def _measure(
 ) -> tuple[Trial, str]:
     """Fit one point of the grid; tell what its network says to one photo too."""
     name, changed = name_trial(values), _change(study, recipe, values)
-    parts = read_parts(changed)
+    parts = read_splits(changed)
     history = train(changed, session.work / name, parts)
     logits = answer_part(session.work / name, parts[1])
     confusion, classes = confuse(logits, parts[1]), parts[1].classes

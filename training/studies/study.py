@@ -26,14 +26,15 @@ from sklearn.metrics import confusion_matrix
 
 from app.ray_session import ExecutorName
 from bench.machine import describe_hardware
+from training.datasets.experiment import Experiment
 from training.datasets.inspection import Inspection, inspect
-from training.datasets.loading import DataError, Split
+from training.datasets.loading import Split
 from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES, draw_confusion, draw_curves, write_table
-from training.fit.checkpoints import CHECKPOINT
 from training.fit.pretrained import FULL_PRECISION, WeightsError, load_base
-from training.fit.trainer import BEST, fit, fit_parts, is_finished, load_run, read_history
-from training.recipe import Recipe, RecipeError, StrictModel, change_recipe, parse_recipe
+from training.fit.trainer import fit
+from training.recipe import DataError, Recipe, RecipeError, StrictModel, change_recipe, parse_recipe
+from training.runs import BEST, CHECKPOINT, load_run, read_history
 from training.studies.executors import Engine, open_engine
 
 STUDIES = Path(__file__).parent
@@ -284,7 +285,8 @@ def train(
     the same, the longer training takes the same steps up to there, and begins after them.
     Returns the history. Raises `DataError` where `run` was fitted by another recipe.
     """
-    if not is_finished(run, recipe):
+    experiment = Experiment(recipe, run, parts)
+    if not experiment.is_finished:
         if shorter and recipe.schedule.decay == "none" and not (run / CHECKPOINT).is_file():
             run.mkdir(parents=True, exist_ok=True)
             if recipe.schedule.keep_best:
@@ -292,10 +294,7 @@ def train(
             aside = run / f"{CHECKPOINT}.copy"
             shutil.copyfile(shorter / CHECKPOINT, aside)
             aside.replace(run / CHECKPOINT)
-        if parts:
-            fit_parts(recipe, run, *parts)
-        else:
-            fit(recipe, run)
+        fit(experiment)
     return read_history(run)
 
 

@@ -20,11 +20,11 @@ from app.vision.models.cards import load_card
 from app.vision.models.classifiers import KerasNetwork, load_classifier
 from tests.training.recipes import write_recipe
 from training.__main__ import cli
-from training.datasets.loading import OOD, DataError, read_part
+from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
-from training.fit.trainer import load_run, read_history
-from training.recipe import Distillation
+from training.recipe import DataError, Distillation
+from training.runs import load_run, read_history
 from training.studies import ablation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -162,14 +162,14 @@ def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> N
 def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
     model: Path, made: Path
 ) -> None:
-    part = read_part(made / "data", "validation", CropShape(24, 1))
-    labels = part.labels.copy()
+    split = read_split(made / "data", "validation", CropShape(24, 1))
+    labels = split.labels.copy()
     labels[0] = OOD
     known = np.full((len(labels), 2), 0.5, np.float32)
     known[1] = 0
     mixed = distillation_targets(
         {"original": known},
-        replace(part, labels=labels),
+        replace(split, labels=labels),
         Distillation(teachers=[model], distill_weight=0.5),
     )["original"]
     assert mixed[0].tolist() == [0.5, 0.5]
@@ -181,13 +181,13 @@ def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
 def test_a_teacher_tells_the_same_of_a_picture_that_stands_there_twice(
     model: Path, made: Path
 ) -> None:
-    part = read_part(made / "data", "validation", CropShape(24, 1))
+    split = read_split(made / "data", "validation", CropShape(24, 1))
     teaching = Distillation(teachers=[model], distill_weight=1.0)
-    nothing = np.zeros((len(part.labels), 2), np.float32)
-    each = distillation_targets({"original": nothing}, part, teaching)["original"]
+    nothing = np.zeros((len(split.labels), 2), np.float32)
+    each = distillation_targets({"original": nothing}, split, teaching)["original"]
     assert len(np.unique(each, axis=0)) > 3
     places = np.array([3, 0, 3, 1])
-    repeated = distillation_targets({"original": nothing[places]}, part.subset(places), teaching)
+    repeated = distillation_targets({"original": nothing[places]}, split.subset(places), teaching)
     assert np.abs(repeated["original"] - each[places]).max() < 1e-5
 
 
@@ -282,7 +282,7 @@ def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: 
     shutil.copyfile(data / "validation" / "sad" / "0.png", data / "train" / "sad" / "copy.png")
     refused = run("fit", recipe, "--out", tmp_path / "refused")
     assert refused.exit_code == 1
-    assert "stand in the validation part too" in refused.output
+    assert "stand in the validation split too" in refused.output
     assert "copy.png" in refused.output
     excluded = ("--set", "data.leakage=drop", "--set", "schedule.epochs=1")
     assert run("fit", recipe, "--out", tmp_path / "run", *excluded).exit_code == 0
@@ -415,7 +415,7 @@ def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: 
     # A rate far too high: the loss grows after some epoch, and the best is not the last.
     arguments = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
     switches = (*arguments, "schedule.monitor=loss", "schedule.keep_best=true")
-    changes = [part for switch in switches for part in ("--set", switch)]
+    changes = [word for switch in switches for word in ("--set", switch)]
     folder = tmp_path / "run"
     assert run("fit", recipe, "--out", folder, *changes).exit_code == 0
     history = read_history(folder)
