@@ -23,6 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from app.intervals import wilson_interval
+from app.markdown import markdown_table
 from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
 from bench.machine import describe_hardware
@@ -35,7 +36,6 @@ from training.datasets.composites import (
     paste_face,
     read_grey,
 )
-from training.evaluate.reports import write_table
 
 TURNS = (0, 20, -20, 40, -40, 90, -90, 180)
 SIZES = (20, 24, 30, 40, 60, 100, 200)
@@ -303,13 +303,13 @@ def _write_page(report: Report, face_classifier: str, out: Path) -> None:
         "The shares' 95% intervals stand in detection.csv.",
         "Photos of people and pictures of clothes and animals that nothing was trained on. Faces "
         "are set into 640 x 480 unless plain, 160 pixels large where nothing else is said.",
-        write_table(["case", "pictures", *names], table),
+        markdown_table(table, ["case", "pictures", *names]),
         "\n".join(
             f"![recall by {name}](recall-by-{name}.png)" for name in ("turn", "size", "gamma")
         ),
         "## What a score is worth",
         "Share of the boxes with such a score, over all cases, that are a face / their number.",
-        write_table(["score", *EFFORTS], _rate_scores(report.scored)),
+        markdown_table(_rate_scores(report.scored), ["score", *EFFORTS]),
         "Written by `python -m training detect-report DIR`; don't edit.",
     ]
     (out / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError
 
+from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Head
 from app.vision.models.classifiers import read_answers
 from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
 from training.evaluate.network import choose_batch, right_answers
-from training.evaluate.reports import write_table
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
 from training.fit.trainer import fit
@@ -170,7 +170,7 @@ def _write(
         "error on the same pictures.",
         _state_rule(spreads),
         *ablation.notes,
-        write_table(["left out", *figures, "the switch", "minutes"], cells),
+        markdown_table(cells, ["left out", *figures, "the switch", "minutes"]),
     ]
     (results / "report.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 

@@ -18,12 +18,13 @@ import keras
 import numpy as np
 from scipy.special import softmax
 
+from app.markdown import markdown_table
 from app.vision.models.classifiers import energy_scores
 from training.datasets.experiment import read_splits, read_validation
 from training.datasets.loading import Split, list_pictures
 from training.datasets.ood import read_ood
 from training.evaluate.metrics import find_macro_f1, find_recalls
-from training.evaluate.reports import FIGURES, draw_confusion, draw_curves, write_table
+from training.evaluate.reports import FIGURES, plot_confusion, plot_curves
 from training.fit.pretrained import (
     compute_both,
     compute_features,
@@ -319,7 +320,7 @@ def _compare_bases(
         seconds = [f"{sum(each):.1f} s" if each else "" for each in (*of_base, [row["seconds"]])]
         cells.append([*point, *shares, f"{row['parameters']:,}", *seconds])
     titles = "network, size, batch, rate, precision, recall, macro-F1, parameters, features, search"
-    table = write_table([*titles.split(", "), "training"], cells)
+    table = markdown_table(cells, [*titles.split(", "), "training"])
     remarks = [
         f"{row['base']} answers to a picture and to its mirror image, averaged; of the picture "
         f"alone its macro-F1 is {row['one_view_macro_f1']:.2%}."
@@ -332,8 +333,8 @@ def _compare_bases(
 def _report_final(session: Session, row: dict[str, Any]) -> str:
     """Draw a network's curves and confusion matrix; return its section."""
     base, confusion = row["base"], np.array(row["confusion"])
-    draw_curves(row["history"], session.figure(f"{base}-curves"))
-    draw_confusion(confusion, row["classes"], session.figure(f"{base}-confusion"))
+    plot_curves(row["history"], session.figure(f"{base}-curves"))
+    plot_confusion(confusion, row["classes"], session.figure(f"{base}-confusion"))
     return "\n\n".join(
         [
             f"## {base}",
@@ -362,6 +363,6 @@ def _describe_outside(network: dict[str, Any]) -> str:
             f"## Pictures of no class, {network['base']}",
             f"Refused is what has an energy above {network['energy_limit']}, as "
             f"{network['refused_of_clothes']:.0%} of the validation part's clothes have.",
-            write_table(titles, rows),
+            markdown_table(rows, titles),
         ]
     )

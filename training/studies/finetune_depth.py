@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
+<<<<<<< HEAD
 from training.datasets.loading import Split, read_split
 from training.datasets.splitting import split_in_folds, train_validation_test_split
 from training.evaluate.reports import write_table
+=======
+from training.datasets.loading import DataError, Split, read_part
+from training.datasets.splitting import split_in_folds, split_in_parts
+>>>>>>> 39ff60e (Render a model's README.md from a Markdown template; plot by plot_* functions; write tables by app.markdown)
 from training.fit.pretrained import compute_features, describe_top
 from training.recipe import DataError, Recipe, change_recipe
 from training.studies.study import (
@@ -198,6 +204,6 @@ def _describe_folds(base: str, best: dict[str, Any], shares: list[float]) -> str
             f"## {base}, {len(shares)} folds",
             f"{best['depth']} trainable layers, {best['optimizer']}, {best['epochs']} epochs: "
             f"{np.mean(shares):.2%} ± {np.std(shares, ddof=1):.2%} (mean and deviation).",
-            write_table(["fold", "accuracy"], rows),
+            markdown_table(rows, ["fold", "accuracy"]),
         ]
     )

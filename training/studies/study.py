@@ -24,13 +24,14 @@ import numpy as np
 from pydantic import Field, ValidationError
 from sklearn.metrics import confusion_matrix
 
+from app.markdown import markdown_table
 from app.ray_session import ExecutorName
 from bench.machine import describe_hardware
 from training.datasets.experiment import Experiment
 from training.datasets.inspection import Inspection, inspect
 from training.datasets.loading import Split
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES, draw_confusion, draw_curves, write_table
+from training.evaluate.reports import FIGURES, plot_confusion, plot_curves
 from training.fit.pretrained import FULL_PRECISION, WeightsError, load_base
 from training.fit.trainer import fit
 from training.recipe import DataError, Recipe, RecipeError, StrictModel, change_recipe, parse_recipe
@@ -339,8 +340,8 @@ def describe_end(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> dict
 def report_trial(session: Session, trial: Trial) -> str:
     """Draw a trial's curves and confusion matrix; return its section of the report."""
     file = trial.name.replace("=", "-").replace(".", "_")
-    draw_curves(trial.history, session.figure(f"{file}-curves"))
-    draw_confusion(trial.confusion, list(trial.classes), session.figure(f"{file}-confusion"))
+    plot_curves(trial.history, session.figure(f"{file}-curves"))
+    plot_confusion(trial.confusion, list(trial.classes), session.figure(f"{file}-confusion"))
     return "\n\n".join(
         [
             f"## {trial.name}",
@@ -373,7 +374,7 @@ def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
         counts = (hits, false_alarms, misses, others)
         rows.append([name, *map(str, counts), *(_write_share(share) for share in shares)])
     titles = ["class", "TP", "FP", "FN", "TN", "precision", "recall"]
-    return write_table([*titles, "(TP + TN) / all", "TP / (TP + FP + FN)"], rows)
+    return markdown_table(rows, [*titles, "(TP + TN) / all", "TP / (TP + FP + FN)"])
 
 
 def write_results(study: Study, recipe: Recipe, session: Session, findings: Findings) -> None:
@@ -438,14 +439,14 @@ def _write_report(study: Study, recipe: Recipe, session: Session, findings: Find
     compared = compare_with_paper(study.paper, findings.figures)
     cells = [[row[key] for key in ("figure", "paper", "ours", "why")] for row in compared]
     titles = ["figure", "paper", "ours", "on the difference"]
-    sections += ["## Beside the paper", write_table(titles, cells)]
+    sections += ["## Beside the paper", markdown_table(cells, titles)]
     sections += ["## What differs here, and why", _list(study.differences)]
     faults = inspection.faults + [f"Leakage: {leak}" for leak in inspection.leakage]
     sections += ["## The data, checked", _list(faults + inspection.remarks)]
     if findings.rows:
         titles = list(dict.fromkeys(key for row in findings.rows for key in row))
         cells = [[str(row.get(title, "")) for title in titles] for row in findings.rows]
-        sections += ["## All trainings", write_table(titles, cells)]
+        sections += ["## All trainings", markdown_table(cells, titles)]
     return "\n\n".join(sections + findings.sections) + "\n"
 
 

@@ -242,8 +242,8 @@ def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
     card["training"]["minutes"] = 3.5
     card["training"]["recipe"]["distillation"] = {"teachers": ["somewhere"]}
     told = {
-        None: "How long the models took that it learned from wasn't recorded.",
-        2.0: "The models that it learned from took 5.5 more.",
+        None: "The training time of the models it learned from was not recorded.",
+        2.0: "The models it learned from took 5.5 minutes more.",
     }
     for needed, sentence in told.items():
         card["training"] |= {"needed_minutes": needed} if needed else {}
@@ -253,8 +253,9 @@ def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
         readme = (tmp_path / "own" / "README.md").read_text()
         assert sentence in readme
         figures = card["figures"]["heads"]["original"]
-        assert "It was taught by tiny (0.0 million parameters)" in readme
-        assert f"right: original {figures['accuracy']:.1%} of {figures['count']}." in readme
+        assert "Its teacher tiny (0.0 million parameters)" in readme
+        accuracy = f"accuracy of {figures['accuracy']:.1%} (original, {figures['count']} pictures)."
+        assert accuracy in readme
 
 
 def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
