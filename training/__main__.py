@@ -226,7 +226,7 @@ def study(
         data_folder,
         storage,
         engine,
-        tell=lambda sentence: click.echo(sentence, err=True),
+        warn=lambda sentence: click.echo(sentence, err=True),
     )
     click.echo(f"{written / 'report.md'}")
 

@@ -104,7 +104,7 @@ def test_leaking_data_is_told_and_refused_before_any_training(data: Path, tmp_pa
     shutil.copyfile(next((data / "train" / "one").iterdir()), leaked)
     refused = study("gender-resnet18", data, tmp_path / "work")
     assert refused.exit_code == 1
-    assert "1 pictures stand in two parts" in refused.output
+    assert "1 pictures stand in two splits" in refused.output
     assert not (tmp_path / "work").exists()
 
 
