@@ -7,7 +7,7 @@ from app.vision.models.cards import ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
 from training.datasets.ood import fit_ood_threshold, read_ood
-from training.evaluate.network import right_answers, run_network
+from training.evaluate.network import run_network, true_labels
 from training.recipe import Recipe
 
 
@@ -31,7 +31,7 @@ def calibrate_heads(
         n: settings for n, settings in recipe.heads.items() if settings.targets != "places"
     }
     for name in answering:
-        labels = right_answers(heads[name], part)
+        labels = true_labels(heads[name], part)
         counted = labels >= 0
         calibrated[name] = calibrate(heads[name], logits[name][counted], labels[counted])
     calibrated |= _limit_refusing(recipe, calibrated, network, logits)
@@ -105,7 +105,7 @@ def _find_limit(
     head: Head, logits: np.ndarray, part: Split, chosen: np.ndarray, minimum: float
 ) -> float:
     """Find the "unsure" limit among the chosen pictures, bool (count,), with a known answer."""
-    labels = right_answers(head, part)
+    labels = true_labels(head, part)
     counted = chosen & (labels >= 0)
     probabilities = read_answers(head, logits[counted])
     right = probabilities.argmax(axis=1) == labels[counted]

@@ -19,7 +19,7 @@ from training.datasets.experiment import Experiment, list_heads, read_splits
 from training.datasets.loading import Split, shape_pictures
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.card_metrics import measure_model, name_command
-from training.evaluate.network import choose_batch, run_network
+from training.evaluate.network import choose_batch, compare_quantized, run_network
 from training.evaluate.reports import (
     NEEDED_MINUTES,
     TEACHERS,
@@ -27,7 +27,7 @@ from training.evaluate.reports import (
     write_model_report,
 )
 from training.export.compression import pack, store_half_precision
-from training.export.quantization import PICTURES, compare, loses, quantize
+from training.export.quantization import PICTURES, loses, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
 from training.recipe import WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
@@ -156,7 +156,7 @@ def _calibrate(
         network = _load(made, "int8")
         logits = run_network(network, validation.pictures)
         heads = calibrate_heads(recipe, card.heads, network, logits, validation)
-        if not loses(compare(heads, exact, logits, validation)):
+        if not loses(compare_quantized(heads, exact, logits, validation)):
             return heads
         file.unlink()
     return calibrate_heads(recipe, card.heads, _load(made, "onnx"), exact, validation)

@@ -9,10 +9,9 @@ from app.vision.models.cards import CARD
 from app.vision.models.classifiers import KerasNetwork, load_classifier
 from training.datasets.loading import shape_pictures
 from training.evaluate.network import choose_batch
+from training.evaluate.speed import WITH_KERNELS
 from training.recipe import RecipeError
 from training.runs import load_run
-
-WITH_KERNELS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
 def load_backbone(network: keras.Model, start: Path, pictures: np.ndarray) -> None:

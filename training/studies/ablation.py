@@ -15,7 +15,7 @@ from app.vision.models.cards import Head
 from app.vision.models.classifiers import read_answers
 from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
-from training.evaluate.network import choose_batch, right_answers
+from training.evaluate.network import choose_batch, true_labels
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
 from training.fit.trainer import fit
@@ -99,7 +99,7 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
         name: right[~np.isnan(right)] for name, right in _judge(network, heads, validation).items()
     }
     default = recipe.default_head
-    labels = right_answers(heads[default], validation)
+    labels = true_labels(heads[default], validation)
     labels = labels[labels >= 0]
     counts = np.bincount(labels)
     shares = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
@@ -123,7 +123,7 @@ def _judge(network: Any, heads: dict[str, Head], part: Split) -> Scores:
     logits = network.predict(part.pictures, batch_size=batch, verbose=0)
     judged: Scores = {}
     for name, head in heads.items():
-        labels = right_answers(head, part)
+        labels = true_labels(head, part)
         right = (read_answers(head, logits[name]).argmax(axis=1) == labels).astype(float)
         judged[name] = np.where(labels >= 0, right, np.nan)
     return judged
