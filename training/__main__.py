@@ -245,35 +245,37 @@ def verify(models: Path) -> None:
     click.echo("Every figure and limit on the cards was found again.")
 
 
-@cli.command("photo-report")
+@cli.command("evaluate-photos")
 @click.argument("folder", type=FOLDER)
 @click.option("--model", type=FOLDER, default="models/expression", show_default=True)
 @click.option("--margins", default="", help="Crop margins to try, as 0,0.1; the card's by default.")
 @click.option("--sheet", type=TARGET, help="Draw what a head got wrong into this PNG.")
-def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
+def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
     """Measure a MODEL from whole photos to answers, on FOLDER with its labels.csv.
 
     A face that isn't found counts as an error.
     """
     from training.evaluate import end_to_end
 
-    for row in end_to_end.report_photos(model, folder, [float(m) for m in margins.split(",") if m]):
+    for row in end_to_end.evaluate_photos(
+        model, folder, [float(m) for m in margins.split(",") if m]
+    ):
         click.echo(json.dumps(row))
     if sheet:
         end_to_end.draw_contact_sheet(model, folder, sheet)
 
 
-@cli.command("detect-report")
+@cli.command("evaluate-detector")
 @click.argument("data", type=FOLDER, metavar="DIR")
 @click.option("--models", type=FOLDER, default="models", show_default=True)
 @click.option("--out", type=TARGET, default="training/results/detection", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="As given to data prepare faces.")
 @click.option("--limit", type=int, help="Photos of people at most; all by default.")
-def detect_report(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
+def evaluate_detector(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
     """Measure finding faces on the validation split of the data sets in DIR, beside plain Haar."""
-    from training.evaluate.detection import write_detection_report
+    from training.evaluate import detection
 
-    for row in write_detection_report(data, models, out, seed, limit):
+    for row in detection.evaluate_detector(data, models, out, seed, limit):
         recall = "" if row.recall is None else f"{row.recall:.1%}"
         click.echo(
             f"{row.case:<18}{row.detector:<10}{recall:>7}"

@@ -1,4 +1,4 @@
-"""Set the temperature and the "unsure" limits of a model's heads on its validation part."""
+"""Calibrate a model's heads on its validation split: temperatures and thresholds."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar

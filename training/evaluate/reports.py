@@ -75,7 +75,7 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
             right.plot(epochs, [row[key] for row in rows], label=name)
     right.set(xlabel="epoch", ylabel="accuracy")
     right.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(bins: list[dict[str, float]], path: Path) -> None:
@@ -87,7 +87,7 @@ def plot_reliability(bins: list[dict[str, float]], path: Path) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter(means, hits, s=600 * shares)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share that is right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(confusion: np.ndarray, classes: list[str], path: Path) -> None:
@@ -101,10 +101,11 @@ def plot_confusion(confusion: np.ndarray, classes: list[str], path: Path) -> Non
     axes.set_xticks(range(len(classes)), classes, rotation=45)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="answered", ylabel="labelled")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure to a file and close it."""
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
