@@ -10,8 +10,7 @@ import click
 from app.ray_session import ENGINES, ExecutorName, RayError
 from app.vision.models.cards import Card, ModelError
 from app.vision.models.classifiers import FILES
-from training.datasets.loading import DataError
-from training.recipe import RecipeError
+from training.recipe import DataError, RecipeError, load_recipe
 
 # TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any
 # command imports it, which each does itself: an import takes seconds.
@@ -53,27 +52,28 @@ def fit(
     tensorboard: bool,
 ) -> None:
     """Fit a network by RECIPE, a name in training/recipes or a path."""
+    from training.datasets.experiment import Experiment
     from training.fit import trainer
-    from training.recipe import load_recipe
+    from training.runs import RECIPE
 
     if resume:
         if recipe or out or changes:
             raise click.UsageError("--resume goes on with the run's own recipe, given alone.")
-        trainer.fit(trainer.load_recipe_of(resume), resume, tensorboard)
+        trainer.fit(Experiment.open(resume), tensorboard)
         return
     if not recipe:
         raise click.UsageError("Name a recipe, or a run with --resume.")
     chosen = load_recipe(recipe, changes)
     run = out or Path("runs") / chosen.name
-    if (run / trainer.RECIPE).exists():
+    if (run / RECIPE).exists():
         raise click.UsageError(f"{run} holds a run already: go on with --resume {run}, or --out.")
-    trainer.fit(chosen, run, tensorboard)
+    trainer.fit(Experiment(chosen, run), tensorboard)
 
 
 @cli.command()
 @click.argument("model", type=FOLDER)
 @click.argument("data", type=FOLDER)
-@click.option("--split", default="validation", show_default=True, help="The part of DATA.")
+@click.option("--split", default="validation", show_default=True, help="The split of DATA.")
 @click.option("--json", "as_json", type=TARGET, help="Write the figures to a file.")
 @click.option("--runtime", type=click.Choice(["auto", "keras", "onnx"]), default="auto")
 def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime: str) -> None:
@@ -92,9 +92,10 @@ def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime:
 @click.argument("model", type=TARGET)
 def export(run: Path, model: Path) -> None:
     """Write the finished RUN as the MODEL folder, with card, figures and ONNX forms."""
+    from training.datasets.experiment import Experiment
     from training.export import exporting
 
-    _tell_figures(exporting.export(run, model))
+    _tell_figures(exporting.export(Experiment.open(run), model))
 
 
 @cli.command()
@@ -225,7 +226,7 @@ def study(
         data_folder,
         storage,
         engine,
-        tell=lambda sentence: click.echo(sentence, err=True),
+        warn=lambda sentence: click.echo(sentence, err=True),
     )
     click.echo(f"{written / 'report.md'}")
 
@@ -244,35 +245,37 @@ def verify(models: Path) -> None:
     click.echo("Every figure and limit on the cards was found again.")
 
 
-@cli.command("photo-report")
+@cli.command("evaluate-photos")
 @click.argument("folder", type=FOLDER)
 @click.option("--model", type=FOLDER, default="models/expression", show_default=True)
 @click.option("--margins", default="", help="Crop margins to try, as 0,0.1; the card's by default.")
 @click.option("--sheet", type=TARGET, help="Draw what a head got wrong into this PNG.")
-def photo_report(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
+def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
     """Measure a MODEL from whole photos to answers, on FOLDER with its labels.csv.
 
     A face that isn't found counts as an error.
     """
     from training.evaluate import end_to_end
 
-    for row in end_to_end.report_photos(model, folder, [float(m) for m in margins.split(",") if m]):
+    for row in end_to_end.evaluate_photos(
+        model, folder, [float(m) for m in margins.split(",") if m]
+    ):
         click.echo(json.dumps(row))
     if sheet:
         end_to_end.draw_contact_sheet(model, folder, sheet)
 
 
-@cli.command("detect-report")
+@cli.command("evaluate-detector")
 @click.argument("data", type=FOLDER, metavar="DIR")
 @click.option("--models", type=FOLDER, default="models", show_default=True)
 @click.option("--out", type=TARGET, default="training/results/detection", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="As given to data prepare faces.")
 @click.option("--limit", type=int, help="Photos of people at most; all by default.")
-def detect_report(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
-    """Measure finding faces on the validation part of the data sets in DIR, beside plain Haar."""
-    from training.evaluate.detection import write_detection_report
+def evaluate_detector(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
+    """Measure finding faces on the validation split of the data sets in DIR, beside plain Haar."""
+    from training.evaluate import detection
 
-    for row in write_detection_report(data, models, out, seed, limit):
+    for row in detection.evaluate_detector(data, models, out, seed, limit):
         recall = "" if row.recall is None else f"{row.recall:.1%}"
         click.echo(
             f"{row.case:<18}{row.detector:<10}{recall:>7}"
@@ -287,7 +290,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--allow-leakage", is_flag=True, help="Tell pictures in two parts, but don't fail.")
+@click.option("--allow-leakage", is_flag=True, help="Tell pictures in two splits, but don't fail.")
 def check(folder: Path, allow_leakage: bool) -> None:
     """Count FOLDER's pictures and list its faults and leakage; exit with status 1 if there are any.
 
@@ -296,9 +299,9 @@ def check(folder: Path, allow_leakage: bool) -> None:
     from training.datasets.inspection import inspect
 
     found = inspect(folder)
-    for part, classes in found.counts.items():
+    for split, classes in found.counts.items():
         for name, count in classes.items():
-            click.echo(f"{part:<12}{name:<12}{count:>8}")
+            click.echo(f"{split:<12}{name:<12}{count:>8}")
     for remark in found.remarks:
         click.echo(remark)
     for fault in found.faults:
@@ -311,7 +314,7 @@ def check(folder: Path, allow_leakage: bool) -> None:
 
 @data.group()
 def prepare() -> None:
-    """Bring a download into the folder form DATA/<part>/<class>/*."""
+    """Bring a download into the folder form DATA/<split>/<class>/*."""
 
 
 @prepare.command()
@@ -329,7 +332,7 @@ def fer2013(source: Path, out: Path, votes: Path | None) -> None:
 @click.argument("source", type=FOLDER)
 @click.argument("out", type=TARGET)
 def folders(source: Path, out: Path) -> None:
-    """Copy a data set that has part and class folders already."""
+    """Copy a data set that has split and class folders already."""
     from training.datasets.preparation import prepare_folders
 
     click.echo(prepare_folders(source, out))

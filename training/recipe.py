@@ -19,8 +19,6 @@ from pydantic import (
     field_validator,
 )
 
-from training.datasets.augmentation import Augmentation
-
 RECIPES = Path(__file__).parent / "recipes"
 
 WORDS = {"purpose", "not_for", "default_head_reason"}  # of a recipe, which change no training
@@ -37,6 +35,10 @@ def _check_drawn(value: float) -> float:
 Drawn = Annotated[float, AfterValidator(_check_drawn)]
 
 
+class DataError(ValueError):
+    """Reject a data set, in words that name the folder or files at fault."""
+
+
 class RecipeError(ValueError):
     """Refuse a recipe, in words that say which key and what may stand there."""
 
@@ -51,7 +53,7 @@ class OODSet(StrictModel):
     """Say where pictures lie that show none of the classes, and what of them is seen."""
 
     folder: Path
-    count: int | None = None  # drawn from each part; else all
+    count: int | None = None  # drawn from each split; else all
     window: float = Field(1.0, gt=0, le=1)  # share of the shorter side that is cut out; 1: whole
     jigsaw: PositiveInt = 1  # cut so many times so many pieces, which are shuffled
     train_on: bool = True  # else it is only measured on
@@ -74,10 +76,10 @@ class Data(StrictModel):
     stored_size: int  # side at which training pictures wait in memory, for zooming without blur
     margin: float = 0.0  # share of a detected box's side added around it before cutting
     leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
-    # part → pictures drawn from it, as many of each class, or the share drawn of each; else all
+    # split → pictures drawn from it, as many of each class, or the share drawn of each; else all
     subset: dict[Literal["train", "validation"], Drawn] = {}
     oversample: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
-    ood: dict[str, OODSet] = {}  # pictures of no class: the training parts are learned from
+    ood: dict[str, OODSet] = {}  # pictures of no class: the training splits are learned from
     mining: Mining | None = None  # how `rebuild` makes a face classifier's pictures
     youngest: int = 0  # people younger than this, by the file's name, are left out
     photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
@@ -91,7 +93,7 @@ class Head(StrictModel):
     `labels` are the folders' names, `votes` the raters' shares, `children` whether the file's
     name tells an age under 13, `places` where a face lies in its square. `guarded_by` names a
     head of children: to a face that it takes for a child's, this head has to be surer. `ood_fpr`
-    is the share of the validation part's pictures for which "none of these" may be answered; 0
+    is the share of the validation split's pictures for which "none of these" may be answered; 0
     leaves that answer out.
     """
 
@@ -155,6 +157,22 @@ class Schedule(StrictModel):
         if sizes and (shares != sorted(shares) or shares[-1] != 1.0):
             raise ValueError("the shares must rise, and the last one be 1.0")
         return sizes
+
+
+class Augmentation(StrictModel):
+    """Set how far each random change of a training picture may go; 0 leaves it out."""
+
+    flip: bool = True
+    rotation: float = 0.0  # degrees to either side
+    scale: tuple[float, float] = (1.0, 1.0)  # how much of the picture is seen: 1.1 zooms out
+    shift: float = 0.0  # share of the side, in both directions
+    gamma: float = 0.0  # 0.5: exponents between 1/1.5 and 1.5
+    contrast: float = 0.0  # share by which contrast grows or shrinks
+    noise: float = 0.0  # largest deviation of Gaussian noise, in grey levels
+    blur: float = 0.0  # share of pictures that are shrunk to half and enlarged again
+    compression: float = 0.0  # share of pictures with a JPEG's losses, of quality 10 to 60
+    grey: float = 0.0  # share of colour pictures turned grey
+    erasing: float = 0.0  # share of pictures with a rectangle of noise
 
 
 class Recipe(StrictModel):
@@ -293,7 +311,7 @@ def _set(values: dict[str, Any], change: str) -> None:
 
 def _explain(fault: Any) -> str:
     """Say in words what is wrong with one key, with the nearest key that exists."""
-    location = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    location = ".".join(str(key) for key in fault["loc"] if key != "[key]")
     if fault["type"] != "extra_forbidden":
         return f"{location}: {fault['msg']} (got {fault['input']!r})."
     near = find_nearest(str(fault["loc"][-1]), _find_section(fault["loc"][:-1]).model_fields)
@@ -308,8 +326,8 @@ def find_nearest(name: str, known: Iterable[str]) -> str:
 def _find_section(location: tuple[str, ...]) -> Any:
     """Return the section at a location, where a dictionary's keys are free."""
     kind: Any = Recipe
-    for part in location:
-        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[part].annotation
+    for key in location:
+        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation
         if get_origin(kind) is UnionType:  # a section that may be left out
             kind = get_args(kind)[0]
     return kind

@@ -47,9 +47,9 @@ erasing = 0.3
 def write_recipe(folder: Path) -> Path:
     """Write a recipe for made pictures whose left half is dark in one class."""
     random = np.random.default_rng(0)
-    for part, count in (("train", 40), ("validation", 20)):
+    for split, count in (("train", 40), ("validation", 20)):
         for name, share in (("happy", 1.0), ("sad", 0.6)):
-            pictures = folder / "data" / part / name
+            pictures = folder / "data" / split / name
             pictures.mkdir(parents=True)
             for number in range(count):
                 picture = random.integers(0, 256, (24, 24)).astype(np.float64)

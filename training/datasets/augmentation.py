@@ -1,7 +1,7 @@
-"""Change training pictures at random, a batch at a time, so that the network learns less by heart.
+"""Augment training pictures at random, a batch at a time.
 
-Every change is drawn from a seed of two integers (the run's and the step's), so that a resumed
-run sees exactly what an unbroken one sees.
+Every change is sampled from a seed of two integers (the run's and the step's), so that a resumed
+run sees exactly what an uninterrupted one sees.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict
+
+from training.recipe import Augmentation
 
 BLOCK = 8  # side of the blocks that a JPEG is made of
 # The orthonormal cosine transform of one row, and the standard's table for luminance.
@@ -39,103 +40,90 @@ LUMINANCE = np.array(
 )
 
 
-class Augmentation(BaseModel):
-    """Say how far each change may go; 0 leaves a change out."""
+def augment(settings: Augmentation, pictures: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Change a batch of pictures.
 
-    model_config = ConfigDict(extra="forbid")
-
-    flip: bool = True
-    rotation: float = 0.0  # degrees to either side
-    scale: tuple[float, float] = (1.0, 1.0)  # how much of the picture is seen: 1.1 zooms out
-    shift: float = 0.0  # share of the side, in both directions
-    gamma: float = 0.0  # 0.5: exponents between 1/1.5 and 1.5
-    contrast: float = 0.0  # share by which contrast grows or shrinks
-    noise: float = 0.0  # largest deviation of Gaussian noise, in grey levels
-    blur: float = 0.0  # share of pictures that are shrunk to half and enlarged again
-    compression: float = 0.0  # share of pictures with a JPEG's losses, of quality 10 to 60
-    grey: float = 0.0  # share of colour pictures turned grey
-    erasing: float = 0.0  # share of pictures with a rectangle of noise
-
-    def apply(self, pictures: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-        """Change a batch of pictures.
-
-        `pictures` is uint8 (batch, side, side, channels), `seed` int32 (2,). Returns uint8
-        (batch, size, size, channels).
-        """
-        draw = _Draw(seed, tf.shape(pictures)[0])
-        x = self._move(pictures, size, draw)
-        x = tf.cast(x, tf.float32)
-        if self.blur:
-            x = self._blur(x, size, draw)
-        if self.grey and x.shape[-1] == 3:
-            weights = tf.constant([0.299, 0.587, 0.114])
-            luma = tf.reduce_sum(x * weights, axis=-1, keepdims=True)
-            x = tf.where(draw.chosen(self.grey), luma, x)
-        x = self._relight(x, draw)
-        if self.compression:
-            x = tf.where(draw.chosen(self.compression), _compress(x, size, draw), x)
-        if self.noise:
-            deviation = draw.uniform(0.0, self.noise)
-            x += deviation * tf.random.stateless_normal(tf.shape(x), draw.next_seed())
-        if self.erasing:
-            x = self._erase(x, size, draw)
-        return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
-
-    def _move(self, pictures: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
-        """Flip, turn, scale and shift in one resampling to the wanted size."""
-        side = tf.cast(tf.shape(pictures)[1], tf.float32)
-        angle = draw.uniform(-self.rotation, self.rotation)[:, 0, 0, 0] * (math.pi / 180)
-        zoom = draw.uniform(*self.scale)[:, 0, 0, 0] * side / size
-        mirror = tf.where(draw.chosen(0.5 if self.flip else 0.0), -1.0, 1.0)[:, 0, 0, 0]
-        cosine, sine = tf.cos(angle) * zoom, tf.sin(angle) * zoom
-        middle_in, middle_out = (side - 1) / 2, (size - 1) / 2
-        shift_x = draw.uniform(-self.shift, self.shift)[:, 0, 0, 0] * side
-        shift_y = draw.uniform(-self.shift, self.shift)[:, 0, 0, 0] * side
-        # Rows map an output pixel to the input pixel it shows.
-        a, b, d, e = cosine * mirror, -sine, sine * mirror, cosine
-        c = middle_in + shift_x - (a + b) * middle_out
-        f = middle_in + shift_y - (d + e) * middle_out
-        zero = tf.zeros_like(a)
-        return tf.raw_ops.ImageProjectiveTransformV3(
-            images=pictures,
-            transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
-            output_shape=[size, size],
-            fill_value=0.0,
-            interpolation="BILINEAR",
-            fill_mode="NEAREST",
-        )
-
-    def _blur(self, x: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
-        """Lose detail as a small or distant face does."""
-        small = tf.image.resize(x, (size // 2, size // 2), method="area")
-        return tf.where(draw.chosen(self.blur), tf.image.resize(small, (size, size)), x)
-
-    def _relight(self, x: tf.Tensor, draw: _Draw) -> tf.Tensor:
-        """Change gamma and contrast."""
-        if self.gamma:
-            limit = math.log(1 + self.gamma)
-            x = 255.0 * (x / 255.0) ** tf.exp(draw.uniform(-limit, limit))
-        if self.contrast:
-            mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
-            x = mean + (x - mean) * draw.uniform(1 - self.contrast, 1 + self.contrast)
-        return x
-
-    def _erase(self, x: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
-        """Cover a rectangle with noise.
-
-        Source: Zhong et al., "Random erasing data augmentation" (2020), algorithm 1.
-        """
-        rows = tf.range(size, dtype=tf.float32)[None, :, None, None] / size
-        columns = tf.range(size, dtype=tf.float32)[None, None, :, None] / size
-        height, width = draw.uniform(0.1, 0.45), draw.uniform(0.1, 0.45)
-        top, left = draw.uniform(0.0, 1.0) - height / 2, draw.uniform(0.0, 1.0) - width / 2
-        inside = (rows >= top) & (rows < top + height)
-        inside &= (columns >= left) & (columns < left + width)
-        noise = tf.random.stateless_uniform(tf.shape(x), draw.next_seed(), 0.0, 255.0)
-        return tf.where(inside & draw.chosen(self.erasing), noise, x)
+    `pictures` is uint8 (batch, side, side, channels), `seed` int32 (2,). Returns uint8
+    (batch, size, size, channels).
+    """
+    sample = _Sampler(seed, tf.shape(pictures)[0])
+    x = _move(settings, pictures, size, sample)
+    x = tf.cast(x, tf.float32)
+    if settings.blur:
+        x = _blur(settings, x, size, sample)
+    if settings.grey and x.shape[-1] == 3:
+        weights = tf.constant([0.299, 0.587, 0.114])
+        luma = tf.reduce_sum(x * weights, axis=-1, keepdims=True)
+        x = tf.where(sample.chosen(settings.grey), luma, x)
+    x = _relight(settings, x, sample)
+    if settings.compression:
+        x = tf.where(sample.chosen(settings.compression), _compress(x, size, sample), x)
+    if settings.noise:
+        deviation = sample.uniform(0.0, settings.noise)
+        x += deviation * tf.random.stateless_normal(tf.shape(x), sample.next_seed())
+    if settings.erasing:
+        x = _erase(settings, x, size, sample)
+    return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
 
 
-def _compress(x: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
+def _move(settings: Augmentation, pictures: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
+    """Flip, rotate, scale and shift in one resampling to the output size."""
+    side = tf.cast(tf.shape(pictures)[1], tf.float32)
+    angle = sample.uniform(-settings.rotation, settings.rotation)[:, 0, 0, 0] * (math.pi / 180)
+    zoom = sample.uniform(*settings.scale)[:, 0, 0, 0] * side / size
+    mirror = tf.where(sample.chosen(0.5 if settings.flip else 0.0), -1.0, 1.0)[:, 0, 0, 0]
+    cosine, sine = tf.cos(angle) * zoom, tf.sin(angle) * zoom
+    middle_in, middle_out = (side - 1) / 2, (size - 1) / 2
+    shift_x = sample.uniform(-settings.shift, settings.shift)[:, 0, 0, 0] * side
+    shift_y = sample.uniform(-settings.shift, settings.shift)[:, 0, 0, 0] * side
+    # Rows map an output pixel to the input pixel it shows.
+    a, b, d, e = cosine * mirror, -sine, sine * mirror, cosine
+    c = middle_in + shift_x - (a + b) * middle_out
+    f = middle_in + shift_y - (d + e) * middle_out
+    zero = tf.zeros_like(a)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pictures,
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
+        output_shape=[size, size],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+
+
+def _blur(settings: Augmentation, x: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
+    """Lose detail as a small or distant face does."""
+    small = tf.image.resize(x, (size // 2, size // 2), method="area")
+    return tf.where(sample.chosen(settings.blur), tf.image.resize(small, (size, size)), x)
+
+
+def _relight(settings: Augmentation, x: tf.Tensor, sample: _Sampler) -> tf.Tensor:
+    """Change gamma and contrast."""
+    if settings.gamma:
+        limit = math.log(1 + settings.gamma)
+        x = 255.0 * (x / 255.0) ** tf.exp(sample.uniform(-limit, limit))
+    if settings.contrast:
+        mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
+        x = mean + (x - mean) * sample.uniform(1 - settings.contrast, 1 + settings.contrast)
+    return x
+
+
+def _erase(settings: Augmentation, x: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
+    """Cover a rectangle with noise.
+
+    Source: Zhong et al., "Random erasing data augmentation" (2020), algorithm 1.
+    """
+    rows = tf.range(size, dtype=tf.float32)[None, :, None, None] / size
+    columns = tf.range(size, dtype=tf.float32)[None, None, :, None] / size
+    height, width = sample.uniform(0.1, 0.45), sample.uniform(0.1, 0.45)
+    top, left = sample.uniform(0.0, 1.0) - height / 2, sample.uniform(0.0, 1.0) - width / 2
+    inside = (rows >= top) & (rows < top + height)
+    inside &= (columns >= left) & (columns < left + width)
+    noise = tf.random.stateless_uniform(tf.shape(x), sample.next_seed(), 0.0, 255.0)
+    return tf.where(inside & sample.chosen(settings.erasing), noise, x)
+
+
+def _compress(x: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
     """Lose what a JPEG loses: round the cosine transform of blocks, each channel as luma.
 
     `x` is float32 (batch, size, size, channels), 0 to 255, as is the result. The table and its
@@ -146,7 +134,7 @@ def _compress(x: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
     padded = tf.pad(x, [[0, 0], [0, padding], [0, padding], [0, 0]], "SYMMETRIC")
     split = tf.reshape(padded - 128.0, [-1, blocks, BLOCK, blocks, BLOCK, channels])
     split = tf.transpose(split, [0, 1, 3, 5, 2, 4])
-    quality = draw.uniform(10.0, 60.0)[..., None, None]
+    quality = sample.uniform(10.0, 60.0)[..., None, None]
     scale = tf.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     table = tf.maximum(1.0, tf.round(LUMINANCE * scale))
     transform = tf.constant(COSINES, tf.float32)
@@ -157,8 +145,8 @@ def _compress(x: tf.Tensor, size: int, draw: _Draw) -> tf.Tensor:
     return tf.reshape(restored, [-1, side, side, channels])[:, :size, :size] + 128.0
 
 
-class _Draw:
-    """Draw one number a picture, each time from a new seed of the same series."""
+class _Sampler:
+    """Sample one number per picture, each time from a new seed of the same series."""
 
     def __init__(self, seed: tf.Tensor, batch: tf.Tensor) -> None:
         self.seed = seed

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from app.vision.geometry import square_corners
-from training.datasets.loading import PICTURE_SUFFIXES, DataError, read_picture
+from training.datasets.loading import PICTURE_SUFFIXES, read_picture
+from training.recipe import DataError
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class PlacedFace:
 
 @dataclass(frozen=True)
 class Sources:
-    """Name one part's pictures: those of faces with the face's place, and those without any."""
+    """Name one split's pictures: those of faces with the face's place, and those without any."""
 
     faces: tuple[tuple[Path, FacePlace], ...]
     scenes: tuple[Path, ...]
@@ -77,35 +78,35 @@ class Sources:
         return self.scenes + self.animals
 
 
-def list_photos(data: Path, part: str, seed: int) -> list[Path]:
+def list_photos(data: Path, split: str, seed: int) -> list[Path]:
     """List one half of DATA/photos, split by person."""
-    return split_people(_list(data / "photos"), part, seed)
+    return split_people(_list(data / "photos"), split, seed)
 
 
-def split_people(files: list[Path], part: str, seed: int) -> list[Path]:
+def split_people(files: list[Path], split: str, seed: int) -> list[Path]:
     """Return one half of photos, split by the person whom a file's name tells before its number."""
     people = sorted({file.stem.rpartition("_")[0] for file in files})
     np.random.default_rng(seed).shuffle(people)
     held_out = set(people[: len(people) // 2])
-    return [f for f in files if (f.stem.rpartition("_")[0] in held_out) == (part == "validation")]
+    return [f for f in files if (f.stem.rpartition("_")[0] in held_out) == (split == "validation")]
 
 
-def list_sources(data: Path, part: str, seed: int) -> Sources:
-    """List the pictures of one part below DATA, no picture or person being in both parts.
+def list_sources(data: Path, split: str, seed: int) -> Sources:
+    """List the pictures of one split below DATA, no picture or person being in both splits.
 
     Reads `photos`, `gender` (UTKFace, split), `fer2013`, `clothing`, and `animals` without
     humans, of which every fourth picture is for validation. Raises `DataError` where one lacks.
     """
-    photos = [(file, PHOTO_PLACE) for file in list_photos(data, part, seed)]
-    chips = [(file, UTKFACE_PLACE) for file in _list(data / "gender" / part)]
-    small = [(file, FER2013_PLACE) for file in _list(data / "fer2013" / part)]
+    photos = [(file, PHOTO_PLACE) for file in list_photos(data, split, seed)]
+    chips = [(file, UTKFACE_PLACE) for file in _list(data / "gender" / split)]
+    small = [(file, FER2013_PLACE) for file in _list(data / "fer2013" / split)]
     animals = [
         file for kind in ("cats", "dogs", "horses") for file in _list(data / "animals" / kind)
     ]
-    validates = part == "validation"
+    validates = split == "validation"
     return Sources(
         faces=(*photos, *chips, *small),
-        scenes=tuple(f for f in _list(data / "clothing" / part) if f.name not in WITH_FACES),
+        scenes=tuple(f for f in _list(data / "clothing" / split) if f.name not in WITH_FACES),
         animals=tuple(
             f
             for i, f in enumerate(animals)

@@ -65,23 +65,23 @@ class Sample:
 
 
 def prepare_faces(data: Path, out: Path, seed: int) -> dict[str, int]:
-    """Write crops of faces and of other things as OUT/<part>/{face,other} with `places.csv`.
+    """Write crops of faces and of other things as OUT/<split>/{face,other} with `places.csv`.
 
-    Returns the number of pictures of each part. Raises `DataError` where a source is missing.
+    Returns the number of pictures of each split. Raises `DataError` where a source is missing.
     """
     counts = {}
     rows: list[Row] = []
-    for part in ("train", "validation"):
-        sources = list_sources(data, part, seed)
+    for split in ("train", "validation"):
+        sources = list_sources(data, split, seed)
         for name in ("face", "other"):
-            (out / part / name).mkdir(parents=True, exist_ok=True)
-        worker = _Worker(sources, out, part, (seed, part == "validation"))
+            (out / split / name).mkdir(parents=True, exist_ok=True)
+        worker = _Worker(sources, out, split, (seed, split == "validation"))
         jobs: list[tuple[Cut, int]] = [
-            (_cut_composite, COMPOSITES[part]),
+            (_cut_composite, COMPOSITES[split]),
             (_cut_background, len(sources.backgrounds)),
         ]
         written = list(_cut_all(worker, jobs))
-        counts[part] = len(written)
+        counts[split] = len(written)
         rows += [row for row in written if len(row) > 1]
     atomic_write(out / PLACES_FILE, partial(_write_places, rows))
     return counts
@@ -125,7 +125,7 @@ def relate(face: PlacedFace, asked: PlacedFace) -> tuple[float, ...]:
 
 
 def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
-    """Cut the crops of one part, in an order that doesn't depend on the processes."""
+    """Cut the crops of one split, in an order that doesn't depend on the processes."""
     # A copy of a process in which TensorFlow has run would wait for its threads for ever.
     spawning = get_context("spawn")
     with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
@@ -140,7 +140,7 @@ class _Worker:
 
     sources: Sources
     out: Path
-    part: str
+    split: str
     seed: tuple[int, int]
     models: Path | None = None  # where the face classifier is whose mistakes are wanted
 
@@ -168,7 +168,7 @@ def _write_samples(cut: Cut, number: int) -> list[Row]:
         kind = cut.__name__.removeprefix("_cut_")
         if _face_classifier:
             kind += f"-of-{_face_classifier.digest[:6]}-"  # another face classifier makes mistakes of its own
-        file = f"{_worker.part}/{name}/{kind}{number:05d}-{index:02d}.png"
+        file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
         rows.append([file, *(f"{value:.4f}" for value in sample.place or ())])
     return rows

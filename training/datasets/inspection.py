@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from training.datasets.loading import (
-    PARTS,
-    DataError,
+    SPLITS,
     digest_picture,
     list_classes,
     list_pictures,
     read_picture,
 )
 from training.datasets.preparation import group_hashes, hash_differences
+from training.recipe import DataError
 
 UNEVEN = 3  # a class this many times as large as another is told of
 
@@ -24,7 +24,7 @@ UNEVEN = 3  # a class this many times as large as another is told of
 class Picture:
     """Say where a picture stands and what it looks like: its sides in pixels and two hashes."""
 
-    part: str
+    split: str
     label: str
     file: Path
     height: int
@@ -37,9 +37,9 @@ class Picture:
 class Inspection:
     """Hold what was found in a data set.
 
-    `counts` is part → class → pictures. `faults` must be mended; `leakage` says what stands in
-    two parts, so that figures would be too good; `remarks` are to be known. `digest` is a hash of
-    all pictures with their parts and labels.
+    `counts` is split → class → pictures. `faults` must be mended; `leakage` says what stands in
+    two splits, so that figures would be too good; `remarks` are to be known. `digest` is a hash of
+    all pictures with their splits and labels.
     """
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -50,28 +50,28 @@ class Inspection:
 
 
 def inspect(folder: Path) -> Inspection:
-    """Count a data set's pictures by part and class, and list what is wrong with it.
+    """Count a data set's pictures by split and class, and list what is wrong with it.
 
-    A folder of class folders counts as one part. Faults are empty classes, parts with different
+    A folder of class folders counts as one split. Faults are empty classes, splits with different
     classes, pictures that can't be read and the same picture under two labels. Leakage is the
-    same picture, or nearly the same, in two parts. Raises `DataError` where there is no class.
+    same picture, or nearly the same, in two splits. Raises `DataError` where there is no class.
     """
     found = Inspection()
     pictures: list[Picture] = []
-    for part in _list_parts(folder):
-        found.counts[part] = {}
-        for name in list_classes(folder, part):
-            files = list_pictures(folder / part / name)
-            found.counts[part][name] = len(files)
+    for split in _list_parts(folder):
+        found.counts[split] = {}
+        for name in list_classes(folder, split):
+            files = list_pictures(folder / split / name)
+            found.counts[split][name] = len(files)
             if not files:
-                found.faults.append(f"The class {name!r} is empty in {part or folder}.")
+                found.faults.append(f"The class {name!r} is empty in {split or folder}.")
             for file in files:
                 try:
-                    pictures.append(_look_at(part, name, file))
+                    pictures.append(_look_at(split, name, file))
                 except DataError as error:
                     found.faults.append(f"Unreadable: {error}")
     if len({tuple(classes) for classes in found.counts.values()}) > 1:
-        found.faults.append("The parts have different classes.")
+        found.faults.append("The splits have different classes.")
     if pictures:
         _compare(pictures, found)
         found.digest = _digest(pictures)
@@ -80,43 +80,43 @@ def inspect(folder: Path) -> Inspection:
 
 
 def _list_parts(folder: Path) -> list[str]:
-    """Name the parts; one without a name where class folders lie in the folder itself."""
-    parts = [part for part in PARTS if (folder / part).is_dir()]
-    if parts:
-        return parts
+    """Name the splits; one without a name where class folders lie in the folder itself."""
+    splits = [split for split in SPLITS if (folder / split).is_dir()]
+    if splits:
+        return splits
     if any(list_pictures(inner) for inner in folder.iterdir() if inner.is_dir()):
         return [""]
     raise DataError(
-        f"{folder} has none of the folders {', '.join(PARTS)}, nor class folders with pictures."
+        f"{folder} has none of the folders {', '.join(SPLITS)}, nor class folders with pictures."
     )
 
 
-def _look_at(part: str, label: str, file: Path) -> Picture:
+def _look_at(split: str, label: str, file: Path) -> Picture:
     """Read a picture and keep what is compared. Raises `DataError` where it can't be read."""
     picture = read_picture(file)
     height, width = picture.shape[:2]
     # The sides belong to the digest: the same bytes may make two pictures.
     digest = f"{height}x{width} {digest_picture(picture)}"
-    return Picture(part, label, file, height, width, digest, hash_differences(picture))
+    return Picture(split, label, file, height, width, digest, hash_differences(picture))
 
 
 def _digest(pictures: list[Picture]) -> str:
     """Return a hash of pictures, in whatever order and under whatever names they lie."""
-    lines = sorted(f"{each.part}/{each.label}/{each.digest}" for each in pictures)
+    lines = sorted(f"{each.split}/{each.label}/{each.digest}" for each in pictures)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _compare(pictures: list[Picture], found: Inspection) -> None:
-    """Find the same and nearly the same pictures in two parts, under two labels, or at all."""
+    """Find the same and nearly the same pictures in two splits, under two labels, or at all."""
     _, same = np.unique([picture.digest for picture in pictures], return_inverse=True)
     near = group_hashes(np.stack([picture.differences for picture in pictures]))
     sames, nears = list(_list_groups(pictures, same)), list(_list_groups(pictures, near))
     # What is the same was told already.
     nears = [group for group in nears if len({picture.digest for picture in group}) > 1]
-    across = [group for group in sames if len({picture.part for picture in group}) > 1]
-    found.leakage += _tell(across, "pictures stand in two parts")
-    across = [group for group in nears if len({picture.part for picture in group}) > 1]
-    found.leakage += _tell(across, "groups of nearly the same picture stand in two parts")
+    across = [group for group in sames if len({picture.split for picture in group}) > 1]
+    found.leakage += _tell(across, "pictures stand in two splits")
+    across = [group for group in nears if len({picture.split for picture in group}) > 1]
+    found.leakage += _tell(across, "groups of nearly the same picture stand in two splits")
     mixed = [group for group in sames if len({picture.label for picture in group}) > 1]
     found.faults += _tell(mixed, "pictures stand under two labels")
     mixed = [group for group in nears if len({picture.label for picture in group}) > 1]
@@ -142,21 +142,21 @@ def _tell(groups: list[list[Picture]], what: str) -> list[str]:
 
 
 def _pick_example(group: list[Picture]) -> tuple[Picture, Picture]:
-    """Take two pictures of a group that differ in part or label, if any do."""
+    """Take two pictures of a group that differ in split or label, if any do."""
     first = group[0]
-    others = [p for p in group[1:] if (p.part, p.label) != (first.part, first.label)]
+    others = [p for p in group[1:] if (p.split, p.label) != (first.split, first.label)]
     return first, (others or group[1:])[0]
 
 
 def _describe_balance(counts: dict[str, dict[str, int]]) -> list[str]:
     """Say where classes are of very different size."""
     sentences = []
-    for part, classes in counts.items():
+    for split, classes in counts.items():
         *_, largest = by_size = sorted(classes, key=classes.__getitem__)
         smallest = by_size[0]
         if classes[smallest] and classes[largest] >= UNEVEN * classes[smallest]:
             sentences.append(
-                f"Uneven classes{f' in {part}' if part else ''}: {largest} has {classes[largest]} "
+                f"Uneven classes{f' in {split}' if split else ''}: {largest} has {classes[largest]} "
                 f"pictures, {smallest} {classes[smallest]}. Look at macro-F1 beside accuracy."
             )
     return sentences

@@ -1,6 +1,6 @@
-"""Read data sets in their one folder form: DATA/<part>/<class>/*.png or *.jpg.
+"""Read data sets in their one folder form: DATA/<split>/<class>/*.png or *.jpg.
 
-Beside the parts may lie `ferplus.csv`, ten raters' votes for each file. Files of UTKFace keep
+Beside the splits may lie `ferplus.csv`, ten raters' votes for each file. Files of UTKFace keep
 their names (age_gender_race_time), from which the breakdowns read age and race.
 """
 
@@ -15,8 +15,9 @@ import numpy as np
 from app.errors import RautError
 from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.imaging.decoding import decode_image
+from training.recipe import DataError
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VOTES_FILE = "ferplus.csv"
 PLACES_FILE = "places.csv"
@@ -43,13 +44,9 @@ CHILDREN_BANDS = tuple(band for band, above in AGE_BANDS.items() if above <= FIR
 OOD = -2  # the label of a picture that shows none of the classes
 
 
-class DataError(ValueError):
-    """Refuse a data set, in words that name the folder or files at fault."""
-
-
 @dataclass(frozen=True)
 class Split:
-    """Hold one part of a data set in memory.
+    """Hold one split of a data set in memory.
 
     `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
     `classes` (`OOD` for none of them), `files` the paths, and `votes` float32 (count,
@@ -67,7 +64,7 @@ class Split:
     places: np.ndarray | None = None
 
     def subset(self, chosen: np.ndarray) -> "Split":
-        """Return the part with only those pictures.
+        """Return the split with only those pictures.
 
         `chosen` is bool (count,), or int64 indices, among which a picture may stand repeatedly.
         """
@@ -81,11 +78,11 @@ class Split:
         )
 
     def spread(self, count: int) -> np.ndarray:
-        """Return at most so many of the pictures, from all over the part."""
+        """Return at most so many of the pictures, from all over the split."""
         return self.pictures[:: max(1, -(-len(self.pictures) // count))]
 
     def repeat(self, times: Mapping[str, int]) -> "Split":
-        """Return the part with each picture of some classes as many times.
+        """Return the split with each picture of some classes as many times.
 
         Raises `DataError` for a class that doesn't exist.
         """
@@ -98,39 +95,39 @@ class Split:
         return self.subset(np.repeat(np.arange(len(self.labels)), counts[self.labels]))
 
 
-def list_answers(part: Split, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
+def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the classes that a head of these targets learns, and the right one of each picture.
 
     `targets` is as in recipes and cards. The right classes are int64 (count,) indices, -1 where
     nobody knows, and always for "places", which are values and no classes. Raises `DataError`
-    where the part tells none.
+    where the split tells none.
     """
     if targets == "labels":
-        return part.classes, part.labels
+        return split.classes, split.labels
     if targets == "children":
-        children = find_children(part.files)
+        children = find_children(split.files)
         if (children < 0).all():
             raise DataError("A head learns ages, but no file's name tells one.")
         return CHILDREN, children
     if targets == "places":
-        if part.places is None:
+        if split.places is None:
             raise DataError(f"A head learns places, but there is no {PLACES_FILE}.")
-        return PLACE_VALUES, np.full(len(part.files), -1)
-    if part.votes is None:
+        return PLACE_VALUES, np.full(len(split.files), -1)
+    if split.votes is None:
         raise DataError(f"A head learns raters' votes, but there is no {VOTES_FILE}.")
-    return tuple(VOTED_CLASSES), find_majority(part.votes)
+    return tuple(VOTED_CLASSES), find_majority(split.votes)
 
 
-def list_classes(folder: Path, part: str) -> tuple[str, ...]:
-    """Name the classes of a part, in alphabetical order. Raises `DataError` where none is."""
-    if not (folder / part).is_dir():
+def list_classes(folder: Path, split: str) -> tuple[str, ...]:
+    """Name the classes of a split, in alphabetical order. Raises `DataError` where none is."""
+    if not (folder / split).is_dir():
         raise DataError(
-            f"There is no folder {folder / part}. The form is {folder}/<part>/<class>/*.png; "
+            f"There is no folder {folder / split}. The form is {folder}/<split>/<class>/*.png; "
             "`python -m training data prepare` makes it from the usual downloads."
         )
-    classes = tuple(sorted(p.name for p in (folder / part).iterdir() if p.is_dir()))
+    classes = tuple(sorted(p.name for p in (folder / split).iterdir() if p.is_dir()))
     if not classes:
-        raise DataError(f"{folder / part} has no class folders.")
+        raise DataError(f"{folder / split} has no class folders.")
     return classes
 
 
@@ -149,7 +146,7 @@ def read_picture(file: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SubsetSpec:
-    """Say which of a part's pictures are taken.
+    """Say which of a split's pictures are taken.
 
     With `count` so many are drawn at random, as many of each class, the same ones for the same
     seed; a `count` below 1 is the share that is drawn of each class. People younger than
@@ -161,21 +158,23 @@ class SubsetSpec:
     youngest: int = 0
 
 
-def read_part(
-    folder: Path, part: str, shape: CropShape, drawing: SubsetSpec | None = None
+def read_split(
+    folder: Path, split: str, shape: CropShape, drawing: SubsetSpec | None = None
 ) -> Split:
-    """Read one part, each picture being a crop already, in the network's size and channels.
+    """Read one split, each picture being a crop already, in the network's size and channels.
 
     Raises `DataError` for a missing folder, a class without pictures or with too few to be drawn
     from, or an unreadable picture.
     """
-    classes = list_classes(folder, part)
+    classes = list_classes(folder, split)
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = list_pictures(folder / part / name)
+        found = list_pictures(folder / split / name)
         if not found:
-            raise DataError(f"The class {name!r} is empty: {folder / part / name} has no pictures.")
+            raise DataError(
+                f"The class {name!r} is empty: {folder / split / name} has no pictures."
+            )
         if drawing:
             found = _draw(found, drawing, label, len(classes))
         files += found
@@ -242,10 +241,10 @@ def digest_picture(picture: np.ndarray) -> str:
     return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
-def find_shared(part: Split, other: Split) -> np.ndarray:
-    """Mark the pictures of a part that stand in another part too: bool (count,)."""
+def find_shared(split: Split, other: Split) -> np.ndarray:
+    """Mark the pictures of a split that stand in another split too: bool (count,)."""
     known = {digest_picture(picture) for picture in other.pictures}
-    return np.array([digest_picture(picture) in known for picture in part.pictures], dtype=bool)
+    return np.array([digest_picture(picture) in known for picture in split.pictures], dtype=bool)
 
 
 def _utkface_field(file: Path, place: int) -> int:

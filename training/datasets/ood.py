@@ -12,42 +12,42 @@ from scipy.optimize import minimize_scalar
 from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.models.cards import NONE_OF_THESE, Head, OODThreshold
 from app.vision.models.classifiers import energy_scores, read_answers, read_probabilities
-from training.datasets.loading import OOD, DataError, Split, draw_files, list_pictures, read_picture
+from training.datasets.loading import OOD, Split, draw_files, list_pictures, read_picture
 from training.datasets.preparation import group_near_duplicates
 from training.datasets.splitting import split_in_folds
-from training.recipe import OODSet
+from training.recipe import DataError, OODSet
 
 HALVES = 2
 HALVING_SIDE = 64  # Near-duplicates are told at one size: then a half is the same one at any size.
 
 
-def read_outside(sets: dict[str, OODSet], part: str, side: int, seed: int) -> dict[str, Split]:
-    """Return each set's part, with pictures uint8 (count, side, side, 3), by the set's name.
+def read_ood(sets: dict[str, OODSet], split: str, side: int, seed: int) -> dict[str, Split]:
+    """Return each set's split, with pictures uint8 (count, side, side, 3), by the set's name.
 
-    A folder without parts is halved with near-duplicates together: the first half is learned
-    from, the other one is the validation part. A set that isn't learned has no training part, and
-    without parts all of it is its validation part. Raises `DataError` for a folder that is missing
+    A folder without splits is halved with near-duplicates together: the first half is learned
+    from, the other one is the validation split. A set that isn't learned has no training split, and
+    without splits all of it is its validation split. Raises `DataError` for a folder that is missing
     or has no pictures, one with fewer than are to be drawn or too few different ones to be halved,
     or an unreadable picture.
     """
     return {
-        name: _read(outside, part, side, seed)
+        name: _read(outside, split, side, seed)
         for name, outside in sets.items()
-        if outside.train_on or part != "train"
+        if outside.train_on or split != "train"
     }
 
 
-def check_outside(sets: dict[str, OODSet], seed: int) -> None:
+def check_ood(sets: dict[str, OODSet], seed: int) -> None:
     """Look for the pictures that will be measured on, before anything is trained.
 
-    Raises `DataError` as `read_outside` does, but for unreadable pictures.
+    Raises `DataError` as `read_ood` does, but for unreadable pictures.
     """
     for outside in sets.values():
         _draw(_list_files(outside, "validation", seed), outside, seed)
 
 
-def join_outside(train: Split, sets: dict[str, Split]) -> Split:
-    """Return a part with pictures of no class behind its own."""
+def append_ood(train: Split, sets: dict[str, Split]) -> Split:
+    """Return a split with pictures of no class behind its own."""
     if not sets:
         return train
     files = tuple(file for outside in sets.values() for file in outside.files)
@@ -66,7 +66,7 @@ def select_ood_threshold(head: Head, logits: np.ndarray) -> np.ndarray:
     return np.asarray(answers == head.labels.index(NONE_OF_THESE))
 
 
-def find_outside(
+def fit_ood_threshold(
     head: Head, inside: np.ndarray, outside: np.ndarray, refused: float
 ) -> OODThreshold:
     """Return from which energy on pictures are of no class, and how fast that becomes likelier.
@@ -92,9 +92,9 @@ def find_outside(
     return OODThreshold(energy_limit=round(float(limit), 4), slope=round(slope, 4))
 
 
-def _read(outside: OODSet, part: str, side: int, seed: int) -> Split:
-    """Read one set's pictures of a part."""
-    files = _draw(_list_files(outside, part, seed), outside, seed)
+def _read(outside: OODSet, split: str, side: int, seed: int) -> Split:
+    """Read one set's pictures of a split."""
+    files = _draw(_list_files(outside, split, seed), outside, seed)
     random = np.random.default_rng(seed)
     shape = CropShape(side, 3)
     shown = (
@@ -103,9 +103,9 @@ def _read(outside: OODSet, part: str, side: int, seed: int) -> Split:
     return _join(files, [_shuffle_pieces(picture, outside.jigsaw, random) for picture in shown])
 
 
-def _list_files(outside: OODSet, part: str, seed: int) -> list[Path]:
-    """List a part's files, of a folder with parts or of one that is halved."""
-    folder = outside.folder / part if (outside.folder / part).is_dir() else outside.folder
+def _list_files(outside: OODSet, split: str, seed: int) -> list[Path]:
+    """List a split's files, of a folder with splits or of one that is halved."""
+    folder = outside.folder / split if (outside.folder / split).is_dir() else outside.folder
     folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
     files = [file for path in folders if path.is_dir() for file in list_pictures(path)]
     if not files:
@@ -113,14 +113,14 @@ def _list_files(outside: OODSet, part: str, seed: int) -> list[Path]:
     if folder != outside.folder or not outside.train_on:
         return files
     learned, held_out = _halve(folder, tuple(files), seed)
-    return learned if part == "train" else held_out
+    return learned if split == "train" else held_out
 
 
 @cache
 def _halve(folder: Path, files: tuple[Path, ...], seed: int) -> tuple[list[Path], list[Path]]:
     """Part a folder's files in those that are learned from and those that are measured on.
 
-    All are read for it, so it is done once for the sets and the parts that share a folder.
+    All are read for it, so it is done once for the sets and the splits that share a folder.
     """
     shape = CropShape(HALVING_SIDE, 3)
     small = _join(list(files), [shape_crop(read_picture(file), shape) for file in files])
@@ -139,7 +139,7 @@ def _draw(files: list[Path], outside: OODSet, seed: int) -> list[Path]:
 
 
 def _join(files: list[Path], pictures: list[np.ndarray]) -> Split:
-    """Return pictures of one size as a part without classes."""
+    """Return pictures of one size as a split without classes."""
     return Split(np.stack(pictures), np.zeros(len(files), int), (), tuple(files), None)
 
 

@@ -13,17 +13,11 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from training.datasets.loading import (
-    PARTS,
-    VOTED_CLASSES,
-    VOTES_FILE,
-    DataError,
-    list_pictures,
-    read_picture,
-)
+from training.datasets.loading import SPLITS, VOTED_CLASSES, VOTES_FILE, list_pictures, read_picture
+from training.recipe import DataError
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-FER_PARTS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+FER_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 FER_SIDE = 48
 VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), "unknown", "NF")
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
@@ -66,23 +60,23 @@ def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, in
     """Write FER2013 as folders from Kaggle's `fer2013.csv` or `icml_face_data.csv`.
 
     With FER+'s `fer2013new.csv` as `votes`, pictures that most raters found to be no face are
-    left out, and `ferplus.csv` is written. Returns the number of pictures of each part. Raises
+    left out, and `ferplus.csv` is written. Returns the number of pictures of each split. Raises
     `DataError` for a file of another form.
     """
     rows = _read_table(source, ("emotion", "pixels", "Usage"), "FER2013's CSV")
     rated = _read_ferplus(votes, len(rows)) if votes else [None] * len(rows)
     kept: list[dict[str, str]] = []
-    counts = dict.fromkeys(PARTS, 0)
+    counts = dict.fromkeys(SPLITS, 0)
     for index, (row, rating) in enumerate(zip(rows, rated, strict=True)):
         if rating is not None and not rating["Image name"]:
             continue  # FER+ leaves the name out where it found no face.
-        part, label, picture = _read_fer_row(row, f"{source}, row {index + 1}")
+        split, label, picture = _read_fer_row(row, f"{source}, row {index + 1}")
         name = f"{label}/fer{index:07d}.png"
-        _write_picture(picture, out / part / name)
-        counts[part] += 1
+        _write_picture(picture, out / split / name)
+        counts[split] += 1
         if rating is not None:
             columns = {column: rating[column] for column in VOTE_COLUMNS}
-            kept.append({"usage": part, "file": f"{part}/{name}", **columns})
+            kept.append({"usage": split, "file": f"{split}/{name}", **columns})
     if votes:
         with (out / VOTES_FILE).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, ["usage", "file", *VOTE_COLUMNS])
@@ -92,20 +86,20 @@ def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, in
 
 
 def prepare_folders(source: Path, out: Path) -> dict[str, int]:
-    """Copy a data set that already has part and class folders, `val` and `valid` renamed.
+    """Copy a data set that already has split and class folders, `val` and `valid` renamed.
 
-    Returns the number of pictures of each part. Raises `DataError` where no part is found.
+    Returns the number of pictures of each split. Raises `DataError` where no split is found.
     """
-    names = {"val": "validation", "valid": "validation", **{part: part for part in PARTS}}
+    names = {"val": "validation", "valid": "validation", **{split: split for split in SPLITS}}
     counts: dict[str, int] = {}
     for folder in sorted(p for p in source.iterdir() if p.is_dir() and p.name.lower() in names):
-        part = names[folder.name.lower()]
+        split = names[folder.name.lower()]
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
-            target = out / part / class_folder.name.lower()
+            target = out / split / class_folder.name.lower()
             target.mkdir(parents=True, exist_ok=True)
             for file in list_pictures(class_folder):
                 shutil.copyfile(file, target / file.name)
-                counts[part] = counts.get(part, 0) + 1
+                counts[split] = counts.get(split, 0) + 1
     if not counts:
         raise DataError(f"{source} has no folders train, validation or test with class folders.")
     if (source / VOTES_FILE).is_file():
@@ -117,7 +111,7 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
     """Split UTKFace, a folder or a tar file, into train and validation by perceived gender.
 
     Near-duplicates stay on one side. Files keep their names, in which age and race stand.
-    Returns the number of pictures of each part. Raises `DataError` where nothing is found.
+    Returns the number of pictures of each split. Raises `DataError` where nothing is found.
     """
     with _unpacked(source) as folder:
         files = sorted(p for p in folder.rglob("*.jpg") if _utkface_class(p))
@@ -127,11 +121,11 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
         held_out = _draw_groups(groups, VALIDATION_SHARE, seed)
         counts = {"train": 0, "validation": 0}
         for file, validates in zip(files, held_out, strict=True):
-            part = "validation" if validates else "train"
-            target = out / part / str(_utkface_class(file))
+            split = "validation" if validates else "train"
+            target = out / split / str(_utkface_class(file))
             target.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target / file.name)
-            counts[part] += 1
+            counts[split] += 1
     return counts
 
 
@@ -270,10 +264,10 @@ def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, s
 
 
 def _read_fer_row(row: dict[str, str], place: str) -> tuple[str, str, np.ndarray]:
-    """Read the part, the class and the picture, uint8 (48, 48). Raises `DataError`."""
+    """Read the split, the class and the picture, uint8 (48, 48). Raises `DataError`."""
     usage, emotion = row["Usage"].strip(), row["emotion"].strip()
-    if usage not in FER_PARTS:
-        *others, last = FER_PARTS
+    if usage not in FER_SPLITS:
+        *others, last = FER_SPLITS
         raise DataError(f"{place}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")
     if emotion not in map(str, range(len(FER_CLASSES))):
         highest = len(FER_CLASSES) - 1
@@ -283,7 +277,7 @@ def _read_fer_row(row: dict[str, str], place: str) -> tuple[str, str, np.ndarray
     except (ValueError, OverflowError) as error:
         count = FER_SIDE * FER_SIDE
         raise DataError(f"{place}: pixels must be {count} numbers from 0 to 255.") from error
-    return FER_PARTS[usage], FER_CLASSES[int(emotion)], values
+    return FER_SPLITS[usage], FER_CLASSES[int(emotion)], values
 
 
 def _write_picture(values: np.ndarray, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.datasets.loading import DataError
+from training.recipe import DataError
 
 SIDE = 288  # of what is written, as large as the garments' photos
 DRAWN = 800  # cut-outs of a source at most
@@ -26,9 +26,9 @@ NAME = "things"
 
 
 def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict[str, int]:
-    """Write pictures as OUT/<part>/things/*.jpg from folders of cut-outs and of wallpapers.
+    """Write pictures as OUT/<split>/things/*.jpg from folders of cut-outs and of wallpapers.
 
-    Each source file is in one part only. Returns the number of pictures of each part. Raises
+    Each source file is in one split only. Returns the number of pictures of each split. Raises
     `DataError` where there are too few cut-outs or places.
     """
     random = np.random.default_rng(seed)
@@ -39,15 +39,15 @@ def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict
             f"{SMALLEST_PLACE} pixels or more; there are {len(cut_outs)} and {len(places)}."
         )
     counts = {}
-    for part in ("train", "validation"):
-        (out / part / NAME).mkdir(parents=True, exist_ok=True)
-        some = _take(places, part)
+    for split in ("train", "validation"):
+        (out / split / NAME).mkdir(parents=True, exist_ok=True)
+        some = _take(places, split)
         pictures = _make(
-            _take(cut_outs, part), [_open(file).convert("RGB") for file in some], random
+            _take(cut_outs, split), [_open(file).convert("RGB") for file in some], random
         )
         for number, picture in enumerate(pictures):
-            picture.save(out / part / NAME / f"{number:05d}.jpg", quality=90)
-            counts[part] = number + 1
+            picture.save(out / split / NAME / f"{number:05d}.jpg", quality=90)
+            counts[split] = number + 1
     return counts
 
 
@@ -73,10 +73,10 @@ def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[
     return cut_outs, places
 
 
-def _take(files: list[Path], part: str) -> list[Path]:
-    """Return a part's share of the files: the first ones are learned from."""
+def _take(files: list[Path], split: str) -> list[Path]:
+    """Return a split's share of the files: the first ones are learned from."""
     first = max(1, int(LEARNED_SHARE * len(files)))
-    return files[:first] if part == "train" else files[first:]
+    return files[:first] if split == "train" else files[first:]
 
 
 def _make(

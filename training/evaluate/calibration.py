@@ -1,4 +1,4 @@
-"""Set the temperature and the "unsure" limits of a model's heads on its validation part."""
+"""Calibrate a model's heads on its validation split: temperatures and thresholds."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -6,8 +6,8 @@ from scipy.optimize import minimize_scalar
 from app.vision.models.cards import ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
-from training.datasets.ood import find_outside, read_outside
-from training.evaluate.network import right_answers, run_network
+from training.datasets.ood import fit_ood_threshold, read_ood
+from training.evaluate.network import run_network, true_labels
 from training.recipe import Recipe
 
 
@@ -31,7 +31,7 @@ def calibrate_heads(
         n: settings for n, settings in recipe.heads.items() if settings.targets != "places"
     }
     for name in answering:
-        labels = right_answers(heads[name], part)
+        labels = true_labels(heads[name], part)
         counted = labels >= 0
         calibrated[name] = calibrate(heads[name], logits[name][counted], labels[counted])
     calibrated |= _limit_refusing(recipe, calibrated, network, logits)
@@ -61,11 +61,11 @@ def _limit_refusing(
     if not asked:
         return {}
     known = {name: settings for name, settings in recipe.data.ood.items() if settings.train_on}
-    sets = read_outside(known, "validation", recipe.data.size, recipe.seed)
+    sets = read_ood(known, "validation", recipe.data.size, recipe.seed)
     outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
     limited = {}
     for name, refused in asked.items():
-        found = find_outside(heads[name], inside[name], outside[name], refused)
+        found = fit_ood_threshold(heads[name], inside[name], outside[name], refused)
         limited[name] = heads[name].model_copy(update={"ood": found})
     return limited
 
@@ -105,7 +105,7 @@ def _find_limit(
     head: Head, logits: np.ndarray, part: Split, chosen: np.ndarray, minimum: float
 ) -> float:
     """Find the "unsure" limit among the chosen pictures, bool (count,), with a known answer."""
-    labels = right_answers(head, part)
+    labels = true_labels(head, part)
     counted = chosen & (labels >= 0)
     probabilities = read_answers(head, logits[counted])
     right = probabilities.argmax(axis=1) == labels[counted]

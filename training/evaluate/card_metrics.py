@@ -1,10 +1,8 @@
-"""Measure all figures of a model folder's card from the data, at export and again in verifying."""
+"""Measure all figures of a model folder's card from the data, for `export` and for `verify`."""
 
-import time
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from app.vision.imaging.crops import CropShape
@@ -12,61 +10,58 @@ from app.vision.models.cards import Card, Head, load_card
 from app.vision.models.classifiers import (
     FILES,
     Classifier,
-    choose_file,
     load_classifier,
     read_answers,
     select_thresholds,
 )
-from training.datasets.loading import Split, find_shared, read_part
-from training.datasets.ood import read_outside, select_ood_threshold
+from training.datasets.experiment import read_validation
+from training.datasets.loading import Split, find_shared, read_split
+from training.datasets.ood import read_ood, select_ood_threshold
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.end_to_end import list_task_heads, measure_photos
 from training.evaluate.metrics import measure_share
-from training.evaluate.network import measure_heads, right_answers, run_network
+from training.evaluate.network import compare_quantized, measure_heads, run_network, true_labels
 from training.evaluate.robustness import measure_robustness
+from training.evaluate.speed import measure_speed
 from training.evaluate.subgroups import measure_subgroups
-from training.export.compression import WITH_KERNELS
-from training.export.quantization import compare
-from training.fit.trainer import read_validation
 from training.recipe import Recipe, parse_recipe
 
-PART = "validation"
+SPLIT = "validation"
 SPEED = "speed"
-FEWEST_IN_GROUP = 30  # a smaller group's rate says little
+FEWEST_IN_GROUP = 30  # A smaller group's accuracy says little.
 WEAK_RECALL = 0.6
-WEAK_BELOW_ALL = 0.03  # a group this far below everybody is named as weak
+WEAK_BELOW_ALL = 0.03  # A group this far below all is a weakness.
 WEAK_DROP = 0.1
 WEAK_REFUSED = 0.9
-TIMED_FACES = 200
 
 
 def measure_model(folder: Path) -> dict[str, Any]:
     """Measure the model in a folder on the data that its card names.
 
     Returns the card's `figures`: the heads' own, groups, robustness, photos, speed and
-    weaknesses, with the commands that measure them. Raises `DataError` where the data is
-    missing, `ModelError` for a bad model.
+    weaknesses, with the command that measures them. Raises `DataError` for missing data and
+    `ModelError` for a bad model.
     """
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
     classifier = load_classifier(folder, threads=0)
-    large = read_part(recipe.data.folder, PART, CropShape(recipe.data.stored_size, card.channels))
-    part = read_part(recipe.data.folder, PART, card.shape)
-    logits = run_network(classifier.network, part.pictures)
+    large = read_split(recipe.data.folder, SPLIT, CropShape(recipe.data.stored_size, card.channels))
+    split = read_split(recipe.data.folder, SPLIT, card.shape)
+    logits = run_network(classifier.network, split.pictures)
     figures: dict[str, Any] = {
-        "part": PART,
+        "part": SPLIT,
         **name_command(folder),
-        "heads": measure_heads(card, logits, part, _find_new(recipe, part)),
-        "groups": _measure_groups(classifier, logits, part),
+        "heads": measure_heads(card, logits, split, _mark_unseen(recipe, split)),
+        "groups": _measure_groups(classifier, logits, split),
         "robustness": measure_robustness(
-            large.pictures, card.shape, lambda crops: _measure_share(classifier, crops, part)
+            large.pictures, card.shape, lambda crops: _measure_accuracy(classifier, crops, split)
         ),
     }
     if FILES["int8"] in card.files:
-        exact = run_network(load_classifier(folder, "onnx", threads=0).network, part.pictures)
-        figures["quantization"] = compare(card.heads, exact, logits, part)
+        exact = run_network(load_classifier(folder, "onnx", threads=0).network, split.pictures)
+        figures["quantization"] = compare_quantized(card.heads, exact, logits, split)
     if classifier.head.ood:
-        figures["ood"] = _measure_outside(classifier, recipe, logits)
+        figures["ood"] = _measure_ood(classifier, recipe, logits)
     if recipe.data.photos:
         figures["photos"] = {
             head: measure_photos(load_classifier(folder, head=head), recipe.data.photos)
@@ -78,55 +73,20 @@ def measure_model(folder: Path) -> dict[str, Any]:
 
 
 def calibrate_model(folder: Path) -> dict[str, Head]:
-    """Find the temperatures and limits of the model in a folder anew, on its validation part.
+    """Calibrate the model in a folder again, on its validation split; return its heads.
 
-    Raises `DataError` where the data is missing, `ModelError` for a bad model.
+    Raises `DataError` for missing data and `ModelError` for a bad model.
     """
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
     network = load_classifier(folder, threads=0).network
-    part = read_validation(recipe)
-    return calibrate_heads(recipe, card.heads, network, run_network(network, part.pictures), part)
+    split = read_validation(recipe)
+    return calibrate_heads(recipe, card.heads, network, run_network(network, split.pictures), split)
 
 
 def name_command(folder: Path) -> dict[str, str]:
-    """Name the command that measures a model folder's figures, as the card has it."""
+    """Return the command that measures a model folder's figures, for its card."""
     return {"command": f"python -m training verify {folder.parent}"}
-
-
-def measure_speed(folder: Path) -> dict[str, Any]:
-    """Return the multiply-adds of one face, the served file's bytes, and milliseconds a face.
-
-    The time is the median of single faces on one thread of the processor it runs on.
-    """
-    classifier = load_classifier(folder, threads=1)
-    model = keras.saving.load_model(folder / FILES["keras"], compile=False, safe_mode=True)
-    shape = classifier.card.shape
-    crop = np.random.default_rng(0).integers(
-        0, 256, (1, shape.size, shape.size, shape.channels), np.uint8
-    )
-    times = []
-    for _ in range(TIMED_FACES):
-        started = time.perf_counter()
-        classifier.predict(crop)
-        times.append(time.perf_counter() - started)
-    return {
-        "multiply_adds": count_multiply_adds(model),
-        "parameters": model.count_params(),
-        "bytes": (folder / FILES[choose_file("auto", classifier.card)]).stat().st_size,
-        "milliseconds_per_face": round(float(np.median(times)) * 1000, 2),
-    }
-
-
-def count_multiply_adds(model: keras.Model) -> int:
-    """Count the multiplications of convolutions and dense layers for one picture."""
-    count = 0
-    for layer in model.layers:
-        if isinstance(layer, WITH_KERNELS):
-            places = int(np.prod(layer.output.shape[1:-1]))
-            kernels = (weight for weight in layer.weights if weight is not layer.bias)
-            count += places * sum(int(np.prod(kernel.shape)) for kernel in kernels)
-    return count
 
 
 def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
@@ -169,47 +129,47 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _measure_outside(
+def _measure_ood(
     classifier: Classifier, recipe: Recipe, logits: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Return for each kind of pictures how many are answered by "none of these".
+    """Return the share of pictures that are predicted to be "none of these", by kind.
 
-    The validation part's own pictures come first: those are refused wrongly.
+    The validation split's own pictures come first: those are refused wrongly.
     """
     name = classifier.head_name
     kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
-    sets = read_outside(recipe.data.ood, PART, classifier.card.size, recipe.seed)
-    for kind, outside in sets.items():
-        kinds[kind] = run_network(classifier.network, outside.pictures)[name]
+    sets = read_ood(recipe.data.ood, SPLIT, classifier.card.size, recipe.seed)
+    for kind, ood in sets.items():
+        kinds[kind] = run_network(classifier.network, ood.pictures)[name]
     return [
         {"kind": kind, **measure_share(select_ood_threshold(classifier.head, answers), "refused")}
         for kind, answers in kinds.items()
     ]
 
 
-def _find_new(recipe: Recipe, part: Split) -> np.ndarray:
-    """Mark the pictures that no training has detected: bool (count,)."""
-    if recipe.data.leakage == "drop":  # what stands in both parts was not trained on
-        return np.ones(len(part.labels), dtype=bool)
-    shape = CropShape(part.pictures.shape[1], part.pictures.shape[-1])
-    return ~find_shared(part, read_part(recipe.data.folder, "train", shape))
+def _mark_unseen(recipe: Recipe, split: Split) -> np.ndarray:
+    """Mark the pictures that are not in the training split: bool (count,)."""
+    if recipe.data.leakage == "drop":  # Pictures in both splits were not trained on.
+        return np.ones(len(split.labels), dtype=bool)
+    shape = CropShape(split.pictures.shape[1], split.pictures.shape[-1])
+    return ~find_shared(split, read_split(recipe.data.folder, "train", shape))
 
 
 def _measure_groups(
-    classifier: Classifier, logits: dict[str, np.ndarray], part: Split
+    classifier: Classifier, logits: dict[str, np.ndarray], split: Split
 ) -> list[dict[str, Any]]:
-    """Break the answering head's accuracy down by the groups that the files' names tell."""
+    """Measure the default head by the groups that the file names give."""
     head = classifier.head
     probabilities = read_answers(head, logits[classifier.head_name])
-    right = probabilities.argmax(axis=1) == right_answers(head, part)
-    limits = select_thresholds(classifier.card, head, logits)
-    return measure_subgroups(part, right, probabilities.max(axis=1) >= limits)
+    right = probabilities.argmax(axis=1) == true_labels(head, split)
+    thresholds = select_thresholds(classifier.card, head, logits)
+    return measure_subgroups(split, right, probabilities.max(axis=1) >= thresholds)
 
 
-def _measure_share(classifier: Classifier, crops: np.ndarray, part: Split) -> dict[str, Any]:
-    """Return the answering head's accuracy on crops of a part's pictures."""
+def _measure_accuracy(classifier: Classifier, crops: np.ndarray, split: Split) -> dict[str, Any]:
+    """Return the default head's accuracy on changed crops of a split's pictures."""
     logits = run_network(classifier.network, crops)[classifier.head_name]
     probabilities = read_answers(classifier.head, logits)
-    labels = right_answers(classifier.head, part)
-    counted = labels >= 0
-    return measure_share(probabilities.argmax(axis=1)[counted] == labels[counted])
+    labels = true_labels(classifier.head, split)
+    known = labels >= 0
+    return measure_share(probabilities.argmax(axis=1)[known] == labels[known])

@@ -1,4 +1,4 @@
-"""Measure how well faces are found, beside plain Haar on the same pictures in the same run."""
+"""Measure face detection, beside plain Haar on the same pictures in the same run."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import chain, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 
 from app.intervals import wilson_interval
+from app.markdown import markdown_table, percent
 from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
 from app.vision.geometry import iou
@@ -35,14 +32,19 @@ from training.datasets.composites import (
     paste_face,
     read_grey,
 )
-from training.evaluate.reports import write_table
+from training.evaluate.reports import save_figure
 
 TURNS = (0, 20, -20, 40, -40, 90, -90, 180)
 SIZES = (20, 24, 30, 40, 60, 100, 200)
 GAMMAS = (1, 2, 3, 4)
-FOUND = 0.4  # joint share of area from which a box is the face's
+MINIMUM_IOU = 0.4  # of a box with the face that it detects
 FRAME = (480, 640)
-FACE_SIDE = 160  # in a frame, where nothing else is said
+FACE_SIDE = 160  # in a frame, by default
+AXES = {
+    "turn": "turn in degrees",
+    "size": "side of the face in pixels",
+    "gamma": "gamma (higher is darker)",
+}
 SCORES = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability table
 
 
@@ -54,24 +56,18 @@ class Picture:
     faces: tuple[PlacedFace, ...]
 
 
-@dataclass(frozen=True)
-class Found:
-    """Hold a face that was found, with its score (None where the detector gives none)."""
-
-    place: PlacedFace
-    score: float | None
-
-
-Finder = Callable[[np.ndarray], list[Found]]
+# A detected face with its score (None if the detector gives none).
+Detection = tuple[PlacedFace, float | None]
+Detector = Callable[[np.ndarray], list[Detection]]
+Score = tuple[float, bool]  # of a box, and whether the box is a face
 
 
 @dataclass(frozen=True)
 class Row:
     """Hold one detector's figures in one case.
 
-    `recall` is the share of faces found with its 95% interval (None without faces),
-    `false_boxes` are per picture, `roll_error` is the median over the faces found in degrees,
-    `milliseconds` the median of one core's.
+    `recall` has a 95% interval (None without faces), `false_boxes` are per picture, `roll_error` is
+    the median over the detected faces in degrees, `milliseconds` the median on one core.
     """
 
     case: str
@@ -85,111 +81,100 @@ class Row:
     milliseconds: float
 
 
-Measured = tuple[Row, list[tuple[float, bool]]]  # with whether each score was a face's
+Measured = tuple[Row, list[Score]]
 
 
-@dataclass(frozen=True)
-class Report:
-    """Collect what is measured: the rows, and for each effort whether each score was a face's."""
-
-    rows: list[Row]
-    scored: dict[str, list[tuple[float, bool]]]
-
-
-def write_detection_report(
+def evaluate_detector(
     data: Path, models: Path, out: Path, seed: int, limit: int | None
 ) -> list[Row]:
     """Measure every case with plain Haar and every effort; write table and plots to `out`.
 
-    Every processor takes a share of the cases. `data` is the folder that `data prepare faces`
-    reads; its validation part is measured, of the people at most `limit` photos. Returns the
-    rows. Raises `DataError` where a source is missing.
+    The cases are shared out to all processors. `data` is the folder that `data prepare faces`
+    reads; its validation split is measured, with at most `limit` photos of people. Returns the
+    rows. Raises `DataError` if a source is missing.
     """
     shares = count_processors()
     measure = partial(_measure_cases, data, models, seed, limit, shares)
     with ProcessPoolExecutor(shares, get_context("spawn")) as pool:
         measured = dict(chain.from_iterable(pool.map(measure, range(shares))))
-    report = Report([], {effort: [] for effort in EFFORTS})
-    for _, found in sorted(measured.items()):
-        for row, scored in found:
-            report.rows.append(row)
-            if row.detector in report.scored:
-                report.scored[row.detector] += scored
+    rows: list[Row] = []
+    scores: dict[str, list[Score]] = {effort: [] for effort in EFFORTS}
+    for _, results in sorted(measured.items()):
+        for row, scored in results:
+            rows.append(row)
+            if row.detector in scores:
+                scores[row.detector] += scored
     out.mkdir(parents=True, exist_ok=True)
-    _write_csv(report.rows, out)
-    _write_page(report, FaceDetector.load(models).face_classifier.digest, out)
-    _draw_plots(report.rows, out)
-    return report.rows
+    with (out / "detection.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(map(asdict, rows))
+    _write_page(rows, scores, FaceDetector.load(models).face_classifier.digest, out)
+    _plot_recall(rows, out)
+    return rows
 
 
 def _measure_cases(
     data: Path, models: Path, seed: int, limit: int | None, shares: int, share: int
 ) -> list[tuple[int, list[Measured]]]:
-    """Measure every so many cases, each by its number, with every detector."""
+    """Measure one share of the cases, each by its number, with every detector."""
     detector = FaceDetector.load(models)
-    finders: dict[str, Finder] = {"haar": _plain_haar()}
-    finders |= {effort: _our_finder(detector, effort) for effort in EFFORTS}
+    detectors: dict[str, Detector] = {"haar": _plain_haar()}
+    detectors |= {effort: partial(_detect, detector, effort) for effort in EFFORTS}
     return [
-        (number, [_measure(case, name, finder, pictures) for name, finder in finders.items()])
-        for number, (case, pictures) in enumerate(_draw_cases(data, seed, limit))
+        (number, [_measure(case, name, detect, pictures) for name, detect in detectors.items()])
+        for number, (case, pictures) in enumerate(_make_cases(data, seed, limit))
         if number % shares == share
     ]
 
 
-def _our_finder(detector: FaceDetector, effort: Effort) -> Finder:
-    """Return the detector at one effort."""
-
-    def find(pixels: np.ndarray) -> list[Found]:
-        return [
-            Found(
-                PlacedFace(
-                    face.box.x + face.box.width / 2,
-                    face.box.y + face.box.height / 2,
-                    face.box.width,
-                    face.roll_degrees,
-                ),
-                face.score,
-            )
-            for face in detector.detect(pixels, effort)
-        ]
-
-    return find
+def _detect(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> list[Detection]:
+    """Detect faces as the app does."""
+    found: list[Detection] = []
+    for face in detector.detect(pixels, effort):
+        box = face.box
+        x, y = box.x + box.width / 2, box.y + box.height / 2
+        found.append((PlacedFace(x, y, box.width, face.roll_degrees), face.score))
+    return found
 
 
-def _plain_haar() -> Finder:
-    """Return OpenCV's frontal cascade at its usual settings, 1.1 and 5."""
+def _plain_haar() -> Detector:
+    """Return OpenCV's frontal cascade with its usual settings, 1.1 and 5."""
     folder = cv2.data.haarcascades  # type: ignore[attr-defined] # no stub
     cascade = cv2.CascadeClassifier(f"{folder}haarcascade_frontalface_default.xml")
 
-    def find(pixels: np.ndarray) -> list[Found]:
+    def detect(pixels: np.ndarray) -> list[Detection]:
         boxes = cascade.detectMultiScale(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), 1.1, 5)
-        return [Found(PlacedFace(x + w / 2, y + h / 2, w, 0.0), None) for x, y, w, h in boxes]
+        return [(PlacedFace(x + w / 2, y + h / 2, w, 0.0), None) for x, y, w, h in boxes]
 
-    return find
+    return detect
 
 
-def _measure(case: str, name: str, find: Finder, pictures: list[Picture]) -> Measured:
-    """Run one detector over the pictures of a case; tell of each score whether it was a face's."""
+def _measure(case: str, name: str, detect: Detector, pictures: list[Picture]) -> Measured:
+    """Run one detector over the pictures of a case."""
     found = false = count = 0
     milliseconds, roll_errors, scored = [], [], []
     for picture in pictures:
-        # One thread's processor time is what one core takes, however busy the machine is.
+        # The CPU time of one thread does not depend on the machine's load.
         started = time.process_time()
-        boxes = find(picture.pixels)
+        boxes = detect(picture.pixels)
         milliseconds.append((time.process_time() - started) * 1000)
         for face in picture.faces:
-            places = (box.place for box in boxes)
-            near = max(places, key=lambda place: iou(face.corners, place.corners), default=None)
+            nearest = max(
+                (box for box, _ in boxes),
+                key=lambda box: iou(face.corners, box.corners),
+                default=None,
+            )
             count += 1
-            if near and iou(face.corners, near.corners) >= FOUND:
+            if nearest and iou(face.corners, nearest.corners) >= MINIMUM_IOU:
                 found += 1
-                turn = face.roll_degrees - near.roll_degrees
-                roll_errors.append(abs((turn + 180) % 360 - 180))
-        for box in boxes:
-            right = any(iou(face.corners, box.place.corners) >= FOUND for face in picture.faces)
-            false += not right
-            if box.score is not None:
-                scored.append((box.score, right))
+                difference = face.roll_degrees - nearest.roll_degrees
+                roll_errors.append(abs((difference + 180) % 360 - 180))
+        for box, score in boxes:
+            is_face = any(iou(face.corners, box.corners) >= MINIMUM_IOU for face in picture.faces)
+            false += not is_face
+            if score is not None:
+                scored.append((score, is_face))
     low, high = wilson_interval(found, count)
     row = Row(
         case=case,
@@ -205,8 +190,8 @@ def _measure(case: str, name: str, find: Finder, pictures: list[Picture]) -> Mea
     return row, scored
 
 
-def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str, list[Picture]]]:
-    """Draw the pictures of each case from the validation part."""
+def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str, list[Picture]]]:
+    """Yield each case's name and pictures, made of the validation split."""
     sources = list_sources(data, "validation", seed)
     photos = [read_grey(file) for file in list_photos(data, "validation", seed)[:limit]]
     scenes = [read_grey(file) for file in sources.scenes]
@@ -243,7 +228,7 @@ def _draw_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
 
 
 def _portrait(photo: np.ndarray) -> Picture:
-    """Take a photo as it is."""
+    """Return a photo as it is."""
     side = photo.shape[0]
     face = PlacedFace(PHOTO_PLACE.x * side, PHOTO_PLACE.y * side, PHOTO_PLACE.side * side, 0.0)
     return Picture(_as_rgb(photo), (face,))
@@ -252,7 +237,7 @@ def _portrait(photo: np.ndarray) -> Picture:
 def _group(
     photos: list[np.ndarray], scenes: list[np.ndarray], generator: np.random.Generator
 ) -> Picture:
-    """Set six faces of 60 to 160 pixels into 1280 x 800."""
+    """Paste six faces of 60 to 160 pixels into 1280 x 800."""
     canvas = cv2.resize(scenes[generator.integers(len(scenes))], (1280, 800))
     faces = []
     for number in range(6):
@@ -268,74 +253,60 @@ def _group(
 
 
 def _as_rgb(grey: np.ndarray) -> np.ndarray:
-    """Repeat a grey picture's channel."""
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
 
 
-def _write_csv(rows: list[Row], out: Path) -> None:
-    """Write all figures."""
-    columns = [field.name for field in fields(Row)]
-    with (out / "detection.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        writer.writerows([getattr(row, column) for column in columns] for row in rows)
-
-
-def _write_page(report: Report, face_classifier: str, out: Path) -> None:
-    """Write the figures as tables, with the plots."""
-    rows = report.rows
-    names = list(dict.fromkeys(row.detector for row in rows))
-    table = []
-    for case in dict.fromkeys(row.case for row in rows):
-        of_case = [row for row in rows if row.case == case]
-        cells = [
-            f"{'' if r.recall is None else format(r.recall, '.1%')} / {r.false_boxes:.3f} / "
-            f"{r.milliseconds:.0f}"
-            for r in of_case
+def _write_page(
+    rows: list[Row], scores: dict[str, list[Score]], face_classifier: str, out: Path
+) -> None:
+    cases: dict[str, list[Row]] = {}
+    for row in rows:
+        cases.setdefault(row.case, []).append(row)
+    table = [
+        [
+            case,
+            of_case[0].pictures,
+            *(
+                f"{percent(row.recall)} / {row.false_boxes:.3f} / {row.milliseconds:.0f}"
+                for row in of_case
+            ),
         ]
-        table.append([case, str(of_case[0].pictures), *cells])
-    hardware = describe_hardware()
+        for case, of_case in cases.items()
+    ]
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     text = [
-        "# How well faces are found",
-        f"{date}, {hardware['processor']}, face classifier {face_classifier[:12]}.",
-        "Share of faces found / false boxes per picture / median milliseconds on one core. "
-        "The shares' 95% intervals stand in detection.csv.",
-        "Photos of people and pictures of clothes and animals that nothing was trained on. Faces "
-        "are set into 640 x 480 unless plain, 160 pixels large where nothing else is said.",
-        write_table(["case", "pictures", *names], table),
-        "\n".join(
-            f"![recall by {name}](recall-by-{name}.png)" for name in ("turn", "size", "gamma")
-        ),
-        "## What a score is worth",
-        "Share of the boxes with such a score, over all cases, that are a face / their number.",
-        write_table(["score", *EFFORTS], _rate_scores(report.scored)),
-        "Written by `python -m training detect-report DIR`; don't edit.",
+        "# Face detection",
+        f"{date}, {describe_hardware()['processor']}, face classifier {face_classifier[:12]}.",
+        "Recall / false boxes per picture / median milliseconds on one core. "
+        "detection.csv has the recalls' 95% intervals.",
+        "Photos of people and pictures of clothes and animals that no model was trained on. Faces "
+        f"are pasted into 640 x 480 except in the case plain, {FACE_SIDE} pixels large by default.",
+        markdown_table(table, ["case", "pictures", *dict.fromkeys(row.detector for row in rows)]),
+        "\n".join(f"![recall by {name}](recall-by-{name}.png)" for name in AXES),
+        "## Reliability of the score",
+        "Share of faces among the boxes with such a score, over all cases / number of boxes.",
+        markdown_table(_rate_scores(scores), ["score", *EFFORTS]),
+        "Generated by `python -m training evaluate-detector DIR`; do not edit.",
     ]
     (out / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 
-def _rate_scores(scored: dict[str, list[tuple[float, bool]]]) -> list[list[str]]:
-    """Tell for each range of scores, by effort, how many boxes are faces."""
+def _rate_scores(scores: dict[str, list[Score]]) -> list[list[str]]:
+    """Tabulate by effort how many boxes of each range of scores are faces."""
     rows = []
     for low, high in pairwise(SCORES):
         cells = []
         for effort in EFFORTS:
             right = [
-                face for score, face in scored[effort] if low <= score < high or score == high == 1
+                face for score, face in scores[effort] if low <= score < high or score == high == 1
             ]
             cells.append(f"{np.mean(right):.1%} / {len(right)}" if right else "")
         rows.append([f"{low} to {high}", *cells])
     return rows
 
 
-def _draw_plots(rows: list[Row], out: Path) -> None:
-    """Draw recall over turn, size and darkness."""
-    for name, label in (
-        ("turn", "turn in degrees"),
-        ("size", "side of the face in pixels"),
-        ("gamma", "gamma (higher is darker)"),
-    ):
+def _plot_recall(rows: list[Row], out: Path) -> None:
+    for name, label in AXES.items():
         figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
         for detector in dict.fromkeys(row.detector for row in rows):
             points = sorted(
@@ -344,7 +315,6 @@ def _draw_plots(rows: list[Row], out: Path) -> None:
                 if row.detector == detector and row.case.startswith(f"{name} ")
             )
             axes.plot(*zip(*points, strict=True), marker=".", label=detector)
-        axes.set(xlabel=label, ylabel="share found", ylim=(-0.02, 1.02))
+        axes.set(xlabel=label, ylabel="recall", ylim=(-0.02, 1.02))
         axes.legend()
-        figure.savefig(out / f"recall-by-{name}.png", dpi=90)
-        plt.close(figure)
+        save_figure(figure, out / f"recall-by-{name}.png")

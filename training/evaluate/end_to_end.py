@@ -1,4 +1,4 @@
-"""Measure from whole photo to answer: the serving call list on photos with labelled faces."""
+"""Measure end to end: the served pipeline on whole photos with labelled faces."""
 
 import csv
 from collections.abc import Iterator
@@ -15,15 +15,16 @@ from app.vision.models.classifiers import Classifier, load_classifier
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import FaceReading, Prediction
 from training.datasets.composites import split_people
-from training.datasets.loading import DataError, read_picture
+from training.datasets.loading import read_picture
 from training.evaluate.metrics import measure_given, measure_share
+from training.recipe import DataError
 
 LABELS = "labels.csv"
-GENDER = "gender"  # a column, by which every task's answers are broken down
-SEED = 1  # by which `data prepare faces` splits people, unless it is told another
-SERVED = Path("models")  # where the face classifier lies that decides what a face is
-TILE = 150  # side of a picture on a contact sheet, in pixels
-TILES_ABREAST = 8
+GENDER = "gender"  # the column of the subgroups, for every task
+SEED = 1  # the default of `data prepare faces`, which splits people by it
+SERVED = Path("models")  # folder of the face classifier
+TILE = 150  # side of a photo on a contact sheet, in pixels
+TILES_PER_ROW = 8
 LINE = 14  # height of a line of text on it
 
 
@@ -36,18 +37,18 @@ class LabelledPhoto:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """Pair a photo with what was read in its main face; None where no face was found."""
+class Result:
+    """Pair a photo with the reading of its main face; None if no face was detected."""
 
     photo: LabelledPhoto
     reading: FaceReading | None
 
     def prediction(self, task: str) -> Prediction | None:
-        """Return the main face's answer for a task."""
+        """Return the main face's prediction for a task."""
         return self.reading.predictions[task] if self.reading else None
 
     def is_right(self, task: str) -> bool:
-        """Tell whether a face was found and its answer is the label."""
+        """Tell whether a face was detected and its prediction is the label."""
         prediction = self.prediction(task)
         return prediction is not None and prediction.label == self.photo.labels[task]
 
@@ -55,7 +56,7 @@ class Answered:
 def list_photos(folder: Path) -> list[LabelledPhoto]:
     """List the photos of a folder with a `labels.csv`: file, and a column for each task.
 
-    Raises `DataError` where there is no such file or it names none.
+    Raises `DataError` for a missing file or one without photos.
     """
     path = folder / LABELS
     if not path.is_file():
@@ -67,8 +68,8 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
     return [LabelledPhoto(folder / row.pop("file"), row) for row in rows]
 
 
-def read_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Iterator[Answered]:
-    """Read each photo's main face: the one nearest to the photo's middle."""
+def analyze_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Iterator[Result]:
+    """Analyze each photo; its main face is the one nearest to its centre."""
     for photo in photos:
         analysis = analyzer.analyze(read_picture(photo.file))
         middle = np.array([analysis.width, analysis.height]) / 2
@@ -78,27 +79,27 @@ def read_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Iterator
             centre = np.array([box.x + box.width / 2, box.y + box.height / 2])
             return float(np.linalg.norm(centre - middle))
 
-        yield Answered(photo, min(analysis.faces, key=distance, default=None))
+        yield Result(photo, min(analysis.faces, key=distance, default=None))
 
 
 def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     """Measure a classifier on labelled photos; a missed face counts as an error.
 
-    Returns the count, with 95% intervals the share of faces found and what `measure_given`
-    does, the same accuracy on the photos of people of whom the detector has learned nothing and
-    by gender label, balanced accuracy over the labels, and each label's count and recall.
+    Returns, with 95% intervals, the share of detected faces and the figures of `measure_given`;
+    the accuracy on people that the detector was not trained on and by gender label; the balanced
+    accuracy; and each label's count and recall.
     """
     task = classifier.card.task
     listed = list_photos(folder)
     photos = _pick_labelled(listed, task)
     if not photos:
         raise DataError(f"{folder / LABELS} has no column {task!r}.")
-    answered = list(read_photos(_analyzer(classifier), photos))
+    answered = list(analyze_photos(_analyzer(classifier), photos))
     right = np.array([answer.is_right(task) for answer in answered])
     labels = np.array([photo.labels[task] for photo in photos])
     recall = {str(name): float(right[labels == name].mean()) for name in np.unique(labels)}
     given = np.array([bool((p := answer.prediction(task)) and p.confident) for answer in answered])
-    # Of all photos, as the detector's were: those without this label count in the split.
+    # The detector's people were split with all photos, also those without this label.
     held_out = set(split_people([photo.file for photo in listed], "validation", SEED))
     unseen = np.array([photo.file in held_out for photo in photos])
     genders = np.array([photo.labels.get(GENDER) or "" for photo in photos])
@@ -115,8 +116,8 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     }
 
 
-def report_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[dict[str, Any]]:
-    """Measure each head of a model at each crop margin, the card's where none is given."""
+def evaluate_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[dict[str, Any]]:
+    """Measure each head of a model at each crop margin, by default the card's."""
     card = load_card(model)
     for head in list_task_heads(card):
         for margin in margins or [card.margin]:
@@ -126,14 +127,14 @@ def report_photos(model: Path, folder: Path, margins: list[float]) -> Iterator[d
 
 
 def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
-    """Draw the photos whose label isn't every head's answer into a PNG.
+    """Write a PNG of the photos that any head gets wrong.
 
-    Each has its label at the top and the heads' answers below, in the card's order.
+    Each has its label at the top and the heads' predictions below, in the card's order.
     """
     card = load_card(model)
     photos = _pick_labelled(list_photos(folder), card.task)
     by_head = [
-        read_photos(_analyzer(load_classifier(model, head=head)), photos)
+        analyze_photos(_analyzer(load_classifier(model, head=head)), photos)
         for head in list_task_heads(card)
     ]
     tiles = [
@@ -141,15 +142,15 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
         for answers in zip(*by_head, strict=True)
         if not all(answer.is_right(card.task) for answer in answers)
     ]
-    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_ABREAST)
-    starts = range(0, len(tiles), TILES_ABREAST)
-    rows = [np.hstack(tiles[start : start + TILES_ABREAST]) for start in starts]
+    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_PER_ROW)
+    starts = range(0, len(tiles), TILES_PER_ROW)
+    rows = [np.hstack(tiles[start : start + TILES_PER_ROW]) for start in starts]
     if rows:
         cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
-def _draw_tile(answers: tuple[Answered, ...], task: str) -> np.ndarray:
-    """Draw a photo with its label and each head's answer: RGB uint8 (TILE, TILE, 3)."""
+def _draw_tile(answers: tuple[Result, ...], task: str) -> np.ndarray:
+    """Draw a photo with its label and each head's prediction: RGB uint8 (TILE, TILE, 3)."""
     photo = answers[0].photo
     tile = cv2.resize(read_picture(photo.file), (TILE, TILE))
     lines = [(photo.labels[task], LINE)]
@@ -164,15 +165,13 @@ def _draw_tile(answers: tuple[Answered, ...], task: str) -> np.ndarray:
 
 
 def list_task_heads(card: Card) -> list[str]:
-    """Name the heads that answer the model's task, other than who is a child."""
+    """List the heads for the model's task: all but those that tell children."""
     return [name for name, head in card.heads.items() if head.targets != "children"]
 
 
 def _pick_labelled(photos: list[LabelledPhoto], task: str) -> list[LabelledPhoto]:
-    """Return the photos whose main face has a label for a task."""
     return [photo for photo in photos if photo.labels.get(task)]
 
 
 def _analyzer(classifier: Classifier) -> FaceAnalyzer:
-    """Return an analyzer that reads with one classifier and searches as the app does."""
     return FaceAnalyzer({classifier.card.name: classifier}, FaceDetector.load(SERVED))

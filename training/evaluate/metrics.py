@@ -1,4 +1,4 @@
-"""Measure answers against what is right."""
+"""Measure predictions against their labels, with bootstrap intervals."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ RESAMPLES = 1000
 def measure_answers(
     probabilities: np.ndarray, labels: np.ndarray, classes: list[str], limits: np.ndarray
 ) -> dict[str, Any]:
-    """Return the figures of one head's answers, each with its 95% interval.
+    """Return the figures of one head's predictions, each with its 95% interval.
 
     `probabilities` is (count, classes), `labels` int (count,), `limits` float (count,) the
-    probability from which an answer is given. All figures are shares from 0 to 1.
+    thresholds of the probability. All figures are shares from 0 to 1.
     """
     answers = probabilities.argmax(axis=1)
     right = answers == labels
@@ -59,8 +59,8 @@ def measure_answers(
 def find_recalls(confusion: np.ndarray) -> np.ndarray:
     """Return each class's recall, float (..., classes); NaN for a class without pictures.
 
-    `confusion` is int (..., classes, classes), rows being the right classes. Of the transposed
-    matrix these are the precisions.
+    `confusion` is int (..., classes, classes), a row per true class. The recalls of the transposed
+    matrix are the precisions.
     """
     counts = confusion.sum(axis=-1)
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -68,7 +68,7 @@ def find_recalls(confusion: np.ndarray) -> np.ndarray:
 
 
 def find_macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Return the mean F1 over the classes that were labelled: float (...)."""
+    """Return the mean F1 over the classes with labelled pictures: float (...)."""
     hits, labelled = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1)
     sizes = np.maximum(labelled + confusion.sum(axis=-2), 1)
     return np.nanmean(np.where(labelled > 0, 2 * hits / sizes, np.nan), axis=-1)
@@ -95,7 +95,7 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
 
 
 def reliability(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[float, float, float]]:
-    """Return for each filled bin its share of answers, mean probability and share of right ones."""
+    """Return each filled bin's share of predictions, mean probability and accuracy."""
     best = probabilities.max(axis=1)
     bins = np.minimum((best * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return [
@@ -105,7 +105,7 @@ def reliability(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[floa
 
 
 def describe_reliability(probabilities: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
-    """Return the reliability's bins as a card holds them."""
+    """Return the bins of the reliability diagram, as in a card."""
     return [
         {"share": _rounded(share), "probability": _rounded(mean), "right": _rounded(hits)}
         for share, mean, hits in reliability(probabilities, right)
@@ -123,16 +123,16 @@ def resample_calibration_error(probabilities: np.ndarray, right: np.ndarray) -> 
 
 
 def measure_share(chosen: np.ndarray, name: str = "accuracy") -> dict[str, Any]:
-    """Return a share, as of right answers, bool (count,), with its 95% interval and the count."""
+    """Return the share of true values, bool (count,), with its 95% interval and the count."""
     share = _with_interval(name, chosen.mean(), _resample_share(chosen))
     return {"count": len(chosen), **share}
 
 
 def measure_given(right: np.ndarray, given: np.ndarray) -> dict[str, Any]:
-    """Return the count, the accuracy and what "unsure" does to it, with 95% intervals.
+    """Return the count, the accuracy and the effect of the threshold, with 95% intervals.
 
-    `right` and `given` are bool (count,): whether an answer is right, and whether it is given.
-    Where none is given, `accuracy_of_answers_given` is None.
+    `right` and `given` are bool (count,): whether a prediction is right, and whether it reaches its
+    threshold. If none does, `accuracy_of_answers_given` is None.
     """
     name = "accuracy_of_answers_given"
     of_given = measure_share(right[given], name) if given.any() else {name: None}
@@ -146,13 +146,11 @@ def _resample_share(right: np.ndarray) -> np.ndarray:
 
 
 def _shares_right(confusion: np.ndarray) -> np.ndarray:
-    """Return the accuracy of confusion matrices."""
     hits = np.trace(confusion, axis1=-2, axis2=-1)
     return np.asarray(hits / confusion.sum(axis=(-2, -1)))
 
 
 def _with_interval(name: str, value: Any, samples: np.ndarray) -> dict[str, Any]:
-    """Name a figure and the 95% interval of its bootstrap samples."""
     return {name: _rounded(value), f"{name}_interval": _interval(samples)}
 
 
@@ -163,7 +161,6 @@ def _interval(samples: np.ndarray) -> list[float]:
 
 
 def _by_class(classes: list[str], values: np.ndarray) -> dict[str, float | None]:
-    """Name each class's figure; None where it has none."""
     return {
         name: None if np.isnan(value) else _rounded(value)
         for name, value in zip(classes, values, strict=True)
@@ -171,5 +168,4 @@ def _by_class(classes: list[str], values: np.ndarray) -> dict[str, float | None]
 
 
 def _rounded(value: float) -> float:
-    """Round a figure to what its interval can tell."""
     return round(float(value), 4)

@@ -13,34 +13,28 @@ from app.vision.models.classifiers import (
     run_in_batches,
     select_thresholds,
 )
-from training.datasets.loading import (
-    DataError,
-    Split,
-    find_children,
-    find_shared,
-    list_answers,
-    read_part,
-)
+from training.datasets.loading import Split, find_children, find_shared, list_answers, read_split
 from training.evaluate.metrics import describe_reliability, measure_answers
+from training.recipe import DataError
 
 BATCH = 256
-MOST_PIXELS = 2**20  # in one batch: the maps of 256 whole pictures would take many gigabytes
+MOST_PIXELS = 2**20  # per batch: feature maps of 256 whole pictures would take many gigabytes
 
 
 def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[str, Any]:
     """Measure each head of a model against its own labels.
 
     Returns `accuracy` (the labels' head), `accuracy_ferplus` (the votes' head, where votes are
-    given), and each head's figures, also without the pictures that stand in the training part.
-    Raises `DataError` for a data set that doesn't fit the model, `ModelError` for a bad model.
+    given), and each head's figures, also without the pictures that are in the training split too.
+    Raises `DataError` for data that doesn't fit the model and `ModelError` for a bad model.
     """
     classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
     card = classifier.card
-    pictures = read_part(data, part, card.shape)
+    pictures = read_split(data, part, card.shape)
     logits = run_network(classifier.network, pictures.pictures)
     new = np.ones(len(pictures.labels), dtype=bool)
     if part != "train" and (data / "train").is_dir():
-        new = ~find_shared(pictures, read_part(data, "train", card.shape))
+        new = ~find_shared(pictures, read_split(data, "train", card.shape))
     figures = measure_heads(card, logits, pictures, new)
     answer: dict[str, Any] = {"model": card.name, "part": part, "heads": figures}
     for name, head in card.heads.items():
@@ -51,73 +45,101 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
 
 
 def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """Run all pictures through a network, some at a time: head → logits (count, classes)."""
+    """Run pictures through a network in batches: head → logits (count, classes)."""
     return run_in_batches(network, pictures, choose_batch(pictures))
 
 
 def choose_batch(pictures: np.ndarray) -> int:
-    """Return how many pictures or features (count, height, width, channels) go in one batch."""
+    """Return the batch size for pictures or features (count, height, width, channels)."""
     return max(1, min(BATCH, MOST_PIXELS // int(np.prod(pictures.shape[1:3]))))
 
 
 def measure_heads(
-    card: Card, logits: dict[str, np.ndarray], pictures: Split, new: np.ndarray
+    card: Card, logits: dict[str, np.ndarray], split: Split, new: np.ndarray
 ) -> dict[str, Any]:
-    """Return each head's figures; `new` marks the pictures that don't stand in training.
+    """Return each head's figures; `new` marks the pictures that are not in the training split.
 
-    A head of which no picture's right answer is known has no figures.
+    A head without known labels has no figures.
     """
     figures: dict[str, Any] = {}
     for name, head in card.heads.items():
-        if not has_answers(head, pictures):
+        if head.targets == "places" and has_answers(head, split):
+            figures[name] = place_errors(logits[name], split)
+        labels = _known_labels(head, split)
+        if labels is None:
             continue
-        if head.targets == "places":
-            figures[name] = place_errors(logits[name], pictures)
-            continue
+        known = labels >= 0
         probabilities = read_answers(head, logits[name])
-        limits = select_thresholds(card, head, logits)
-        labels = right_answers(head, pictures)
-        counted = labels >= 0
-        if not counted.any():
-            continue
+        thresholds = select_thresholds(card, head, logits)
         figures[name] = measure_answers(
-            probabilities[counted], labels[counted], head.labels, limits[counted]
+            probabilities[known], labels[known], head.labels, thresholds[known]
         )
         raw = head.model_copy(update={"temperature": 1.0})
-        uncalibrated = read_answers(raw, logits[name][counted])
+        uncalibrated = read_answers(raw, logits[name][known])
         figures[name]["reliability_uncalibrated"] = describe_reliability(
-            uncalibrated, uncalibrated.argmax(axis=1) == labels[counted]
+            uncalibrated, uncalibrated.argmax(axis=1) == labels[known]
         )
         if not new.all():
-            unseen = counted & new
+            unseen = known & new
             figures[name]["without_training_faces"] = (
-                measure_answers(probabilities[unseen], labels[unseen], head.labels, limits[unseen])
+                measure_answers(
+                    probabilities[unseen], labels[unseen], head.labels, thresholds[unseen]
+                )
                 if unseen.any()
                 else {"count": 0}
             )
     return figures
 
 
-def has_answers(head: Head, pictures: Split) -> bool:
-    """Tell whether the pictures bring what a head's answers are measured by."""
+def compare_quantized(
+    heads: dict[str, Head],
+    exact: dict[str, np.ndarray],
+    quantized: dict[str, np.ndarray],
+    split: Split,
+) -> dict[str, dict[str, float]]:
+    """Return each head's accuracy by both networks' logits, as `exact` and `quantized`."""
+    accuracies: dict[str, dict[str, float]] = {}
+    for name, head in heads.items():
+        labels = _known_labels(head, split)
+        if labels is not None:
+            accuracies[name] = {
+                form: round(float((answers.argmax(axis=1) == labels)[labels >= 0].mean()), 4)
+                for form, answers in (
+                    ("exact", read_answers(head, exact[name])),
+                    ("quantized", read_answers(head, quantized[name])),
+                )
+            }
+    return accuracies
+
+
+def _known_labels(head: Head, split: Split) -> np.ndarray | None:
+    """Return a classifying head's labels as `true_labels` does; None if none is known."""
+    if head.targets == "places" or not has_answers(head, split):
+        return None
+    labels = true_labels(head, split)
+    return labels if (labels >= 0).any() else None
+
+
+def has_answers(head: Head, split: Split) -> bool:
+    """Tell whether a split has what a head's predictions are measured against."""
     known = {
         "labels": True,
-        "votes": pictures.votes is not None,
-        "children": bool((find_children(pictures.files) >= 0).any()),
-        "places": pictures.places is not None,
+        "votes": split.votes is not None,
+        "children": bool((find_children(split.files) >= 0).any()),
+        "places": split.places is not None,
     }
     return known[head.targets]
 
 
-def place_errors(values: np.ndarray, pictures: Split) -> dict[str, float]:
-    """Return median errors of a places head over the pictures whose place is known.
+def place_errors(values: np.ndarray, split: Split) -> dict[str, float]:
+    """Return a localisation head's median errors over the pictures whose face is located.
 
-    `centre` is the distance as a share of the square's side, `size` the factor between the sides
-    less 1, `roll` in degrees.
+    `centre` is the distance as a share of the crop's side, `size` the ratio of the sides minus 1,
+    `roll` is in degrees.
     """
-    assert pictures.places is not None
-    known = pictures.places.any(axis=1)
-    found, right = values[known], pictures.places[known]
+    assert split.places is not None
+    known = split.places.any(axis=1)
+    found, right = values[known], split.places[known]
     turn = np.arctan2(found[:, 3], found[:, 4]) - np.arctan2(right[:, 3], right[:, 4])
     errors = {
         "centre": np.hypot(*(found[:, :2] - right[:, :2]).T),
@@ -127,20 +149,20 @@ def place_errors(values: np.ndarray, pictures: Split) -> dict[str, float]:
     return {name: round(float(np.median(error)), 4) for name, error in errors.items()}
 
 
-def right_answers(head: Head, pictures: Split) -> np.ndarray:
-    """Return the right answers as indices into the head's answerable classes.
+def true_labels(head: Head, split: Split) -> np.ndarray:
+    """Return the true labels as indices into the head's answerable classes, int (count,).
 
-    -1 where there is none: raters tie, or most saw a class that the head leaves out.
-    Raises `DataError` for a class that the model doesn't know.
+    -1 where there is none: raters tie, or the majority voted for an excluded class. Raises
+    `DataError` for a class that the model doesn't have.
     """
     answerable = head.answerable
-    names, labels = list_answers(pictures, head.targets)
+    names, labels = list_answers(split, head.targets)
     if head.targets != "votes":
         unknown = [name for name in names if name not in answerable]
         if unknown:
             raise DataError(
                 f"The data has the class {unknown[0]!r}; the model knows {', '.join(answerable)}."
             )
-    # The last place is for -1: nobody knows.
+    # The last entry is for the label -1, unknown.
     index = np.array([answerable.index(n) if n in answerable else -1 for n in (*names, "")])
     return index[labels]

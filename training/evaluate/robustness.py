@@ -1,4 +1,4 @@
-"""Measure how answers hold when pictures get worse than those of the data set."""
+"""Measure robustness: the predictions for degraded pictures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,57 +10,57 @@ from app.vision.imaging.crops import CropShape
 from training.datasets.loading import shape_pictures
 
 Change = Callable[[np.ndarray, float], np.ndarray]
-GREY = 128  # what covers an occluded part
+GREY = 128  # of the occlusion
 
 
 def blur(picture: np.ndarray, level: float) -> np.ndarray:
-    """Blur by a Gaussian whose deviation is `level` hundredths of the side."""
+    """Blur by a Gaussian whose standard deviation is `level` percent of the side."""
     return cv2.GaussianBlur(picture, (0, 0), level / 100 * len(picture))
 
 
 def compress(picture: np.ndarray, level: float) -> np.ndarray:
-    """Save as JPEG of quality `level` and read again."""
+    """Compress as JPEG of quality `level`."""
     _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(level)])
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED))
 
 
 def darken(picture: np.ndarray, level: float) -> np.ndarray:
-    """Raise grey levels, from 0 to 1, to the power `level`; less than 1 brightens."""
+    """Apply a gamma of `level`; less than 1 brightens."""
     table = np.round(255 * (np.arange(256) / 255) ** level).astype(np.uint8)
     return cv2.LUT(picture, table)
 
 
 def turn(picture: np.ndarray, level: float) -> np.ndarray:
-    """Turn clockwise by `level` degrees."""
+    """Rotate clockwise by `level` degrees."""
     return _transform(picture, degrees=level)
 
 
 def shift(picture: np.ndarray, level: float) -> np.ndarray:
-    """Cut `level` percent of the side too far to the left and to the top."""
+    """Crop `level` percent of the side too far to the left and to the top."""
     return _transform(picture, shift=level / 100)
 
 
 def zoom(picture: np.ndarray, level: float) -> np.ndarray:
-    """Cut `level` times the side: more than 1 cuts too wide, less too tight."""
+    """Crop `level` times the side: more than 1 is too wide, less too tight."""
     return _transform(picture, zoom=level)
 
 
 def occlude(picture: np.ndarray, level: float) -> np.ndarray:
-    """Cover the lowest `level` percent, as a scarf or a microphone does."""
+    """Cover the lowest `level` percent, as a scarf does."""
     covered = picture.copy()
     covered[round(len(picture) * (1 - level / 100)) :] = GREY
     return covered
 
 
 def grey(picture: np.ndarray, _: float) -> np.ndarray:
-    """Take the colours away, as a black-and-white photo has none."""
+    """Remove the colours."""
     if picture.shape[-1] == 1:
         return picture
     return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def shrink(picture: np.ndarray, level: float) -> np.ndarray:
-    """Leave no more detail than a face of `level` pixels has, as one far away."""
+    """Reduce the detail to that of a face of `level` pixels."""
     small = cv2.resize(picture, (int(level),) * 2, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -82,16 +82,17 @@ CHANGES: list[tuple[Change, tuple[float, ...]]] = [
 def measure_robustness(
     pictures: np.ndarray, shape: CropShape, measure: Callable[[np.ndarray], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Measure at each level of each change; the first row is without any.
+    """Measure at each level of each change; the first row is unchanged.
 
-    `pictures` is uint8 (count, side, side, channels), larger than the network's crop so that
-    cutting wide finds real pixels where there are any; `measure` gets uint8 crops (count, size,
-    size, channels) and returns a row's figures.
+    `pictures` is uint8 (count, side, side, channels), larger than the network's crop, so that wide
+    crops have real pixels where there are any; `measure` gets uint8 crops (count, size, size,
+    channels) and returns a row's figures.
     """
     rows = [{"change": "none", "level": 0, **measure(shape_pictures(pictures, shape))}]
     for change, levels in CHANGES:
         for level in levels:
-            changed = np.stack([_keep_form(change(p, level), p) for p in pictures])
+            # OpenCV drops a grey picture's channel axis.
+            changed = np.stack([change(p, level).reshape(p.shape) for p in pictures])
             figures = measure(shape_pictures(changed, shape))
             rows.append({"change": change.__name__, "level": level, **figures})
     return rows
@@ -100,15 +101,10 @@ def measure_robustness(
 def _transform(
     picture: np.ndarray, degrees: float = 0.0, shift: float = 0.0, zoom: float = 1.0
 ) -> np.ndarray:
-    """Turn, shift or zoom a picture about its middle, its edge repeated outwards."""
+    """Rotate, shift or zoom a picture about its centre; its edge is replicated."""
     side = len(picture)
     middle = (side - 1) / 2
-    # OpenCV turns anticlockwise; scaling by 1 / zoom shows zoom times as much.
+    # OpenCV rotates anticlockwise; a scale of 1 / zoom shows zoom times as much.
     matrix = cv2.getRotationMatrix2D((middle, middle), -degrees, 1 / zoom)
     matrix[:, 2] = matrix[:, 2] + shift * side
     return cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
-
-
-def _keep_form(changed: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Give a grey picture back the channel that OpenCV dropped."""
-    return np.asarray(changed, np.uint8).reshape(picture.shape)

@@ -1,4 +1,4 @@
-"""Break accuracy down by whom a model reads: age band, race label and gender."""
+"""Measure accuracy by subgroup: age band, race label and gender."""
 
 from itertools import product
 from typing import Any
@@ -14,10 +14,9 @@ EVERYBODY = "all"
 def measure_subgroups(part: Split, right: np.ndarray, given: np.ndarray) -> list[dict[str, Any]]:
     """Return the accuracy of each cell of age band, race label and gender, "all" among each.
 
-    `right` and `given` are bool (count,): whether an answer is right, and whether the model was
-    sure enough to give it. A cell has its count, accuracy, share of unanswered faces and share of
-    given answers that are right (None where none is given), each with its 95% interval; cells
-    without a face are left out. Empty where file names tell no ages.
+    `right` and `given` are bool (count,): whether a prediction is right, and whether it reaches its
+    threshold. Each cell has the figures of `measure_given`; cells without a face are left out.
+    Empty if the file names have no ages.
     """
     ages, races = read_ages(part.files), read_races(part.files)
     if (ages < 0).all():

@@ -15,21 +15,23 @@ import numpy as np
 from app.files import atomic_write
 from app.vision.models.cards import CARD, Card, Head, ModelError, load_card
 from app.vision.models.classifiers import FILES, OnnxNetwork, hash_file, read_verified
-from training.datasets.loading import DataError, Split, shape_pictures
+from training.datasets.experiment import Experiment, list_heads, read_splits
+from training.datasets.loading import Split, shape_pictures
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.card_metrics import measure_model, name_command
-from training.evaluate.network import choose_batch, run_network
+from training.evaluate.network import choose_batch, compare_quantized, run_network
 from training.evaluate.reports import (
     NEEDED_MINUTES,
     TEACHERS,
     builds_on_unknown,
     write_model_report,
 )
-from training.export.compression import fold_normalization, pack, store_half_precision
-from training.export.quantization import PICTURES, compare, loses, quantize
+from training.export.compression import pack, store_half_precision
+from training.export.quantization import PICTURES, loses, quantize
 from training.fit.networks import build_network
-from training.fit.trainer import MODEL, list_heads, load_run, read_history, read_parts
-from training.recipe import WORDS, Recipe, find_recipe, load_recipe, parse_recipe
+from training.fit.transfer import fold_normalization
+from training.recipe import WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
+from training.runs import MODEL, load_run, read_history
 
 # Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
 LARGEST_DIFFERENCE = 2e-4
@@ -43,15 +45,15 @@ class ParityError(ModelError):
     """Refuse an export whose answers differ from the model of record's."""
 
 
-def export(run: Path, folder: Path) -> Card:
-    """Write the model folder of a finished run; calibrate and measure on the validation part.
+def export(experiment: Experiment, folder: Path) -> Card:
+    """Write the model folder of a finished run; calibrate and measure on the validation split.
 
     All is made aside and takes its place at the end, the card last, so that a failure leaves the
     model of before. Raises `DataError` for an unfinished run, `ParityError` where Keras and ONNX
     Runtime differ.
     """
-    with tempfile.TemporaryDirectory(dir=run) as made:
-        card = _make(run, Path(made), folder)
+    with tempfile.TemporaryDirectory(dir=experiment.run) as made:
+        card = _make(experiment, Path(made), folder)
         _put_in_place(Path(made), folder)
     return card
 
@@ -68,7 +70,7 @@ def quantize_model(folder: Path) -> Card:
     if "recipe" not in card.training or "history" not in card.figures:
         raise ModelError(f"The card in {folder} doesn't say how its model was trained.")
     recipe = parse_recipe(card.training["recipe"])
-    train, validation = read_parts(recipe)
+    train, validation = read_splits(recipe)
     classes = {name: list(names) for name, names in list_heads(recipe, validation).items()}
     if classes != {name: head.classes for name, head in card.heads.items()}:
         raise DataError(f"{recipe.data.folder} has other classes than the model in {folder}.")
@@ -101,11 +103,12 @@ def _name_rebuilding(recipe: Recipe) -> str:
     return f"python -m training rebuild {recipe.name}"
 
 
-def _make(run: Path, made: Path, folder: Path) -> Card:
+def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
     """Write all files of a model that will lie in `folder`; return its card."""
-    recipe, trained = load_run(run)
-    train, validation = read_parts(recipe)
-    classes = list_heads(recipe, validation)
+    recipe, run = experiment.recipe, experiment.run
+    _, trained = load_run(run)
+    train, validation = experiment.splits
+    classes = experiment.classes
     model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
     model.save(made / FILES["keras"])
     pack(made / FILES["keras"])
@@ -144,7 +147,7 @@ def _calibrate(
 ) -> dict[str, Head]:
     """Write the file of 8-bit convolutions unless it would lose; calibrate by what then answers.
 
-    `exact` are the exact network's logits of the validation part. Places, which are values, aren't
+    `exact` are the exact network's logits of the validation split. Places, which are values, aren't
     right or wrong: a network that tells them stays exact.
     """
     if not any(head.targets == "places" for head in card.heads.values()):
@@ -153,7 +156,7 @@ def _calibrate(
         network = _load(made, "int8")
         logits = run_network(network, validation.pictures)
         heads = calibrate_heads(recipe, card.heads, network, logits, validation)
-        if not loses(compare(heads, exact, logits, validation)):
+        if not loses(compare_quantized(heads, exact, logits, validation)):
             return heads
         file.unlink()
     return calibrate_heads(recipe, card.heads, _load(made, "onnx"), exact, validation)
@@ -216,14 +219,14 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
 
 
 def describe_heads(
-    recipe: Recipe, classes: Mapping[str, Sequence[str]], part: Split
+    recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split
 ) -> dict[str, Head]:
     """Describe the heads before calibration; voted classes without labels are left out."""
     return {
         name: Head(
             targets=head.targets,
             classes=list(classes[name]),
-            excluded=[c for c in classes[name] if c not in part.classes]
+            excluded=[c for c in classes[name] if c not in split.classes]
             if head.targets == "votes"
             else [],
         )

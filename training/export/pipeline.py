@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.vision.models.cards import CARD, Card, load_card
-from training.datasets.hard_negatives import mine
-from training.datasets.loading import DataError, list_classes
-from training.datasets.ood import check_outside
+from training.datasets.experiment import Experiment
+from training.datasets.loading import list_classes
+from training.datasets.ood import check_ood
 from training.export.exporting import export
+from training.export.hard_negatives import mine
 from training.fit.networks import check_network
-from training.fit.trainer import MODEL, RECIPE, fit, is_finished, load_recipe_of
-from training.recipe import Data, Recipe, find_recipe, load_recipe, parse_recipe
+from training.fit.trainer import fit
+from training.recipe import Data, DataError, Recipe, find_recipe, load_recipe, parse_recipe
+from training.runs import is_finished, read_recipe
 
 RUNS = Path("runs")
 MODELS = Path("models")
@@ -35,20 +37,20 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
             load_recipe(beside)
         ):
             raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
-    run = RUNS / recipe.name
-    if not is_finished(run, recipe):
+    experiment = Experiment(recipe, RUNS / recipe.name)
+    if not experiment.is_finished:
         check_network(recipe.network)
         if recipe.data.mining:
             mine(recipe, recipe.data.mining, RUNS)
-        fit(recipe, run)
-    yield export(run, folder or MODELS / recipe.name)
+        fit(experiment)
+    yield export(experiment, folder or MODELS / recipe.name)
 
 
 def _check_data(data: Data, seed: int) -> None:
     """Look for a recipe's pictures before its teachers are trained. Raises `DataError`."""
     if not data.mining:  # which makes them
         list_classes(data.folder, "train")
-    check_outside(data.ood, seed)
+    check_ood(data.ood, seed)
 
 
 def _is_made(model: Path) -> bool:
@@ -56,11 +58,11 @@ def _is_made(model: Path) -> bool:
 
     An export that was stopped left files without the card, which comes last.
     """
-    return (model / CARD).is_file() or all((model / name).is_file() for name in (MODEL, RECIPE))
+    return (model / CARD).is_file() or is_finished(model)
 
 
 def _read_recipe(model: Path) -> Recipe:
     """Return the recipe of an exported model or of a finished run."""
     if (model / CARD).is_file():
         return parse_recipe(load_card(model).training["recipe"])
-    return load_recipe_of(model)
+    return read_recipe(model)

@@ -14,11 +14,6 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from app.vision.models.cards import Head
-from app.vision.models.classifiers import read_answers
-from training.datasets.loading import Split
-from training.evaluate.network import has_answers, right_answers
-
 LARGEST_LOSS = 0.002  # of a head's accuracy: an answer in five hundred
 QUANTIZED = ["Conv", "Relu", "MaxPool"]
 PICTURES = 512  # about as many show how far each layer's answers go
@@ -51,31 +46,6 @@ def quantize(exact: Path, quantized: Path, pictures: np.ndarray) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-
-
-def compare(
-    heads: dict[str, Head],
-    exact: dict[str, np.ndarray],
-    quantized: dict[str, np.ndarray],
-    part: Split,
-) -> dict[str, dict[str, float]]:
-    """Return each head's accuracy on a part by both networks' logits: `exact` and `quantized`."""
-    accuracies = {}
-    for name, head in heads.items():
-        if not has_answers(head, part):
-            continue
-        labels = right_answers(head, part)
-        counted = labels >= 0
-        if not counted.any():
-            continue
-        accuracies[name] = {
-            form: round(float((answers.argmax(axis=1) == labels)[counted].mean()), 4)
-            for form, answers in (
-                ("exact", read_answers(head, exact[name])),
-                ("quantized", read_answers(head, quantized[name])),
-            )
-        }
-    return accuracies
 
 
 def loses(accuracies: dict[str, dict[str, float]]) -> bool:

@@ -5,9 +5,9 @@ import numpy as np
 from app.vision.geometry import softmax
 from app.vision.models.cards import Card
 from app.vision.models.classifiers import Classifier, load_classifier
-from training.datasets.loading import OOD, DataError, Split, shape_pictures
+from training.datasets.loading import OOD, Split, shape_pictures
 from training.evaluate.network import run_network
-from training.recipe import Distillation
+from training.recipe import DataError, Distillation
 
 
 def distillation_targets(
@@ -25,7 +25,7 @@ def distillation_targets(
     for folder in distillation.teachers:
         teacher = load_classifier(folder, "onnx", threads=0)
         _check_heads(teacher.card, targets)
-        for name, probabilities in _ask(teacher, own).items():
+        for name, probabilities in _predict(teacher, own).items():
             if name in sums:
                 sums[name] += probabilities
     mixed = {name: values.copy() for name, values in targets.items()}
@@ -39,16 +39,16 @@ def distillation_targets(
     return mixed
 
 
-def _ask(teacher: Classifier, part: Split) -> dict[str, np.ndarray]:
+def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
     """Return a teacher's probabilities, those of each picture and of its mirror image added.
 
     A face and its mirror image are the same answer; both together are a better one. A picture
-    that stands in the part several times is asked about once.
+    that stands in the split several times is asked about once.
     """
     _, first, places = np.unique(
-        [str(file) for file in part.files], return_index=True, return_inverse=True
+        [str(file) for file in split.files], return_index=True, return_inverse=True
     )
-    pictures = shape_pictures(part.pictures[first], teacher.card.shape)
+    pictures = shape_pictures(split.pictures[first], teacher.card.shape)
     plain, mirrored = (
         run_network(teacher.network, np.ascontiguousarray(side))
         for side in (pictures, pictures[:, :, ::-1])

@@ -19,9 +19,10 @@ import numpy as np
 from keras import layers
 
 from app.files import atomic_write
-from training.datasets.loading import DataError, Split
+from training.datasets.loading import Split
 from training.fit.networks import register
 from training.fit.precision import compute_in
+from training.recipe import DataError
 
 # Name → builder, and what its paper's preprocessing does to RGB: Keras' modes. "none" stands for
 # networks that rescale inside.
@@ -116,15 +117,15 @@ def hash_weights(name: str) -> str:
     return digest.hexdigest()
 
 
-def hash_pictures(part: Split) -> str:
-    """Return a hash of a part's pictures in their order."""
-    return hashlib.sha256(np.ascontiguousarray(part.pictures).tobytes()).hexdigest()
+def hash_pictures(split: Split) -> str:
+    """Return a hash of a split's pictures in their order."""
+    return hashlib.sha256(np.ascontiguousarray(split.pictures).tobytes()).hexdigest()
 
 
 def compute_features(
-    part: Split, name: str, trainable: int, pool: bool, folder: Path, precision: str = "float32"
+    split: Split, name: str, trainable: int, pool: bool, folder: Path, precision: str = "float32"
 ) -> Split:
-    """Return a part with the frozen base's features in place of its pictures.
+    """Return a split with the frozen base's features in place of its pictures.
 
     `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
     the places; `precision` is what the base computes in. Features are float16 (count, ...), kept
@@ -135,19 +136,19 @@ def compute_features(
         "weights": hash_weights(name),
         "trainable": trainable,
         "pool": pool,
-        "size": part.pictures.shape[1],
-        "data": hash_pictures(part),
+        "size": split.pictures.shape[1],
+        "data": hash_pictures(split),
         "precision": precision,
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = folder / f"{name}-{key['size']}-{digest}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        frozen = _freeze(name, part.pictures.shape[1], trainable, pool, precision)
+        frozen = _freeze(name, split.pictures.shape[1], trainable, pool, precision)
         started = time.monotonic()
         batches = [
-            frozen.predict_on_batch(part.pictures[start : start + BATCH]).astype(np.float16)
-            for start in range(0, len(part.pictures), BATCH)
+            frozen.predict_on_batch(split.pictures[start : start + BATCH]).astype(np.float16)
+            for start in range(0, len(split.pictures), BATCH)
         ]
         features = np.concatenate(batches)
         seconds = time.monotonic() - started
@@ -157,29 +158,29 @@ def compute_features(
         path.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
         aside.replace(path)
     features = np.load(path, mmap_mode="r", allow_pickle=False)
-    return Split(features, part.labels, part.classes, part.files, part.votes)
+    return Split(features, split.labels, split.classes, split.files, split.votes)
 
 
 def compute_both(
-    parts: tuple[Split, Split],
+    splits: tuple[Split, Split],
     name: str,
     trainable: int,
     pool: bool,
     folder: Path,
     precision: str = "float32",
 ) -> tuple[Split, Split]:
-    """Return training and validation parts with features; see `compute_features`."""
-    train, validation = parts
+    """Return training and validation splits with features; see `compute_features`."""
+    train, validation = splits
     return (
         compute_features(train, name, trainable, pool, folder, precision),
         compute_features(validation, name, trainable, pool, folder, precision),
     )
 
 
-def read_seconds(part: Split) -> float:
-    """Return how long a part's features took, when they were computed."""
-    assert isinstance(part.pictures, np.memmap)
-    return float(Path(str(part.pictures.filename)).with_suffix(SECONDS).read_text())
+def read_seconds(split: Split) -> float:
+    """Return how long a split's features took, when they were computed."""
+    assert isinstance(split.pictures, np.memmap)
+    return float(Path(str(split.pictures.filename)).with_suffix(SECONDS).read_text())
 
 
 def describe_top(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fit a recipe again and again, each time without one of its switches, and compare."""
+"""Ablate a recipe: fit it repeatedly, each time without one of its switches, and compare."""
 
 import csv
 import tomllib
@@ -9,46 +9,41 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError
 
+from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Head
 from app.vision.models.classifiers import read_answers
+from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
-from training.evaluate.network import choose_batch, right_answers
-from training.evaluate.reports import write_table
+from training.evaluate.network import choose_batch, true_labels
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
-from training.fit.trainer import (
-    fit,
-    is_finished,
-    list_heads,
-    load_run,
-    read_history,
-    read_validation,
-)
+from training.fit.trainer import fit
 from training.recipe import Recipe, RecipeError, StrictModel, change_recipe, load_recipe
+from training.runs import load_run, read_history
 
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
-CHANGED_COUNT = 1200  # pictures that are changed in each of two dozen ways: a training takes longer
-# Standard errors beyond which a difference isn't taken for chance: of some dozens of differences
-# that are nothing, three or so pass two of them.
-SURE_ERRORS = 3.0
+CHANGED_COUNT = 1200  # pictures for the robustness, each changed in two dozen ways
+# A difference is significant beyond this many standard errors: among some dozens of differences
+# without an effect, about three exceed two of them.
+SIGNIFICANT_ERRORS = 3.0
 
 Scores = dict[str, np.ndarray]
 
 
 class Ablation(StrictModel):
-    """Say what is compared: a recipe, changes for all of its trainings, and each variant's own."""
+    """Hold what is compared: a recipe, changes for all trainings, and those of each variant."""
 
     recipe: str
     common: dict[str, Any] = Field(default_factory=dict)
-    seeds: list[int] = Field(default_factory=list)  # of further trainings of the whole
+    seeds: list[int] = Field(default_factory=list)  # of further trainings of the whole recipe
     notes: list[str] = Field(default_factory=list)  # sentences for the report
     variants: dict[str, dict[str, Any]]
 
 
 def load_ablation(name: str) -> Ablation:
-    """Read an ablation by its name in training/ablations. Raises `RecipeError`."""
+    """Read an ablation by its name in training/studies/ablations. Raises `RecipeError`."""
     path = ABLATIONS / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in ABLATIONS.glob("*.toml")))
@@ -62,10 +57,10 @@ def load_ablation(name: str) -> Ablation:
 def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[dict[str, Any]]:
     """Fit the recipe whole and without each switch; write `results.csv` and `report.md`.
 
-    A training that is finished in `runs` is not repeated, one that was stopped goes on.
-    Returns a row for each: what was left out, minutes, and for each figure of `score_network` its
-    mean over the validation part, what was lost against the whole, and that difference's standard
-    error. Raises `DataError` where a run is another recipe's.
+    Trainings in `runs` are resumed, or kept if finished. Returns a row for each: what was left out,
+    minutes, and for each figure of `score_network` its mean over the validation split, the loss
+    against the whole recipe, and that difference's standard error. Raises `DataError` if a run is
+    another recipe's.
     """
     recipe = change_recipe(load_recipe(ablation.recipe), ablation.common)
     changes = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
@@ -79,8 +74,9 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     rows: list[dict[str, Any]] = []
     for name, variant in variants.items():
         run = runs / name.replace(" ", "-")
-        if not is_finished(run, variant):
-            fit(variant, run)
+        experiment = Experiment(variant, run)
+        if not experiment.is_finished:
+            fit(experiment)
         scores = score_network(variant, run, validation)
         whole = whole or scores
         minutes = round(read_history(run)[-1]["seconds"] / 60, 1)
@@ -90,11 +86,11 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
 
 
 def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
-    """Score a finished run's answer to each picture of the validation part: float (count,) each.
+    """Score a finished run's prediction for each validation picture: float (count,) per figure.
 
-    Each head has 1 for a right answer and 0 for a wrong one, over the pictures whose right answer
-    is known, as on a card. Of the head that answers also each class counts as much (balanced), and
-    there is the share of right answers to some pictures after every change of `measure_robustness`
+    Each head has 1 for a right prediction and 0 for a wrong one, over the pictures with a known
+    label. The default head also has scores in which each class has the same weight (balanced), and
+    for some pictures the share of right predictions over the changes of `measure_robustness`
     (changed).
     """
     _, network = load_run(run)
@@ -102,39 +98,39 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     scores = {
         name: right[~np.isnan(right)] for name, right in _judge(network, heads, validation).items()
     }
-    answers = recipe.default_head
-    labels = right_answers(heads[answers], validation)
+    default = recipe.default_head
+    labels = true_labels(heads[default], validation)
     labels = labels[labels >= 0]
     counts = np.bincount(labels)
     shares = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    scores[f"{answers} (balanced)"] = scores[answers] * shares[labels]
+    scores[f"{default} (balanced)"] = scores[default] * shares[labels]
     every = -(-len(validation.labels) // CHANGED_COUNT)
     some = validation.subset(np.arange(0, len(validation.labels), every))
 
     def judge_changed(pictures: np.ndarray) -> dict[str, Any]:
-        return {"right": _judge(network, heads, replace(some, pictures=pictures))[answers]}
+        return {"right": _judge(network, heads, replace(some, pictures=pictures))[default]}
 
     shape = CropShape(recipe.data.size, recipe.data.channels)
     _, *rows = measure_robustness(some.pictures, shape, judge_changed)
     right = np.mean([row["right"] for row in rows], axis=0)
-    scores[f"{answers} (changed)"] = right[~np.isnan(right)]
+    scores[f"{default} (changed)"] = right[~np.isnan(right)]
     return scores
 
 
 def _judge(network: Any, heads: dict[str, Head], part: Split) -> Scores:
-    """Tell each head's right answers: float (count,), NaN where nobody knows what is right."""
+    """Score each head's predictions: float (count,), 1 if right, NaN where the label is unknown."""
     batch = choose_batch(part.pictures)
     logits = network.predict(part.pictures, batch_size=batch, verbose=0)
     judged: Scores = {}
     for name, head in heads.items():
-        labels = right_answers(head, part)
+        labels = true_labels(head, part)
         right = (read_answers(head, logits[name]).argmax(axis=1) == labels).astype(float)
         judged[name] = np.where(labels >= 0, right, np.nan)
     return judged
 
 
 def _compare(whole: Scores, scores: Scores) -> dict[str, float]:
-    """Return each figure, and what it lost on the same pictures."""
+    """Return each figure, and its loss on the same pictures with its standard error."""
     row: dict[str, float] = {}
     for name, values in scores.items():
         row[name] = round(float(values.mean()), 4)
@@ -152,7 +148,7 @@ def _write(
     command: str,
     results: Path,
 ) -> None:
-    """Write the rows so far, so that a stopped ablation leaves what it found."""
+    """Write the rows so far: a stopped ablation leaves its results."""
     with (results / "results.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
@@ -163,39 +159,36 @@ def _write(
             row["left out"],
             *(_write_figure(name, row, is_whole=row is rows[0]) for name in figures),
             _judge_switch(figures, row, spreads),
-            str(row["minutes"]),
+            row["minutes"],
         ]
         for row in rows
     ]
     text = [
-        "# What each switch is worth",
-        f"`{command}`, one training a row, measured on the validation part. Beside each share "
-        "stands its difference to the whole recipe's, in points, with that difference's standard "
-        "error on the same pictures.",
+        "# Effect of each switch",
+        f"`{command}`, one training per row, measured on the validation split. In brackets: the "
+        "difference to the whole recipe in points, with its standard error on the same pictures.",
         _state_rule(spreads),
         *ablation.notes,
-        write_table(["left out", *figures, "the switch", "minutes"], cells),
+        markdown_table(cells, ["left out", *figures, "the switch", "minutes"]),
     ]
     (results / "report.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 
 def _state_rule(spreads: dict[str, float]) -> str:
-    """Say when a difference is taken for more than chance."""
     chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
     return (
-        "A switch is said to help or to harm a figure where the difference is larger than "
-        f"{SURE_ERRORS:.0f} standard errors and than what other seeds changed of it (in points: "
-        f"{chance}). Where nothing is said, one training can't tell."
+        "A switch helps or harms a figure if the difference is larger than "
+        f"{SIGNIFICANT_ERRORS:.0f} standard errors and than what other seeds changed of it "
+        f"(in points: {chance}). For the others one training is not enough to say."
     )
 
 
 def _find_spread(figure: str, rows: list[dict[str, Any]], seeds: int) -> float:
-    """Return the most that another seed changed of a figure; 0 where none was tried."""
+    """Return the largest change of a figure by another seed; 0 without seeds."""
     return max(abs(row[f"{figure}: lost"]) for row in rows[: 1 + seeds])
 
 
 def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:
-    """Write a share with its difference to the whole recipe's, in points."""
     share = f"{row[name]:.1%}"
     if is_whole:
         return share
@@ -203,10 +196,9 @@ def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:
 
 
 def _judge_switch(figures: list[str], row: dict[str, Any], spreads: dict[str, float]) -> str:
-    """Name the figures that a switch helps and those that it harms."""
     found: dict[str, list[str]] = {"helps": [], "harms": []}
     for name in figures:
         lost = row[f"{name}: lost"]
-        if abs(lost) > max(SURE_ERRORS * row[f"{name}: error"], spreads[name]):
+        if abs(lost) > max(SIGNIFICANT_ERRORS * row[f"{name}: error"], spreads[name]):
             found["helps" if lost > 0 else "harms"].append(name)
     return "; ".join(f"{word} {', '.join(names)}" for word, names in found.items() if names)

@@ -1,39 +1,26 @@
-"""Fit a plain network on FER2013 for some numbers of epochs and sizes of batches."""
+"""Fit a plain network on FER2013 for some numbers of epochs and batch sizes."""
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from training.datasets.experiment import Splits, read_splits
 from training.datasets.loading import Split
-from training.fit.trainer import read_parts
-from training.recipe import Recipe, change_recipe
-from training.studies.study import (
-    Findings,
-    Session,
-    Study,
-    Trial,
-    answer_part,
-    confuse,
-    describe_end,
-    iterate_grid,
-    map_chains,
-    name_trial,
-    report_trial,
-    train,
-)
+from training.recipe import change_recipe
+from training.studies.reporting import add_trial
+from training.studies.session import Findings, Point, Session, Trial, iterate_grid
 
 
-def run(study: Study, recipe: Recipe, session: Session) -> Findings:
-    """Fit each combination of epochs and batch; measure it whole and on a few pictures."""
-    parts = read_parts(recipe)
-    photos = draw_photos(parts[1], study.options["photos_per_class"], recipe.seed)
-    measure = partial(_measure, recipe, session, parts, photos)
+def run(session: Session) -> Findings:
+    """Fit each combination of epochs and batch size; measure it on all and on a few pictures."""
+    splits = read_splits(session.recipe)
+    per_class = session.study.options["photos_per_class"]
+    photos = sample_photos(splits[1], per_class, session.recipe.seed)
+    measure = partial(_measure, session, splits, photos)
     findings = Findings()
-    for trial in map_chains(session, measure, list(iterate_grid(study.grid))):
-        findings.rows.append(trial.row)
-        findings.sections.append(report_trial(session, trial))
+    for trial in session.map_by_epochs(measure, list(iterate_grid(session.study.grid))):
+        add_trial(findings, session, trial)
     best = max(findings.rows, key=lambda row: row["validation_accuracy"])
     findings.figures = {
         "training_accuracy": best["training_accuracy"],
@@ -44,29 +31,21 @@ def run(study: Study, recipe: Recipe, session: Session) -> Findings:
 
 
 def _measure(
-    recipe: Recipe,
-    session: Session,
-    parts: tuple[Split, Split],
-    photos: np.ndarray,
-    values: dict[str, Any],
-    shorter: Path | None,
+    session: Session, splits: Splits, photos: np.ndarray, point: Point, shorter: Path | None
 ) -> Trial:
-    """Fit one combination, on from the shorter training."""
-    name = name_trial(values)
-    changed = change_recipe(recipe, {f"schedule.{key}": value for key, value in values.items()})
-    history = train(changed, session.work / name, parts, shorter)
-    logits = answer_part(session.work / name, parts[1])
-    right = int((logits.argmax(axis=1) == parts[1].labels)[photos].sum())
-    row = {**values, **describe_end(history), "photos_right": right, "photos": len(photos)}
-    return Trial(name, row, history, confuse(logits, parts[1]), parts[1].classes)
+    changes = {f"schedule.{key}": value for key, value in point.items()}
+    trial = session.fit(point, change_recipe(session.recipe, changes), splits, shorter=shorter)
+    right = (trial.logits.argmax(axis=1) == trial.labels)[photos]
+    trial.row |= {"photos_right": int(right.sum()), "photos": len(photos)}
+    return trial
 
 
-def draw_photos(part: Split, per_class: int, seed: int) -> np.ndarray:
-    """Draw as many pictures of each class: int64 indices into the part."""
+def sample_photos(split: Split, per_class: int, seed: int) -> np.ndarray:
+    """Sample `per_class` pictures of each class: int64 indices into the split."""
     generator = np.random.default_rng(seed)
     return np.concatenate(
         [
-            generator.choice(np.flatnonzero(part.labels == label), per_class, replace=False)
-            for label in range(len(part.classes))
+            generator.choice(np.flatnonzero(split.labels == label), per_class, replace=False)
+            for label in range(len(split.classes))
         ]
     )

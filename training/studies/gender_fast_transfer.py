@@ -2,63 +2,45 @@
 
 from functools import partial
 
-from training.datasets.loading import Split
+from training.datasets.experiment import Splits, read_splits
 from training.fit.pretrained import compute_both, describe_top, read_seconds
-from training.fit.trainer import read_parts
-from training.recipe import Recipe, change_recipe
-from training.studies.study import (
-    Findings,
-    Session,
-    Study,
-    Trial,
-    answer_part,
-    confuse,
-    describe_end,
-    find_accuracy,
-    report_trial,
-    train,
-)
+from training.recipe import change_recipe
+from training.studies.reporting import add_trial
+from training.studies.session import Findings, Session, Trial
 
 
-def run(study: Study, recipe: Recipe, session: Session) -> Findings:
-    """Fit both ways on the same photos; features count to the time of the first."""
+def run(session: Session) -> Findings:
+    """Fit both ways on the same photos; the time of the first includes its features'."""
     findings = Findings()
-    ways = [way for way in study.grid["way"] if session.bases or way != "transfer"]
-    measure = partial(_measure, study, recipe, session, read_parts(recipe))
-    for trial in session.engine.map(measure, ways):
-        row, way = trial.row, trial.name
-        findings.rows.append(row)
-        findings.sections.append(report_trial(session, trial))
+    ways = [way for way in session.study.grid["way"] if session.bases or way != "transfer"]
+    measure = partial(_measure, session, read_splits(session.recipe))
+    for trial in session.executor.map(measure, ways):
+        add_trial(findings, session, trial)
         findings.figures |= {
-            f"{way}_accuracy": row["accuracy"],
-            f"{way}_validation_loss": row["validation_loss"],
-            f"{way}_seconds": row["seconds"] + row["feature_seconds"],
+            f"{trial.name}_accuracy": trial.row["accuracy"],
+            f"{trial.name}_validation_loss": trial.row["validation_loss"],
+            f"{trial.name}_seconds": trial.row["seconds"] + trial.row["feature_seconds"],
         }
     return findings
 
 
-def _measure(
-    study: Study, recipe: Recipe, session: Session, pictures: tuple[Split, Split], way: str
-) -> Trial:
-    """Fit one way."""
-    parts, changed, before = pictures, recipe, 0.0
+def _measure(session: Session, splits: Splits, way: str) -> Trial:
+    recipe, feature_seconds = session.recipe, 0.0
     if way == "transfer":
-        base = session.bases[0]
-        parts = compute_both(pictures, base, 0, False, session.features, recipe.schedule.precision)
-        before = sum(read_seconds(part) for part in parts)
-        options = describe_top(base, recipe.data.size, 0, False, **_head(study))
-        changed = change_recipe(
+        base, precision = session.bases[0], recipe.schedule.precision
+        splits = compute_both(splits, base, 0, False, session.features, precision)
+        feature_seconds = sum(read_seconds(split) for split in splits)
+        head = {key: session.study.options[key] for key in ("pooling", "dense")}
+        options = describe_top(base, recipe.data.size, 0, False, **head)
+        recipe = change_recipe(
             recipe, {"network.name": "backbone_head", "network.options": options}
         )
-    history = train(changed, session.work / way, parts)
-    confusion = confuse(answer_part(session.work / way, parts[1]), parts[1])
-    row = {"way": way, **describe_end(history), "accuracy": find_accuracy(confusion)}
-    row["seconds_per_epoch"] = round(row["seconds"] / row["epochs_run"], 3)
-    row["seconds_per_step"] = round(row["seconds"] / history[-1]["step"], 4)
-    row["feature_seconds"] = round(before, 1)
-    return Trial(way, row, history, confusion, parts[1].classes)
-
-
-def _head(study: Study) -> dict[str, object]:
-    """Return the options of what stands on the features."""
-    return {key: study.options[key] for key in ("pooling", "dense")}
+    trial = session.fit({"way": way}, recipe, splits, name=way)
+    seconds = trial.row["seconds"]
+    trial.row |= {
+        "accuracy": trial.accuracy,
+        "seconds_per_epoch": round(seconds / trial.row["epochs_run"], 3),
+        "seconds_per_step": round(seconds / trial.history[-1]["step"], 4),
+        "feature_seconds": round(feature_seconds, 1),
+    }
+    return trial

@@ -17,11 +17,11 @@ def check(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two parts with two classes of different noise each."""
+    """Two splits with two classes of different noise each."""
     random = np.random.default_rng(0)
-    for part, count in (("train", 8), ("validation", 3)):
+    for split, count in (("train", 8), ("validation", 3)):
         for name in ("one", "two"):
-            folder = tmp_path / "data" / part / name
+            folder = tmp_path / "data" / split / name
             folder.mkdir(parents=True)
             for number in range(count):
                 picture = random.integers(0, 256, (32, 40, 3), np.uint8)
@@ -48,7 +48,7 @@ def test_the_same_picture_in_two_parts_fails_unless_allowed(data: Path) -> None:
     shutil.copyfile(data / "train" / "one" / "0.png", data / "validation" / "one" / "copy.png")
     failed = check(data)
     assert failed.exit_code == 1
-    assert "Leakage: 1 pictures stand in two parts" in failed.output
+    assert "Leakage: 1 pictures stand in two splits" in failed.output
     assert "copy.png" in failed.output
     assert check(data, "--allow-leakage").exit_code == 0
 
@@ -58,7 +58,7 @@ def test_nearly_the_same_picture_in_two_parts_fails_unless_allowed(data: Path) -
     picture.save(data / "validation" / "one" / "again.jpg", quality=95)
     failed = check(data)
     assert failed.exit_code == 1
-    assert "1 groups of nearly the same picture stand in two parts" in failed.output
+    assert "1 groups of nearly the same picture stand in two splits" in failed.output
     assert "again.jpg" in failed.output
     assert check(data, "--allow-leakage").exit_code == 0
 
@@ -75,7 +75,7 @@ def test_a_picture_under_two_labels_an_unreadable_one_and_an_empty_class_are_fau
         "1 pictures stand under two labels",
         "Unreadable: ",
         "The class 'three' is empty in train.",
-        "The parts have different classes.",
+        "The splits have different classes.",
     ):
         assert words in failed.output
 

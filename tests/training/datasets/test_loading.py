@@ -21,7 +21,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def write_fer2013(path: Path, header: str = "emotion,Usage,pixels") -> None:
-    """Write a table of one picture a part and a fourth that is no face."""
+    """Write a table of one picture a split and a fourth that is no face."""
     names = [name.strip() for name in header.split(",")]
     rows = []
     for emotion, usage in ((0, "Training"), (3, "PublicTest"), (6, "PrivateTest"), (4, "Training")):
@@ -148,7 +148,7 @@ def test_utkface_is_split_by_gender_with_near_duplicates_together(
     places = {p.name: p.relative_to(tmp_path / "out").parts[:2] for p in tmp_path.glob("out/*/*/*")}
     assert len(places) == 41
     assert places["22_0_0_20170002.jpg"][0] == places["61_0_0_20179999.jpg"][0]
-    assert {part for part, _ in places.values()} == {"train", "validation"}
+    assert {split for split, _ in places.values()} == {"train", "validation"}
     assert places["21_1_0_20170001.jpg"][1] == "female"
 
 
@@ -162,12 +162,12 @@ def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> N
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A sound data set of two classes in two parts."""
+    """A sound data set of two classes in two splits."""
     numbers = iter(range(100))
-    for part in ("train", "validation"):
+    for split in ("train", "validation"):
         for name in ("happy", "sad"):
             for file in ("a.png", "b.png"):
-                write_picture(tmp_path / "data" / part / name / file, next(numbers))
+                write_picture(tmp_path / "data" / split / name / file, next(numbers))
     return tmp_path / "data"
 
 
@@ -193,7 +193,7 @@ def test_each_fault_of_a_data_set_is_named(data: Path) -> None:
     assert result.exit_code == 1
     assert "The class 'sad' is empty in validation." in result.stderr
     assert "broken.png" in result.stderr
-    assert "1 pictures stand in two parts" in result.stderr
+    assert "1 pictures stand in two splits" in result.stderr
     assert "1 pictures stand under two labels" in result.stderr
 
 
@@ -273,7 +273,7 @@ def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: 
             Image.fromarray(thing).save(folder / f"thing-{number}.png")
     done = run("data", "prepare", "things", sources, out)
     assert done.exit_code == 0, done.output
-    counts = {part: len(list((out / part).rglob("*.jpg"))) for part in ("train", "validation")}
+    counts = {split: len(list((out / split).rglob("*.jpg"))) for split in ("train", "validation")}
     # Four of five places and cut-outs are learned from, the clothes nowhere.
     assert counts == {"train": 4 * 12 + 4, "validation": 12 + 1}
     pasted = np.asarray(Image.open(out / "validation" / "things" / "00012.jpg")).astype(int)

@@ -9,9 +9,8 @@ from click.testing import CliRunner, Result
 from app.vision.models.cards import load_card
 from tests.training.pictures import make_pictures
 from training.__main__ import cli
-from training.datasets.loading import DataError
-from training.datasets.ood import read_outside
-from training.recipe import OODSet
+from training.datasets.ood import read_ood
+from training.recipe import DataError, OODSet
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 # Made pictures have other classes than the recipe's, and no teacher.
@@ -26,8 +25,8 @@ def run(*arguments: str | Path) -> Result:
 def test_pictures_of_no_class_get_an_answer_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seed, part in enumerate(("train", "validation")):
-        make_pictures(tmp_path / "data" / part, 16, ("one", "two"), seed)
+    for seed, split in enumerate(("train", "validation")):
+        make_pictures(tmp_path / "data" / split, 16, ("one", "two"), seed)
     make_pictures(tmp_path / "others", 8, ("three", "four"), 2)
     prepared = run("data", "prepare", "scenes", tmp_path / "scenes")
     assert prepared.exit_code == 0, prepared.output
@@ -73,7 +72,7 @@ def test_a_folder_is_halved_into_what_is_learned_from_and_what_is_measured_on(
     make_pictures(tmp_path, 8, ("three", "four"), 2)
     sets = {"others": OODSet(folder=tmp_path)}
     learned, measured = (
-        read_outside(sets, part, 16, 1)["others"] for part in ("train", "validation")
+        read_ood(sets, split, 16, 1)["others"] for split in ("train", "validation")
     )
     assert len(learned.files) == len(measured.files) == 8
     assert not set(learned.files) & set(measured.files)
@@ -82,13 +81,13 @@ def test_a_folder_is_halved_into_what_is_learned_from_and_what_is_measured_on(
 def test_a_set_that_is_not_learned_is_measured_on_as_a_whole(tmp_path: Path) -> None:
     make_pictures(tmp_path, 8, ("three", "four"), 2)
     sets = {"others": OODSet(folder=tmp_path, train_on=False)}
-    assert read_outside(sets, "train", 16, 1) == {}
-    assert len(read_outside(sets, "validation", 16, 1)["others"].files) == 16
+    assert read_ood(sets, "train", 16, 1) == {}
+    assert len(read_ood(sets, "validation", 16, 1)["others"].files) == 16
 
 
 def show(outside: OODSet, side: int) -> np.ndarray:
     """Return the first picture of a set that is learned from."""
-    return read_outside({"others": outside}, "train", side, 1)["others"].pictures[0]
+    return read_ood({"others": outside}, "train", side, 1)["others"].pictures[0]
 
 
 def test_a_puzzle_has_its_picture_s_pieces_in_another_order(tmp_path: Path) -> None:
@@ -114,7 +113,7 @@ def test_a_window_is_cut_from_its_picture_before_it_is_resized(tmp_path: Path) -
 def test_more_pictures_than_there_are_can_not_be_drawn(tmp_path: Path) -> None:
     make_pictures(tmp_path, 4, ("three", "four"), 2)
     with pytest.raises(DataError, match="has 4 pictures to draw 5 from"):
-        read_outside({"others": OODSet(folder=tmp_path, count=5)}, "train", 16, 1)
+        read_ood({"others": OODSet(folder=tmp_path, count=5)}, "train", 16, 1)
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
@@ -139,7 +138,7 @@ def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_train
 def test_pictures_that_look_the_same_can_not_be_halved(tmp_path: Path) -> None:
     make_pictures(tmp_path, 1, ("three",), 2)
     with pytest.raises(DataError, match="too few different pictures to be halved"):
-        read_outside({"others": OODSet(folder=tmp_path)}, "train", 16, 1)
+        read_ood({"others": OODSet(folder=tmp_path)}, "train", 16, 1)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    done = CliRunner().invoke(cli, ["detect-report", str(pictures), "--out", str(out)])
+    done = CliRunner().invoke(cli, ["evaluate-detector", str(pictures), "--out", str(out)])
     assert done.exit_code == 0, done.output
     with (out / "detection.csv").open(newline="") as stream:
         rows = {(row["case"], row["detector"]): row for row in csv.DictReader(stream)}
@@ -46,5 +46,5 @@ def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: P
     assert low < 1 == high
     page = (out / "README.md").read_text()
     assert "recall-by-turn.png" in page
-    assert "## What a score is worth" in page
+    assert "## Reliability of the score" in page
     assert (out / "recall-by-turn.png").is_file()

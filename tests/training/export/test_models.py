@@ -20,11 +20,11 @@ from app.vision.models.cards import load_card
 from app.vision.models.classifiers import KerasNetwork, load_classifier
 from tests.training.recipes import write_recipe
 from training.__main__ import cli
-from training.datasets.loading import OOD, DataError, read_part
+from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
-from training.fit.trainer import load_run, read_history
-from training.recipe import Distillation
+from training.recipe import DataError, Distillation
+from training.runs import load_run, read_history
 from training.studies import ablation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -162,14 +162,14 @@ def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> N
 def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
     model: Path, made: Path
 ) -> None:
-    part = read_part(made / "data", "validation", CropShape(24, 1))
-    labels = part.labels.copy()
+    split = read_split(made / "data", "validation", CropShape(24, 1))
+    labels = split.labels.copy()
     labels[0] = OOD
     known = np.full((len(labels), 2), 0.5, np.float32)
     known[1] = 0
     mixed = distillation_targets(
         {"original": known},
-        replace(part, labels=labels),
+        replace(split, labels=labels),
         Distillation(teachers=[model], distill_weight=0.5),
     )["original"]
     assert mixed[0].tolist() == [0.5, 0.5]
@@ -181,13 +181,13 @@ def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
 def test_a_teacher_tells_the_same_of_a_picture_that_stands_there_twice(
     model: Path, made: Path
 ) -> None:
-    part = read_part(made / "data", "validation", CropShape(24, 1))
+    split = read_split(made / "data", "validation", CropShape(24, 1))
     teaching = Distillation(teachers=[model], distill_weight=1.0)
-    nothing = np.zeros((len(part.labels), 2), np.float32)
-    each = distillation_targets({"original": nothing}, part, teaching)["original"]
+    nothing = np.zeros((len(split.labels), 2), np.float32)
+    each = distillation_targets({"original": nothing}, split, teaching)["original"]
     assert len(np.unique(each, axis=0)) > 3
     places = np.array([3, 0, 3, 1])
-    repeated = distillation_targets({"original": nothing[places]}, part.subset(places), teaching)
+    repeated = distillation_targets({"original": nothing[places]}, split.subset(places), teaching)
     assert np.abs(repeated["original"] - each[places]).max() < 1e-5
 
 
@@ -242,8 +242,8 @@ def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
     card["training"]["minutes"] = 3.5
     card["training"]["recipe"]["distillation"] = {"teachers": ["somewhere"]}
     told = {
-        None: "How long the models took that it learned from wasn't recorded.",
-        2.0: "The models that it learned from took 5.5 more.",
+        None: "The training time of the models it learned from was not recorded.",
+        2.0: "The models it learned from took 5.5 minutes more.",
     }
     for needed, sentence in told.items():
         card["training"] |= {"needed_minutes": needed} if needed else {}
@@ -253,8 +253,9 @@ def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
         readme = (tmp_path / "own" / "README.md").read_text()
         assert sentence in readme
         figures = card["figures"]["heads"]["original"]
-        assert "It was taught by tiny (0.0 million parameters)" in readme
-        assert f"right: original {figures['accuracy']:.1%} of {figures['count']}." in readme
+        assert "Its teacher tiny (0.0 million parameters)" in readme
+        accuracy = f"accuracy of {figures['accuracy']:.1%} (original, {figures['count']} pictures)."
+        assert accuracy in readme
 
 
 def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
@@ -268,7 +269,7 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     lines = ("file,expression", "face.png,happy", "none.png,happy", "unlabelled_1.png,")
     (photos / "labels.csv").write_text("\n".join(lines))
     sheet = tmp_path / "sheet.png"
-    reported = run("photo-report", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet)
+    reported = run("evaluate-photos", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet)
     assert reported.exit_code == 0, reported.output
     first, second = map(json.loads, reported.output.splitlines())
     assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)
@@ -282,7 +283,7 @@ def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: 
     shutil.copyfile(data / "validation" / "sad" / "0.png", data / "train" / "sad" / "copy.png")
     refused = run("fit", recipe, "--out", tmp_path / "refused")
     assert refused.exit_code == 1
-    assert "stand in the validation part too" in refused.output
+    assert "stand in the validation split too" in refused.output
     assert "copy.png" in refused.output
     excluded = ("--set", "data.leakage=drop", "--set", "schedule.epochs=1")
     assert run("fit", recipe, "--out", tmp_path / "run", *excluded).exit_code == 0
@@ -415,7 +416,7 @@ def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: 
     # A rate far too high: the loss grows after some epoch, and the best is not the last.
     arguments = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
     switches = (*arguments, "schedule.monitor=loss", "schedule.keep_best=true")
-    changes = [part for switch in switches for part in ("--set", switch)]
+    changes = [word for switch in switches for word in ("--set", switch)]
     folder = tmp_path / "run"
     assert run("fit", recipe, "--out", folder, *changes).exit_code == 0
     history = read_history(folder)

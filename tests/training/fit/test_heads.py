@@ -33,7 +33,7 @@ def run(*arguments: str | Path) -> Result:
 def write_heads(folder: Path) -> Path:
     """Write a recipe of three heads, with votes and ages for the pictures of the usual one.
 
-    Of the validation part's raters two have no single majority among the classes answered.
+    Of the validation split's raters two have no single majority among the classes answered.
     """
     recipe = write_recipe(folder)
     guarded = recipe.read_text().replace(

@@ -10,8 +10,9 @@ import pytest
 
 from app.vision.imaging.crops import CropShape
 from tests.training.pictures import make_pictures
-from training.datasets.loading import DataError, Split, read_part
+from training.datasets.loading import Split, read_split
 from training.fit import pretrained
+from training.recipe import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
@@ -38,9 +39,9 @@ def _forgotten_bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture
-def part(tmp_path: Path) -> Split:
+def split(tmp_path: Path) -> Split:
     make_pictures(tmp_path / "data", 2, ("one", "two"))
-    return read_part(tmp_path, "data", CropShape(SIZE, 3))
+    return read_split(tmp_path, "data", CropShape(SIZE, 3))
 
 
 def show_input(include_top: bool, weights: str | None) -> keras.Model:
@@ -53,23 +54,23 @@ def show_input(include_top: bool, weights: str | None) -> keras.Model:
 
 @pytest.mark.parametrize("name", pretrained.APPLICATIONS)
 def test_a_body_is_given_pictures_as_its_paper_has_them(
-    part: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     mode = pretrained.APPLICATIONS[name][1]
     monkeypatch.setitem(pretrained.APPLICATIONS, name, (show_input, mode))
-    given = pretrained.compute_features(part, name, 0, False, tmp_path).pictures
-    expected = MODULES[name].preprocess_input(part.pictures.astype(np.float32))
+    given = pretrained.compute_features(split, name, 0, False, tmp_path).pictures
+    expected = MODULES[name].preprocess_input(split.pictures.astype(np.float32))
     assert given == pytest.approx(expected, rel=2e-3, abs=2e-3)  # kept in half precision
 
 
-def test_resnet50_answers_alike_wherever_the_study_cuts_it(part: Split, tmp_path: Path) -> None:
+def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     keras.applications.ResNet50(include_top=False, weights=None).save_weights(
         tmp_path / "resnet50.weights.h5"
     )
-    whole = pretrained.compute_features(part, "resnet50", 0, True, tmp_path).pictures
+    whole = pretrained.compute_features(split, "resnet50", 0, True, tmp_path).pictures
     for fitted in (10, 20, 32):  # one, two and three blocks
-        frozen = pretrained.compute_features(part, "resnet50", fitted, False, tmp_path).pictures
+        frozen = pretrained.compute_features(split, "resnet50", fitted, False, tmp_path).pictures
         options: dict[str, Any] = pretrained.describe_top(
             "resnet50", SIZE, fitted, False, pooling="average", dense=[]
         )
@@ -77,7 +78,7 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(part: Split, tmp_path
         upper = keras.Model(inputs, pretrained.backbone_head(inputs, None, **options))
         assert upper.predict(frozen, verbose=0) == pytest.approx(whole, rel=0.02, abs=0.02)
     with pytest.raises(DataError, match="a shortcut passes there"):
-        pretrained.compute_features(part, "resnet50", 5, False, tmp_path)
+        pretrained.compute_features(split, "resnet50", 5, False, tmp_path)
 
 
 def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(

@@ -10,7 +10,7 @@ from pathlib import Path
 WORKER = """
 import sys
 from pathlib import Path
-from training.studies.grid import name_file, share_grid
+from training.studies.grid import file_url, share_grid
 
 def measure(point):
     print(point["number"], flush=True)
@@ -18,7 +18,7 @@ def measure(point):
     return {"square": point["number"] ** 2}
 
 points = [{"number": number} for number in range(int(sys.argv[2]))]
-storage = name_file(Path(sys.argv[1]) / "grid.sqlite")
+storage = file_url(Path(sys.argv[1]) / "grid.sqlite")
 print([row["square"] for row in share_grid(storage, "squares", points, measure, heartbeat=1)])
 """
 

@@ -18,9 +18,10 @@ from app.vision.imaging.crops import CropShape
 from tests.app.processes import list_children
 from tests.training.pictures import make_pictures
 from training.__main__ import cli
-from training.datasets.loading import DataError, SubsetSpec, read_part
+from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
 from training.fit import pretrained as pretrained_bodies
+from training.recipe import DataError
 from training.studies.finetune_depth import judge
 from training.studies.study import load_study
 
@@ -103,7 +104,7 @@ def test_leaking_data_is_told_and_refused_before_any_training(data: Path, tmp_pa
     shutil.copyfile(next((data / "train" / "one").iterdir()), leaked)
     refused = study("gender-resnet18", data, tmp_path / "work")
     assert refused.exit_code == 1
-    assert "1 pictures stand in two parts" in refused.output
+    assert "1 pictures stand in two splits" in refused.output
     assert not (tmp_path / "work").exists()
 
 
@@ -253,7 +254,7 @@ def test_folds_hold_each_picture_out_once_and_keep_what_looks_the_same_together(
         for number in range(5):
             picture = Image.open(tmp_path / name / f"{number}.png")
             picture.save(tmp_path / name / f"{number}-again.jpg", quality=95)
-    part = read_part(tmp_path, "", CropShape(40, 3))
+    part = read_split(tmp_path, "", CropShape(40, 3))
     folds = list(split_in_folds(part, 5, seed=1))
     assert (np.sum([held_out for _, held_out in folds], axis=0) == 1).all()
     for learned, held_out in folds:
@@ -301,16 +302,16 @@ def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_pa
         (tmp_path / name / "0.png").rename(tmp_path / name / adult)
     shape = CropShape(40, 3)
     first, again, other = (
-        read_part(tmp_path, "", shape, SubsetSpec(count=6, seed=seed)).files for seed in (1, 1, 2)
+        read_split(tmp_path, "", shape, SubsetSpec(count=6, seed=seed)).files for seed in (1, 1, 2)
     )
     assert [file.parent.name for file in first] == ["one"] * 3 + ["two"] * 3
     assert first == again != other
     with pytest.raises(DataError, match="to draw 10 from"):
-        read_part(tmp_path, "", shape, SubsetSpec(count=20))
+        read_split(tmp_path, "", shape, SubsetSpec(count=20))
     (tmp_path / "two" / "8.png").unlink()
-    third = read_part(tmp_path, "", shape, SubsetSpec(count=0.34)).files
+    third = read_split(tmp_path, "", shape, SubsetSpec(count=0.34)).files
     assert [file.parent.name for file in third] == ["one"] * 3 + ["two"] * 2
-    adults = read_part(tmp_path, "", shape, SubsetSpec(youngest=18)).files
+    adults = read_split(tmp_path, "", shape, SubsetSpec(youngest=18)).files
     assert [file.name for file in adults] == ["31_0_1_2017.png", "40_1_1_2017.png"]
     with pytest.raises(DataError, match="has 0 pictures"):
-        read_part(tmp_path, "", shape, SubsetSpec(youngest=41))
+        read_split(tmp_path, "", shape, SubsetSpec(youngest=41))

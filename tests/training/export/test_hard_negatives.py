@@ -29,10 +29,10 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     face = Image.fromarray(skimage.data.astronaut()[58:171, 168:281])
     cat, scene = Image.fromarray(skimage.data.chelsea()), Image.fromarray(skimage.data.coffee())
     files = {"photos/One_0001.jpg": face, "photos/Other_0001.jpg": face}
-    for part in ("train", "validation"):
-        files[f"gender/{part}/female/1.jpg"] = face
-        files[f"fer2013/{part}/happy/1.jpg"] = face
-        files[f"clothing/{part}/cup/1.jpg"] = scene
+    for split in ("train", "validation"):
+        files[f"gender/{split}/female/1.jpg"] = face
+        files[f"fer2013/{split}/happy/1.jpg"] = face
+        files[f"clothing/{split}/cup/1.jpg"] = scene
     for kind in ("cats", "dogs", "horses"):
         files |= {f"animals/{kind}/{number}.jpg": cat for number in range(2)}
     for name, picture in files.items():

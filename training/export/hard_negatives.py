@@ -8,10 +8,11 @@ from pathlib import Path
 
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.cards import CARD
+from training.datasets.experiment import Experiment
 from training.datasets.face_crops import prepare_faces, prepare_hard_faces
 from training.datasets.loading import PLACES_FILE
 from training.export.exporting import export
-from training.fit.trainer import fit, is_finished
+from training.fit.trainer import fit
 from training.recipe import Mining, Recipe, change_recipe
 
 
@@ -30,9 +31,10 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
     for run, following in zip(rounds, [*rounds[1:], runs / recipe.name], strict=True):
         if following.exists():
             continue
-        if not is_finished(run, short):
-            fit(short, run)
+        experiment = Experiment(short, run)
+        if not experiment.is_finished:
+            fit(experiment)
         models = run / "models"
         if not (models / FACE_CLASSIFIER / CARD).is_file():
-            export(run, models / FACE_CLASSIFIER)
+            export(experiment, models / FACE_CLASSIFIER)
         prepare_hard_faces(mining.source, models, folder, recipe.seed)

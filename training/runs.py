@@ -1,0 +1,128 @@
+"""Read and write a run: the folder that one training leaves.
+
+It holds `recipe.json`, `checkpoint.npz`, `history.csv` (a row per epoch), `model.keras` once the
+training is finished, `best.keras` if the recipe keeps the best epoch, and a report with curves.
+Only `load_run` imports Keras.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.files import atomic_write
+from training.recipe import DataError, Recipe, parse_recipe
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL = "model.keras"
+BEST = "best.keras"
+RECIPE = "recipe.json"
+HISTORY = "history.csv"
+CHECKPOINT = "checkpoint.npz"
+LOGS = "logs"  # TensorBoard's event files
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Hold a run's state: the value of every variable, and the position as plain JSON values."""
+
+    values: list[np.ndarray]
+    position: dict[str, Any]
+
+
+def read_recipe(run: Path) -> Recipe:
+    """Read the recipe that a run was started with.
+
+    Raises `DataError` if there is no run, `RecipeError` if the recipe isn't valid any more.
+    """
+    if not (run / RECIPE).is_file():
+        raise DataError(f"{run} holds no training: {RECIPE} is not there.")
+    return parse_recipe(json.loads((run / RECIPE).read_text(encoding="utf-8")))
+
+
+def write_recipe(run: Path, recipe: Recipe) -> None:
+    """Write the recipe that a run is started with."""
+    text = recipe.model_dump_json(indent=2)
+    atomic_write(run / RECIPE, lambda stream: stream.write(text.encode()))
+
+
+def check_run(run: Path, recipe: Recipe) -> None:
+    """Raise `DataError` if a run was started with another recipe."""
+    if (run / RECIPE).is_file() and not read_recipe(run).trains_like(recipe):
+        raise DataError(
+            f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
+        )
+
+
+def is_finished(run: Path) -> bool:
+    """Tell whether a run holds its recipe and the fitted network."""
+    return (run / RECIPE).is_file() and (run / MODEL).is_file()
+
+
+def load_run(run: Path) -> tuple[Recipe, keras.Model]:
+    """Load a finished run's recipe and network: the best epoch's if the recipe keeps it.
+
+    Raises `DataError` if the run isn't finished.
+    """
+    import keras
+
+    if not (run / MODEL).is_file():
+        raise DataError(f"{run} holds no finished training: {MODEL} is not there. Resume it first.")
+    recipe = read_recipe(run)
+    chosen = run / (BEST if recipe.schedule.keep_best else MODEL)
+    return recipe, keras.saving.load_model(chosen, compile=False, safe_mode=True)
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a `.keras` file atomically: a run that has one counts as finished."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:  # Keras writes only to paths.
+        made = Path(aside) / path.name
+        network.save(made)
+        atomic_write(path, lambda stream: stream.write(made.read_bytes()))
+
+
+def write_history(run: Path, history: list[dict[str, Any]]) -> None:
+    """Replace a run's history, a CSV row per epoch."""
+    text = io.StringIO()
+    # A run begun before a figure was measured has no number for its first epochs.
+    rows = csv.DictWriter(text, list(history[-1]), restval="nan")
+    rows.writeheader()
+    rows.writerows(history)
+    atomic_write(run / HISTORY, lambda stream: stream.write(text.getvalue().encode()))
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """Read a run's history, a row per epoch, with its figures as floats."""
+    with (run / HISTORY).open(newline="", encoding="utf-8") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Replace a run's checkpoint."""
+
+    def write(stream: IO[bytes]) -> None:
+        # One file holds both, so that the values always belong to the position.
+        position = np.frombuffer(json.dumps(checkpoint.position).encode(), np.uint8)
+        values = {f"value_{index}": value for index, value in enumerate(checkpoint.values)}
+        np.savez(stream, allow_pickle=False, position=position, **values)
+
+    atomic_write(run / CHECKPOINT, write)
+
+
+def load_checkpoint(run: Path) -> Checkpoint | None:
+    """Read a run's checkpoint; None if it has none yet."""
+    if not (run / CHECKPOINT).is_file():
+        return None
+    with np.load(run / CHECKPOINT, allow_pickle=False) as stored:
+        position = json.loads(stored["position"].tobytes())
+        values = [stored[f"value_{index}"] for index in range(len(stored.files) - 1)]
+    return Checkpoint(values, position)

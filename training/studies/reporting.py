@@ -1,0 +1,171 @@
+"""Write a study's results.csv, results.json and report.md."""
+
+import csv
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+import numpy as np
+
+from app.markdown import markdown_table, percent
+from bench.machine import describe_hardware
+from training.evaluate.metrics import find_recalls
+from training.evaluate.reports import FIGURES, plot_confusion, plot_curves
+from training.studies.session import Findings, PaperFigure, Session, Trial
+
+PACKAGES = ("keras", "tensorflow-cpu", "numpy", "scikit-learn", "optuna")
+
+
+def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
+    """Add a trial's row and section to the findings."""
+    findings.rows.append(trial.row)
+    section = report_training(session, trial.name, trial.history, trial.confusion, trial.classes)
+    findings.sections.append(section)
+
+
+def report_training(
+    session: Session,
+    name: str,
+    history: list[dict[str, Any]],
+    confusion: np.ndarray,
+    classes: tuple[str, ...],
+) -> str:
+    """Plot a training's curves and confusion matrix; return its section of the report."""
+    file = name.replace("=", "-").replace(".", "_")
+    plot_curves(history, session.figure(f"{file}-curves"))
+    plot_confusion(confusion, list(classes), session.figure(f"{file}-confusion"))
+    return "\n\n".join(
+        [
+            f"## {name}",
+            f"![curves]({FIGURES}/{file}-curves.png)\n"
+            f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)",
+            describe_classes(confusion, classes),
+        ]
+    )
+
+
+def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Tabulate each class's counts and figures.
+
+    Papers call two different shares a class's accuracy: (TP + TN) / all, the usual one, which is
+    high for every rare class, and TP / (TP + FP + FN). Both are given.
+    """
+    hits = np.diagonal(confusion)
+    false_alarms, misses = confusion.sum(axis=0) - hits, confusion.sum(axis=1) - hits
+    others = confusion.sum() - hits - false_alarms - misses
+    counts = (hits, false_alarms, misses, others)
+    shares = (
+        find_recalls(confusion.T),
+        find_recalls(confusion),
+        (hits + others) / confusion.sum(),
+        hits / np.maximum(1, hits + false_alarms + misses),
+    )
+    rows = [
+        [name, *(each[index] for each in counts), *(percent(each[index], 2) for each in shares)]
+        for index, name in enumerate(classes)
+    ]
+    columns = ["class", "TP", "FP", "FN", "TN", "precision", "recall"]
+    return markdown_table(rows, [*columns, "(TP + TN) / all", "TP / (TP + FP + FN)"])
+
+
+def write_results(session: Session, findings: Findings) -> None:
+    """Write results.csv, results.json and report.md."""
+    study, recipe = session.study, session.recipe
+    session.results.mkdir(parents=True, exist_ok=True)
+    if findings.rows:
+        with (session.results / "results.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, _list_columns(findings))
+            writer.writeheader()
+            writer.writerows(findings.rows)
+    results = {
+        "study": session.name,
+        "title": study.title,
+        "question": study.question,
+        "differences": study.differences,
+        "comparison": compare_with_paper(study.paper, findings.figures),
+        "source": recipe.data.source,
+        "scale": session.scale,
+        "command": session.command,
+        "date": session.results.name,
+        "seed": recipe.seed,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "hardware": describe_hardware(),
+        "recipe": recipe.model_dump(mode="json"),
+        "grid": study.grid,
+        "options": study.options,
+        "figures": findings.figures,
+        "missing": findings.missing,
+        "rows": findings.rows,
+    }
+    text = json.dumps(results, indent=2) + "\n"
+    (session.results / "results.json").write_text(text, encoding="utf-8")
+    report = _write_report(session, findings)
+    (session.results / "report.md").write_text(report, encoding="utf-8")
+
+
+def _write_report(session: Session, findings: Findings) -> str:
+    study, inspection = session.study, session.inspection
+    hardware = describe_hardware()
+    sections = [
+        f"# {study.title}",
+        study.question,
+        f"`{session.command}`, {session.results.name}, seed {session.recipe.seed}, "
+        f"{hardware['processor']} with {hardware['cores']} cores. "
+        f"Data: {session.recipe.data.source}.",
+    ]
+    if session.scale == "smoke":
+        sections.append("**A trial of the code on a small scale: its figures say nothing.**")
+    if not findings.rows:
+        sections.append("**Nothing ran, so there are no figures of ours.**")
+    if findings.missing:
+        sections += ["## What could not run", _list(findings.missing)]
+    compared = compare_with_paper(study.paper, findings.figures)
+    table = markdown_table(
+        [row.values() for row in compared], ["figure", "paper", "ours", "on the difference"]
+    )
+    faults = inspection.faults + [f"Leakage: {leak}" for leak in inspection.leakage]
+    sections += ["## Compared with the paper", table]
+    sections += ["## Differences from the paper", _list(study.differences)]
+    sections += ["## Checks of the data", _list(faults + inspection.remarks)]
+    if findings.rows:
+        columns = _list_columns(findings)
+        rows = [[row.get(column) for column in columns] for row in findings.rows]
+        sections += ["## All trainings", markdown_table(rows, columns)]
+    return "\n\n".join(sections + findings.sections) + "\n"
+
+
+def _list_columns(findings: Findings) -> list[str]:
+    return list(dict.fromkeys(key for row in findings.rows for key in row))
+
+
+def compare_with_paper(paper: list[PaperFigure], figures: dict[str, float]) -> list[dict[str, str]]:
+    """Pair each of the paper's figures with ours, and say why they differ.
+
+    Returns rows of `figure`, `paper`, `ours` (empty for what did not run) and `why`.
+    """
+    rows = []
+    for item in paper:
+        own = figures.get(item.ours)
+        rows.append(
+            {
+                "figure": item.figure,
+                "paper": item.value,
+                "ours": "" if own is None else _format(own, item.form),
+                "why": "This did not run." if own is None else item.why,
+            }
+        )
+    return rows
+
+
+def _format(value: float, form: str) -> str:
+    if form == "share":
+        return percent(value, 2)
+    return f"{value:.0f} s" if form == "seconds" else f"{value:.4g}"
+
+
+def _list(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)

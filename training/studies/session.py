@@ -1,0 +1,241 @@
+"""Define what a study's module gets and returns, and train and measure for it."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import keras
+import numpy as np
+from pydantic import Field
+from sklearn.metrics import confusion_matrix
+
+from training.datasets.experiment import Experiment, Splits
+from training.datasets.inspection import Inspection
+from training.datasets.loading import Split
+from training.evaluate.reports import FIGURES
+from training.fit.trainer import fit
+from training.recipe import Recipe, StrictModel
+from training.runs import BEST, CHECKPOINT, load_run, read_history
+from training.studies.executors import Executor
+
+LABELS_HEAD = "label"  # the only head of the networks that only a study fits
+Point = dict[str, Any]  # one combination of a grid's values
+Result = TypeVar("Result")
+
+
+class PaperFigure(StrictModel):
+    """Hold one of the paper's figures, the name of ours, and why the two differ."""
+
+    figure: str
+    value: str
+    ours: str
+    form: Literal["share", "seconds", "number"] = "share"
+    why: str
+
+
+class Scale(StrictModel):
+    """Hold the values of a scale smaller than the paper's, and what they change."""
+
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    differences: list[str] = Field(default_factory=list)
+
+
+class Study(StrictModel):
+    """Hold a study's grid, its module's other options, and the paper's figures."""
+
+    title: str
+    question: str
+    grid: dict[str, list[Any]]
+    options: dict[str, Any] = Field(default_factory=dict)
+    bases: list[str] = Field(default_factory=list)  # pretrained bodies
+    differences: list[str]
+    paper: list[PaperFigure]
+    recipe: dict[str, Any]
+    smoke: Scale  # a trial of the code that takes seconds
+    reduced: Scale | None = None  # one or two hours on two cores, if the full scale takes longer
+
+
+@dataclass
+class Trial:
+    """Hold the results of one training.
+
+    `row` is its row of results.csv, `history` has a row per epoch. `logits` (count, classes) and
+    `labels` (count,) are those of the measured split, whose classes `classes` names in order.
+    """
+
+    name: str
+    row: dict[str, Any]
+    history: list[dict[str, Any]]
+    logits: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """The confusion matrix, a row per true class: int (classes, classes)."""
+        return confuse(self.logits, self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right predictions."""
+        return float(np.mean(self.logits.argmax(axis=1) == self.labels))
+
+
+@dataclass
+class Findings:
+    """Collect a study's results.
+
+    `rows` become results.csv, `figures` are compared with the paper's by the names in the TOML,
+    `sections` are the report's in Markdown, `missing` says what could not run.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    sections: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Hold a running study: its definition, recipe and data, its folders and its executor."""
+
+    name: str
+    scale: str
+    study: Study
+    recipe: Recipe
+    inspection: Inspection  # of the data
+    bases: tuple[str, ...]  # those whose weights are available
+    work: Path
+    results: Path
+    command: str
+    storage: str | None
+    executor: Executor
+
+    @property
+    def features(self) -> Path:
+        """The folder of the frozen bases' features."""
+        return self.work / "features"
+
+    def figure(self, name: str) -> Path:
+        """Return the path of one of the report's figures."""
+        folder = self.results / FIGURES
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.png"
+
+    def fit(
+        self,
+        point: Point,
+        recipe: Recipe,
+        splits: Splits,
+        test: Split | None = None,
+        shorter: Path | None = None,
+        name: str = "",
+    ) -> Trial:
+        """Train at one point of the grid; measure on `test`, by default the validation split.
+
+        The run's folder has the name `name`, by default the point's. `shorter` is as in `train`.
+        """
+        name = name or name_point(point)
+        measured = test or splits[1]
+        history = train(recipe, self.work / name, splits, shorter)
+        logits = predict_run(self.work / name, measured)
+        row = {**point, **describe_end(history)}
+        return Trial(name, row, history, logits, measured.labels, measured.classes)
+
+    def map_by_epochs(
+        self, measure: Callable[[Point, Path | None], Result], points: list[Point]
+    ) -> list[Result]:
+        """Measure the grid's points in the executor; return the results in their order.
+
+        Points that differ only by their epochs are measured in sequence, as one training continues
+        another: `measure` gets a point and the run of the point before it, or None.
+        """
+        chains: dict[str, list[Point]] = {}
+        for point in points:
+            chains.setdefault(name_point({**point, "epochs": None}), []).append(point)
+        work = partial(_measure_chain, measure, self.work)
+        results = self.executor.map(work, list(chains.values()))
+        by_name = {
+            name_point(point): result
+            for chain, found in zip(chains.values(), results, strict=True)
+            for point, result in zip(chain, found, strict=True)
+        }
+        return [by_name[name_point(point)] for point in points]
+
+
+def _measure_chain(
+    measure: Callable[[Point, Path | None], Result], work: Path, chain: list[Point]
+) -> list[Result]:
+    shorter = [None, *(work / name_point(point) for point in chain)]
+    return [measure(point, run) for point, run in zip(chain, shorter, strict=False)]
+
+
+def iterate_grid(grid: dict[str, list[Any]]) -> Iterator[Point]:
+    """Yield each combination of a grid's values; the last key changes first."""
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def name_point(point: Point) -> str:
+    """Return the name of a point's folder, made of its values."""
+    return "-".join(f"{key}={value}" for key, value in point.items()).replace(" ", "-")
+
+
+def train(
+    recipe: Recipe, run: Path, splits: Splits | None = None, shorter: Path | None = None
+) -> list[dict[str, Any]]:
+    """Fit a recipe, resuming the run; a finished run is kept. Return the history.
+
+    `splits` are training and validation in memory; without them the recipe's folder is read.
+    `shorter` is a finished run with fewer epochs: if the learning rate is constant, the longer
+    training takes the same steps up to there, and starts from its checkpoint. Raises `DataError`
+    if `run` was fitted by another recipe.
+    """
+    experiment = Experiment(recipe, run, splits)
+    if not experiment.is_finished:
+        if shorter and recipe.schedule.decay == "none" and not (run / CHECKPOINT).is_file():
+            run.mkdir(parents=True, exist_ok=True)
+            if recipe.schedule.keep_best:
+                shutil.copyfile(shorter / BEST, run / BEST)
+            aside = run / f"{CHECKPOINT}.copy"
+            shutil.copyfile(shorter / CHECKPOINT, aside)
+            aside.replace(run / CHECKPOINT)
+        fit(experiment)
+    return read_history(run)
+
+
+def predict_run(run: Path, split: Split) -> np.ndarray:
+    """Return a finished run's logits for a split: float32 (count, classes)."""
+    return predict_head(load_run(run)[1], LABELS_HEAD, split)
+
+
+def predict_head(network: keras.Model, head: str, split: Split) -> np.ndarray:
+    """Return a head's logits for a split: float32 (count, classes)."""
+    logits: np.ndarray = network.predict(split.pictures, batch_size=64, verbose=0)[head]
+    return logits
+
+
+def confuse(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the confusion matrix, a row per true class: int (classes, classes)."""
+    classes = range(logits.shape[1])
+    confusion: np.ndarray = confusion_matrix(labels, logits.argmax(axis=1), labels=classes)
+    return confusion
+
+
+def describe_end(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> dict[str, Any]:
+    """Return the last epoch's figures by their names in results.csv."""
+    last = history[-1]
+    return {
+        "epochs_run": len(history),
+        "training_accuracy": last[f"accuracy_{head}"],
+        "validation_accuracy": last[f"validation_accuracy_{head}"],
+        "training_loss": last["loss"],
+        "validation_loss": last["validation_loss"],
+        "seconds": last["seconds"],
+    }
