@@ -17,14 +17,11 @@ from app.web.server.logging import LOGGING
 # A worker holds its own models; more workers than cores only queue elsewhere.
 # The application shares out the live sockets among the workers.
 os.environ.setdefault("WEB_CONCURRENCY", str(min(4, count_processors())))
-port = os.environ.get("PORT", "8000")
 try:
     settings = read_settings()
-    if not port.isdecimal():
-        raise SettingsError(f"PORT: a number is wanted (got {port!r}).")
 except SettingsError as error:
     sys.exit(f"Raut can't start: {error}")
-bind = f"127.0.0.1:{port}"
+bind = f"127.0.0.1:{settings.port}"
 workers = settings.workers
 # The workers count for /metrics in files here, and each client's photos for their limit; in memory,
 # where the system has such a folder.
@@ -36,7 +33,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
 os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{counts}/limits.sqlite")
 # Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
 # and requests keep their 8.
-worker_class = "app.web.server.worker.PatientWorker"
+worker_class = "app.web.server.worker.BufferingWorker"
 threads = 8 + settings.streams_per_worker
 timeout = 60
 # For requests under way, once no more are taken.

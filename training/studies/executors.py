@@ -84,7 +84,7 @@ def open_engine(name: ExecutorName) -> Iterator[Engine]:
 
     Raises `RayError` as `start_ray` does, and where no machine has a training's processors.
     """
-    if name == "plain":
+    if name == "local":
         yield LocalExecutor()
         return
     threads = _count_threads()
@@ -112,5 +112,5 @@ def _check_machines(threads: int) -> None:
         raise RayError(
             f"Each training has {threads} threads, but no machine of the cluster has more than "
             f"{most} processors. Set {THREADS} to {most} at most; results are equal to those of "
-            "the plain engine with as many."
+            "the local engine with as many."
         )

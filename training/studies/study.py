@@ -179,7 +179,7 @@ def run_study(
     command: str,
     data: Path | None = None,
     storage: str | None = None,
-    engine: ExecutorName = "plain",
+    engine: ExecutorName = "local",
     tell: Any = print,
 ) -> Path:
     """Carry a study out, on from where `work` left it, and write its results.
