@@ -1,9 +1,8 @@
 """Write the pages of docs/ that follow from the code: `make docs`, or python -m docs.generate."""
 
 import importlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ PROGRAMS = {
     "python -m training": "training.__main__",
     "python -m bench": "bench.__main__",
 }
-# A code that the source raises without giving it a status is the client's mistake: 400.
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+# Codes that the source raises; those without a status of their own are answered with 400.
 RAISED = re.compile(r'(?:RautError|_refusal|refuse\w*)\(\s*"(\w+)"')
 Schema = dict[str, Any]
 
@@ -38,53 +38,49 @@ def settings() -> str:
     lines = [
         HEAD,
         "# Settings\n",
-        "Raut reads its settings from environment variables. Lists and objects are JSON.",
+        "Settings are environment variables; lists and objects are JSON.",
     ]
-    schemas = Settings.model_json_schema()["properties"]
-    for name in Settings.model_fields:
-        variable = variable_of(name)
-        schema = schemas.get(name) or schemas[variable]
+    schemas = Settings.model_json_schema(by_alias=False)["properties"]
+    for name, schema in schemas.items():
         if name in GROUPS:
             lines += [f"\n## {GROUPS[name]}\n", *_table("Variable", "Type", "Default", "Meaning")]
         default = schema["default"]
         if schema.get("format") == "path":
             default = Path(default).relative_to(PACKAGE.parent).as_posix()
-        text = "" if default in (None, "") else f"`{default}`"
-        lines.append(_row(f"`{variable}`", _type(schema), text, schema["description"]))
+        shown = "" if default in (None, "") else f"`{default}`"
+        lines.append(_row(f"`{variable_of(name)}`", _type(schema), shown, schema["description"]))
     return "\n".join(lines) + "\n"
 
 
 def http_api() -> str:
     """Return the page of the HTTP API, from its OpenAPI document and the codes of its errors."""
-    response = create_app(Settings()).test_client().get("/api/v1/openapi.json")
-    document: Schema = json.loads(response.data)
-    lines = [
-        HEAD,
-        "# HTTP API\n",
-        document["info"]["description"] + "\n",
-        "`/api/v1/openapi.json` is the same as OpenAPI 3.1, [stream.md](stream.md) describes the "
-        "WebSocket. Where the server requires a token, send it as `Authorization: Bearer TOKEN`.",
+    document = create_app(Settings()).test_client().get("/api/v1/openapi.json").get_json()
+    lines = [HEAD, "# HTTP API\n", document["info"]["description"] + "\n"]
+    lines += [
+        "The same is at `/api/v1/openapi.json`; [stream.md](stream.md) describes the WebSocket. A "
+        "server that requires a token takes it as `Authorization: Bearer TOKEN`."
     ]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             lines += [f"\n## {method.upper()} {path}\n", operation["summary"] + "."]
             lines += _operation(document, operation)
-    lines += ["\n## Errors\n", "An error is `application/problem+json` (RFC 9457):\n"]
+    lines += ["\n## Errors\n", "Errors are `application/problem+json` (RFC 9457):\n"]
     lines += _fields_table(document, document["components"]["schemas"]["Problem"])
-    lines += ["\nThe codes are stable:\n", *_table("Status", "Codes"), *_codes()]
+    lines += ["\nThe codes are stable:\n", *_table("Code", "Status")]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    codes = {*STATUSES, *CODES.values(), *RAISED.findall(sources)}
+    lines += sorted(_row(f"`{code}`", str(STATUSES.get(code, 400))) for code in codes)
     return "\n".join(lines) + "\n"
 
 
 def command_line() -> str:
     """Return the page of the commands, from their help."""
-    lines = [HEAD, "# Command line\n", "`python -m app` is the same as `raut`."]
+    lines = [HEAD, "# Command line\n", "`python -m app` is the same as `raut`.\n"]
     for program, name in PROGRAMS.items():
         module = importlib.import_module(name)
         command = getattr(module, "cli", None) or module.main
-        lines += [f"\n## {program}\n"]
-        for context in _contexts(click.Context(command, info_name=program, max_content_width=88)):
-            lines += [f"    {line}".rstrip() for line in context.get_help().splitlines()]
-            lines += [""]
+        for context in _contexts(click.Context(command, info_name=program, terminal_width=80)):
+            lines += [f"## {context.command_path}\n", f"```\n{context.get_help()}\n```\n"]
     return "\n".join(lines)
 
 
@@ -100,79 +96,53 @@ def _table(*titles: str) -> list[str]:
 
 
 def _type(schema: Schema) -> str:
-    """Describe the type of a JSON schema: its choices, or its name and range."""
-    if choices := schema.get("anyOf"):
-        return " or ".join(_type(each) for each in choices if each.get("type") != "null")
+    """Describe a JSON schema's type: its choices, or its name and range."""
+    schema = next((each for each in schema.get("anyOf", []) if each["type"] != "null"), schema)
     if "enum" in schema:
         return ", ".join(f"`{each}`" for each in schema["enum"])
-    kind = schema.get("format") or schema.get("type", "any")
-    bounds = {
-        "minimum": "≥ {}",
-        "exclusiveMinimum": "> {}",
-        "maximum": "≤ {}",
-        "exclusiveMaximum": "< {}",
-    }
-    limits = [text.format(schema[key]) for key, text in bounds.items() if key in schema]
-    return ", ".join([str(kind), *limits])
+    bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
+    return ", ".join([schema.get("format") or schema.get("type", "any"), *bounds])
 
 
-def _fields(document: Schema, schema: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
+def _fields(document: Schema, schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
     """Yield the path and schema of each field below a schema: faces[].box.x."""
     while "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    for name, field in schema.get("properties", {}).items():
-        yield from _fields(document, field, f"{prefix}.{name}" if prefix else name)
+    below = {f".{name}": field for name, field in schema.get("properties", {}).items()}
     if isinstance(schema.get("additionalProperties"), dict):
-        yield from _fields(document, schema["additionalProperties"], f"{prefix}.NAME")
-    elif "properties" in schema.get("items", {}) or "$ref" in schema.get("items", {}):
-        yield from _fields(document, schema["items"], f"{prefix}[]")
-    elif "properties" not in schema:
-        yield prefix, schema
+        below[".NAME"] = schema["additionalProperties"]
+    if schema.get("items", {}).keys() & {"properties", "$ref"}:
+        below["[]"] = schema["items"]
+    if not below:
+        yield path, schema
+    for step, field in below.items():
+        yield from _fields(document, field, (path + step).removeprefix("."))
 
 
 def _fields_table(document: Schema, schema: Schema) -> list[str]:
-    return _table("Field", "Type", "Meaning") + [
-        _row(f"`{path}`", _type(field), field.get("description", ""))
-        for path, field in _fields(document, schema)
-    ]
+    fields = _fields(document, schema)
+    rows = [_row(f"`{path}`", _type(each), each.get("description", "")) for path, each in fields]
+    return [*_table("Field", "Type", "Meaning"), *rows]
 
 
-def _operation(document: Schema, operation: Schema) -> list[str]:
-    """Describe a method's form, its answers and the fields of the one without error."""
-    lines = []
+def _operation(document: Schema, operation: Schema) -> Iterable[str]:
+    """Describe an operation's form, its responses, and the fields of the one without error."""
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        lines += [f"\nRequest: `{kind}`\n", *_fields_table(document, content["schema"])]
-    lines += ["\nResponses\n", *_table("Status", "Meaning")]
-    lines += [
-        _row(status, answer["description"]) for status, answer in operation["responses"].items()
-    ]
-    for content in operation["responses"].get("200", {}).get("content", {}).values():
-        lines += ["\nFields of 200\n", *_fields_table(document, content["schema"])]
-    return lines
-
-
-def _codes() -> list[str]:
-    """Return a row for each status with its codes."""
-    sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
-    codes = {*STATUSES, *CODES.values(), *RAISED.findall("\n".join(sources))}
-    statuses = {code: STATUSES.get(code, 400) for code in codes}
-    return [
-        _row(
-            str(status),
-            ", ".join(f"`{code}`" for code in sorted(codes) if statuses[code] == status),
-        )
-        for status in sorted(set(statuses.values()))
-    ]
+        yield f"\nRequest: `{kind}`\n"
+        yield from _fields_table(document, content["schema"])
+    yield from ["\nResponses\n", *_table("Status", "Meaning")]
+    for status, response in operation["responses"].items():
+        yield _row(status, response["description"])
+    for content in operation["responses"]["200"].get("content", {}).values():
+        yield "\nFields of 200\n"
+        yield from _fields_table(document, content["schema"])
 
 
 def _contexts(context: click.Context) -> Iterator[click.Context]:
     """Yield the context of a command and of each command below it."""
     yield context
-    if isinstance(context.command, click.Group):
-        for name, command in sorted(context.command.commands.items()):
-            yield from _contexts(
-                click.Context(command, context, name, max_content_width=context.max_content_width)
-            )
+    for name, command in sorted(getattr(context.command, "commands", {}).items()):
+        yield from _contexts(click.Context(command, context, name))
 
 
 if __name__ == "__main__":

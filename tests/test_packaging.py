@@ -1,5 +1,6 @@
 """What an installed Raut consists of: the metadata, and the data that setup.py copies."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,13 +17,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `app` folder of a wheel: this one's modules with the copied data."""
+    """The `app` folder of a wheel: its data, and the module that finds it."""
     package = tmp_path_factory.mktemp("site") / "app"
     package.mkdir()
-    for source in (ROOT / "app").iterdir():
-        (package / source.name).symlink_to(source)
-    (package / "paths.py").unlink()
-    (package / "paths.py").write_bytes((ROOT / "app" / "paths.py").read_bytes())
+    (package / "__init__.py").touch()
+    shutil.copy(ROOT / "app" / "paths.py", package)
     setup.copy_data(package)
     return package
 
