@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from app.optional_packages import explain_missing
+from app.errors import explain_missing
 from app.settings import count_processors
 
 ExecutorName = Literal["local", "ray"]  # in this process, or as Ray tasks and actors

@@ -4,7 +4,7 @@ import logging.config
 import os
 import sys
 
-from app.paths import DATA
+from app.paths import DATA, PACKAGE
 from app.settings import Settings
 
 THREADS = 8  # as each worker of gunicorn has for requests
@@ -19,12 +19,14 @@ def serve(settings: Settings, host: str, server: str | None = None) -> None:
     if server is None:
         server = "gunicorn" if _can_run_gunicorn() else "waitress"
     if server == "gunicorn":
-        options = ["--no-control-socket", "--bind", f"{host}:{settings.port}"]
-        config = ["--config", str(DATA / "gunicorn.conf.py")]
-        os.execv(  # nosec B606
-            sys.executable,
-            [sys.executable, "-m", "gunicorn", *config, *options, "app:create_app()"],
-        )
+        # gunicorn imports from its working folder first, where another `app` may lie.
+        os.environ["RAUT_MODELS"] = str(settings.models.absolute())
+        os.environ["RAUT_STUDIES"] = str(settings.studies.absolute())
+        os.chdir(PACKAGE.parent)
+        config = ["--config", str(DATA / "gunicorn.conf.py"), "--no-control-socket"]
+        bind = ["--bind", f"{host}:{settings.port}"]
+        command = [sys.executable, "-m", "gunicorn", *config, *bind, "app:create_app()"]
+        os.execv(sys.executable, command)  # nosec B606
     _serve_with_waitress(settings, host)
 
 

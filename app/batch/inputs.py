@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from app.optional_packages import explain_missing
+from app.errors import explain_missing
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")

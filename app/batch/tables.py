@@ -9,7 +9,7 @@ from typing import IO, Any, Literal, get_args
 
 from app.batch.inputs import ArchiveError
 from app.batch.rows import Row
-from app.optional_packages import explain_missing
+from app.errors import explain_missing
 
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
