@@ -1,4 +1,4 @@
-# docker build -t raut .    Runs as nobody, on a read-only file system, with its models inside.
+# docker build -t raut .    Runs as nobody on a read-only file system, with the models inside.
 FROM python:3.11.14-slim-bookworm AS packages
 WORKDIR /packages
 COPY requirements/serve.lock .
@@ -13,7 +13,7 @@ RUN /opt/raut/bin/pybabel compile -d translations
 FROM python:3.11.14-slim-bookworm
 COPY --from=packages /opt/raut /opt/raut
 WORKDIR /app
-COPY wsgi.py gunicorn.conf.py ./
+COPY wsgi.py gunicorn.conf.py CITATION.cff ./
 COPY app app
 COPY static static
 COPY templates templates

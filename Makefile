@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CATALOG := translations/id/LC_MESSAGES/messages.mo
 
-.PHONY: serve test check programs audit sbom lock
+.PHONY: serve test check docs programs audit sbom lock
 
 serve: .venv/serve.stamp $(CATALOG)
 	exec $(BIN)/gunicorn --no-control-socket wsgi:app
@@ -15,20 +15,24 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/bandit -q -r -ll app training wsgi.py gunicorn.conf.py
+	$(BIN)/bandit -q -r -ll app training setup.py wsgi.py gunicorn.conf.py
 
-# Look the locked packages up among the known vulnerabilities; asks PyPI.
+# Write the pages of docs/ that are generated from the code.
+docs: .venv/test.stamp $(CATALOG)
+	$(BIN)/python -m docs.generate
+
+# Check the locked packages against PyPI's advisories.
 audit: .venv/test.stamp
 	$(BIN)/pip-audit --disable-pip -r requirements/serve.lock -r requirements/remote.lock
 
-# List what a server consists of.
+# Write the software bill of materials of a server.
 sbom: sbom.json
 
 sbom.json: requirements/serve.lock .venv/test.stamp
 	$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 		--output-file $@ $<
 
-# Lock what serving needs, for Linux, macOS and Windows on any processor.
+# Lock the packages of a server for Linux, macOS and Windows on any processor.
 lock: .venv/test.stamp
 	for part in serve remote; do \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
@@ -36,8 +40,8 @@ lock: .venv/test.stamp
 			requirements/$$part.txt -o requirements/$$part.lock || exit; \
 	done
 
-# What the tests drive: a browser, and where they can be had the proxy and the counter of deploy/ and
-# a tracer, whose tests are skipped without.
+# Programs that the tests drive: a browser, and optionally nginx, Redis and strace; tests of a
+# missing one are skipped.
 programs:
 	@if command -v chromium >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -49,7 +53,7 @@ programs:
 		command -v redis-server >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get install -y -qq nginx-light openssl redis-server strace || \
-			echo "nginx, redis-server and strace can't be had; their tests are skipped." >&2; \
+			echo "nginx, redis-server and strace can't be installed; their tests are skipped." >&2; \
 	fi
 
 .venv/bin/python:

@@ -17,14 +17,11 @@ from app.web.server.logging import LOGGING
 # A worker holds its own models; more workers than cores only queue elsewhere.
 # The application shares out the live sockets among the workers.
 os.environ.setdefault("WEB_CONCURRENCY", str(min(4, count_processors())))
-port = os.environ.get("PORT", "8000")
 try:
     settings = read_settings()
-    if not port.isdecimal():
-        raise SettingsError(f"PORT: a number is wanted (got {port!r}).")
 except SettingsError as error:
     sys.exit(f"Raut can't start: {error}")
-bind = f"127.0.0.1:{port}"
+bind = f"127.0.0.1:{settings.port}"
 workers = settings.workers
 # The workers count for /metrics in files here, and each client's photos for their limit; in memory,
 # where the system has such a folder.

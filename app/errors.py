@@ -17,3 +17,11 @@ class RautError(Exception):
         self.code = code
         self.detail = detail
         self.extensions = extensions
+
+
+def explain_missing(what: str, error: ImportError) -> str:
+    """Name a missing optional package and the command that installs it."""
+    return (
+        f"{what[0].upper()}{what[1:]} needs {error.name}, which is not installed here. "
+        "Install it with: python -m pip install -r requirements/archive.txt (or 'raut[archive]')"
+    )

@@ -1,4 +1,4 @@
-"""Write files that a crash can't leave by half."""
+"""Write files atomically."""
 
 import os
 import sys
@@ -8,10 +8,9 @@ from typing import IO
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is there whole or not at all.
+    """Replace a file atomically and durably; a crash leaves the previous file.
 
-    `write` gets a binary stream. The bytes go to a file aside, are synced, and take the name at
-    the end; a crash at any moment leaves the file of before.
+    `write` gets a binary stream to a temporary file, which is synced and renamed.
     """
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as stream:
@@ -19,6 +18,8 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     aside.replace(path)
+    if os.name != "posix":  # Windows can't sync folders.
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -27,7 +28,7 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(text: str, target: Path | None) -> None:
-    """Write a whole file, or to the standard output where none, or "-", is named."""
+    """Write a file atomically, or to the standard output where the target is None or "-"."""
     if target is None or str(target) == "-":
         sys.stdout.write(text)
     elif target.exists() and not target.is_file():  # a pipe, or a device

@@ -9,37 +9,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from app.optional_packages import explain_missing
+from app.errors import explain_missing
 from app.settings import count_processors
 
-ExecutorName = Literal["plain", "ray"]  # who carries pieces of work out: one process, or Ray
+ExecutorName = Literal["local", "ray"]  # in this process, or as Ray tasks and actors
 ENGINES: tuple[ExecutorName, ...] = get_args(ExecutorName)
-ROOT = Path(__file__).resolve().parents[1]  # where a cluster's machines find this very code
-# Sockets lie below, whose paths may have 107 bytes; macOS' own temporary folder has a long name.
-# The folder made in it has a new name and is its owner's alone.
+ROOT = Path(__file__).resolve().parents[1]  # Cluster machines have the code at the same path.
+# Paths of Unix sockets may have 107 bytes, for which macOS' temporary folder is too long.
+# TemporaryDirectory makes a private folder in it.
 SHORT = Path("/tmp")  # nosec B108
-STARTS = 3  # Ray gives a start up after 30 seconds.
+STARTS = 3  # Each one times out after 30 seconds.
 QUIET = {
-    # Ray would report its use to its maker.
+    # No usage reports to Ray's vendor.
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_enable_metrics_collection": "0",
 }
 ALONE = {
-    # Ray looks for an address that other machines reach, and listens on all of this one's, unless
-    # this variable, which is read on every system, says that there are no others.
+    # Listen on loopback only. Despite its name, Ray reads this variable on Linux too.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Ray would run its workers at the lowest priorities; they get that of the command.
+    # Workers keep the priority of the command instead of Ray's low one.
     "RAY_worker_niceness": "0",
 }
 
 
 class RayError(Exception):
-    """End what Ray was to do; the text says what is wrong and what to do."""
+    """Say why Ray can't run or gave up, and what to do."""
 
 
 def find_reason(error: Exception) -> str:
-    """Return the first line of what Ray says went wrong, or the exception's name for nothing."""
+    """Return the first line of an exception's message, or its class name."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
@@ -52,11 +51,11 @@ def start_ray(
 ) -> Iterator[None]:
     """Start Ray on this machine alone, or join the cluster at RAY_ADDRESS.
 
-    `processors` is how many of this machine's are given away, all by default; a cluster has its
-    own. `library` is the part of Ray that is used. `environment` is for a cluster's workers: those
-    of this machine have the command's. `show_workers` prints what they print. What Ray notes on
-    this machine goes into a folder of its own, which is removed at the end. Raises `RayError` where
-    Ray isn't installed or can't be reached.
+    `processors` is the number of this machine's CPUs to use, all by default; a cluster uses its
+    own. `library` is the part of Ray to import. `environment` holds variables for a cluster's
+    workers; those of this machine inherit the command's. `show_workers` prints their output. Ray's
+    logs on this machine go to a temporary folder. Raises `RayError` where Ray isn't installed or
+    can't be reached.
     """
     address = os.environ.get("RAY_ADDRESS") or "local"
     os.environ.update(QUIET if address != "local" else QUIET | ALONE)
@@ -86,14 +85,14 @@ def start_ray(
 
 
 def _reach_ray(address: str, options: dict[str, Any]) -> None:
-    """Start Ray, or join it; a busy machine may take longer to start than Ray waits."""
+    """Start or join Ray, with retries: on a busy machine a start may time out."""
     import ray
 
     for tries_left in reversed(range(STARTS if address == "local" else 1)):
         try:
             ray.init(address, **options)
             return
-        except Exception as error:  # Ray raises nearly anything here, bare exceptions too.
+        except Exception as error:  # Ray raises bare exceptions here, too.
             ray.shutdown()
             if not tries_left:
                 raise RayError(

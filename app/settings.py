@@ -1,4 +1,7 @@
-"""Declare every setting once: its name, type, default and help. Read from RAUT_* variables."""
+"""Declare every setting once: name, type, default and help. Read from RAUT_* variables.
+
+`make docs` writes docs/settings.md from this file.
+"""
 
 import os
 from pathlib import Path
@@ -8,27 +11,27 @@ from pydantic import AfterValidator, Field, HttpUrl, ValidationError, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
-# What a request may hold beside its photo: the fields and frame of a form.
+from app.paths import MODELS, STUDIES
+
+# The largest size of a form's other fields and its boundaries.
 FORM_BYTES = 500_000
-# Settings that may hold a password or a token, which no message repeats.
+# Settings that may hold a password or a token: error messages omit their values.
 SECRET = frozenset({"inference_url", "rate_limit_storage", "tokens"})
 
 
 class SettingsError(ValueError):
-    """Tell which variables hold what they can't, and why."""
+    """Name the environment variables whose values are invalid, and say why."""
 
 
 def count_processors() -> int:
-    """Count the processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # macOS has none.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _check_limit(limit: str) -> str:
-    """Return a rate limit that can be understood. Raises `ValueError`."""
-    # Only the server needs it, and it takes long to import.
-    from limits import parse
+    from limits import parse  # Slow to import, and only the server needs it.
 
     if limit:
         parse(limit)
@@ -38,113 +41,116 @@ def _check_limit(limit: str) -> str:
 class Settings(BaseSettings):
     """Hold the settings of one application."""
 
-    # An address with a password in it is refused, and mustn't stand in the log for that.
+    # A rejected URL may hold a password, which must not reach the log.
     model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True, hide_input_in_errors=True)
 
-    models: Path = Field(Path("models"), description="Folder of the models that are served.")
+    models: Path = Field(MODELS, description="Folder of the models to serve.")
     studies: Path = Field(
-        Path("training/results"),
-        description="Folder of the results of the published studies, which /models shows.",
+        STUDIES, description="Folder of the results of the published studies, shown on /models."
     )
     runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
         "auto",
-        description="What runs the models: auto takes the ONNX export, with 8-bit convolutions "
-        "where they lose nothing; onnx the exact one; remote an inference server (docs/remote.md), "
-        "to which crops of the faces are sent.",
+        description="Runtime of the models. `auto` runs the ONNX export, quantized to 8 bits where "
+        "that loses no accuracy; `onnx` runs the unquantized export; `keras` needs TensorFlow; "
+        "`remote` sends face crops to an inference server (docs/remote.md).",
     )
-    inference_url: HttpUrl | None = Field(
-        None, description="Where the inference server is: http or https, with a path if it has one."
-    )
-    inference_timeout: float = Field(
-        2.0, gt=0, le=60, description="How long the inference server may take for one batch."
-    )
-    breaker_threshold: int = Field(
-        5,
-        ge=1,
-        description="After so many batches in a row without an answer, the inference server is "
-        "left alone for a while, and what needs it is refused at once.",
-    )
-    breaker_reset: float = Field(10.0, gt=0, description="How long that while is.")
     label_set: Literal["original", "ferplus"] | None = Field(
-        None, description="Which labels the expression follows; the model's card by default."
+        None, description="Label set of the expression model; the card's default where unset."
     )
     effort: Literal["fast", "balanced", "thorough"] = Field(
         "balanced",
-        description="How hard faces are searched in a photo whose request doesn't say: fast looks "
-        "once, balanced again where nothing was found, thorough for all turns and sizes.",
+        description="Default search effort. `fast` runs one search pass; `balanced` adds passes "
+        "where no face was found; `thorough` searches all rotations and sizes.",
     )
-    threads: int = Field(1, ge=1, description="Threads of ONNX Runtime for one batch of faces.")
-    max_upload_mb: int = Field(20, ge=1, description="Largest photo taken, in megabytes.")
-    max_streams: int = Field(
-        16,
-        ge=1,
-        description="Live sockets open at the same time, shared out evenly among the worker "
-        "processes: a worker that holds its share sends a further one away, to try again.",
-    )
-    queue_size: int = Field(
-        1,
-        ge=0,
-        description="Photos that may wait for their turn in each worker process; a further one is "
-        "refused at once, to try again. Each waits as long as reading a photo takes, so that more "
-        "would be answered later than their senders are patient.",
-    )
-    drain_seconds: float = Field(
-        0.0,
-        ge=0,
-        le=300,
-        description="How long a server that is told to end still takes new requests, while /readyz "
-        "answers 503 and live sockets move on: long enough for a proxy in front to notice.",
-    )
+    threads: int = Field(1, ge=1, description="ONNX Runtime threads for each batch.")
     track_max_age: float = Field(
-        1.0, ge=0, le=10, description="How long a face that is missed keeps its number."
+        1.0, ge=0, le=10, description="Seconds for which a track survives without a detection."
+    )
+    inference_url: HttpUrl | None = Field(
+        None, description="Base URL of the inference server: http or https, with an optional path."
+    )
+    inference_timeout: float = Field(
+        2.0, gt=0, le=60, description="Timeout of one batch on the inference server, in seconds."
+    )
+    breaker_threshold: int = Field(
+        5, ge=1, description="Consecutive failed batches after which the circuit breaker opens."
+    )
+    breaker_reset: float = Field(
+        10.0, gt=0, description="Seconds for which an open circuit breaker rejects requests."
+    )
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias="PORT",
+        description="TCP port of the web server; 0 takes any free one.",
     )
     workers: int = Field(
         1,
         ge=1,
         validation_alias="WEB_CONCURRENCY",
-        description="Worker processes of the web server; gunicorn.conf.py sets it.",
+        description="Worker processes of gunicorn; gunicorn.conf.py defaults to one for each "
+        "processor, at most four.",
+    )
+    max_upload_mb: int = Field(20, ge=1, description="Largest accepted photo, in megabytes.")
+    max_streams: int = Field(
+        16,
+        ge=1,
+        description="Concurrent WebSocket streams, divided evenly among the workers. Further "
+        "clients are told to try again later.",
+    )
+    queue_size: int = Field(
+        1,
+        ge=0,
+        description="Photos that may wait in each worker. Further ones are refused at once with "
+        "503 and Retry-After, because longer queues only add latency.",
+    )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="Seconds for which a terminating server still accepts requests while /readyz "
+        "answers 503, so that a proxy can take it out of rotation.",
     )
     trusted_hosts: list[str] = Field(
-        [], description='Host names answered to, as JSON: ["raut.example.org"]; any by default.'
+        [], description='Accepted host names, as JSON: `["raut.example.org"]`; any by default.'
     )
     trusted_proxies: int = Field(
         0,
         ge=0,
-        description="How many proxies stand in front: so many of the addresses that they note in "
-        "X-Forwarded-For are believed, and the same for X-Forwarded-Proto.",
+        description="Number of reverse proxies in front: how many entries of X-Forwarded-For and "
+        "X-Forwarded-Proto to trust.",
     )
     rate_limit: Annotated[str, AfterValidator(_check_limit)] = Field(
         "600/minute",
-        description="How many photos, steps pages and live sockets one client may ask for, in the "
-        "notation of the package limits; empty for no limit. A client is a token's holder, an "
-        "address, or a network of IPv6.",
+        description="Photos, steps pages and streams that one client may request, in the notation "
+        "of the `limits` package; empty for no limit. A client is a token, an IPv4 address or an "
+        "IPv6 network.",
     )
     rate_limit_storage: str = Field(
         "memory://",
         pattern=r"^(memory|shared|redis|rediss|redis\+unix)://",
-        description="Where photos are counted for their limit; gunicorn.conf.py sets a place in "
-        "memory that all worker processes share, and redis://host:port/number has several servers "
-        "count together.",
+        description="Storage of the rate limit's counters. gunicorn.conf.py sets one in memory "
+        "shared by all workers; `redis://host:port/number` is shared by several servers.",
     )
     tokens: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
         {},
-        description="Who may have photos read, as JSON: a name for each, and the hash of their "
-        "token, both of which `python -m app token NAME` prints; everybody by default.",
+        description="Clients that may send photos, as JSON: the SHA-256 of each one's token by "
+        "name, as printed by `raut token NAME`; everybody by default.",
     )
 
     @property
     def most_photo_bytes(self) -> int:
-        """Return the size of the largest photo taken."""
+        """Return the size of the largest accepted photo."""
         return self.max_upload_mb * 1_000_000
 
     @property
     def most_body_bytes(self) -> int:
-        """Return the size of the largest request read, with its photo or all of its photos."""
+        """Return the size of the largest accepted request body."""
         return self.most_photo_bytes + FORM_BYTES
 
     @model_validator(mode="after")
     def _check_server(self) -> "Settings":
-        """Refuse a remote runtime without an address, and an address that is more than a place."""
         url = self.inference_url
         if self.runtime == "remote" and url is None:
             raise ValueError("RAUT_RUNTIME=remote needs RAUT_INFERENCE_URL.")
@@ -154,36 +160,35 @@ class Settings(BaseSettings):
 
     @property
     def at_once(self) -> int:
-        """Return one worker's share of the processors: how many analyses it runs at once."""
+        """Return how many analyses a worker runs concurrently: its share of the processors."""
         return max(1, count_processors() // self.workers)
 
     @property
     def streams_per_worker(self) -> int:
-        """Return one worker's share of the live sockets, at least one."""
+        """Return a worker's share of the WebSocket streams, at least one."""
         return max(1, self.max_streams // self.workers)
 
 
 def read_settings() -> Settings:
-    """Return the settings that the environment holds. Raises `SettingsError`."""
+    """Read the settings from the environment. Raises `SettingsError`."""
     try:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(fault) for fault in error.errors())) from error
     except SourceError as error:
-        # pydantic-settings names the field, and nothing else that helps.
+        # pydantic-settings gives nothing but the field's name, in quotes.
         fields = [name for name in Settings.model_fields if f'"{name}"' in str(error)]
-        raise SettingsError(f"{_variable(*fields)} must be JSON.") from error
+        raise SettingsError(f"{variable_of(*fields)} must be JSON.") from error
 
 
 def _explain(fault: Any) -> str:
-    """Say in words what is wrong with one variable, or with several together."""
     if not fault["loc"]:
         return str(fault["ctx"]["error"])
     got = "" if fault["loc"][0] in SECRET else f" (got {fault['input']!r})"
-    return f"{_variable(*fault['loc'])}: {fault['msg']}{got}."
+    return f"{variable_of(*fault['loc'])}: {fault['msg']}{got}."
 
 
-def _variable(name: str, *_: object) -> str:
-    """Return the variable that a setting is read from."""
+def variable_of(name: str, *_: object) -> str:
+    """Return the environment variable of a setting."""
     alias = Settings.model_fields[name].validation_alias if name in Settings.model_fields else name
     return str(alias or f"RAUT_{name.upper()}")

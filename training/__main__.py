@@ -183,7 +183,7 @@ def ablate(name: str, out: Path | None) -> None:
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
-    default="plain",
+    default="local",
     show_default=True,
     help="One process, or Ray on this machine or the cluster at RAY_ADDRESS.",
 )
@@ -208,7 +208,7 @@ def study(
     """
     from training.studies.study import load_study, run_study
 
-    if storage and engine != "plain":
+    if storage and engine != "local":
         raise click.UsageError("--storage shares a grid by Optuna, --engine ray by Ray: give one.")
     load_study(name, scale)  # an unknown name is refused before the folder is looked at
     work = out or Path("runs") / f"study-{name}-{scale}"
@@ -221,7 +221,7 @@ def study(
         work,
         target,
         f"python -m training study {name} --scale {scale}"
-        + (f" --engine {engine}" if engine != "plain" else "")
+        + (f" --engine {engine}" if engine != "local" else "")
         + (f" --data {data_folder}" if data_folder else ""),
         data_folder,
         storage,

@@ -1,1 +1,1 @@
-"""Read archives: more pictures than one sitting holds, in shards that are done once each."""
+"""Analyze folders, archives and lists of URLs into tables."""

@@ -1,4 +1,4 @@
-"""List an archive's pictures, and read each: from folders, tar archives and object stores."""
+"""List and read pictures: in folders, tar archives and object stores."""
 
 import os
 import tarfile
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from app.optional_packages import explain_missing
+from app.errors import explain_missing
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
@@ -16,69 +16,63 @@ END_OF_TAR = bytes(tarfile.BLOCKSIZE)
 
 
 class ArchiveError(Exception):
-    """End a run over an archive; the text says what is wrong and what to do."""
+    """Say why inputs can't be listed or a run can't go on, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Say where a picture lies.
+    """Locate a picture.
 
-    `name` is what its rows call it. `place` is an absolute path or a URL; the picture is the
-    whole of it, or in a tar archive `length` bytes from `offset` on.
+    `name` is its name in the results. `location` is an absolute path or a URL; the picture is the
+    whole file, or in a tar archive the `length` bytes from `offset`.
     """
 
     name: str
-    place: str
+    location: str
     offset: int = 0
     length: int | None = None
 
 
-def find_photos(folder: Path) -> list[Path]:
-    """List the photos in a folder and its folders, by path."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    return sorted(path for path in found if path.is_file())
+def list_pictures(paths: Iterable[Path]) -> Iterator[Picture]:
+    """Yield the pictures of folders, tar archives (.tar), lists of URLs (.txt) and photos.
 
-
-def list_pictures(paths: Iterable[Path]) -> list[Picture]:
-    """List the pictures of folders, tar archives (.tar), lists of URLs (.txt) and photos.
-
-    The order is that of the paths, inside a folder that of its paths, and a picture named twice
-    is listed once. Raises `ArchiveError` where a path isn't there, an archive is damaged or
-    compressed, or a line is no URL that can be read here.
+    The order is that of the paths, within a folder alphabetical. Raises `ArchiveError` where a path
+    doesn't exist, an archive is damaged or compressed, or a line is no readable URL.
     """
-    found = (picture for path in paths for picture in _list(path))
-    return list({(picture.place, picture.offset): picture for picture in found}.values())
+    for path in paths:
+        if path.is_dir():
+            found = (each for each in path.rglob("*") if each.suffix.lower() in PICTURE_SUFFIXES)
+            for photo in sorted(each for each in found if each.is_file()):
+                yield Picture(printable(str(photo)), str(photo.absolute()))
+        elif not path.is_file():
+            raise ArchiveError(f"{path}: there is no such file or folder.")
+        elif path.suffix.lower() == ".txt":
+            yield from _list_urls(path)
+        else:
+            yield from _list_file(str(path), str(path.absolute()))
 
 
-def write_out(name: str) -> str:
-    """Return a name as text: bytes that are no UTF-8 are written as \\xe9."""
+def printable(name: str) -> str:
+    """Return a file name as text, with bytes that aren't UTF-8 escaped as \\xe9."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_picture(picture: Picture) -> bytes:
     """Read a picture's bytes. Raises `OSError`."""
-    if "://" in picture.place:
-        return _fetch(picture)
-    with Path(picture.place).open("rb") as stream:
-        stream.seek(picture.offset)
-        return stream.read(-1 if picture.length is None else picture.length)
-
-
-def _list(path: Path) -> Iterator[Picture]:
-    """List what one path of the command line names."""
-    if path.is_dir():
-        for photo in find_photos(path):
-            yield Picture(write_out(str(photo)), str(photo.absolute()))
-    elif not path.is_file():
-        raise ArchiveError(f"{path}: there is no such file or folder.")
-    elif path.suffix.lower() == ".txt":
-        yield from _list_urls(path)
-    else:
-        yield from _list_file(str(path), str(path.absolute()))
+    start, length = picture.offset, picture.length
+    if "://" not in picture.location:
+        with Path(picture.location).open("rb") as stream:
+            stream.seek(start)
+            return stream.read(-1 if length is None else length)
+    with _faults_as_os_error():
+        filesystem, path = _resolve(picture.location)
+        part = {} if length is None else {"start": start, "end": start + length}
+        content: bytes = filesystem.cat_file(path, **part)
+        return content
 
 
 def _list_urls(path: Path) -> Iterator[Picture]:
-    """List the pictures and tar archives that a text file names, a URL a line."""
+    """List the pictures and tar archives of a text file with a URL on each line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -90,69 +84,56 @@ def _list_urls(path: Path) -> Iterator[Picture]:
             yield from _list_file(url, url)
 
 
-def _list_file(name: str, place: str) -> Iterator[Picture]:
+def _list_file(name: str, location: str) -> Iterator[Picture]:
     """List a photo, or the photos of a tar archive."""
     if name.lower().endswith(COMPRESSED):
         raise ArchiveError(
-            f"{name} is compressed, so that no picture can be read out of its middle. "
-            "Unpack it, or pack it as .tar."
+            f"{name} is compressed, which allows no random access. Unpack it, or pack it as .tar."
         )
     if not name.lower().endswith(".tar"):
-        yield Picture(write_out(name), place)
+        yield Picture(printable(name), location)
         return
     try:
-        with _open(place) as stream:
-            yield from _list_members(stream, name, place)
+        with _open(location) as stream:
+            yield from _list_members(stream, name, location)
     except (tarfile.TarError, OSError) as error:
         raise ArchiveError(f"{name} can't be read as a tar archive: {error}") from error
 
 
-def _list_members(stream: IO[bytes], name: str, place: str) -> Iterator[Picture]:
-    """List the photos of an opened tar archive; only its headers are read."""
+def _list_members(stream: IO[bytes], name: str, location: str) -> Iterator[Picture]:
+    """List the photos of a tar archive, of which only the headers are read."""
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while member := archive.next():
             if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
-                written = write_out(f"{name}/{member.name}")
-                yield Picture(written, place, member.offset_data, member.size)
-            archive.members = []  # type: ignore[attr-defined]  # They are all kept else.
-        # Behind a damaged header tarfile stops as it does at the end.
+                path = printable(f"{name}/{member.name}")
+                yield Picture(path, location, member.offset_data, member.size)
+            archive.members = []  # type: ignore[attr-defined]  # Else all members stay in memory.
+        # tarfile takes a damaged header for the end of the archive.
         stream.seek(archive.offset)
         if stream.read(tarfile.BLOCKSIZE) != END_OF_TAR:
             raise tarfile.ReadError(
-                f"it breaks off or is damaged at byte {archive.offset}. Pack it anew."
+                f"it breaks off or is damaged at byte {archive.offset}. Pack it again."
             )
 
 
 @contextmanager
-def _open(place: str) -> Iterator[IO[bytes]]:
-    """Open a file or what a URL names, to be read from any place."""
-    if "://" not in place:
-        with Path(place).open("rb") as stream:
+def _open(location: str) -> Iterator[IO[bytes]]:
+    """Open a path or URL for random access."""
+    if "://" not in location:
+        with Path(location).open("rb") as stream:
             yield stream
         return
-    filesystem, path = _resolve(place)
-    with _told_as_os_error(), filesystem.open(path, "rb") as stream:
+    filesystem, path = _resolve(location)
+    with _faults_as_os_error(), filesystem.open(path, "rb") as stream:
         yield stream
 
 
-def _fetch(picture: Picture) -> bytes:
-    """Read a picture from an object store, no more than its own bytes."""
-    with _told_as_os_error():
-        filesystem, path = _resolve(picture.place)
-        if picture.length is None:
-            whole: bytes = filesystem.cat_file(path)
-            return whole
-        end = picture.offset + picture.length
-        part: bytes = filesystem.cat_file(path, start=picture.offset, end=end)
-        return part
-
-
 def _check_url(url: str, where: str) -> None:
-    """Refuse a line that is no URL, and a store that can't be read with what is installed."""
+    """Raise `ArchiveError` for what is no URL or needs a package that isn't installed."""
     protocol = url.split("://")[0].split("::")[-1]
     if "://" not in url:
         raise ArchiveError(
-            f"{where}: {url!r} is no URL. Write one a line, such as s3://bucket/a.jpg."
+            f"{where}: {url!r} is no URL. Write one on each line, such as s3://bucket/a.jpg."
         )
     try:
         import fsspec
@@ -165,7 +146,7 @@ def _check_url(url: str, where: str) -> None:
 
 
 def _resolve(url: str) -> tuple[Any, str]:
-    """Return a URL's store and the path in it."""
+    """Return a URL's file system and the path in it."""
     import fsspec
 
     filesystem, path = fsspec.url_to_fs(url)
@@ -173,8 +154,8 @@ def _resolve(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _told_as_os_error() -> Iterator[None]:
-    """Tell any fault of a store as `OSError`: each kind of store has exceptions of its own."""
+def _faults_as_os_error() -> Iterator[None]:
+    """Raise any fault of an object store as `OSError`: each kind has exceptions of its own."""
     try:
         yield
     except (OSError, tarfile.TarError):

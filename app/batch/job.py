@@ -1,76 +1,120 @@
-"""Read an archive into a folder, by the engine that is asked for."""
+"""Run `raut analyze`: photos in one pass, or an archive in shards that can be resumed."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from app.batch.inputs import ArchiveError
+import click
+
+from app.batch.inputs import ArchiveError, list_pictures
 from app.batch.progress import Progress
 from app.batch.ray_executor import read_by_ray
 from app.batch.report import Summary, render_report
-from app.batch.rows import PictureReader, Row
+from app.batch.rows import PictureReader, Row, list_rows
 from app.batch.runs import Description, Run, Shard, lock_folder
-from app.batch.tables import Format, check_format
+from app.batch.tables import Format, check_format, to_csv
 from app.files import write_text
 from app.ray_session import ExecutorName
 from app.settings import Settings
+from app.vision.models.selection import split_names
+
+SHARD_SIZE = 64  # A worker that dies loses about two seconds of work.
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """Say what is to be read, how, and into which folder."""
+    """Hold the options of `raut analyze`. Raises `click.UsageError` for a bad combination."""
 
     paths: tuple[Path, ...]
-    folder: Path
-    effort: str
-    models: list[str] | None
+    as_json: Path | None
+    as_csv: Path | None
+    models: str | None
+    effort: str | None
+    out: Path | None
     engine: ExecutorName
     form: Format
-    shard_size: int
-    workers: int | None
     report: Path | None
+    workers: int | None
+    shard_size: int
+
+    def __post_init__(self) -> None:
+        if self.out and (self.as_json or self.as_csv):
+            raise click.UsageError("--out replaces --json and --csv; see --format.")
+        if not self.out and (self.engine != "local" or self.report):
+            raise click.UsageError("--engine and --report need a folder: --out.")
 
 
-def read_archive(settings: Settings, order: BatchJob) -> Summary:
-    """Read all pictures that the folder doesn't hold yet; return what it holds then.
+def run_job(settings: Settings, job: BatchJob) -> int:
+    """Analyze the pictures, write the results, and return the exit status.
 
-    Raises `ArchiveError`, `app.ray_session.RayError` as `start_ray` does,
-    `app.vision.models.cards.ModelError` as `load_analyzer` does, and `RautError` for a name that
-    no model has.
+    The status is 1 where a picture couldn't be read and has no row either. Raises `ArchiveError`,
+    `app.ray_session.RayError`, `app.vision.models.cards.ModelError`, and `RautError` for an unknown
+    model.
     """
-    check_format(order.form)
-    reader = PictureReader(settings, order.effort, order.models)
+    if job.out:
+        check_format(job.form)
+    reader = PictureReader(settings, job.effort or settings.effort, split_names(job.models))
+    return _read_archive(reader, job, job.out) if job.out else _read_photos(reader, job)
+
+
+def _read_photos(reader: PictureReader, job: BatchJob) -> int:
+    pictures = list(list_pictures(job.paths))
+    progress = Progress(len(pictures), in_pipes=False)
+    answers: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for picture in pictures:
+        answer = reader.analyze(picture)
+        (failed if "error" in answer else answers).append(answer)
+        progress.advance(1)
+    if job.as_json or not job.as_csv:
+        write_text(json.dumps(answers, indent=2) + "\n", job.as_json)
+    if job.as_csv:
+        rows = [row for answer in answers for row in list_rows(answer["file"], answer)]
+        write_text(to_csv(rows), job.as_csv)
+    for answer in failed:
+        click.echo(f"{answer['file']}: {answer['error_detail']}", err=True)
+    return 1 if failed else 0
+
+
+def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
     description = Description(
-        paths=[str(path.absolute()) for path in order.paths],
-        effort=order.effort,
+        paths=[str(path.absolute()) for path in job.paths],
+        effort=reader.effort,
         labels=reader.labels,
         models=reader.models,
-        form=order.form,
-        shard_size=order.shard_size,
+        form=job.form,
+        shard_size=job.shard_size,
     )
     try:
-        with lock_folder(order.folder):
-            run = Run(order.folder, order.paths, description, reader.columns)
+        with lock_folder(folder):
+            run = Run(folder, job.paths, description, reader.columns)
             pending = run.list_pending()
             sizes = {shard.number: len(shard.pictures) for shard in pending}
             progress = Progress(run.count, run.count - sum(sizes.values()))
-            for number, rows in _read(reader, order, pending):
-                run.keep(number, rows)
+            for number, rows in _read_shards(reader, job, pending):
+                run.record(number, rows)
                 progress.advance(sizes[number])
             summary = Summary(run.read_rows())
     except OSError as error:
-        raise ArchiveError(f"{order.folder} can't be written: {error}") from error
-    if order.report:
-        write_text(render_report(summary, description), order.report)
-    return summary
+        raise ArchiveError(f"{folder} can't be written: {error}") from error
+    if job.report:
+        write_text(render_report(summary, description), job.report)
+    click.echo(
+        f"{folder} holds {summary.pictures:,} pictures with {summary.faces:,} faces; "
+        f"{summary.errors.counts.total():,} pictures couldn't be read.",
+        err=True,
+    )
+    return 0
 
 
-def _read(
-    reader: PictureReader, order: BatchJob, shards: list[Shard]
+def _read_shards(
+    reader: PictureReader, job: BatchJob, shards: list[Shard]
 ) -> Iterator[tuple[int, list[Row]]]:
-    """Yield the rows of each shard as they get done."""
-    if order.engine == "ray":
-        yield from read_by_ray(reader, shards, order.workers)
-        return
-    for shard in shards:
-        yield shard.number, reader.read(shard.first, shard.pictures)
+    """Yield the number and rows of each shard as it is done."""
+    if job.engine == "ray":
+        yield from read_by_ray(reader, shards, job.workers)
+    else:
+        for shard in shards:
+            yield shard.number, reader.read(shard.first, shard.pictures)

@@ -1,4 +1,4 @@
-"""Sum a run up in one page that shows no picture and asks nobody for anything."""
+"""Summarize a run in one HTML page, without pictures, names or external requests."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,20 +16,20 @@ MOST_FACES = 10  # photos with as many or more are counted together
 
 @dataclass
 class Tally:
-    """Count things by name, and remember the first pictures of each."""
+    """Count values by name, and keep the first pictures of each as examples."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, name: str, picture: int) -> None:
-        """Count one thing in a picture."""
+        """Count a value in a picture."""
         self.counts[name] += 1
         known = self.examples.setdefault(name, [])
         if len(known) < EXAMPLES and picture not in known:
             known.append(picture)
 
     def lines(self) -> list[tuple[str, int, float, str]]:
-        """Return each name, its count, its share of all (0 to 1) and its examples, sorted."""
+        """Return each name, its count, its share (0 to 1) and its examples, sorted."""
         total = self.counts.total()
         return [
             (name, count, count / total, ", ".join(map(str, self.examples[name])))
@@ -41,7 +41,7 @@ class Summary:
     """Count what a run's rows say."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Go through the rows once, a picture's rows beside each other."""
+        """Count the rows in one pass; a picture's rows are adjacent."""
         self.pictures = self.faces = self.without = 0
         self.errors = Tally()
         self.tables: dict[str, Tally] = {}
@@ -55,7 +55,6 @@ class Summary:
                 self._add_face(row)
 
     def _add_picture(self, row: Row) -> None:
-        """Count a picture by its first row."""
         self.pictures += 1
         self.models = {
             name.removeprefix("model_"): value
@@ -65,7 +64,7 @@ class Summary:
         if row["error"] is not None:
             self.errors.add(row["error"], row["picture"])
             return
-        if FACE_CLASSIFIER in self.models:  # Without it no face was looked for.
+        if FACE_CLASSIFIER in self.models:  # Without it no face was searched for.
             self.without += row["faces"] == 0
             faces = min(row["faces"], MOST_FACES)
             name = f"{faces} or more" if faces == MOST_FACES else str(faces)
@@ -76,7 +75,6 @@ class Summary:
                 self._add_reading(f"Whole picture, {title}", row, read)
 
     def _add_face(self, row: Row) -> None:
-        """Count a face in each distribution."""
         self.faces += 1
         number = row["picture"]
         self._tally("Width of a face, pixels").add(_double(row["box_width"]), number)
@@ -86,7 +84,7 @@ class Summary:
                 self._add_reading(read.replace("_", " ").capitalize(), row, read)
 
     def _add_reading(self, title: str, row: Row, read: str) -> None:
-        """Count one reading of a face or a whole picture; `read` begins its columns."""
+        """Count one prediction; `read` is the prefix of its columns."""
         number, label = row["picture"], row[f"{read}_label"]
         self._tally(f"{title}: shown").add(label if row[f"{read}_confident"] else "unsure", number)
         self._tally(f"{title}: likeliest, sure or not").add(label, number)
@@ -95,13 +93,12 @@ class Summary:
         self._tally(f"{title}: probability of the likeliest").add(name, number)
 
     def _tally(self, title: str) -> Tally:
-        """Return the distribution of that title."""
         return self.tables.setdefault(title, Tally())
 
 
 def render_report(summary: Summary, description: Description) -> str:
-    """Return an HTML page of what a run came to; `description` says what was run."""
-    # Most runs write none, and each command's start would wait for it.
+    """Return the report as HTML."""
+    # Slow to import, and most runs write no report.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
@@ -110,25 +107,24 @@ def render_report(summary: Summary, description: Description) -> str:
 
 
 def _list_readings(row: Row) -> list[str]:
-    """Return with what the columns of each reading begin that a row holds."""
+    """Return the column prefix of each prediction in a row."""
     labelled = [name for name in row if name.endswith("_label") and row[name] is not None]
     return [name.removesuffix("_label") for name in labelled]
 
 
 def _natural(line: tuple[str, int]) -> tuple[float, str]:
-    """Sort names that begin with a number by it, and others by name behind them."""
+    """Sort names by their leading number, then those without one by name."""
     start = line[0].split()[0]
     number = start.replace(".", "", 1).lstrip("-")
     return (float(start), "") if number.isdigit() else (float("inf"), line[0])
 
 
 def _span(value: float, width: int) -> str:
-    """Name the span of that width in which a value lies."""
     start = int(value // width) * width
     return f"{start} to {start + width}"
 
 
 def _double(value: int) -> str:
-    """Name the span between two powers of 2 in which a positive value lies."""
+    """Name the interval between two powers of 2 that holds a positive value."""
     start = 1 << (value.bit_length() - 1)
     return f"{start} to {2 * start}"

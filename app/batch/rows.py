@@ -95,20 +95,30 @@ class PictureReader:
             "than there is; analyze it alone to see more.",
         )
 
-    def _read(self, number: int, picture: Picture) -> list[Row]:
-        """Return the rows of one picture."""
-        whose = {"picture": number, "file": picture.name}
+    def analyze(self, picture: Picture) -> dict[str, Any]:
+        """Return the API's answer for a picture, with its name as `file`.
+
+        Of a picture that can't be read it is `file`, `error` (a stable code) and `error_detail`.
+        """
         try:
-            data = read_picture(picture)
-            answer = self._analyzer.analyze_file(data, self.names, effort=self.effort).to_json()
-        except RautError as refusal:
-            return [self._row(**whose, error=refusal.code, error_detail=refusal.detail)]
+            analysis = self._analyzer.analyze_file(
+                read_picture(picture), self.names, effort=self.effort
+            )
+            return {"file": picture.name, **analysis.to_json()}
+        except RautError as error:
+            code, detail = error.code, error.detail
         except OSError as error:
-            detail = f"The file can't be read: {error}"
-            return [self._row(**whose, error="file_unreadable", error_detail=detail)]
+            code, detail = "file_unreadable", f"The file can't be read: {error}"
         except Exception as error:  # One picture must not end a run over a million others.
+            code = "internal"
             detail = f"Raut itself failed at this picture ({type(error).__name__}: {error})."
-            return [self._row(**whose, error="internal", error_detail=detail)]
+        return {"file": picture.name, "error": code, "error_detail": detail}
+
+    def _read(self, number: int, picture: Picture) -> list[Row]:
+        answer = self.analyze(picture)
+        if "error" in answer:
+            return [self._row(picture=number, **answer)]
+        whose = {"picture": number, "file": picture.name}
         faces = list_faces(picture.name, answer["faces"]) or [{}]
         return [self._row(**whose | _share(answer) | face) for face in faces]
 

@@ -1,4 +1,4 @@
-"""Keep a run over an archive in a folder, so that it goes on where it was killed."""
+"""Keep the state of a run in its output folder, so that a killed run can be resumed."""
 
 import json
 import os
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from app.batch.inputs import ArchiveError, Picture, list_pictures
 from app.batch.rows import Row
 from app.batch.tables import Columns, Format, read_table, write_table
-from app.files import atomic_write
+from app.files import atomic_write, write_text
 
 RUN = "run.json"
 PICTURES = "pictures.jsonl"
@@ -19,10 +19,9 @@ PICTURES = "pictures.jsonl"
 
 @dataclass(frozen=True)
 class Description:
-    """Say what a run reads and how; one that goes on must be of the same.
+    """Describe what a run reads and how; a resumed run must match it.
 
-    `paths` are absolute; `labels` names the head by which each model answers, and `models` maps
-    each model that reads to its SHA-256.
+    `paths` are absolute; `labels` maps each model to its label set and `models` to its SHA-256.
     """
 
     paths: list[str]
@@ -35,10 +34,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Shard:
-    """Hold a part of a run's pictures, which is done as a whole.
-
-    The pictures follow each other in the run, where the first has the number `first`, from 1 on.
-    """
+    """Hold consecutive pictures of a run, which are done together; `first` counts from 1."""
 
     number: int
     first: int
@@ -46,18 +42,18 @@ class Shard:
 
 
 class Run:
-    """Know a run's pictures, in shards, and which of these are done.
+    """Hold a run's pictures in shards, and know which shards are done.
 
-    The folder holds what the run is (`run.json`), its pictures as they were found when it began
-    (`pictures.jsonl`), and a file for each shard that is done. Each is there whole or not at all.
+    The folder holds the run's description (`run.json`), the pictures found when it began
+    (`pictures.jsonl`), and a table for each finished shard. Each file is written atomically.
     """
 
     def __init__(
         self, folder: Path, paths: Iterable[Path], description: Description, columns: Columns
     ) -> None:
-        """Begin a run over what `paths` name, or go on with the one that the folder holds.
+        """Begin a run over `paths`, or resume the one in the folder.
 
-        Raises `ArchiveError` where that is another one, and as `list_pictures` does.
+        Raises `ArchiveError` where the folder holds another run, and as `list_pictures` does.
         """
         self._folder = folder
         self._description = description
@@ -71,7 +67,7 @@ class Run:
         self.count = len(self._pictures)
 
     def list_pending(self) -> list[Shard]:
-        """Return the shards that aren't done."""
+        """Return the unfinished shards."""
         size = self._description.shard_size
         return [
             Shard(number, start + 1, self._pictures[start : start + size])
@@ -79,43 +75,35 @@ class Run:
             if not self._part(number).exists()
         ]
 
-    def keep(self, number: int, rows: list[Row]) -> None:
-        """Write the rows of a shard; from then on it is done."""
+    def record(self, number: int, rows: list[Row]) -> None:
+        """Write the rows of a shard, which finishes it."""
         form = self._description.form
         atomic_write(
             self._part(number), lambda stream: write_table(form, stream, rows, self._columns)
         )
 
     def read_rows(self) -> Iterator[Row]:
-        """Read the rows of all shards that are done, in the order of the pictures."""
+        """Read the rows of all finished shards, in the order of the pictures."""
         form = self._description.form
         for number in range(1, -(-self.count // self._description.shard_size) + 1):
             if self._part(number).exists():
                 yield from read_table(form, self._part(number), self._columns)
 
     def _part(self, number: int) -> Path:
-        """Return the file of a shard."""
         return self._folder / f"part-{number:05d}.{self._description.form}"
 
     def _begin(self, paths: Iterable[Path]) -> None:
-        """Find the pictures and keep their list, then what the run is."""
         if any(self._folder.glob("part-*")):
             raise ArchiveError(
-                f"{self._folder} holds parts of a run, but no {RUN} that says of which. "
-                "Choose another folder."
+                f"{self._folder} holds parts of a run, but no {RUN}. Choose another folder."
             )
-        pictures = list_pictures(paths)
-
-        def write(stream: IO[bytes]) -> None:
-            for picture in pictures:
-                stream.write(json.dumps(astuple(picture)).encode() + b"\n")
-
-        atomic_write(self._folder / PICTURES, write)
-        text = json.dumps(asdict(self._description), indent=2)
-        atomic_write(self._folder / RUN, lambda stream: stream.write(text.encode()))
+        # A picture named twice is read once.
+        found = {(picture.location, picture.offset): picture for picture in list_pictures(paths)}
+        lines = [json.dumps(astuple(picture)) + "\n" for picture in found.values()]
+        write_text("".join(lines), self._folder / PICTURES)
+        write_text(json.dumps(asdict(self._description), indent=2), self._folder / RUN)
 
     def _check_same(self) -> None:
-        """Refuse to go on with a run of other pictures, models or settings."""
         kept: dict[str, Any] = json.loads((self._folder / RUN).read_text(encoding="utf-8"))
         ours = asdict(self._description)
         differing = [name for name in ours if ours[name] != kept.get(name)]
@@ -123,15 +111,15 @@ class Run:
             name = differing[0]
             raise ArchiveError(
                 f"{self._folder} holds a run with other {name.replace('_', ' ')}: "
-                f"{kept.get(name)}, not {ours[name]}. Call it as before, or choose another folder."
+                f"{kept.get(name)}, not {ours[name]}. Repeat its options, or choose another folder."
             )
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Make a folder and let no other process run into it; a killed one no longer holds it.
+    """Create a folder and lock it until the end of the block, or of the process.
 
-    Raises `ArchiveError`.
+    Raises `ArchiveError` where another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as stream:
@@ -142,6 +130,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ArchiveError(
-                    f"Another run is writing into {folder}. Wait for its end, or choose another."
+                    f"Another run is writing into {folder}. Wait for it, or choose another folder."
                 ) from error
         yield

@@ -1,15 +1,15 @@
-"""Write rows as Parquet, CSV or JSON lines, and read them again."""
+"""Write and read rows as Parquet, CSV or JSON lines."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from app.batch.inputs import ArchiveError
 from app.batch.rows import Row
-from app.optional_packages import explain_missing
+from app.errors import explain_missing
 
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -27,21 +27,29 @@ def check_format(form: Format) -> None:
 
 
 def write_table(form: Format, stream: IO[bytes], rows: list[Row], columns: Columns) -> None:
-    """Write rows, which have exactly those columns; None becomes null, in CSV an empty field."""
+    """Write rows with exactly these columns; None becomes null, in CSV an empty field."""
     if form == "parquet":
         _write_parquet(stream, rows, columns)
         return
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     if form == "csv":
-        write_csv(text, rows, columns)
+        _write_csv(text, rows, list(columns))
     else:
         text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text.detach()
 
 
-def write_csv(stream: IO[str], rows: Iterable[Row], columns: Iterable[str]) -> None:
+def to_csv(rows: list[Row]) -> str:
+    """Return rows as CSV, with the columns of all of them."""
+    columns = dict.fromkeys(column for row in rows for column in row) or {"file": str, "face": int}
+    stream = io.StringIO()
+    _write_csv(stream, rows, list(columns))
+    return stream.getvalue()
+
+
+def _write_csv(stream: IO[str], rows: list[Row], columns: list[str]) -> None:
     """Write rows as CSV; a field that a row lacks, or that is None, is empty."""
-    writer = csv.DictWriter(stream, list(columns), lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     words = {truth: word for word, truth in TRUTHS.items()}
     writer.writerows(
@@ -51,7 +59,7 @@ def write_csv(stream: IO[str], rows: Iterable[Row], columns: Iterable[str]) -> N
 
 
 def read_table(form: Format, path: Path, columns: Columns) -> Iterator[Row]:
-    """Read the rows of a file as they were written."""
+    """Read the rows of a file, with their types."""
     if form == "parquet":
         import pyarrow.parquet
 
@@ -66,7 +74,6 @@ def read_table(form: Format, path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _write_parquet(stream: IO[bytes], rows: list[Row], columns: Columns) -> None:
-    """Write rows as Parquet."""
     import pyarrow
     import pyarrow.parquet
 
@@ -76,7 +83,6 @@ def _write_parquet(stream: IO[bytes], rows: list[Row], columns: Columns) -> None
 
 
 def _parse(field: str, kind: type) -> Any:
-    """Read a field of a CSV file; an empty one is None."""
     if field == "":
         return None
     return TRUTHS[field.lower()] if kind is bool else kind(field)

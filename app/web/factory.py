@@ -1,12 +1,12 @@
 """Join the parts of the web application."""
 
 import logging
-from pathlib import Path
 
 from flask import Flask
 from flask_bootstrap import Bootstrap5
 
 from app import __version__
+from app.paths import DATA
 from app.settings import FORM_BYTES, Settings, read_settings
 from app.studies import read_studies
 from app.vision.models.loading import load_analyzer
@@ -27,8 +27,6 @@ from app.web.server import (
 )
 from app.web.server.logging import init_logging
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 class Raut(Flask):
     """Take every upload in memory."""
@@ -45,7 +43,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     doesn't answer yet is waited for by refusing photos: no worker may end for its sake.
     """
     settings = settings or read_settings()
-    app = Raut("raut", root_path=str(ROOT))
+    app = Raut("raut", root_path=str(DATA))
     app.config.update(
         BOOTSTRAP_SERVE_LOCAL=True,
         MAX_CONTENT_LENGTH=settings.most_body_bytes,

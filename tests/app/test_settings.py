@@ -1,20 +1,9 @@
-"""Test that every setting is told of, and a wrong one refused."""
-
-from pathlib import Path
+"""Test that a wrong setting is refused; tests/test_docs.py tests that each is documented."""
 
 import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
-
-ROOT = Path(__file__).resolve().parents[2]
-OWN = [name for name, field in Settings.model_fields.items() if not field.validation_alias]
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_every_setting_is_named_in_the_readme_and_explained(name: str) -> None:
-    assert f"`RAUT_{name.upper()}`" in (ROOT / "README.md").read_text()
-    assert len(Settings.model_fields[name].description or "") > 20
 
 
 @pytest.mark.parametrize(
@@ -25,11 +14,12 @@ def test_every_setting_is_named_in_the_readme_and_explained(name: str) -> None:
         ("RAUT_RATE_LIMIT_STORAGE", "somewhere"),
         ("RAUT_TOKENS", '{"lab": "the token itself"}'),
         ("RAUT_EFFORT", "heroic"),
+        ("PORT", "http"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValidationError, match=name.removeprefix("RAUT_").lower()):
+    with pytest.raises(ValidationError, match=f"(?i){name.removeprefix('RAUT_')}"):
         Settings()

@@ -85,7 +85,7 @@ def open_executor(name: ExecutorName) -> Iterator[Executor]:
 
     Raises `RayError` as `start_ray` does, and if no machine has enough CPUs for one training.
     """
-    if name != "ray":
+    if name == "local":
         yield LocalExecutor()
         return
     text = os.environ.get(THREADS) or str(count_processors())

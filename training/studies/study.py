@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.ray_session import ENGINES, ExecutorName
+from app.ray_session import ExecutorName
 from training.datasets.inspection import inspect
 from training.fit.pretrained import FULL_PRECISION, WeightsError, load_base
 from training.recipe import DataError, RecipeError, change_recipe, parse_recipe
@@ -62,7 +62,7 @@ def run_study(
     command: str,
     data: Path | None = None,
     storage: str | None = None,
-    executor: ExecutorName = ENGINES[0],
+    executor: ExecutorName = "local",
     warn: Callable[[str], Any] = print,
 ) -> Path:
     """Run a study, resuming it from its `work` folder, and write its results.

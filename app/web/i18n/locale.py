@@ -1,17 +1,18 @@
 """The language of a page: the reader's own choice, or else the browser's."""
 
 import re
-from pathlib import Path
 
 from flask import Blueprint, Flask, Response, redirect, request, url_for
 from flask_babel import Babel
 from werkzeug.wrappers import Response as AnyResponse
 
+from app.paths import DATA
+
 LANGUAGES = {"en": "English", "id": "Bahasa Indonesia"}
 DEFAULT_LANGUAGE = "en"
 COOKIE = "raut_language"
 COOKIE_SECONDS = 365 * 24 * 60 * 60
-TRANSLATIONS = Path(__file__).resolve().parents[3] / "translations"
+TRANSLATIONS = DATA / "translations"
 
 # A second slash or a backslash would name another host; browsers drop control characters.
 PATH_WITHIN_SITE = re.compile(r"/(?![/\\])[^\\\x00-\x1f\x7f]*")

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, PackageMetadata, distributions
-from pathlib import Path
 
 from flask import Blueprint, current_app, render_template
 
-CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
+from app.paths import DATA
+
+CITATION = DATA / "CITATION.cff"
 LONGEST_LICENCE = 60  # Some packages give the licence's whole text where its name belongs.
 
 blueprint = Blueprint("about", __name__)

@@ -1,4 +1,4 @@
-"""Test archives as an operator reads them: into a folder, killed, gone on with, by both engines."""
+"""Archives: read into a folder, killed and resumed, with both engines."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def whole(archive: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the plain engine writes of the archive, two pictures a shard, with its report."""
+    """The output folder of the local engine for the archive, with the report beside it."""
     out = tmp_path_factory.mktemp("whole") / "out"
     result = read(*archive, "--out", out, "--report", out.parent / "report.html")
     assert result.exit_code == 0, result.output
@@ -113,7 +113,7 @@ def test_a_bad_picture_is_a_row_with_a_code_and_a_sentence(whole: Path) -> None:
     assert "gone.jpg" in bad[2][1]
 
 
-def test_faces_are_those_of_the_plain_answer(archive: list[Path], whole: Path) -> None:
+def test_faces_are_those_of_analyze_without_out(archive: list[Path], whole: Path) -> None:
     result = read(archive[0], "--csv", "-")
     answers = list(csv.DictReader(io.StringIO(result.stdout)))
     rows = {row["file"]: row for row in load(whole)}
@@ -125,19 +125,15 @@ def test_faces_are_those_of_the_plain_answer(archive: list[Path], whole: Path) -
 def test_each_format_says_the_same(archive: list[Path], whole: Path, tmp_path: Path) -> None:
     for form in ("csv", "jsonl"):
         assert read(*archive, "--out", tmp_path / form, "--format", form).exit_code == 0
-    lines = [
-        line for part in list_parts(tmp_path / "jsonl") for line in part.read_text().splitlines()
-    ]
-    assert [json.loads(line) for line in lines] == load(whole)
-    fields = [
-        row
-        for part in list_parts(tmp_path / "csv")
-        for row in csv.DictReader(io.StringIO(part.read_text()))
-    ]
+    lines, tables = (
+        [part.read_text() for part in list_parts(tmp_path / form)] for form in ("jsonl", "csv")
+    )
+    assert [json.loads(line) for line in "".join(lines).splitlines()] == load(whole)
+    fields = [row for table in tables for row in csv.DictReader(io.StringIO(table))]
     assert fields == [{name: as_field(value) for name, value in row.items()} for row in load(whole)]
 
 
-def test_a_run_whose_truths_were_written_with_capitals_goes_on(
+def test_a_run_with_capitalized_booleans_can_be_resumed(
     archive: list[Path], tmp_path: Path
 ) -> None:
     begun: list[str | Path] = [*archive, "--out", tmp_path / "out", "--format", "csv"]
@@ -149,9 +145,7 @@ def test_a_run_whose_truths_were_written_with_capitals_goes_on(
     assert ended.exit_code == 0, ended.output
 
 
-def test_a_killed_run_goes_on_where_it_was(
-    archive: list[Path], whole: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_is_resumed(archive: list[Path], whole: Path, tmp_path: Path) -> None:
     with start(*archive, "--out", tmp_path) as process:
         wait_for_the_first_shard(process)
         process.kill()
@@ -175,7 +169,7 @@ def test_a_finished_run_does_nothing_again(archive: list[Path], whole: Path) -> 
     assert [part.stat().st_mtime_ns for part in list_parts(whole)] == written
 
 
-def test_a_folder_goes_on_with_its_own_run_only(
+def test_a_folder_resumes_its_own_run_only(
     archive: list[Path], whole: Path, tmp_path: Path
 ) -> None:
     other = read(*archive, "--out", whole, "--effort", "fast")
@@ -192,40 +186,32 @@ def test_two_runs_do_not_write_into_one_folder(archive: list[Path], tmp_path: Pa
     assert list_parts(tmp_path) == []
 
 
-@pytest.fixture
-def refused(archive: list[Path], tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """Inputs that can't be read in full, each with what is said of it."""
-    broken = tmp_path / "broken.tar"
+def write_bad_inputs(archive: list[Path], folder: Path) -> Iterator[tuple[Path, str]]:
+    """Write inputs that can't be read in full; yield each with the reason given for it."""
     content = bytearray(archive[1].read_bytes())
     with tarfile.open(archive[1]) as tar:
         header = tar.getmembers()[1].offset
     content[header : header + 6] = b"damage"
-    broken.write_bytes(content)
-    half = tmp_path / "half.tar"
-    half.write_bytes(archive[1].read_bytes()[:50_000])
-    packed = tmp_path / "shard.tar.gz"
-    packed.touch()
-    for name, line in (("path", "a.jpg"), ("store", "nowhere://bucket/a.jpg")):
-        (tmp_path / f"{name}.txt").write_text(f"{line}\n")
-    return iter(
-        [
-            (broken, f"it breaks off or is damaged at byte {header}"),
-            (half, "can't be read as a tar archive"),
-            (packed, "is compressed"),
-            (tmp_path / "path.txt", "line 1: 'a.jpg' is no URL"),
-            (tmp_path / "store.txt", "nowhere://bucket/a.jpg can't be read here"),
-            (tmp_path / "nothing", "there is no such file or folder"),
-        ]
-    )
+    for name, data, reason in [
+        ("broken.tar", bytes(content), f"it breaks off or is damaged at byte {header}"),
+        ("half.tar", archive[1].read_bytes()[:50_000], "can't be read as a tar archive"),
+        ("shard.tar.gz", b"", "is compressed"),
+        ("path.txt", b"a.jpg\n", "line 1: 'a.jpg' is no URL"),
+        ("store.txt", b"nowhere://bucket/a.jpg\n", "nowhere://bucket/a.jpg can't be read here"),
+    ]:
+        (folder / name).write_bytes(data)
+        yield folder / name, reason
+    yield folder / "nothing", "there is no such file or folder"
 
 
-def test_what_can_not_be_read_in_full_is_told_before_anything_is_read(
-    refused: Iterator[tuple[Path, str]], tmp_path: Path
+def test_bad_inputs_are_reported_before_any_picture_is_read(
+    archive: list[Path], tmp_path: Path
 ) -> None:
-    for path, reason in refused:
+    for path, reason in write_bad_inputs(archive, tmp_path):
         result = read(path, "--out", tmp_path / "out")
         assert (result.exit_code, reason in result.stderr) == (1, True), result.output
         assert list_parts(tmp_path / "out") == []
+        assert reason in read(path).stderr
 
 
 @pytest.mark.parametrize("package", ["ray", "pyarrow", "fsspec"])
@@ -253,7 +239,7 @@ def test_the_report_counts_and_shows_numbers_of_pictures_only(whole: Path) -> No
         assert word not in page
 
 
-def test_ray_answers_the_same_rows_though_a_worker_is_killed(
+def test_ray_gives_the_same_rows_when_a_worker_is_killed(
     archive: list[Path], whole: Path, tmp_path: Path
 ) -> None:
     with start(*archive, "--out", tmp_path, "--engine", "ray", "--workers", "2") as process:
