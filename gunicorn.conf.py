@@ -67,7 +67,7 @@ def _check_needs():
     A worker goes on without an inference server.
     """
     from app.studies import StudyError, read_studies
-    from app.vision.models.loading import load_analyzer
+    from app.vision.loading import load_analyzer
     from app.web.server.rate_limit import StorageError, check_storage
 
     try:
@@ -80,9 +80,9 @@ def _check_needs():
 
 def post_worker_init(worker):
     """Let the application know when its worker is told to end."""
-    from app.web.server.readiness import READINESS
+    from app.web.server.state import state_of
 
-    worker.wsgi.extensions[READINESS].goes_on = lambda: not worker.leaving
+    state_of(worker.wsgi).readiness.is_running = lambda: not worker.leaving
 
 
 def child_exit(server, worker):

@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.geometry import Box
 from app.vision.imaging.decoding import LazyImage
-from app.vision.models.loading import load_chosen
+from app.vision.loading import load_chosen
 from app.vision.pipeline import FaceAnalyzer, of_region, read_faces
 from app.vision.readings import Detection
 

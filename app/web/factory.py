@@ -5,27 +5,27 @@ import logging
 from flask import Flask
 from flask_bootstrap import Bootstrap5
 
-from app import __version__
 from app.paths import DATA
 from app.settings import FORM_BYTES, Settings, read_settings
 from app.studies import read_studies
-from app.vision.models.loading import load_analyzer
+from app.vision.explain.explanation import Explainer
+from app.vision.loading import load_analyzer
 from app.web.api import routes, stream
-from app.web.api.uploads import ANALYZER, MemoryOnlyRequest
+from app.web.api.uploads import MemoryOnlyRequest
 from app.web.i18n import locale
 from app.web.pages import about, models, photo, realtime, steps, studies
-from app.web.pages.studies import STUDIES
 from app.web.server import (
-    admission,
     auth,
     error_responses,
     health,
     metrics,
     rate_limit,
-    readiness,
     security,
 )
+from app.web.server.admission import AdmissionQueue, StreamSlots
 from app.web.server.logging import init_logging
+from app.web.server.readiness import Readiness
+from app.web.server.state import KEY, AppState
 
 
 class Raut(Flask):
@@ -48,18 +48,11 @@ def build_application(settings: Settings | None = None) -> Flask:
         BOOTSTRAP_SERVE_LOCAL=True,
         MAX_CONTENT_LENGTH=settings.most_body_bytes,
         MAX_FORM_MEMORY_SIZE=FORM_BYTES,
-        MAX_PHOTO_BYTES=settings.most_photo_bytes,
-        MAX_UPLOAD_MB=settings.max_upload_mb,
-        EFFORT=settings.effort,
-        THREADS=settings.threads,
-        SENDS_CROPS=settings.runtime == "remote",
         TRUSTED_HOSTS=settings.trusted_hosts or None,
-        VERSION=__version__,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
-    app.extensions[ANALYZER] = load_analyzer(settings, patient=True)
-    app.extensions[STUDIES] = read_studies(settings.studies)
+    app.extensions[KEY] = _build_state(settings)
     Bootstrap5(app)
     metrics.init_metrics(app)
     error_responses.init_errors(app)
@@ -67,10 +60,22 @@ def build_application(settings: Settings | None = None) -> Flask:
     security.init_security(app, settings)
     locale.init_locale(app)
     auth.init_auth(app, settings)
-    rate_limit.init_rate_limit(app, settings)
-    for part in (photo, realtime, steps, models, studies, about, routes, health):
-        app.register_blueprint(part.blueprint)
-    admission.init_admission(app, settings)
-    readiness.init_readiness(app, settings)
-    stream.init_streams(app, settings)
+    rate_limit.init_rate_limit(app)
+    for module in (photo, realtime, steps, models, studies, about, routes, stream, health):
+        app.register_blueprint(module.blueprint)
     return app
+
+
+def _build_state(settings: Settings) -> AppState:
+    analyzer = load_analyzer(settings, patient=True)
+    queue = AdmissionQueue(settings.at_once, settings.queue_size)
+    return AppState(
+        settings=settings,
+        analyzer=analyzer,
+        explainer=Explainer(analyzer, settings.threads),
+        studies=read_studies(settings.studies),
+        admission=queue,
+        stream_slots=StreamSlots(settings.streams_per_worker),
+        readiness=Readiness(queue, settings.workers),
+        rate_limiter=rate_limit.build_rate_limiter(settings),
+    )

@@ -92,6 +92,10 @@ class Classifier:
         """Return the same model with another of its heads answering."""
         return Classifier(self.card, self.network, self.digest, self.folder, head)
 
+    def running_on(self, network: Network) -> Classifier:
+        """Return the same model run by another network object."""
+        return Classifier(self.card, network, self.digest, self.folder, self.head_name)
+
     def warm_up(self) -> None:
         """Run the network once: the first run takes longest, and nobody should wait for it.
 

@@ -119,13 +119,13 @@ def _operation(name: str, summary: str, answer: Schema) -> Schema:
                 "description": "The answer",
                 "content": {"application/json": {"schema": answer}},
             },
-            "default": _problem("A refusal"),
+            "default": _problem("A error"),
         },
     }
 
 
 def _problem(description: str) -> Schema:
-    """Describe a refusal."""
+    """Describe a error."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": description, "content": {PROBLEM_TYPE: {"schema": schema}}}
 

@@ -8,8 +8,8 @@ from app.vision.pipeline import labels_of, of_region
 from app.web.api import uploads
 from app.web.api.model_selection import named_choice
 from app.web.api.openapi import describe_api
-from app.web.api.uploads import current_analyzer, read_upload
-from app.web.server.admission import current_admission
+from app.web.api.uploads import read_upload
+from app.web.server.state import state
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -17,7 +17,7 @@ blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 @blueprint.post("/analyze")
 def analyze() -> Response:
     """Read one photo."""
-    with current_admission().photo():
+    with state().admission.photo():
         data = read_upload(request)
         return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
 
@@ -26,7 +26,7 @@ def analyze() -> Response:
 def models() -> Response:
     """Describe the loaded models: what they read, for what, and how well."""
     described: list[dict[str, Any]] = []
-    for classifier in current_analyzer().classifiers.values():
+    for classifier in state().analyzer.classifiers.values():
         card = classifier.card.model_dump()
         described.append(
             {**card, "default_head": classifier.head_name, "sha256": classifier.digest}
@@ -37,7 +37,7 @@ def models() -> Response:
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Describe this API in OpenAPI 3.1."""
-    classifiers = current_analyzer().classifiers
+    classifiers = state().analyzer.classifiers
     labels = sorted({name for each in classifiers.values() for name in labels_of(each)})
     pictures = sorted(of_region(classifiers, "image"))
     return jsonify(describe_api(sorted(classifiers), pictures, labels))

@@ -6,33 +6,28 @@ ahead only the newest is read, so that nothing ever queues and the delay stays b
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, json, request
+from flask import Blueprint, Response, json, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RautError
-from app.settings import Settings
 from app.vision.live import LiveReader
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
 from app.web.api.model_selection import LABELS, MODELS, Choice, model_names, named_choice
-from app.web.api.uploads import current_analyzer
 from app.web.api.websocket import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
-from app.web.server.admission import AdmissionQueue, current_admission
-from app.web.server.auth import check_access
-from app.web.server.error_responses import describe_refusal, find_status
+from app.web.server.admission import AdmissionQueue
+from app.web.server.auth import authenticate
+from app.web.server.error_responses import find_status, problem_details
 from app.web.server.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
 from app.web.server.rate_limit import consume_quota
-from app.web.server.readiness import Readiness, current_readiness
+from app.web.server.readiness import Readiness
 from app.web.server.security import refuse_foreign
-
-STREAMS = "raut_streams"
+from app.web.server.state import state
 
 MOST_MESSAGE_BYTES = 2_000_000  # A frame of 640 by 480 at the best quality has a tenth of it.
 SILENCE_SECONDS = 30.0
@@ -73,59 +68,29 @@ class StreamSettings(BaseModel):
         return named_choice(self.model_dump(include={MODELS, LABELS}))
 
 
-class Streams:
-    """Count the live sockets of this process."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Start without sockets."""
-        self.limit = settings.streams_per_worker
-        self.track_max_age = settings.track_max_age
-        self._open = 0
-        self._counting = threading.Lock()
-
-    @contextmanager
-    def place(self) -> Iterator[bool]:
-        """Hold a place for one socket; yields whether there was one."""
-        with self._counting:
-            free = self._open < self.limit
-            self._open += free
-        try:
-            yield free
-        finally:
-            with self._counting:
-                self._open -= free
-
-
-def init_streams(app: Flask, settings: Settings) -> None:
-    """Set up the counting of live sockets, and the socket itself."""
-    app.extensions[STREAMS] = Streams(settings)
-    app.register_blueprint(blueprint)
-
-
 @blueprint.route("/stream", websocket=True)
 def stream() -> ResponseReturnValue:
     """Answer a camera's frames until either side has had enough.
 
     A server that leaves refuses before the handshake, so that a proxy can ask another one.
     """
-    readiness = current_readiness()
-    readiness.check_going_on()
+    shared = state()
+    shared.readiness.check_running()
     socket = _accept()
-    streams: Streams = current_app.extensions[STREAMS]
     # A client that left, or was told why, is no fault.
-    with closing(socket), streams.place() as free, suppress(SocketClosed):
-        if refusal := _find_refusal():
-            REFUSALS.labels(refusal.code).inc()
+    with closing(socket), shared.stream_slots.hold() as free, suppress(SocketClosed):
+        if error := _handshake_error():
+            REFUSALS.labels(error.code).inc()
             socket.close(
-                TRY_LATER if find_status(refusal) == HTTPStatus.TOO_MANY_REQUESTS else POLICY,
-                refusal.code,
+                TRY_LATER if find_status(error) == HTTPStatus.TOO_MANY_REQUESTS else POLICY,
+                error.code,
             )
         elif not free:
             socket.close(TRY_LATER, "too_many_streams")
         else:
-            reader = LiveReader(current_analyzer(), streams.track_max_age)
+            reader = LiveReader(shared.analyzer, shared.settings.track_max_age)
             with OPEN_STREAMS.track_inprogress():
-                StreamSession(socket, reader, readiness, current_admission()).run()
+                StreamSession(socket, reader, shared.readiness, shared.admission).run()
     return Finished()
 
 
@@ -157,7 +122,7 @@ class StreamSession:
     def run(self) -> None:
         """Answer messages until the socket closes."""
         heard = time.monotonic()
-        while self._readiness.goes_on():
+        while self._readiness.is_running():
             message = self._socket.receive(TICK_SECONDS)
             if message is not None:
                 self._answer(message)
@@ -194,11 +159,11 @@ class StreamSession:
         try:
             with self._turns.frame():
                 analysis = self._reader.read_frame(data)
-        except RautError as refusal:
-            if find_status(refusal) < 500:  # Else the client isn't at fault, and may go on.
+        except RautError as error:
+            if find_status(error) < 500:  # Else the client isn't at fault, and may go on.
                 self._faults += 1
-            REFUSALS.labels(refusal.code).inc()
-            return {**counts, "problem": describe_refusal(refusal)}
+            REFUSALS.labels(error.code).inc()
+            return {**counts, "problem": problem_details(error)}
         self._faults = 0
         FRAMES.labels("read").inc()
         count_stages(analysis.timings_ms)
@@ -209,9 +174,9 @@ class StreamSession:
         try:
             settings = _parse_settings(message)
             self._reader.choose(model_names(settings.choice), settings.choice.get(LABELS))
-        except RautError as refusal:
+        except RautError as error:
             self._faults += 1
-            return {"problem": describe_refusal(refusal)}
+            return {"problem": problem_details(error)}
         self._reader.smoothing_seconds = settings.smoothing_seconds
         return {"settings": settings.model_dump(exclude_none=True)}
 
@@ -240,17 +205,17 @@ def _accept() -> Socket:
         ) from error
 
 
-def _find_refusal() -> RautError | None:
+def _handshake_error() -> RautError | None:
     """Return why this client may open no socket, if it may not.
 
     It is told over the socket: a page would not learn what a handshake was answered with.
     """
     try:
         refuse_foreign()
-        check_access()
+        authenticate()
         consume_quota()
-    except RautError as refusal:
-        return refusal
+    except RautError as error:
+        return error
     return None
 
 

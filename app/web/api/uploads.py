@@ -3,19 +3,18 @@
 import io
 from typing import IO, Any
 
-from flask import Request, current_app
+from flask import Request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import RautError
 from app.settings import FORM_BYTES
-from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Analysis
 from app.web.api.model_selection import EFFORT, LABELS, Choice, model_names
-from app.web.server.logging import note_stages
+from app.web.server.logging import record_stages
 from app.web.server.metrics import count_stages
+from app.web.server.state import state
 
-ANALYZER = "raut_analyzer"
 FIELD = "image"
 
 
@@ -33,19 +32,13 @@ class MemoryOnlyRequest(Request):
         return io.BytesIO()
 
 
-def current_analyzer() -> FaceAnalyzer:
-    """Return the application's analyzer."""
-    analyzer: FaceAnalyzer = current_app.extensions[ANALYZER]
-    return analyzer
-
-
 def analyze(data: bytes, choice: Choice) -> Analysis:
     """Analyze a photo with the models and the effort of a choice. Raises `RautError`."""
-    effort = choice.get(EFFORT) or current_app.config["EFFORT"]
+    effort = choice.get(EFFORT) or state().settings.effort
     names, labels = model_names(choice), choice.get(LABELS)
-    analysis = current_analyzer().analyze_file(data, names, labels, effort)
+    analysis = state().analyzer.analyze_file(data, names, labels, effort)
     count_stages(analysis.timings_ms)
-    note_stages(analysis.timings_ms)
+    record_stages(analysis.timings_ms)
     return analysis
 
 
@@ -72,7 +65,7 @@ def find_upload(request: Request, field: str) -> FileStorage | None:
     # A browser sends an unchosen file as one without name and content.
     if upload is None or not (upload.filename or size):
         return None
-    if size > current_app.config["MAX_PHOTO_BYTES"]:
+    if size > state().settings.most_photo_bytes:
         raise _too_large()
     upload.stream.seek(0)
     return upload
@@ -81,7 +74,7 @@ def find_upload(request: Request, field: str) -> FileStorage | None:
 def _form_too_large(request: Request) -> RautError:
     """Refuse what Werkzeug stopped reading: a form over the limit, or a long field in one."""
     length = request.content_length
-    if length is None or length > current_app.config["MAX_CONTENT_LENGTH"]:
+    if length is None or length > state().settings.most_body_bytes:
         return _too_large()
     return RautError(
         "field_too_large",
@@ -93,7 +86,7 @@ def _form_too_large(request: Request) -> RautError:
 
 def _too_large() -> RautError:
     """Refuse an upload over the limit."""
-    limit = current_app.config["MAX_UPLOAD_MB"]
+    limit = state().settings.max_upload_mb
     return RautError(
         "image_too_large",
         f"The upload is larger than {limit} MB. Send a smaller copy of the photo.",

@@ -209,7 +209,7 @@ def translated(sentence: str) -> bool:
 
 
 def refusals() -> dict[str, str]:
-    """Return what to tell the reader for each code, with places for the refusal's own figures."""
+    """Return what to tell the reader for each code, with places for the error's own figures."""
     return {
         "image_missing": gettext(
             "No photo arrived. Choose a JPEG, PNG or WebP photo and send it again."
@@ -298,7 +298,7 @@ def refusals() -> dict[str, str]:
 
 
 def refusal(code: str, detail: str, extensions: Mapping[str, Any]) -> str:
-    """Return the sentence for a refusal, or its own detail where a sentence cannot be completed."""
+    """Return the sentence for a error, or its own detail where a sentence cannot be completed."""
     template = refusals().get(code)
     if template is None or not set(PLACEHOLDER.findall(template)) <= extensions.keys():
         return detail
@@ -306,7 +306,7 @@ def refusal(code: str, detail: str, extensions: Mapping[str, Any]) -> str:
 
 
 def written(value: Any) -> str:
-    """Write a refusal's figure or list as the reader's language does."""
+    """Write a error's figure or list as the reader's language does."""
     if isinstance(value, (list, tuple)):
         return format_list([str(item) for item in value], style="or", locale=get_locale())
     if isinstance(value, (int, float)):

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, PackageMetadata, distributions
 
-from flask import Blueprint, current_app, render_template
+from flask import Blueprint, render_template
 
+from app import __version__
 from app.paths import DATA
 
 CITATION = DATA / "CITATION.cff"
@@ -28,7 +29,7 @@ def page() -> str:
     """Show the page."""
     return render_template(
         "about.html",
-        version=current_app.config["VERSION"],
+        version=__version__,
         citation=CITATION.read_text(encoding="utf-8"),
         parts=list_parts(),
     )

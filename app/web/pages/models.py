@@ -13,11 +13,10 @@ from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import FaceAnalyzer, labels_of
 from app.web.api import model_selection
 from app.web.api.model_selection import COOKIE, LABELS, MODELS
-from app.web.api.uploads import current_analyzer
 from app.web.i18n import strings
 from app.web.i18n.locale import COOKIE_SECONDS
 from app.web.pages import charts
-from app.web.pages.studies import repeated_studies
+from app.web.server.state import state
 
 blueprint = Blueprint("models", __name__)
 for written in (
@@ -38,7 +37,7 @@ for written in (
 @blueprint.get("/models")
 def page() -> str:
     """Show every loaded model, and which of them answer."""
-    analyzer = current_analyzer()
+    analyzer = state().analyzer
     choice = model_selection.shown_choice(request, analyzer)
     answering = model_selection.choose(analyzer, choice)
     return render_template(
@@ -47,7 +46,7 @@ def page() -> str:
         answering=answering,
         questions=_list_questions(analyzer, answering),
         headline=headline_figures,
-        studies=repeated_studies(),
+        studies=state().studies,
     )
 
 
@@ -59,7 +58,7 @@ def keep_choice() -> Response:
         response.delete_cookie(COOKIE)
         return response
     choice = _read_answers()
-    model_selection.choose(current_analyzer(), choice)
+    model_selection.choose(state().analyzer, choice)
     response.set_cookie(
         COOKIE,
         model_selection.as_cookie(choice),
@@ -74,7 +73,7 @@ def keep_choice() -> Response:
 @blueprint.get("/models/<name>")
 def card(name: str) -> str:
     """Show one model's card."""
-    classifier = current_analyzer().classifiers.get(name)
+    classifier = state().analyzer.classifiers.get(name)
     if classifier is None:
         abort(404, f"There is no model {name!r} here.")
     figures = classifier.card.figures
@@ -136,7 +135,7 @@ def _read_answers() -> model_selection.Choice:
 
     Raises `RautError` for the model of another task.
     """
-    analyzer = current_analyzer()
+    analyzer = state().analyzer
     models, labels = [], ""
     asked = {field.removeprefix("task-"): value for field, value in request.form.items()}
     for name, classifier in analyzer.choose(None).items():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.errors import RautError
@@ -10,12 +10,13 @@ from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import of_region
 from app.web.api import uploads
 from app.web.api.model_selection import choose, shown_choice, visitors_choice
-from app.web.api.uploads import current_analyzer, read_upload
+from app.web.api.uploads import read_upload
 from app.web.i18n import strings
-from app.web.server.admission import current_admission
 from app.web.server.error_responses import find_status, list_headers, render_error
+from app.web.server.state import state
 
 CLOTHING = "clothing"
+
 
 blueprint = Blueprint("pages", __name__)
 blueprint.add_app_template_filter(strings.probability, "probability")
@@ -32,19 +33,19 @@ def photo() -> ResponseReturnValue:
 def photo_without_script() -> ResponseReturnValue:
     """Answer the plain form of a browser that runs no JavaScript."""
     try:
-        with current_admission().photo():
+        with state().admission.photo():
             data = read_upload(request)
-            analysis = uploads.analyze(data, visitors_choice(request, current_analyzer()))
-    except RautError as refusal:
-        page = photo_page(problem=render_error(refusal))
-        return page, find_status(refusal), list_headers(refusal)
+            analysis = uploads.analyze(data, visitors_choice(request, state().analyzer))
+    except RautError as error:
+        page = photo_page(problem=render_error(error))
+        return page, find_status(error), list_headers(error)
     return photo_page(analysis=analysis.to_json())
 
 
 def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
-    choice = shown_choice(request, current_analyzer())
-    answering = list(choose(current_analyzer(), choice).values())
+    choice = shown_choice(request, state().analyzer)
+    answering = list(choose(state().analyzer, choice).values())
     return render_template(
         "index.html",
         choice=choice,
@@ -52,14 +53,14 @@ def photo_page(**outcome: Any) -> str:
         wardrobe=_answers_for_clothing(answering),
         regions={classifier.card.region for classifier in answering},
         strings=strings.for_script(),
-        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        limit_mb=state().settings.max_upload_mb,
         **outcome,
     )
 
 
 def _find_clothing_model() -> str | None:
     """Name the model that the page's tab for clothing asks, where there are models for each tab."""
-    analyzer = current_analyzer()
+    analyzer = state().analyzer
     if not of_region(analyzer.classifiers, "face"):
         return None
     named = (name for name in analyzer.picture_models if _reads_clothes(analyzer.classifiers[name]))

@@ -1,13 +1,13 @@
 """The live page: a camera's faces as they move."""
 
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.vision.pipeline import of_region
 from app.vision.tracking import MOST_SMOOTHING_SECONDS, SMOOTHING_SECONDS
 from app.web.api.model_selection import LABELS, MODELS, Choice, choose, named_choice, shown_choice
-from app.web.api.uploads import current_analyzer
 from app.web.i18n import strings
+from app.web.server.state import state
 
 blueprint = Blueprint("realtime", __name__)
 
@@ -17,9 +17,9 @@ def page() -> ResponseReturnValue:
     """Show the live page, waiting for its reader to start the camera."""
     return render_template(
         "realtime.html",
-        choice=_keep_faces(shown_choice(request, current_analyzer())),
+        choice=_keep_faces(shown_choice(request, state().analyzer)),
         strings=strings.for_realtime(),
-        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        limit_mb=state().settings.max_upload_mb,
         smoothing_seconds=SMOOTHING_SECONDS,
         most_smoothing_seconds=MOST_SMOOTHING_SECONDS,
     )
@@ -27,6 +27,6 @@ def page() -> ResponseReturnValue:
 
 def _keep_faces(choice: Choice) -> Choice:
     """Return what a choice says of the models that read faces."""
-    named = choose(current_analyzer(), choice) if MODELS in choice else {}
+    named = choose(state().analyzer, choice) if MODELS in choice else {}
     faces = ",".join(of_region(named, "face"))
     return named_choice({MODELS: faces, LABELS: choice.get(LABELS, "")})

@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.errors import RautError
@@ -16,17 +16,17 @@ from app.vision.explain.explanation import ADJUSTABLE, Explainer, Explanation
 from app.vision.pipeline import of_region
 from app.web.api import model_selection
 from app.web.api.model_selection import EFFORT, LABELS
-from app.web.api.uploads import FIELD, current_analyzer, find_upload, read_upload
+from app.web.api.uploads import FIELD, find_upload, read_upload
 from app.web.i18n import strings
 from app.web.i18n.step_text import list_steps
 from app.web.pages import step_views
 from app.web.pages.step_views import View
-from app.web.server.admission import current_admission
 from app.web.server.error_responses import find_status, list_headers, render_error
+from app.web.server.state import state
 
-EXPLAINER = "raut_explainer"
 SECOND = "second"  # The form's field of a second photo, shown beside the first.
 FACES = {FIELD: "face", SECOND: "second_face"}  # Each photo's field, and that of its face.
+
 
 blueprint = Blueprint("steps", __name__, url_prefix="/steps")
 blueprint.add_app_template_filter(strings.setting)
@@ -54,8 +54,8 @@ def show() -> ResponseReturnValue:
     """Show the stages of the photo that the form brings, and of a second one beside it."""
     try:
         return _page(sides=_explain_uploads())
-    except RautError as refusal:
-        return _refused(refusal)
+    except RautError as error:
+        return _error_page(error)
 
 
 @blueprint.post("/stages.zip")
@@ -63,8 +63,8 @@ def download() -> ResponseReturnValue:
     """Answer with every stage's pictures and numbers as one ZIP file."""
     try:
         sides = _explain_uploads()
-    except RautError as refusal:
-        return _refused(refusal)
+    except RautError as error:
+        return _error_page(error)
     headers = {"Content-Disposition": 'attachment; filename="raut-steps.zip"'}
     return Response(_zip(sides), mimetype="application/zip", headers=headers)
 
@@ -80,20 +80,20 @@ def download_nothing() -> ResponseReturnValue:
 
 def _page(**outcome: Any) -> str:
     """Render the page with what came of the photos, if any were sent."""
-    analyzer = current_analyzer()
+    analyzer = state().analyzer
     choice = model_selection.shown_choice(request, analyzer)
     sides, sent = outcome.get("sides", []), model_selection.sent_form(request)
     answering = model_selection.choose(analyzer, choice)
     return render_template(
         "steps.html",
         strings=strings.for_steps(),
-        limit_mb=current_app.config["MAX_UPLOAD_MB"],
+        limit_mb=state().settings.max_upload_mb,
         choice=choice,
         models=answering | analyzer.choose(analyzer.picture_models),
         model=sent.get("model", ""),
         faces={field: sent.get(field, "1") for field in FACES.values()},
         efforts=EFFORTS,
-        effort=choice.get(EFFORT) or current_app.config["EFFORT"],
+        effort=choice.get(EFFORT) or state().settings.effort,
         adjustable=ADJUSTABLE,
         settings={
             name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE
@@ -103,15 +103,15 @@ def _page(**outcome: Any) -> str:
     )
 
 
-def _refused(refusal: RautError) -> ResponseReturnValue:
+def _error_page(error: RautError) -> ResponseReturnValue:
     """Show the page with what was wrong."""
-    page = _page(problem=render_error(refusal))
-    return page, find_status(refusal), list_headers(refusal)
+    page = _page(problem=render_error(error))
+    return page, find_status(error), list_headers(error)
 
 
 def _explain_uploads() -> list[Panel]:
     """Explain the form's photo, and the second one where there is one. Raises `RautError`."""
-    with current_admission().photo():
+    with state().admission.photo():
         photos = {FIELD: read_upload(request)}
         if second := find_upload(request, SECOND):
             photos[SECOND] = second.stream.read()
@@ -120,7 +120,7 @@ def _explain_uploads() -> list[Panel]:
 
 def _explain(field: str, data: bytes) -> Panel:
     """Explain one photo as the form asks."""
-    choice = model_selection.visitors_choice(request, current_analyzer())
+    choice = model_selection.visitors_choice(request, state().analyzer)
     model = _model(choice)
     explanation = _explainer().explain(
         data,
@@ -129,7 +129,7 @@ def _explain(field: str, data: bytes) -> Panel:
         # A model of whole pictures answers where it is asked, and then alone.
         models=[model] if _reads_whole(model) else model_selection.model_names(choice),
         label_set=choice.get(LABELS),
-        effort=choice.get(EFFORT) or current_app.config["EFFORT"],
+        effort=choice.get(EFFORT) or state().settings.effort,
         adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
     )
     name = request.files[field].filename or ""
@@ -138,22 +138,18 @@ def _explain(field: str, data: bytes) -> Panel:
 
 def _explainer() -> Explainer:
     """Return the application's explainer."""
-    explainer: Explainer = current_app.extensions.setdefault(
-        EXPLAINER, Explainer(current_analyzer(), current_app.config["THREADS"])
-    )
+    explainer = state().explainer
     return explainer
 
 
 def _model(choice: model_selection.Choice) -> str:
     """Return the model to explain: the one that the form names, or the first that answers."""
-    return request.form.get("model") or next(
-        iter(model_selection.choose(current_analyzer(), choice))
-    )
+    return request.form.get("model") or next(iter(model_selection.choose(state().analyzer, choice)))
 
 
 def _reads_whole(model: str) -> bool:
     """Tell whether a model reads whole pictures."""
-    return model in of_region(current_analyzer().classifiers, "image")
+    return model in of_region(state().analyzer.classifiers, "image")
 
 
 def _number(field: str, default: float = 0) -> float:

@@ -12,12 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Flask, current_app
-
 from app.errors import RautError
-from app.settings import Settings
 
-TURNS = "raut_turns"
 RETRY_SECONDS = 1  # By then whoever waits now has been answered.
 
 # A photo that is refused now and then is what a short waiting room means. A worker is overloaded
@@ -126,15 +122,25 @@ class AdmissionQueue:
             self._changed.notify_all()
 
 
-def init_admission(app: Flask, settings: Settings) -> None:
-    """Set up the turns of this process."""
-    app.extensions[TURNS] = AdmissionQueue(settings.at_once, settings.queue_size)
+class StreamSlots:
+    """Count the live sockets of this process."""
 
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0
+        self._lock = threading.Lock()
 
-def current_admission() -> AdmissionQueue:
-    """Return the application's turns."""
-    turns: AdmissionQueue = current_app.extensions[TURNS]
-    return turns
+    @contextmanager
+    def hold(self) -> Iterator[bool]:
+        """Hold a slot for one socket; yields False where all are taken."""
+        with self._lock:
+            free = self._open < self._limit
+            self._open += free
+        try:
+            yield free
+        finally:
+            with self._lock:
+                self._open -= free
 
 
 def busy() -> RautError:

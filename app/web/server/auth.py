@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-from flask import Blueprint, Flask, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -16,8 +16,8 @@ from app.errors import RautError
 from app.settings import Settings
 from app.web.i18n import strings
 from app.web.i18n.locale import current_path, path_within_site
+from app.web.server.state import state
 
-TOKENS = "raut_tokens"
 COOKIE = "raut_access"
 FIELD = "token"
 
@@ -32,7 +32,6 @@ blueprint = Blueprint("access", __name__, url_prefix="/access")
 
 def init_auth(app: Flask, settings: Settings) -> None:
     """Ask for a token, if the settings name any."""
-    app.extensions[TOKENS] = settings.tokens
     if settings.tokens:
         app.register_blueprint(blueprint)
         app.before_request(_guard)
@@ -46,7 +45,7 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def find_holder(token: str, hashes: Mapping[str, str]) -> str | None:
+def find_token_name(token: str, hashes: Mapping[str, str]) -> str | None:
     """Return the name under which a token stands in the settings.
 
     All are compared, in constant time, so that how long it takes tells nothing.
@@ -56,23 +55,23 @@ def find_holder(token: str, hashes: Mapping[str, str]) -> str | None:
     return holders[0] if holders else None
 
 
-def check_access() -> None:
+def authenticate() -> None:
     """Find out who asks. Raises `RautError` where a token is called for and none, or no known, came.
 
-    What is found stands in `current_client`.
+    What is found stands in `token_name`.
     """
-    hashes: Mapping[str, str] = current_app.extensions[TOKENS]
+    hashes = state().settings.tokens
     if not hashes:
         return
     token = _sent_token()
     if not token:
         raise _refusal("token_missing", "This server reads photos only for those who hold a token.")
-    g.client = find_holder(token, hashes)
+    g.client = find_token_name(token, hashes)
     if g.client is None:
         raise _refusal("token_unknown", "This server doesn't know the token.")
 
 
-def current_client() -> str | None:
+def token_name() -> str | None:
     """Return the name of the token that came with the request, if one was called for."""
     return g.get("client")
 
@@ -87,7 +86,7 @@ def page() -> str:
 def enter() -> ResponseReturnValue:
     """Keep a token in a cookie, and go on to the page that was wanted."""
     token, wanted = request.form.get(FIELD, "").strip(), request.form.get("next", "")
-    if not find_holder(token, current_app.extensions[TOKENS]):
+    if not find_token_name(token, state().settings.tokens):
         return _page(wanted, problem=strings.refusals()["token_unknown"]), 401
     response = redirect(path_within_site(wanted), 303)
     response.set_cookie(COOKIE, token, secure=request.is_secure, httponly=True, samesite="Strict")
@@ -102,10 +101,10 @@ def _page(wanted: str, problem: str = "") -> str:
 def _guard() -> AnyResponse | None:
     """Check whoever asks for what is guarded; a person is asked for the token."""
     if request.endpoint in GUARDED:
-        check_access()
+        authenticate()
     elif request.endpoint in PAGES:
         try:
-            check_access()
+            authenticate()
         except RautError:
             return redirect(url_for("access.page", next=current_path()), 303)
     return None

@@ -62,66 +62,66 @@ STATUSES = {
 
 
 def init_errors(app: Flask) -> None:
-    """Register the answers to every refusal and fault, and number the requests."""
+    """Register the answers to every error and fault, and number the requests."""
     app.before_request(_number_request)
     app.after_request(_name_request)
-    app.register_error_handler(RautError, answer_refusal)
-    app.register_error_handler(HTTPException, _answer_http)
-    app.register_error_handler(Exception, _answer_fault)
+    app.register_error_handler(RautError, error_response)
+    app.register_error_handler(HTTPException, _http_error_response)
+    app.register_error_handler(Exception, _internal_error_response)
 
 
-def find_status(refusal: RautError) -> int:
+def find_status(error: RautError) -> int:
     """Return the HTTP status of an error, by its code."""
-    return STATUSES.get(refusal.code, HTTPStatus.BAD_REQUEST)
+    return STATUSES.get(error.code, HTTPStatus.BAD_REQUEST)
 
 
-def list_headers(refusal: RautError) -> dict[str, str]:
+def list_headers(error: RautError) -> dict[str, str]:
     """Return the headers of an error: when to try again, or how to authenticate."""
     headers = {}
-    if "retry_after" in refusal.extensions:
-        headers["Retry-After"] = str(refusal.extensions["retry_after"])
-    if find_status(refusal) == HTTPStatus.UNAUTHORIZED:
+    if "retry_after" in error.extensions:
+        headers["Retry-After"] = str(error.extensions["retry_after"])
+    if find_status(error) == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
 
 
-def describe_refusal(refusal: RautError) -> dict[str, Any]:
-    """Return a refusal's members as RFC 9457 names them, with the request's id where it has one."""
-    status = find_status(refusal)
+def problem_details(error: RautError) -> dict[str, Any]:
+    """Return a error's members as RFC 9457 names them, with the request's id where it has one."""
+    status = find_status(error)
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": refusal.detail,
-        "code": refusal.code,
+        "detail": error.detail,
+        "code": error.code,
         **({"request_id": g.get("request_id")} if has_app_context() else {}),
-        **refusal.extensions,
+        **error.extensions,
     }
 
 
-def render_error(refusal: RautError) -> dict[str, str]:
-    """Count a refusal, and return its code and the sentence for the page that shows it."""
-    _note_refusal(refusal)
-    sentence = strings.refusal(refusal.code, refusal.detail, refusal.extensions)
-    return {"code": refusal.code, "sentence": sentence}
+def render_error(error: RautError) -> dict[str, str]:
+    """Count a error, and return its code and the sentence for the page that shows it."""
+    _count_error(error)
+    sentence = strings.refusal(error.code, error.detail, error.extensions)
+    return {"code": error.code, "sentence": sentence}
 
 
-def answer_refusal(refusal: RautError) -> Response:
-    """Answer a refusal as whoever asked can read it."""
-    if _is_for_a_person():
-        return _show_refusal(refusal)
-    _note_refusal(refusal)
-    problem = json.dumps(describe_refusal(refusal))
-    return Response(problem, find_status(refusal), list_headers(refusal), content_type=PROBLEM_TYPE)
+def error_response(error: RautError) -> Response:
+    """Answer a error as whoever asked can read it."""
+    if _wants_html():
+        return _error_page(error)
+    _count_error(error)
+    problem = json.dumps(problem_details(error))
+    return Response(problem, find_status(error), list_headers(error), content_type=PROBLEM_TYPE)
 
 
-def _note_refusal(refusal: RautError) -> None:
-    """Count a refusal, and keep its code for the request's line in the log."""
-    REFUSALS.labels(refusal.code).inc()
-    g.refusal_code = refusal.code
+def _count_error(error: RautError) -> None:
+    """Count a error, and keep its code for the request's line in the log."""
+    REFUSALS.labels(error.code).inc()
+    g.refusal_code = error.code
 
 
-def _is_for_a_person() -> bool:
+def _wants_html() -> bool:
     """Tell whether a browser asked for a page; who takes anything gets the problem document."""
     try:
         request.host  # noqa: B018 - a page is full of addresses, which a host not trusted has none of
@@ -132,28 +132,28 @@ def _is_for_a_person() -> bool:
     return wanted == PAGE_TYPE and not request.path.startswith(PROGRAMS_PATH)
 
 
-def _show_refusal(refusal: RautError) -> Response:
-    """Answer a refusal as a page."""
-    status = find_status(refusal)
-    page = render_template("error.html", status=status, **render_error(refusal))
-    return make_response(page, status, list_headers(refusal))
+def _error_page(error: RautError) -> Response:
+    """Answer a error as a page."""
+    status = find_status(error)
+    page = render_template("error.html", status=status, **render_error(error))
+    return make_response(page, status, list_headers(error))
 
 
-def _answer_http(error: HTTPException) -> Response:
+def _http_error_response(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown addresses, methods, malformed requests."""
     status = error.code or 500
-    answer = answer_refusal(RautError(CODES.get(status, OTHER_REFUSAL), error.description or ""))
+    answer = error_response(RautError(CODES.get(status, OTHER_REFUSAL), error.description or ""))
     if status == 405:
         answer.headers["Allow"] = error.get_response().headers.get("Allow", "")
     return answer
 
 
-def _answer_fault(error: Exception) -> Response:
+def _internal_error_response(error: Exception) -> Response:
     """Log our own fault under the request's id, and answer without internals."""
     current_app.logger.error(
         "request failed", extra={"request_id": g.get("request_id")}, exc_info=error
     )
-    return answer_refusal(
+    return error_response(
         RautError(
             "internal",
             "Something went wrong here, and it was logged under the request id. "

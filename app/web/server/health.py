@@ -1,9 +1,8 @@
 """Tell a supervisor whether the process lives and is ready for more."""
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, jsonify
 
-from app.web.api.uploads import current_analyzer
-from app.web.server.readiness import current_readiness
+from app.web.server.state import state
 
 blueprint = Blueprint("health", __name__)
 
@@ -21,7 +20,8 @@ def readyz() -> Response:
     An inference server is asked again, within its time: it may have gone since. Raises `RautError`
     while nothing more should be sent here.
     """
-    current_readiness().check()
-    if current_app.config["SENDS_CROPS"]:
-        current_analyzer().warm_up()
-    return jsonify(status="ready", models=sorted(current_analyzer().classifiers))
+    state().readiness.check()
+    analyzer = state().analyzer
+    if state().settings.runtime == "remote":
+        analyzer.warm_up()
+    return jsonify(status="ready", models=sorted(analyzer.classifiers))

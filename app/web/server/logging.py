@@ -36,7 +36,7 @@ def init_logging(app: Flask) -> None:
     app.after_request(_write_line)
 
 
-def note_stages(timings_ms: dict[str, float]) -> None:
+def record_stages(timings_ms: dict[str, float]) -> None:
     """Keep how long a photo's stages took, for the request's line."""
     g.stages_ms = {stage: round(spent, 1) for stage, spent in timings_ms.items()}
 

@@ -16,9 +16,9 @@ from limits.strategies import FixedWindowRateLimiter
 from app.errors import RautError
 from app.settings import Settings
 from app.web.server import sqlite_storage  # noqa: F401 - makes the scheme shared:// known
-from app.web.server.auth import READING, current_client
+from app.web.server.auth import READING, token_name
+from app.web.server.state import state
 
-LIMITER = "raut_limiter"
 # Whoever has one address of IPv6 has a whole network of them.
 IPV6_PREFIX = 64
 
@@ -50,15 +50,15 @@ class RateLimiter:
         While the storage is lost all photos pass: nobody is to go without an answer because we
         can't count.
         """
-        if not self._is_worth_trying():
+        if not self._may_try():
             return
         try:
             allowed = self._limiter.hit(self._limit, client)
             ends = 0.0 if allowed else self._window_end(client)
         except self._storage.base_exceptions as error:
-            self._lose(error)
+            self._report_loss(error)
             return
-        self._find_again()
+        self._recover()
         if not allowed:
             raise self._refusal(ends)
 
@@ -66,7 +66,7 @@ class RateLimiter:
         """Return the time of day at which a client may send photos again."""
         return self._limiter.get_window_stats(self._limit, client).reset_time
 
-    def _is_worth_trying(self) -> bool:
+    def _may_try(self) -> bool:
         """Tell whether to ask the storage: one photo tries now and then while it is lost."""
         with self._trying:
             now = time.monotonic()
@@ -75,14 +75,14 @@ class RateLimiter:
             self._tried_again = now
             return True
 
-    def _lose(self, error: Exception) -> None:
+    def _report_loss(self, error: Exception) -> None:
         """Say once that the storage is lost."""
         with self._trying:
             lost_before, self._lost = self._lost, True
         if not lost_before:
             current_app.logger.error("photos are not counted", exc_info=error)
 
-    def _find_again(self) -> None:
+    def _recover(self) -> None:
         """Say that a lost storage is back."""
         with self._trying:
             lost_before, self._lost = self._lost, False
@@ -101,12 +101,15 @@ class RateLimiter:
         )
 
 
-def init_rate_limit(app: Flask, settings: Settings) -> None:
-    """Set the limit up, if there is one."""
+def build_rate_limiter(settings: Settings) -> RateLimiter | None:
+    """Return the limiter that the settings describe, None for no limit."""
     if not settings.rate_limit:
-        return
-    storage = open_storage(settings.rate_limit_storage)
-    app.extensions[LIMITER] = RateLimiter(parse(settings.rate_limit), storage)
+        return None
+    return RateLimiter(parse(settings.rate_limit), open_storage(settings.rate_limit_storage))
+
+
+def init_rate_limit(app: Flask) -> None:
+    """Count every request that has a photo read."""
     app.before_request(_spend_on_photos)
 
 
@@ -140,9 +143,9 @@ def _without_password(address: str) -> str:
 
 def consume_quota() -> None:
     """Count one photo, or one live socket, of the client that asks. Raises `RautError`."""
-    limiter: RateLimiter | None = current_app.extensions.get(LIMITER)
+    limiter = state().rate_limiter
     if limiter:
-        limiter.spend(current_client() or name_network(request.remote_addr or ""))
+        limiter.spend(token_name() or name_network(request.remote_addr or ""))
 
 
 def name_network(address: str) -> str:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask import Flask, current_app
-
 from app.errors import RautError
-from app.settings import Settings
-from app.web.server.admission import RETRY_SECONDS, TURNS, AdmissionQueue
+from app.web.server.admission import RETRY_SECONDS, AdmissionQueue
 from app.web.server.metrics import OVERLOADED, count_overloaded
-
-READINESS = "raut_readiness"
 
 
 class Readiness:
@@ -19,14 +14,14 @@ class Readiness:
 
     def __init__(self, turns: AdmissionQueue, workers: int) -> None:
         """Watch these turns, in one of so many workers."""
-        self.goes_on: Callable[[], bool] = lambda: True
+        self.is_running: Callable[[], bool] = lambda: True
         self._turns = turns
         self._workers = workers
 
     def check(self) -> None:
         """Raise `RautError` with the code `draining` or `overloaded` where nothing is to be sent."""
-        self.check_going_on()
-        self.tell_load()
+        self.check_running()
+        self.publish_load()
         # One that still has room is who takes the next connection.
         if count_overloaded() >= self._workers:
             raise RautError(
@@ -35,26 +30,15 @@ class Readiness:
                 retry_after=RETRY_SECONDS,
             )
 
-    def check_going_on(self) -> None:
+    def check_running(self) -> None:
         """Raise `RautError` with the code `draining` once the process was told to end."""
-        if not self.goes_on():
+        if not self.is_running():
             raise RautError(
                 "draining",
                 "This server is about to end. Another one answers, or this one soon again.",
                 retry_after=RETRY_SECONDS,
             )
 
-    def tell_load(self) -> None:
+    def publish_load(self) -> None:
         """Tell the other workers whether this one is overloaded."""
         OVERLOADED.set(self._turns.overloaded)
-
-
-def init_readiness(app: Flask, settings: Settings) -> None:
-    """Set up the readiness of this process, whose turns there are already."""
-    app.extensions[READINESS] = Readiness(app.extensions[TURNS], settings.workers)
-
-
-def current_readiness() -> Readiness:
-    """Return the application's readiness."""
-    readiness: Readiness = current_app.extensions[READINESS]
-    return readiness

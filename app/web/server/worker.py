@@ -22,10 +22,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app.errors import RautError
 from app.settings import Settings
-from app.web.server.admission import RETRY_SECONDS, TURNS, AdmissionQueue, busy
-from app.web.server.error_responses import PROBLEM_TYPE, describe_refusal, find_status, list_headers
+from app.web.server.admission import RETRY_SECONDS, AdmissionQueue, busy
+from app.web.server.error_responses import PROBLEM_TYPE, find_status, list_headers, problem_details
 from app.web.server.metrics import REFUSALS
-from app.web.server.readiness import READINESS, Readiness
+from app.web.server.readiness import Readiness
+from app.web.server.state import state_of
 
 READ_BYTES = 1_000_000
 MOST_HEAD_BYTES = 65_536  # gunicorn refuses a head long before.
@@ -238,7 +239,7 @@ class BufferingWorker(ThreadWorker):
     def murder_pending(self) -> None:
         """Send away who is too slow, and end in time; gunicorn's loop calls this once a second."""
         now = time.monotonic()
-        self._readiness.tell_load()
+        self._readiness.publish_load()
         if self._ends is not None and now > self._ends:
             self.alive = False
         for conn, arrival in list(self._arrivals.items()):
@@ -285,14 +286,12 @@ class BufferingWorker(ThreadWorker):
     @property
     def _readiness(self) -> Readiness:
         """Return the application's readiness."""
-        readiness: Readiness = self.wsgi.extensions[READINESS]
-        return readiness
+        return state_of(self.wsgi).readiness
 
     @property
     def _turns(self) -> AdmissionQueue:
         """Return the application's turns."""
-        turns: AdmissionQueue = self.wsgi.extensions[TURNS]
-        return turns
+        return state_of(self.wsgi).admission
 
     def _hand_over(self, conn: TConn) -> None:
         """Let a thread answer a request, or refuse a photo at once that would be refused anyway.
@@ -311,11 +310,11 @@ class BufferingWorker(ThreadWorker):
         self.poller.unregister(conn.sock)
         return self._arrivals.pop(conn)
 
-    def _refuse(self, conn: TConn, refusal: RautError) -> None:
+    def _refuse(self, conn: TConn, error: RautError) -> None:
         """Answer a request that will not be read; end the connection unless all of it has come."""
         stays = self._forget(conn).stays and len(self.keepalived_conns) < self.max_keepalived
-        REFUSALS.labels(refusal.code).inc()
-        _send(conn, _write_answer(refusal, stays))
+        REFUSALS.labels(error.code).inc()
+        _send(conn, _write_answer(error, stays))
         handled: Future[bool] = Future()
         handled.set_result(stays)
         self.finish_request(conn, handled)
@@ -365,16 +364,16 @@ def _send(conn: TConn, data: bytes) -> None:
         conn.sock.send(data)
 
 
-def _write_answer(refusal: RautError, stays: bool) -> bytes:
-    """Write a refusal as a whole HTTP answer, without the application."""
-    body = json.dumps(describe_refusal(refusal)).encode()
+def _write_answer(error: RautError, stays: bool) -> bytes:
+    """Write a error as a whole HTTP answer, without the application."""
+    body = json.dumps(problem_details(error)).encode()
     lines = [
-        f"HTTP/1.1 {find_status(refusal)} {HTTPStatus(find_status(refusal)).phrase}",
+        f"HTTP/1.1 {find_status(error)} {HTTPStatus(find_status(error)).phrase}",
         f"Content-Type: {PROBLEM_TYPE}",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
         f"Connection: {'keep-alive' if stays else 'close'}",
-        *(f"{name}: {value}" for name, value in list_headers(refusal).items()),
+        *(f"{name}: {value}" for name, value in list_headers(error).items()),
     ]
     return "\r\n".join(lines).encode() + HEAD_END + body

@@ -30,8 +30,8 @@ from app.__main__ import cli
 from app.errors import RautError
 from app.settings import Settings
 from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.loading import load_analyzer
 from app.vision.models.cards import ModelError
-from app.vision.models.loading import load_analyzer
 from app.web.api.stream import MOST_FAULTS
 from bench.moving import encode_frame
 from bench.serving import list_children

@@ -9,7 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.errors import RautError
-from app.web.server.admission import TURNS, AdmissionQueue
+from app.web.server.admission import AdmissionQueue
+from app.web.server.state import state_of
 from tests.app.forms import post
 
 
@@ -75,7 +76,7 @@ def test_a_turn_is_given_back_after_a_fault() -> None:
 @pytest.fixture
 def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     """An application all of whose turns are taken."""
-    monkeypatch.setitem(app.extensions, TURNS, AdmissionQueue(at_once=0, most_waiting=0))
+    monkeypatch.setattr(state_of(app), "admission", AdmissionQueue(at_once=0, most_waiting=0))
     return app.test_client()
 
 

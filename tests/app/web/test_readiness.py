@@ -14,8 +14,9 @@ from flask import Flask
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as open_socket
 
-from app.web.server.admission import TURNS, AdmissionQueue
-from app.web.server.readiness import READINESS, Readiness
+from app.web.server.admission import AdmissionQueue
+from app.web.server.readiness import Readiness
+from app.web.server.state import state_of
 from bench.moving import encode_frame
 from bench.serving import list_children, write_form
 from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, goodbye, started
@@ -48,8 +49,8 @@ class Instance:
 def instance(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Instance:
     turns = AdmissionQueue(at_once=1, most_waiting=0)
     instance = Instance(app, turns)
-    monkeypatch.setitem(app.extensions, TURNS, turns)
-    monkeypatch.setitem(app.extensions, READINESS, Readiness(turns, workers=1))
+    monkeypatch.setattr(state_of(app), "admission", turns)
+    monkeypatch.setattr(state_of(app), "readiness", Readiness(turns, workers=1))
     monkeypatch.setattr("app.web.server.admission.time.monotonic", lambda: instance.now)
     turns._load._noted = instance.now
     return instance
@@ -89,7 +90,7 @@ def test_a_server_that_reads_most_photos_stays_ready(instance: Instance) -> None
 def test_one_worker_with_room_keeps_its_server_ready(
     app: Flask, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(app.extensions, READINESS, Readiness(app.extensions[TURNS], workers=2))
+    monkeypatch.setattr(state_of(app), "readiness", Readiness(state_of(app).admission, workers=2))
     with instance.full(3):
         assert instance.ready() == "ready"
 

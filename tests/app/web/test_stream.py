@@ -23,7 +23,7 @@ from websockets.typing import Origin
 from app import create_app
 from app.settings import Settings
 from app.web.api import stream
-from app.web.server.readiness import READINESS
+from app.web.server.state import state_of
 from bench.live import measure_streams, write_table
 from bench.moving import encode_frame, move_picture
 from tests.app.servers import PATIENCE, goodbye, serving
@@ -224,7 +224,7 @@ def test_a_stopping_server_says_goodbye(
 ) -> None:
     client = connect()
     ask(client, frame)
-    monkeypatch.setattr(app.extensions[READINESS], "goes_on", lambda: False)
+    monkeypatch.setattr(state_of(app).readiness, "is_running", lambda: False)
     assert goodbye(client) == (1001, "server_stops")
 
 

@@ -269,7 +269,9 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     lines = ("file,expression", "face.png,happy", "none.png,happy", "unlabelled_1.png,")
     (photos / "labels.csv").write_text("\n".join(lines))
     sheet = tmp_path / "sheet.png"
-    reported = run("evaluate-photos", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet)
+    reported = run(
+        "evaluate-photos", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet
+    )
     assert reported.exit_code == 0, reported.output
     first, second = map(json.loads, reported.output.splitlines())
     assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)

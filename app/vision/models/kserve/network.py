@@ -12,9 +12,8 @@ import numpy as np
 
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Card
-from app.vision.models.classifiers import Classifier, OnnxNetwork
+from app.vision.models.classifiers import OnnxNetwork
 from app.vision.models.kserve.client import KServeClient, ModelDiffers, ServerFault, WrongAnswer
-from app.vision.pipeline import FaceAnalyzer
 
 # Crops that a server must answer like the local file before it is asked anything else; the first
 # of them goes along with every request.
@@ -97,29 +96,6 @@ class KServeNetwork:
                     f"its model {self._card.name} isn't the file that the card describes: for "
                     f"known pictures its logits differ by up to {abs(values - expected).max():.2g}."
                 )
-
-
-def move_networks(analyzer: FaceAnalyzer, server: KServeClient) -> FaceAnalyzer:
-    """Return the same analyzer with its classifiers' networks on a server.
-
-    The detector's network stays: it is asked several times a photo, one time after another, and
-    about places that hold no face. `analyzer` must have been loaded with the ONNX runtime.
-    """
-    moved = {}
-    for name, classifier in analyzer.classifiers.items():
-        assert isinstance(classifier.network, OnnxNetwork)
-        network = KServeNetwork(server, classifier.card, classifier.network)
-        moved[name] = Classifier(
-            classifier.card, network, classifier.digest, classifier.folder, classifier.head_name
-        )
-    return FaceAnalyzer(moved, analyzer.detector)
-
-
-def check_networks(analyzer: FaceAnalyzer) -> None:
-    """Raise `ServerFault` where the server isn't ready or has another model than a card's."""
-    for classifier in analyzer.classifiers.values():
-        assert isinstance(classifier.network, KServeNetwork)
-        classifier.network.check()
 
 
 def make_known_crops(shape: CropShape) -> np.ndarray:

@@ -6,6 +6,7 @@ from functools import partial
 
 from app.settings import Settings
 from app.vision.models.cards import ModelError
+from app.vision.models.classifiers import OnnxNetwork
 from app.vision.models.selection import Needed, choose_names
 from app.vision.pipeline import FaceAnalyzer
 
@@ -42,7 +43,7 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
     """Let the inference server of the settings run the models that are verified here."""
     try:
         from app.vision.models.kserve.client import KServeClient, ModelDiffers, ServerFault
-        from app.vision.models.kserve.network import check_networks, move_networks
+        from app.vision.models.kserve.network import KServeNetwork
     except ImportError as error:
         raise ModelError(
             f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
@@ -55,9 +56,16 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
         settings.breaker_threshold,
         settings.breaker_reset,
     )
-    analyzer = move_networks(local, server)
+    classifiers, networks = {}, []
+    for name, classifier in local.classifiers.items():
+        assert isinstance(classifier.network, OnnxNetwork)
+        networks.append(KServeNetwork(server, classifier.card, classifier.network))
+        classifiers[name] = classifier.running_on(networks[-1])
+    # The face classifier stays local: it runs several times a photo, one after another.
+    analyzer = FaceAnalyzer(classifiers, local.detector)
     try:
-        check_networks(analyzer)
+        for network in networks:
+            network.check()
     except ServerFault as fault:
         said = f"The inference server at {server.url}: {fault}"
         if not patient or isinstance(fault, ModelDiffers):
