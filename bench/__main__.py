@@ -1,7 +1,8 @@
-"""Run the measurements: python -m bench [--only NAME] [--quick]."""
+"""Declare the benchmarks: python -m bench peers|live|load|archive|simulate."""
 
 import datetime
 import importlib.metadata
+import json
 import os
 import subprocess
 import tempfile
@@ -10,7 +11,12 @@ from typing import Any
 
 import click
 
+from app.errors import RautError
+from app.files import write_text
+from bench import live, load
+from bench.archive import archive
 from bench.environments import PEERS, ROOT, Installed, PeerError, install_peer
+from bench.load_simulation import simulate
 from bench.machine import describe_hardware
 from bench.measurements import PARTS, Bench
 from bench.pictures import make_pictures
@@ -22,7 +28,83 @@ QUICK_PARTS = ("photos", "cold")
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "simplejpeg")
 
 
-@click.command()
+class Commands(click.Group):
+    """Print expected failures as a sentence instead of a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(context)
+        except (BenchmarkError, RautError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
+def cli() -> None:
+    """Measure the speed of Raut."""
+
+
+cli.add_command(archive)
+cli.add_command(simulate)
+PHOTO = click.Path(path_type=Path, exists=True, dir_okay=False)
+url_option = click.option("--url", help="Measure this server instead of a local one.")
+json_option = click.option(
+    "--json",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write the figures to a file as JSON.",
+)
+
+
+@cli.command("live")
+@click.option("--clients", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1))
+@click.option(
+    "--picture",
+    required=True,
+    type=PHOTO,
+    help="A photo with a face, which is panned, zoomed and turned.",
+)
+@click.option(
+    "--rate",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Frames a second of each camera; 0 sends as fast as answers come.",
+)
+@url_option
+@json_option
+def measure_live(url: str | None, target: Path | None, **options: Any) -> None:
+    """Measure live streams with several clients, and plain requests beside them."""
+    figures = live.measure_streams(url=url and url.rstrip("/"), **options)
+    click.echo(live.write_table(figures))
+    write_text(json.dumps(figures, indent=2) + "\n", target)
+
+
+@cli.command("load")
+@click.option("--picture", required=True, type=PHOTO, help="The photo that every request sends.")
+@click.option("--clients", default=64, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(1))
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    type=click.FloatRange(0.1),
+    help="Requests a second, repeatable; 1, 2, 4 and 8 times the server's capacity by default.",
+)
+@url_option
+@json_option
+def measure_load(url: str | None, target: Path | None, **options: Any) -> None:
+    """Measure an open load of photos, which arrive whether or not the server keeps up.
+
+    First one at a time, then at the server's capacity, then at each rate, and one at a time again.
+    """
+    figures = load.measure_load(url=url and url.rstrip("/"), **options)
+    click.echo(load.write_table(figures))
+    write_text(json.dumps(figures, indent=2) + "\n", target)
+
+
+@cli.command()
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure this part.")
 @click.option("--quick", is_flag=True, help="Measure photos and cold starts, twice each.")
 @click.option("--pictures", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -33,18 +115,18 @@ PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "simplejpeg")
     help="Where the peers are installed.",
 )
 @click.option("--results", default=ROOT / "bench" / "results", type=click.Path(path_type=Path))
-def main(
+def peers(
     only: tuple[str, ...], quick: bool, pictures: Path | None, environments: Path, results: Path
 ) -> None:
     """Measure Raut and its peers, and merge the figures into the day's files."""
     run = describe_run()
     day = datetime.date.today().isoformat()
     file = results / f"{day}.json"
-    peers: dict[str, Installed] = {}
+    installed: dict[str, Installed] = {}
     missing: dict[str, str] = {}
     for peer in PEERS:
         try:
-            peers[peer.name] = install_peer(peer, environments)
+            installed[peer.name] = install_peer(peer, environments)
         except PeerError as error:
             missing[peer.name] = str(error)
     if OURS in missing:
@@ -55,7 +137,7 @@ def main(
         chosen = sorted(pictures.glob("*.jpg")) if pictures else make_pictures(Path(folder))
         if not chosen:
             raise click.ClickException(f"{pictures} holds no .jpg. Name a folder that does.")
-        bench = Bench(peers, chosen, QUICK_ROUNDS if quick else ROUNDS)
+        bench = Bench(installed, chosen, QUICK_ROUNDS if quick else ROUNDS)
         for part in only or (QUICK_PARTS if quick else tuple(PARTS)):
             click.echo(f"Measuring {part}", err=True)
             commits[part] = run["commit"]
@@ -87,4 +169,4 @@ def measure(part: str, bench: Bench) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    cli()

@@ -1,4 +1,4 @@
-"""Make an archive to measure on: python -m bench.archive PHOTOS FOLDER [--count N]."""
+"""Make an archive of many photos to measure on."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ BROKEN_EVERY = 500
 @click.argument("photos", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--count", default=20_000, show_default=True, type=click.IntRange(1))
-def main(photos: Path, folder: Path, count: int) -> None:
+def archive(photos: Path, folder: Path, count: int) -> None:
     """Cut and turn the JPEG photos of a folder, and scikit-image's, into an archive of many.
 
     The same photos give the same pictures; each 500th breaks off.
@@ -41,7 +41,3 @@ def _vary(scene: Image.Image, seed: int) -> Image.Image:
         for whole, part in zip(scene.size, (width, height), strict=True)
     )
     return turned.crop((left, top, left + width, top + height))
-
-
-if __name__ == "__main__":
-    main()

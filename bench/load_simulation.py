@@ -1,8 +1,8 @@
-"""Play the queues of many servers: python -m bench.load_simulation [--instances 10] [--load 1.1].
+"""Simulate the admission queues of many servers with SimPy.
 
-Turns and waiting rooms are those of app.web.server.admission, the balancer is nginx's. Photos come as those of
-very many people do (a Poisson stream), or evenly as bench-load sends them, and one that is refused
-comes again a second later. What a photo takes is measured; everything else follows.
+Workers admit photos as app.web.server.admission does, and nginx balances. Photos arrive as a
+Poisson process or at even intervals, and a refused one is sent again after a second. The costs of
+a photo, a frame and a refusal are measured ones.
 """
 
 from __future__ import annotations
@@ -333,9 +333,11 @@ def write_cameras(rows: list[dict[str, Any]]) -> str:
 )
 @click.option("--camera-rate", default=5.0, show_default=True, help="Frames a second.")
 @click.option("--frame-ms", default=12.0, show_default=True)
-@click.option("--evenly", is_flag=True, help="Photos come at even times, as bench-load sends them.")
+@click.option(
+    "--evenly", is_flag=True, help="Photos come at even times, as `bench load` sends them."
+)
 @click.option("--json", "as_json", type=click.File("w", encoding="utf-8"))
-def main(
+def simulate(
     instances: tuple[int, ...],
     loads: tuple[float, ...],
     workers: int,
@@ -355,7 +357,7 @@ def main(
     evenly: bool,
     as_json: IO[str] | None,
 ) -> None:
-    """Play crowds of photos that come to several sizes of servers, and print what they meet."""
+    """Simulate crowds of photos at several numbers of servers."""
     costs = Costs(photo_ms / 1000, frame_ms / 1000, refusal_ms / 1000, spread)
 
     def crowd(count: int) -> Crowd:
@@ -380,7 +382,3 @@ def main(
         click.echo(write_table(rows))
     if as_json:
         json.dump(rows, as_json, indent=2)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 // Files made in the browser from the answer in hand; nothing is asked of the server again.
 
 import { chipWords, colourOf, INK, placeOf } from "./faces.js";
-import { wholeReading, wholeWords } from "./wardrobe.js";
+import { wholeReading, wholeWords } from "./clothing.js";
 
 export function downloadJson(answerText, name) {
   save(new Blob([answerText], { type: "application/json" }), `${name}.raut.json`);

@@ -3,11 +3,11 @@
 import { Cards } from "./cards.js";
 import { downloadCsv, downloadJson, downloadPng } from "./downloads.js";
 import { expressionWord } from "./faces.js";
-import { receivePhotos } from "./intake.js";
+import { receivePhotos } from "./file-input.js";
 import { facesFound, formatMilliseconds, formatProbability, refusalSentence, stepName, taskName, text } from "./language.js";
 import { Overlay } from "./overlay.js";
 import { Refused, Service } from "./service.js";
-import { showsNone, wholeReading, wholeTitle } from "./wardrobe.js";
+import { showsNone, wholeReading, wholeTitle } from "./clothing.js";
 
 // A listener hears the first few; the rest are in the cards.
 const MOST_ANNOUNCED = 5;
@@ -78,7 +78,7 @@ async function showPicture(photo) {
 }
 
 function showWorking(photo, remark) {
-  element("intake").hidden = true;
+  element("file-input").hidden = true;
   element("outcome-view").hidden = false;
   element("outcome-view").dataset.state = "working";
   element("photo-name").textContent = [photo.name || text("pasted"), remark].filter(Boolean).join(" · ");
@@ -136,7 +136,7 @@ function settle(state) {
 function startAgain(sentence = "") {
   forget();
   element("outcome-view").hidden = true;
-  element("intake").hidden = false;
+  element("file-input").hidden = false;
   note(sentence);
   element("choose").focus();
 }
@@ -152,7 +152,7 @@ function forget() {
   for (const id of ["photo", "photo-note", "message", "message-reference", "retry", "harder", "take-away"]) {
     element(id).hidden = true;
   }
-  element("intake-note").textContent = "";
+  element("file-input-note").textContent = "";
 }
 
 function select(index) {
@@ -188,7 +188,7 @@ function message(sentence, reference = "") {
 // A remark that leaves the page as it is, said where the reader is looking.
 function note(sentence) {
   if (current) photoNote(sentence);
-  else element("intake-note").textContent = sentence;
+  else element("file-input-note").textContent = sentence;
   element("announcement").textContent = sentence;
 }
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench import archive, environments, measurements
-from bench.__main__ import main
+from bench.__main__ import cli
 from bench.drivers import started
 from bench.environments import Installed, Peer, PeerError, install_peer
 from bench.measurements import (
@@ -130,7 +130,7 @@ def test_a_part_that_fails_is_named_and_the_others_are_told(
 
     monkeypatch.setitem(measurements.PARTS, "live", fail)
     parts = ("--only", "live", "--only", "cold", "--quick", "--results", str(tmp_path))
-    told = CliRunner().invoke(main, parts)
+    told = CliRunner().invoke(cli, ["peers", *parts])
     assert told.exit_code == 0, told.output
     assert "| live | hangs |" in told.output
     assert "## First answer of a new process" in told.output
@@ -169,7 +169,7 @@ def test_a_server_is_measured_by_its_workers(
 def test_an_archive_is_made_anew_from_the_same_photos(tmp_path: Path) -> None:
     for name in ("first", "second"):
         line = [str(tmp_path), str(tmp_path / name), "--count", "3"]
-        assert CliRunner().invoke(archive.main, line).exit_code == 0
+        assert CliRunner().invoke(archive.archive, line).exit_code == 0
     made = [sorted((tmp_path / name).rglob("*.jpg")) for name in ("first", "second")]
     assert len(made[0]) == 3
     assert [path.read_bytes() for path in made[0]] == [path.read_bytes() for path in made[1]]

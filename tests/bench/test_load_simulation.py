@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from bench.load_simulation import BALANCES, Costs, Crowd, main
+from bench.load_simulation import BALANCES, Costs, Crowd, simulate
 
 COSTS = Costs(photo=0.04, frame=0.01, refusal=0.0, spread=0.5)
 
@@ -59,6 +59,6 @@ def test_cameras_get_their_rate_until_the_workers_are_full() -> None:
 
 def test_the_command_prints_a_row_for_each_size_and_load() -> None:
     options = ["--instances", "2", "--load", "0.5", "--load", "2", "--seconds", "1"]
-    printed = CliRunner().invoke(main, options)
+    printed = CliRunner().invoke(simulate, options)
     assert printed.exit_code == 0
     assert len(printed.output.splitlines()) == 3

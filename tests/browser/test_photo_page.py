@@ -100,7 +100,7 @@ def test_a_chosen_photo_shows_a_box_and_seven_bars(start: Page, astronaut: FileP
     expression = cards(start).locator(".reading").first
     expect(expression.locator(".bars li")).to_have_count(7)
     expect(expression.locator(".answered")).to_have_text("happy93%")
-    expect(start.locator("#intake")).to_be_hidden()
+    expect(start.locator("#file-input")).to_be_hidden()
 
 
 def test_the_choose_button_opens_the_file_chooser(start: Page, astronaut: FilePayload) -> None:
@@ -128,7 +128,7 @@ def test_pasting_words_says_that_there_is_no_picture(start: Page) -> None:
     start.evaluate(
         "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
     )
-    expect(start.locator("#intake-note")).to_have_text("There is no picture on the clipboard.")
+    expect(start.locator("#file-input-note")).to_have_text("There is no picture on the clipboard.")
 
 
 def test_a_box_lies_where_the_answer_says(start: Page, astronaut: FilePayload) -> None:

@@ -50,7 +50,7 @@ def photo_page(**outcome: Any) -> str:
         "index.html",
         choice=choice,
         clothing_model=_find_clothing_model(),
-        wardrobe=_answers_for_clothing(answering),
+        clothing=_answers_for_clothing(answering),
         regions={classifier.card.region for classifier in answering},
         strings=strings.for_script(),
         limit_mb=state().settings.max_upload_mb,

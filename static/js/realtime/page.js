@@ -3,10 +3,10 @@
 import { save } from "../downloads.js";
 import { expressionWord } from "../faces.js";
 import { formatNumber, refusalSentence, text } from "../language.js";
-import { Figures } from "./figures.js";
+import { Hud } from "./hud.js";
 import { FrameMaker, watchFrames } from "./frames.js";
-import { Lens } from "./lens.js";
-import { People } from "./people.js";
+import { CameraStream } from "./camera-stream.js";
+import { FaceCards } from "./face-cards.js";
 import { Recording } from "./recording.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
@@ -28,12 +28,12 @@ const smoothing = element("smoothing");
 // The visitor's choice of models, as the server wrote it.
 const choice = JSON.parse(root.dataset.choice);
 
-const lens = new Lens(video, () => stop("camera.gone"));
+const cameraStream = new CameraStream(video, () => stop("camera.gone"));
 const maker = new FrameMaker();
 const stage = new Stage(view, element("canvas"), choose);
-const people = new People(element("people"), choose);
+const faceCards = new FaceCards(element("face-cards"), choose);
 const timeline = new Timeline(element("timeline"), element("classes"), element("timeline-summary"));
-const figures = new Figures(element("rate"), element("delay"), element("dropped"));
+const hud = new Hud(element("rate"), element("delay"), element("dropped"));
 const recording = new Recording(aboutReadings);
 const transport = new Transport(
   {
@@ -85,19 +85,19 @@ document.addEventListener("fullscreenchange", () => {
 });
 
 watchFrames(video, takeFrame);
-lens.fillPicker(element("first-camera"));
+cameraStream.fillPicker(element("first-camera"));
 setSmoothing();
 
 async function start(deviceId = element("camera").value || element("first-camera").value) {
   say("camera.opening");
-  const fault = await lens.start(deviceId);
+  const fault = await cameraStream.start(deviceId);
   if (fault === "given_up") return;
   if (fault) return failToOpen(fault);
   const first = element("before").hidden === false;
   element("before").hidden = true;
   element("live").hidden = false;
-  if (state === "stopped") figures.reset();
-  await lens.fillPicker(element("camera"));
+  if (state === "stopped") hud.reset();
+  await cameraStream.fillPicker(element("camera"));
   resume();
   if (first) view.focus();
 }
@@ -116,18 +116,18 @@ function resume() {
 function pause(reason) {
   if (state !== "live") return;
   transport.pause();
-  figures.rest();
+  hud.rest();
   setState("paused");
   say(reason);
 }
 
 function stop(reason) {
-  if (state === "stopped" && !lens.open) return;
+  if (state === "stopped" && !cameraStream.open) return;
   transport.close();
-  lens.release();
+  cameraStream.release();
   stage.clear();
-  people.clear();
-  figures.rest();
+  faceCards.clear();
+  hud.rest();
   if (recording.running) toggleRecording();
   setState("stopped");
   say(reason, {}, { upload: reason === "camera.gone" });
@@ -147,7 +147,7 @@ function setState(next) {
 
 async function takeFrame(at) {
   if (state !== "live" || !video.videoWidth) return;
-  if (!transport.ready) return figures.skip();
+  if (!transport.ready) return hud.skip();
   transport.reserve();
   takenAt = at;
   transport.send(await maker.take(video));
@@ -158,8 +158,8 @@ function showAnswer(answer) {
   const delay = performance.now() - takenAt;
   models = answer.models ?? models;
   maker.adapt(delay);
-  figures.answered(delay, answer.dropped);
-  people.show(answer.faces);
+  hud.answered(delay, answer.dropped);
+  faceCards.show(answer.faces);
   timeline.add(answer.faces);
   keep(answer, delay);
   announce(answer.faces);
@@ -178,7 +178,7 @@ function showProblem(problem) {
   troubledAt = performance.now();
   // Until frames are read again, the boxes would lie where faces no longer are.
   if (problem.retry_after) {
-    figures.rest();
+    hud.rest();
     stage.clearBoxes();
   }
   say(refusalSentence(problem));
@@ -190,12 +190,12 @@ function connected(how) {
 }
 
 function renumbered() {
-  people.clear();
+  faceCards.clear();
   timeline.clear();
 }
 
 function waiting(reason, milliseconds) {
-  figures.rest();
+  hud.rest();
   stage.clearBoxes();
   const seconds = formatNumber(Math.ceil(milliseconds / 1000));
   say([text(`closed.${reason}`), text("said.waiting", { seconds })].join(" "));
@@ -206,7 +206,7 @@ function refused(reason) {
 }
 
 function choose(track) {
-  people.choose(track);
+  faceCards.choose(track);
   stage.choose(track);
   timeline.choose(track);
   element("timeline-face").textContent = text("face", { number: track });
@@ -247,7 +247,7 @@ function aboutReadings() {
     models,
     settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...maker.step },
     frame: { width: maker.picture.width, height: maker.picture.height },
-    frames_dropped: figures.dropped,
+    frames_dropped: hud.dropped,
     meaning: root.dataset.meaning,
   };
 }

@@ -2,7 +2,7 @@
 // Whichever it is, one frame is under way at a time.
 
 import { Refused, Service } from "../service.js";
-import { follow } from "./following.js";
+import { follow } from "./tracker.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;

@@ -6,7 +6,7 @@ import { text } from "../language.js";
 // More would only be made smaller before it is sent.
 const WANTED = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
 
-export class Lens {
+export class CameraStream {
   #video;
   #stream = null;
   #attempt = 0;

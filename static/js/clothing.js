@@ -7,7 +7,7 @@ const NONE_OF_THESE = "none_of_these";
 /** Return the reading of the clothes, null where the page asks other models, or others beside. */
 export function wholeReading({ image_predictions: predictions = {} }) {
   const form = document.getElementById("photo-form");
-  return predictions[form.dataset.wardrobe] ?? null;
+  return predictions[form.dataset.clothing] ?? null;
 }
 
 /** Tell whether a reading says that the picture shows none of the classes. */

@@ -5,7 +5,7 @@ import { formatNumber, text } from "../language.js";
 const WINDOW_MS = 2000;
 const REFRESH_MS = 250;
 
-export class Figures {
+export class Hud {
   #rate;
   #delay;
   #dropped;

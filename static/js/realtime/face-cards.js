@@ -8,7 +8,7 @@ import { className, formatProbability, text } from "../language.js";
 const REFRESH_MS = 100;
 const READINGS = ["expression", "gender"];
 
-export class People {
+export class FaceCards {
   #root;
   #onChoose;
   #cards = new Map();
