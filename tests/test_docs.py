@@ -32,3 +32,17 @@ def test_files_name_the_same_version(file: str, pattern: str) -> None:
     found = re.search(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
     assert found
     assert found[1] == __version__
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "glossary.md"])
+def test_every_module_and_file_named_in_the_docs_exists(page: str) -> None:
+    for name in re.findall(r"`((?:app|training|bench)\.[\w.]+)", (DOCS / page).read_text("utf-8")):
+        parts = name.split(".")
+        files = [ROOT.joinpath(*parts[:end]) for end in range(len(parts), 1, -1)]
+        found = next(path for path in files if path.is_dir() or path.with_suffix(".py").is_file())
+        below = parts[len(found.relative_to(ROOT).parts) :]
+        source = found.with_suffix(".py").read_text("utf-8") if below else ""
+        assert all(re.search(rf"\b(class|def) {each}\b", source) for each in below), name
+    for path in re.findall(r"`([\w/.-]+/[\w./-]+)`", (DOCS / page).read_text("utf-8")):
+        if not path.isupper() and "NAME" not in path and "CODE" not in path:
+            assert (ROOT / path).exists(), path

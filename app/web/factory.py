@@ -53,6 +53,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
     app.extensions[KEY] = _build_state(settings)
+    app.jinja_env.globals["sends_crops"] = settings.runtime == "remote"
     Bootstrap5(app)
     metrics.init_metrics(app)
     error_responses.init_errors(app)
