@@ -16,97 +16,83 @@ def calibrate_heads(
     heads: dict[str, Head],
     network: Network,
     logits: dict[str, np.ndarray],
-    part: Split,
+    split: Split,
 ) -> dict[str, Head]:
-    """Return the heads with their temperatures, and with limits at which they are unsure.
+    """Return the heads with their temperatures and thresholds.
 
-    `logits` are the network's for the part's pictures, (count, classes) for each head. The limits
-    are the lowest at which answers given are right as often as the recipe's `target_precision`
-    asks; pictures that a guarding head takes for children's have a limit of their own, found among
-    themselves. A head that may refuse pictures gets its limit for that too.
+    `logits` are the network's for the split's pictures, (count, classes) for each head. A threshold
+    is the lowest at which the precision reaches the recipe's `target_precision`; pictures that a
+    guarding head takes for children's have a threshold of their own, selected among themselves. A
+    head that may predict "none of these" gets its OOD threshold too.
     """
     calibrated = dict(heads)
-    # Places are values: they have no temperature and no limit.
-    answering = {
-        n: settings for n, settings in recipe.heads.items() if settings.targets != "places"
-    }
-    for name in answering:
-        labels = true_labels(heads[name], part)
-        counted = labels >= 0
-        calibrated[name] = calibrate(heads[name], logits[name][counted], labels[counted])
-    calibrated |= _limit_refusing(recipe, calibrated, network, logits)
-    for name, settings in answering.items():
-        guarded = np.zeros(len(part.files), dtype=bool)
-        if settings.guarded_by:
-            guarded = _find_guarded(calibrated[settings.guarded_by], logits[settings.guarded_by])
-        limits = [
-            _find_limit(calibrated[name], logits[name], part, chosen, recipe.target_precision)
-            for chosen in (~guarded, guarded)
-        ]
-        change: dict[str, object] = {"threshold": limits[0]}
-        if settings.guarded_by:
-            child = CHILDREN[0]
+    # Places are regression targets, without a temperature or a threshold.
+    classifying = {n: each for n, each in recipe.heads.items() if each.targets != "places"}
+    for name in classifying:
+        labels = true_labels(heads[name], split)
+        known = labels >= 0
+        calibrated[name] = calibrate(heads[name], logits[name][known], labels[known])
+    calibrated |= _fit_ood(recipe, calibrated, network, logits)
+    for name, settings in classifying.items():
+        guarded = np.zeros(len(split.files), dtype=bool)
+        if guard := settings.guarded_by:
+            names, probabilities = read_probabilities(calibrated[guard], logits[guard])
+            guarded = probabilities.argmax(axis=1) == names.index(CHILDREN[0])
+        head, labels = calibrated[name], true_labels(calibrated[name], split)
+        thresholds = []
+        for chosen in (~guarded, guarded):
+            known = chosen & (labels >= 0)
+            probabilities = read_answers(head, logits[name][known])
+            right = probabilities.argmax(axis=1) == labels[known]
+            best = probabilities.max(axis=1)
+            thresholds.append(select_threshold(best, right, recipe.target_precision))
+        change: dict[str, object] = {"threshold": thresholds[0]}
+        if guard:
             change["conditional_threshold"] = ConditionalThreshold(
-                head=settings.guarded_by, found=child, threshold=max(limits)
+                head=guard, found=CHILDREN[0], threshold=max(thresholds)
             )
-        calibrated[name] = calibrated[name].model_copy(update=change)
+        calibrated[name] = head.model_copy(update=change)
     return calibrated
 
 
-def _limit_refusing(
-    recipe: Recipe, heads: dict[str, Head], network: Network, inside: dict[str, np.ndarray]
+def _fit_ood(
+    recipe: Recipe, heads: dict[str, Head], network: Network, logits: dict[str, np.ndarray]
 ) -> dict[str, Head]:
-    """Return the heads that may answer "none of these", with what makes them do so."""
-    asked = {name: head.ood_fpr for name, head in recipe.heads.items() if head.ood_fpr}
-    if not asked:
+    """Return the heads that may predict "none of these", with their OOD thresholds."""
+    rates = {name: head.ood_fpr for name, head in recipe.heads.items() if head.ood_fpr}
+    if not rates:
         return {}
     known = {name: settings for name, settings in recipe.data.ood.items() if settings.train_on}
     sets = read_ood(known, "validation", recipe.data.size, recipe.seed)
-    outside = run_network(network, np.concatenate([part.pictures for part in sets.values()]))
-    limited = {}
-    for name, refused in asked.items():
-        found = fit_ood_threshold(heads[name], inside[name], outside[name], refused)
-        limited[name] = heads[name].model_copy(update={"ood": found})
-    return limited
+    ood = run_network(network, np.concatenate([split.pictures for split in sets.values()]))
+    return {
+        name: heads[name].model_copy(
+            update={"ood": fit_ood_threshold(heads[name], logits[name], ood[name], rate)}
+        )
+        for name, rate in rates.items()
+    }
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:
-    """Return the head with the temperature at which the right answers are likeliest.
+    """Return the head with the temperature that minimises the negative log-likelihood.
 
     `logits` is (count, classes), `labels` int (count,) indices into the answerable classes.
     Source: Guo et al. 2017, section 4.2.
     """
 
-    def surprise(log_temperature: float) -> float:
+    def loss(log_temperature: float) -> float:
         tried = head.model_copy(update={"temperature": float(np.exp(log_temperature))})
         _, probabilities = read_probabilities(tried, logits)
         chosen = probabilities[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
-    best = minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded").x
     return head.model_copy(update={"temperature": round(float(np.exp(best)), 4)})
 
 
 def select_threshold(best: np.ndarray, right: np.ndarray, minimum: float) -> float:
-    """Return the lowest limit at which answers given are right often enough; 1 where none is."""
+    """Return the lowest threshold with a precision of `minimum`; 1 if there is none."""
     order = np.argsort(-best)
     share_right = np.cumsum(right[order]) / np.arange(1, len(right) + 1)
     enough = np.flatnonzero(share_right >= minimum)
     return round(float(best[order][enough[-1]]), 4) if len(enough) else 1.0
-
-
-def _find_guarded(guard: Head, logits: np.ndarray) -> np.ndarray:
-    """Mark the pictures that a guarding head takes for children's: bool (count,)."""
-    names, probabilities = read_probabilities(guard, logits)
-    return np.asarray(probabilities.argmax(axis=1) == names.index(CHILDREN[0]))
-
-
-def _find_limit(
-    head: Head, logits: np.ndarray, part: Split, chosen: np.ndarray, minimum: float
-) -> float:
-    """Find the "unsure" limit among the chosen pictures, bool (count,), with a known answer."""
-    labels = true_labels(head, part)
-    counted = chosen & (labels >= 0)
-    probabilities = read_answers(head, logits[counted])
-    right = probabilities.argmax(axis=1) == labels[counted]
-    return select_threshold(probabilities.max(axis=1), right, minimum)

@@ -40,6 +40,18 @@ def study(name: str, data: Path, folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(cli, [*chosen, "--out", str(folder), *arguments])
 
 
+def finish(name: str, data: Path, folder: Path, *arguments: str) -> str:
+    """Run a study to its end; return its output."""
+    done = study(name, data, folder, *arguments)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def assert_fails(code: int, message: str, result: Result) -> None:
+    assert result.exit_code == code
+    assert message in result.output
+
+
 def start(name: str, data: Path, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     """Begin a study in a process of its own."""
     chosen = [name, "--scale", "smoke", "--data", str(data), "--out", str(folder)]
@@ -58,7 +70,7 @@ def read_results(folder: Path) -> list[dict[str, str]]:
 
 
 def read_figures(folder: Path) -> dict[str, float]:
-    """What the report sets beside the paper's figures."""
+    """The figures compared with the paper's."""
     (path,) = folder.glob("results/*/results.json")
     figures: dict[str, float] = json.loads(path.read_text())["figures"]
     return figures
@@ -70,8 +82,7 @@ def read_report(folder: Path) -> str:
 
 
 def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: Path) -> None:
-    done = study("expression-epochs-batches", data, tmp_path / "work")
-    assert done.exit_code == 0, done.output
+    finish("expression-epochs-batches", data, tmp_path / "work")
     rows = read_results(tmp_path / "work")
     assert [row["epochs_run"] for row in rows] == ["2", "3"]
     report = read_report(tmp_path / "work")
@@ -83,45 +94,41 @@ def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: 
     for name in ("curves", "confusion"):
         assert list(tmp_path.glob(f"work/results/*/figures/epochs-3-batch-8-{name}.png"))
 
-    refused = study("expression-epochs-batches", data, tmp_path / "work")
-    assert refused.exit_code == 2
-    assert "--resume" in refused.output
+    assert_fails(2, "--resume", study("expression-epochs-batches", data, tmp_path / "work"))
 
     other = Path(shutil.copytree(data, tmp_path / "other"))
-    refused = study("expression-epochs-batches", other, tmp_path / "work", "--resume")
-    assert refused.exit_code == 1
-    assert "was fitted by another recipe" in refused.output
+    assert_fails(
+        1,
+        "was fitted by another recipe",
+        study("expression-epochs-batches", other, tmp_path / "work", "--resume"),
+    )
 
 
-def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    refused = study("weather", tmp_path, tmp_path / "work")
-    assert refused.exit_code == 1
-    assert "expression-epochs-batches" in refused.output
+def test_an_unknown_study_is_rejected_with_the_known_names(tmp_path: Path) -> None:
+    assert_fails(1, "expression-epochs-batches", study("weather", tmp_path, tmp_path / "work"))
 
 
-def test_leaking_data_is_told_and_refused_before_any_training(data: Path, tmp_path: Path) -> None:
+def test_leakage_is_rejected_before_any_training(data: Path, tmp_path: Path) -> None:
     leaked = data / "validation" / "one" / "leaked.png"
     shutil.copyfile(next((data / "train" / "one").iterdir()), leaked)
-    refused = study("gender-resnet18", data, tmp_path / "work")
-    assert refused.exit_code == 1
-    assert "1 pictures stand in two splits" in refused.output
+    assert_fails(
+        1, "1 pictures stand in two splits", study("gender-resnet18", data, tmp_path / "work")
+    )
     assert not (tmp_path / "work").exists()
 
 
-def test_a_study_is_reduced_where_its_whole_would_take_days(tmp_path: Path) -> None:
+def test_a_study_that_would_take_days_has_a_reduced_scale(tmp_path: Path) -> None:
     study = load_study("finetune-depth", "reduced")
     assert study.grid["epochs"] == [10, 20]
     assert any(sentence.startswith("Reduced: 10 and 20 epochs") for sentence in study.differences)
     none = ["study", "gender-fast-transfer", "--scale", "reduced", "--out", str(tmp_path / "work")]
-    refused = CliRunner().invoke(cli, none)
-    assert refused.exit_code == 1
-    assert "has no scale 'reduced'" in refused.output
+    assert_fails(1, "has no scale 'reduced'", CliRunner().invoke(cli, none))
 
 
 def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     data: Path, tmp_path: Path
 ) -> None:
-    assert study("expression-epochs-batches", data, tmp_path / "unbroken").exit_code == 0
+    finish("expression-epochs-batches", data, tmp_path / "unbroken")
     killed = start("expression-epochs-batches", data, tmp_path / "killed")
     assert killed.stderr
     for line in killed.stderr:
@@ -139,10 +146,9 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
 
 
 @pytest.mark.usefixtures("pretrained")
-def test_ray_finds_what_the_plain_engine_finds_even_if_a_worker_is_killed(tmp_path: Path) -> None:
+def test_ray_gives_the_local_results_even_if_a_worker_is_killed(tmp_path: Path) -> None:
     make_pictures(tmp_path / "pictures", 20, ("one", "two"))
-    done = study("finetune-depth", tmp_path / "pictures", tmp_path / "plain")
-    assert done.exit_code == 0, done.output
+    finish("finetune-depth", tmp_path / "pictures", tmp_path / "plain")
     killed, lines = False, []
     chosen = ("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
     with start(*chosen) as by_ray:
@@ -163,24 +169,17 @@ def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_ray = ("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
-    both = study(*by_ray, "--storage", "sqlite:///grid.sqlite")
-    assert both.exit_code == 2
-    assert "give one" in both.output
+    assert_fails(2, "give one", study(*by_ray, "--storage", "sqlite:///grid.sqlite"))
     monkeypatch.setitem(sys.modules, "ray", None)
-    missing = study(*by_ray)
-    assert missing.exit_code == 1
-    assert "The engine ray needs ray, which is not installed here." in missing.output
+    assert_fails(1, "The engine ray needs ray, which is not installed here.", study(*by_ray))
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
-    unclear = study(*by_ray)
-    assert unclear.exit_code == 1
-    assert "TF_NUM_INTRAOP_THREADS is 'many'" in unclear.output
+    assert_fails(1, "TF_NUM_INTRAOP_THREADS is 'many'", study(*by_ray))
 
 
-def test_resnet18_is_measured_at_its_best_epoch_and_a_missing_start_is_told(
+def test_resnet18_is_measured_at_its_best_epoch_and_a_missing_start_is_reported(
     data: Path, tmp_path: Path
 ) -> None:
-    done = study("gender-resnet18", data, tmp_path / "work")
-    assert done.exit_code == 0, done.output
+    finish("gender-resnet18", data, tmp_path / "work")
     (row,) = read_results(tmp_path / "work")
     assert (row["photos"], row["start"]) == ("8", "random")
     report = read_report(tmp_path / "work")
@@ -194,17 +193,16 @@ def test_transfer_by_kept_features_is_compared_with_a_network_from_scratch(
     data: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"
-    done = study("gender-fast-transfer", data, work)
-    assert done.exit_code == 0, done.output
+    finish("gender-fast-transfer", data, work)
     assert [row["way"] for row in read_results(work)] == ["transfer", "scratch"]
     kept = {path: path.stat().st_mtime_ns for path in (work / "features").glob("vgg16-32-*.npy")}
     assert len(kept) == 2
 
-    assert study("gender-fast-transfer", data, work, "--resume").exit_code == 0
+    finish("gender-fast-transfer", data, work, "--resume")
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
 
 
-def test_weights_that_cant_be_had_are_told_of_and_no_figure_is_shown(
+def test_missing_weights_are_reported_and_no_figure_is_shown(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> None:
@@ -214,9 +212,9 @@ def test_weights_that_cant_be_had_are_told_of_and_no_figure_is_shown(
     monkeypatch.setitem(pretrained_bodies.APPLICATIONS, "vgg16", (fail, "caffe"))
     pretrained_bodies.load_base.cache_clear()
     monkeypatch.delenv("RAUT_PRETRAINED", raising=False)
-    done = study("gender-fast-transfer", data, tmp_path / "work")
-    assert done.exit_code == 0, done.output
-    assert done.output.startswith("The ImageNet weights of vgg16 can't be downloaded")
+    assert finish("gender-fast-transfer", data, tmp_path / "work").startswith(
+        "The ImageNet weights of vgg16 can't be downloaded"
+    )
     report = read_report(tmp_path / "work")
     assert "| time by transfer | 102 s |  | This did not run. |" in report
     assert "vgg16.weights.h5" in report
@@ -225,8 +223,7 @@ def test_weights_that_cant_be_had_are_told_of_and_no_figure_is_shown(
 @pytest.mark.usefixtures("pretrained")
 def test_depths_are_compared_and_the_best_is_cross_validated(tmp_path: Path) -> None:
     make_pictures(tmp_path / "pictures", 20, ("one", "two"))
-    done = study("finetune-depth", tmp_path / "pictures", tmp_path / "work")
-    assert done.exit_code == 0, done.output
+    finish("finetune-depth", tmp_path / "pictures", tmp_path / "work")
     rows = read_results(tmp_path / "work")
     assert [row["depth"] for row in rows] == ["3", "8"]
     assert {row["verdict"] for row in rows} <= {"underfit", "good", "overfit"}
@@ -246,9 +243,7 @@ def test_curves_are_judged_by_the_stated_rule(
     assert judge(history, load_study("finetune-depth", "full").options) == verdict
 
 
-def test_folds_hold_each_picture_out_once_and_keep_what_looks_the_same_together(
-    tmp_path: Path,
-) -> None:
+def test_folds_hold_each_picture_out_once_and_keep_near_duplicates_together(tmp_path: Path) -> None:
     make_pictures(tmp_path, 10, ("one", "two"))
     for name in ("one", "two"):
         for number in range(5):
@@ -267,13 +262,12 @@ def test_folds_hold_each_picture_out_once_and_keep_what_looks_the_same_together(
 
 
 @pytest.mark.usefixtures("pretrained")
-def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
+def test_a_grid_is_searched_and_the_best_is_tested_out_of_distribution(
     data: Path, tmp_path: Path
 ) -> None:
     make_pictures(tmp_path / "animals", 3, ("cats",), seed=5)
     make_pictures(tmp_path, 2, ("scenes",), seed=6)
-    done = study("clothing-grid", data, tmp_path / "work")
-    assert done.exit_code == 0, done.output
+    finish("clothing-grid", data, tmp_path / "work")
     rows = read_results(tmp_path / "work")
     assert [row["batch"] for row in rows] == ["8", "16"]
     report = read_report(tmp_path / "work")
@@ -289,14 +283,14 @@ def test_a_grid_is_searched_and_the_best_is_asked_about_pictures_of_no_class(
 
     trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
     shutil.rmtree(tmp_path / "scenes")
-    assert study("clothing-grid", data, tmp_path / "work", "--resume").exit_code == 0
+    finish("clothing-grid", data, tmp_path / "work", "--resume")
     assert f"There are no pictures of no class in {tmp_path / 'scenes'}" in read_report(
         tmp_path / "work"
     )
     assert trainings == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
 
 
-def test_as_many_pictures_of_each_class_are_drawn_again_for_the_same_seed(tmp_path: Path) -> None:
+def test_a_subset_is_stratified_and_reproducible_by_its_seed(tmp_path: Path) -> None:
     make_pictures(tmp_path, 9, ("one", "two"))
     for name, adult in (("one", "31_0_1_2017.png"), ("two", "40_1_1_2017.png")):
         (tmp_path / name / "0.png").rename(tmp_path / name / adult)
