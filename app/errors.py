@@ -12,7 +12,6 @@ class RautError(Exception):
     """
 
     def __init__(self, code: str, detail: str, **extensions: Any) -> None:
-        """Store the parts; `detail` is also the exception's text."""
         super().__init__(detail)
         self.code = code
         self.detail = detail

@@ -85,7 +85,6 @@ def start_ray(
 
 
 def _reach_ray(address: str, options: dict[str, Any]) -> None:
-    """Start or join Ray, with retries: on a busy machine a start may time out."""
     import ray
 
     for tries_left in reversed(range(STARTS if address == "local" else 1)):

@@ -20,7 +20,6 @@ class Driver:
     """Hold one running driver."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        """Take over a started process."""
         self._process = process
 
     def ask(self, picture: Path) -> tuple[float, dict[str, Any]]:

@@ -15,7 +15,7 @@ STAMP = "installed.json"
 
 
 class PeerError(Exception):
-    """Tell why a peer can't be measured."""
+    """Report why a peer can't be measured."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,6 @@ def _hash(file: Path) -> str:
 
 
 def _by_pip(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return how a peer of PyPI is started, and the commands that install it."""
     python = str(home / "bin" / "python")
     make = (sys.executable, "-m", "venv", "--clear", str(home))
     install = (python, "-m", "pip", "install", "-q", *peer.packages)
@@ -108,13 +107,11 @@ def _by_pip(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ..
 
 
 def _by_npm(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return how a peer of npm is started, and the commands that install it."""
     install = ("npm", "install", "--silent", "--prefix", str(home), *peer.packages)
     return ("node", str(peer.driver), str(home)), [install]
 
 
 def _run(*command: str) -> None:
-    """Run an installer's command."""
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS, text=True)
     except subprocess.CalledProcessError as error:

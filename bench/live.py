@@ -99,7 +99,6 @@ def _measure(
     rate: float,
     pid: int | None,
 ) -> dict[str, Any]:
-    """Run the clients and the plain requests beside each other."""
     clients = [Client() for _ in range(count)]
     started = time.monotonic()
     ends = started + seconds
@@ -142,7 +141,6 @@ def _measure(
 def _play(
     client: Client, url: str, frames: Sequence[bytes], rate: float, phase: float, ends: float
 ) -> None:
-    """Play the sequence to the server as the live page would."""
     try:
         live = Socket.connect(f"{url.replace('http', 'ws', 1)}/api/v1/stream")
         with closing(live):
@@ -154,7 +152,6 @@ def _play(
 def _play_over(
     live: Socket, client: Client, frames: Sequence[bytes], rate: float, phase: float, ends: float
 ) -> None:
-    """Send the newest frame, wait for its answer, and so on."""
     begun = time.monotonic() - (phase / rate if rate else 0)
     while (now := time.monotonic()) < ends:
         taken = now
@@ -176,7 +173,6 @@ def _play_over(
 
 
 def _ask(url: str, photo: bytes, plain: list[float], failed: list[str], ends: float) -> None:
-    """Send photos as plain requests now and then."""
     body, kind = write_form(photo)
     request = urllib.request.Request(f"{url}/api/v1/analyze", body, {"Content-Type": kind})
     while time.monotonic() < ends:
@@ -211,7 +207,6 @@ def _summarize_usage(taken: Sequence[Usage], seconds: float) -> dict[str, Any]:
 
 
 def _summarize(client: Client, seconds: float) -> dict[str, Any]:
-    """Return one client's figures."""
     return {
         "frames_per_second": round(len(client.delays) / seconds, 2),
         "delay_p50_ms": percentile(client.delays, 50),

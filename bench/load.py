@@ -68,7 +68,6 @@ class Clients:
     """Send one photo again and again over kept connections."""
 
     def __init__(self, url: str, photo: bytes, count: int) -> None:
-        """Allow so many connections; a request that finds none free waits for one."""
         place = urlsplit(url)
         if place.scheme != "http" or not place.hostname:
             raise BenchmarkError(f"{url} is no address of the form http://host:port.")
@@ -123,7 +122,6 @@ class Clients:
             writer.close()
 
     async def _exchange(self) -> tuple[int, dict[str, str]]:
-        """Send the photo over a free connection; return the answer's status and headers."""
         connection = self._free.popleft() if self._free else None
         try:
             reader, writer = connection or await asyncio.open_connection(*self._address)
@@ -182,7 +180,6 @@ def measure_side_by_side(picture: Path, count: int, seconds: float, url: str) ->
 async def _measure(
     url: str, photo: bytes, count: int, seconds: float, rates: Sequence[float], pid: int | None
 ) -> dict[str, Any]:
-    """Run all rounds."""
     clients = Clients(url, photo, count)
     processors = os.cpu_count() or 1
     # Each worker's first photos warm it up.

@@ -50,7 +50,6 @@ class Worker:
     def __init__(
         self, world: simpy.Environment, costs: Costs, most_waiting: int, rng: np.random.Generator
     ) -> None:
-        """Start idle, with a processor of its own."""
         self._world = world
         self._costs = costs
         self._most_waiting = most_waiting
@@ -78,14 +77,12 @@ class Worker:
         return self._wait(self._frames)
 
     def _wait(self, queue: deque[simpy.Event]) -> simpy.Event:
-        """Stand in a queue."""
         read = self._world.event()
         queue.append(read)
         self._go_on()
         return read
 
     def _go_on(self) -> None:
-        """Give the next turn, if it is free and wanted."""
         if self._running or not (self._photos or self._frames):
             return
         self._running = True
@@ -98,7 +95,6 @@ class Worker:
         turn.callbacks.append(lambda _: self._end(read))
 
     def _end(self, read: simpy.Event) -> None:
-        """Answer, and give the turn back."""
         self._running = False
         read.succeed()
         self._go_on()
@@ -108,7 +104,6 @@ class Instance:
     """Several workers at one address: who has the least to do accepts."""
 
     def __init__(self, workers: list[Worker]) -> None:
-        """Start with its workers."""
         self.workers = workers
 
     def take_photo(self) -> simpy.Event | None:
@@ -239,13 +234,11 @@ class Crowd:
         }
 
     def _come(self, gap: Callable[[], float]) -> Generator[simpy.Event, None, None]:
-        """Send photos one after another, answered or not."""
         while True:
             self._world.process(self._visit())
             yield self._world.timeout(gap())
 
     def _visit(self) -> Generator[simpy.Event, None, None]:
-        """Send a photo until it is read, with a second between two attempts."""
         began = self._world.now
         for attempt in range(self._most_attempts):
             self._tally.attempts += 1
@@ -262,7 +255,6 @@ class Crowd:
         self._tally.gave_up += 1
 
     def _offer(self) -> tuple[int, simpy.Event | None]:
-        """Offer a photo to an instance, and to one more where refusals are passed on."""
         for _ in range(2 if self._pass_on else 1):
             chosen = self._balance(self._under_way, self._rng)
             read = self._instances[chosen].take_photo()
@@ -273,7 +265,6 @@ class Crowd:
     def _film(
         self, worker: Worker, rate: float, phase: float, delays: list[float]
     ) -> Generator[simpy.Event, None, None]:
-        """Send the newest frame, wait for its answer, and so on."""
         number = 0
         while True:
             number = max(number + 1, int((self._world.now - phase) * rate) + 1)

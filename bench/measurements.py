@@ -110,7 +110,7 @@ def measure_cold(bench: Bench) -> dict[str, Any]:
 
 
 def measure_install(bench: Bench) -> dict[str, Any]:
-    """Tell what each one's install took, of ours with the application and its models."""
+    """Report what each one's install took, of ours with the application and its models."""
     return {
         name: {"seconds": peer.seconds, "megabytes": peer.megabytes}
         for name, peer in bench.peers.items()
@@ -154,7 +154,7 @@ def measure_each_stage(bench: Bench) -> dict[str, Any]:
 
 
 def measure_networks(bench: Bench) -> dict[str, Any]:
-    """Tell how near each network comes to the multiply-adds of a large product of matrices.
+    """Report how near each network comes to the multiply-adds of a large product of matrices.
 
     The product is one of single precision, as the exact networks compute; what is served may
     compute in 8 bits and overtake it.
@@ -249,7 +249,6 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 def _measure_growth(
     bench: Bench, make: Callable[[Path], dict[float, Path]], counts: Callable[[float], bool]
 ) -> dict[str, Any]:
-    """Time our answer to pictures that grow."""
     points = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -267,7 +266,6 @@ def _measure_growth(
 def _try(
     driver: Driver, picture: Path, name: str, failed: dict[str, str]
 ) -> tuple[float, dict[str, Any]] | None:
-    """Ask a driver; note why where it gives no answer."""
     try:
         return driver.ask(picture)
     except PeerError as error:
@@ -276,7 +274,6 @@ def _try(
 
 
 def _read_in_bulk(photo: Path, each: int) -> dict[str, float]:
-    """Let each of two cores at most read a photo so often."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * each]
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:

@@ -74,6 +74,5 @@ def tile_faces(count: int, width: int, height: int, columns: int, rows: int) -> 
 
 
 def _write(file: Path, picture: np.ndarray) -> Path:
-    """Write a picture as JPEG."""
     file.write_bytes(encode_frame(picture))
     return file

@@ -78,7 +78,6 @@ def write_report(figures: dict[str, Any]) -> str:
 
 
 def _compare(times: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return how often our time goes into each peer's, for each picture."""
     return {
         picture: {
             name: each["median"] / row[OURS]["median"] for name, each in row.items() if name != OURS
@@ -89,7 +88,6 @@ def _compare(times: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _describe_run(run: dict[str, Any]) -> str:
-    """Say on what, of which commit and how undisturbed it was measured."""
     hardware = run["hardware"]
     return (
         f"{hardware['processor']}, {hardware['cores']} cores, "
@@ -99,7 +97,6 @@ def _describe_run(run: dict[str, Any]) -> str:
 
 
 def _name_commits(figures: dict[str, Any]) -> list[str]:
-    """Name the parts that are of another commit than the last run."""
     last = figures["run"]["commit"]
     others = {part: each for part, each in figures["commits"].items() if each != last}
     named = ", ".join(f"{part} of {each}" for part, each in others.items())
@@ -107,7 +104,6 @@ def _name_commits(figures: dict[str, Any]) -> list[str]:
 
 
 def _describe_machine(machine: dict[str, float]) -> str:
-    """Say what one core does at best."""
     return (
         f"One core at best: {machine['multiply_adds_billions_a_second']:.3g} billion multiply-adds "
         f"and {machine['gigabytes_a_second']:.3g} GB copied a second."
@@ -127,7 +123,6 @@ def plot_growth(figures: dict[str, Any], folder: Path, day: str) -> None:
 
 
 def _table(title: str, rows: dict[str, dict[str, Any]], show: Any) -> list[str]:
-    """Write rows of named cells; a cell that a row lacks is a dash."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     lines = ["", f"## {title}", "", "| | " + " | ".join(columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
@@ -138,20 +133,16 @@ def _table(title: str, rows: dict[str, dict[str, Any]], show: Any) -> list[str]:
 
 
 def _spread(value: dict[str, float]) -> str:
-    """Write a median with its quartiles."""
     return f"{value['median']:.3g} ({value['low']:.3g}-{value['high']:.3g})"
 
 
 def _share(value: dict[str, float]) -> str:
-    """Write a median, and the share of it that the machine's best would take."""
     return f"{value['median']:.3g} ({value['best']:.2g}, {value['share']:.0%})"
 
 
 def _either(value: dict[str, float] | float) -> str:
-    """Write a median with its quartiles, or a single figure."""
     return _spread(value) if isinstance(value, dict) else f"{value:.3g}"
 
 
 def _whole(value: float | None) -> str:
-    """Write a whole number, a dash where it wasn't measured."""
     return "-" if value is None else f"{value:.0f}"

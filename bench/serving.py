@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class BenchmarkError(Exception):
-    """Tell why nothing could be measured."""
+    """Report why nothing could be measured."""
 
 
 def check_server(url: str) -> None:
@@ -92,7 +92,6 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _wait_until_idle(pid: int) -> None:
-    """Wait for the workers that come up later than the one which answered."""
     before, now = -1.0, usage(pid).processor_seconds
     while now - before > IDLE_SECONDS / 10:
         time.sleep(IDLE_SECONDS)

@@ -78,7 +78,6 @@ def measure_stages(pictures: Sequence[Path], rounds: int) -> dict[str, Any]:
 
 
 def _describe(stages: dict[str, Stage]) -> dict[str, Any]:
-    """Return each stage's figures, with the best and its share of what we take."""
     return {
         name: {**ours, "best": best, "share": best / ours["median"]}
         for name, (ours, best) in stages.items()
@@ -88,29 +87,28 @@ def _describe(stages: dict[str, Stage]) -> dict[str, Any]:
 def _time_picture(
     analyzer: FaceAnalyzer, data: bytes, machine: Machine, rounds: int
 ) -> dict[str, Stage]:
-    """Time one picture's stages, each fed by the one before."""
     stages = {"decode": _time_decoding(analyzer, data, rounds)}
     photo = _open(analyzer, data)
-    looked: list[list[PassResult]] = []
+    passes_of_rounds: list[list[PassResult]] = []
     for _ in range(rounds + 1):
-        looked.append([])
+        passes_of_rounds.append([])
         # What a first round decodes, the next ones have: their copies are copies only.
-        found = analyzer.detector.detect(photo, EFFORT, looked[-1])
-    looks = looked[-1]
-    copies = _list_copies(photo, looks)
+        found = analyzer.detector.detect(photo, EFFORT, passes_of_rounds[-1])
+    passes = passes_of_rounds[-1]
+    copies = _list_copies(photo, passes)
     face_classifier = analyzer.detector.face_classifier.card.figures["speed"]["multiply_adds"]
-    proposed = sum(len(look.proposals) for look in looks)
+    proposed = sum(len(search_pass.proposals) for search_pass in passes)
     stages["copy"] = (
-        _sum_looks(looked, lambda look: look.copying_ms),
+        _sum_passes(passes_of_rounds, lambda search_pass: search_pass.copying_ms),
         (_count_decoded(photo, copies) + sum(map(math.prod, copies.values())))
         / machine.bytes_copied,
     )
     stages["cascade"] = (
-        _sum_looks(looked, lambda look: look.searching_ms),
-        sum(_time_integrals(copies[look.scale], rounds) for look in looks),
+        _sum_passes(passes_of_rounds, lambda search_pass: search_pass.searching_ms),
+        sum(_time_integrals(copies[search_pass.scale], rounds) for search_pass in passes),
     )
     stages["face_classifier"] = (
-        _sum_looks(looked, lambda look: look.verifying_ms),
+        _sum_passes(passes_of_rounds, lambda search_pass: search_pass.verifying_ms),
         proposed * face_classifier / machine.multiply_adds,
     )
     for name, classifier in analyzer.classifiers.items():
@@ -150,18 +148,21 @@ def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
 
 
 def _open(analyzer: FaceAnalyzer, data: bytes) -> LazyImage:
-    """Open a photo, decoded as far as a reading begins with."""
     photo = open_image(data)
     photo.pixels(analyzer.detector.first_scale(photo, EFFORT))
     return photo
 
 
-def _list_copies(photo: LazyImage, looks: list[PassResult]) -> dict[float, tuple[int, int]]:
+def _list_copies(photo: LazyImage, passes: list[PassResult]) -> dict[float, tuple[int, int]]:
     """List the heights and widths of all grey copies by their scale.
 
     Each look searches one, and verifies on the next finer one.
     """
-    scales = {scale for look in looks for scale in (look.scale, max(1.0, look.scale / 2))}
+    scales = {
+        scale
+        for search_pass in passes
+        for scale in (search_pass.scale, max(1.0, search_pass.scale / 2))
+    }
     return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}
 
 
@@ -172,12 +173,11 @@ def _count_decoded(photo: LazyImage, copies: dict[float, tuple[int, int]]) -> in
 
 
 def _time_integrals(size: tuple[int, int], rounds: int) -> float:
-    """Time the integral images of one copy."""
     return repeat(partial(cv2.integral2, np.zeros(size, np.uint8)), rounds)["median"]
 
 
-def _sum_looks(
-    looked: list[list[PassResult]], take: Callable[[PassResult], float]
+def _sum_passes(
+    passes_of_rounds: list[list[PassResult]], take: Callable[[PassResult], float]
 ) -> dict[str, float]:
     """Sum something over the looks of each round but the first."""
-    return summarize([sum(map(take, looks)) for looks in looked[1:]])
+    return summarize([sum(map(take, passes)) for passes in passes_of_rounds[1:]])

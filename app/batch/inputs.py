@@ -72,7 +72,6 @@ def read_picture(picture: Picture) -> bytes:
 
 
 def _list_urls(path: Path) -> Iterator[Picture]:
-    """List the pictures and tar archives of a text file with a URL on each line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -85,7 +84,6 @@ def _list_urls(path: Path) -> Iterator[Picture]:
 
 
 def _list_file(name: str, location: str) -> Iterator[Picture]:
-    """List a photo, or the photos of a tar archive."""
     if name.lower().endswith(COMPRESSED):
         raise ArchiveError(
             f"{name} is compressed, which allows no random access. Unpack it, or pack it as .tar."
@@ -118,7 +116,6 @@ def _list_members(stream: IO[bytes], name: str, location: str) -> Iterator[Pictu
 
 @contextmanager
 def _open(location: str) -> Iterator[IO[bytes]]:
-    """Open a path or URL for random access."""
     if "://" not in location:
         with Path(location).open("rb") as stream:
             yield stream
@@ -146,7 +143,6 @@ def _check_url(url: str, where: str) -> None:
 
 
 def _resolve(url: str) -> tuple[Any, str]:
-    """Return a URL's file system and the path in it."""
     import fsspec
 
     filesystem, path = fsspec.url_to_fs(url)

@@ -41,7 +41,6 @@ class Summary:
     """Count what a run's rows say."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Count the rows in one pass; a picture's rows are adjacent."""
         self.pictures = self.faces = self.without = 0
         self.errors = Tally()
         self.tables: dict[str, Tally] = {}
@@ -107,7 +106,6 @@ def render_report(summary: Summary, description: Description) -> str:
 
 
 def _list_readings(row: Row) -> list[str]:
-    """Return the column prefix of each prediction in a row."""
     labelled = [name for name in row if name.endswith("_label") and row[name] is not None]
     return [name.removesuffix("_label") for name in labelled]
 

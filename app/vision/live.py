@@ -36,7 +36,6 @@ class LiveReader:
         track_max_age: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start without faces; `track_max_age` is how long a missed face keeps its number."""
         self._analyzer = analyzer
         self._classifiers: dict[str, Classifier] = {}
         self._tracker = Tracker(track_max_age)
@@ -100,7 +99,6 @@ class LiveReader:
             raise
 
     def _follow_size(self, size: tuple[int, int]) -> None:
-        """Take the faces along into frames of another size."""
         if self._size and size != self._size:
             down, across = (new / old for new, old in zip(size, self._size, strict=True))
             if abs(down / across - 1) < SAME_SHAPE:
@@ -123,7 +121,6 @@ class LiveReader:
         return merge_overlapping(near, SAME_FACE)
 
     def _search(self, image: np.ndarray, now: float) -> list[Detection]:
-        """Search the whole frame."""
         self._searched_at = now
         return self._analyzer.detector.detect(image, effort="fast")
 
@@ -139,5 +136,4 @@ def _refuse_faceless(choices: list[str]) -> RautError:
 
 
 def _heads(classifiers: dict[str, Classifier]) -> dict[str, str]:
-    """Return the name of the head by which each model answers."""
     return {name: classifier.head_name for name, classifier in classifiers.items()}

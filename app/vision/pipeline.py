@@ -29,7 +29,6 @@ class FaceAnalyzer:
     """
 
     def __init__(self, classifiers: dict[str, Classifier], detector: FaceDetector) -> None:
-        """Join classifiers, by the name of their model, and a detector."""
         self.classifiers = classifiers
         self.detector = detector
 
@@ -141,7 +140,6 @@ class FaceAnalyzer:
         return first_of_each_task(self._cards("image"))
 
     def _cards(self, *regions: Region) -> dict[str, Card]:
-        """Return the cards of the models that read those regions."""
         cards = {name: classifier.card for name, classifier in self.classifiers.items()}
         return {name: card for name, card in cards.items() if card.region in regions}
 
@@ -155,7 +153,6 @@ class FaceAnalyzer:
         return min((_picture_scale(photo, card.shape) for card in cards), default=1.0)
 
     def _check_labels(self, name: str) -> None:
-        """Refuse labels that no expression model can follow."""
         choices = sorted({each for c in self.classifiers.values() for each in labels_of(c)})
         if name not in choices:
             raise RautError(
@@ -172,7 +169,6 @@ class FaceAnalyzer:
         watch: Stopwatch,
         trace: Trace | None = None,
     ) -> Analysis:
-        """Run the call list after decoding."""
         faces, pictures = (of_region(classifiers, region) for region in ("face", "image"))
         record(trace, "photo", photo=photo)
         detections = self._detect(photo, effort, watch, trace) if faces else []
@@ -194,13 +190,14 @@ class FaceAnalyzer:
     def _detect(
         self, photo: LazyImage, effort: Effort, watch: Stopwatch, trace: Trace | None
     ) -> list[Detection]:
-        """Find the faces, and note how long the looks took."""
-        looks: list[PassResult] = []
+        passes: list[PassResult] = []
         with watch.stage("detect"):
-            detections = self.detector.detect(photo, effort, looks)
-        watch.note("detect_first_pass", sum(look.milliseconds for look in looks[:1]))
-        watch.note("detect_more_passes", sum(look.milliseconds for look in looks[1:]))
-        _keep_looks(trace, looks)
+            detections = self.detector.detect(photo, effort, passes)
+        watch.note("detect_first_pass", sum(search_pass.milliseconds for search_pass in passes[:1]))
+        watch.note(
+            "detect_more_passes", sum(search_pass.milliseconds for search_pass in passes[1:])
+        )
+        _record_passes(trace, passes)
         return detections
 
 
@@ -235,16 +232,19 @@ def check_effort(effort: str) -> Effort:
     )
 
 
-def _keep_looks(trace: Trace | None, looks: list[PassResult]) -> None:
+def _record_passes(trace: Trace | None, passes: list[PassResult]) -> None:
     """Keep the stages of the look that found a face, or else of the first; the time of all."""
-    shown = next((look for look in looks if len(look.faces)), looks[0] if looks else None)
+    shown = next(
+        (search_pass for search_pass in passes if len(search_pass.faces)),
+        passes[0] if passes else None,
+    )
     if shown:
-        copying = sum(look.copying_ms for look in looks)
-        searching = sum(look.searching_ms for look in looks)
-        verifying = sum(look.verifying_ms for look in looks)
+        copying = sum(search_pass.copying_ms for search_pass in passes)
+        searching = sum(search_pass.searching_ms for search_pass in passes)
+        verifying = sum(search_pass.verifying_ms for search_pass in passes)
         record(trace, "working_copy", "", copying, picture=shown.copy, scale=shown.scale)
         record(trace, "windows", "", searching, windows=shown.windows)
-        record(trace, "proposals", "", verifying, squares=shown.proposals, looks=looks)
+        record(trace, "proposals", "", verifying, squares=shown.proposals, passes=passes)
 
 
 def read_faces(
@@ -267,7 +267,6 @@ def read_faces(
 
 
 def _read_picture(photo: LazyImage, classifier: Classifier, trace: Trace | None) -> Prediction:
-    """Read the whole photo with one classifier."""
     shape = classifier.card.shape
     pixels, _ = photo.pixels(_picture_scale(photo, shape))
     crops = shape_crop(pixels, shape)[None]
@@ -284,7 +283,6 @@ class Stopwatch:
     """Time the stages of one analysis."""
 
     def __init__(self) -> None:
-        """Start the watch."""
         self._started = time.perf_counter()
         self._stages = {"decode": 0.0}
 

@@ -19,7 +19,6 @@ class Trace:
     """Collect the stages of one photo, in their order."""
 
     def __init__(self) -> None:
-        """Begin to count the time of the first stage."""
         self.stages: list[Stage] = []
         self._since = time.perf_counter()
 

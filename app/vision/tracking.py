@@ -79,7 +79,6 @@ class SmoothedPrediction:
     """Smooth one model's answers for one face, and show a class that doesn't flicker."""
 
     def __init__(self, first: Prediction, now: float) -> None:
-        """Show the first answer as it is."""
         self._settings = SmoothingSettings()
         self._names = list(first.probabilities)
         self._log = _log_probabilities(first)
@@ -119,11 +118,9 @@ class SmoothedPrediction:
         )
 
     def _probabilities(self) -> dict[str, float]:
-        """Return the smoothed probabilities."""
         return dict(zip(self._names, softmax(self._log).tolist(), strict=True))
 
     def _choose_label(self, now: float) -> None:
-        """Let a class take over that has led for long enough."""
         probabilities = self._probabilities()
         best = max(probabilities, key=probabilities.__getitem__)
         if probabilities[best] - probabilities[self._label] < self._settings.lead:
@@ -229,7 +226,6 @@ class Tracker:
                 track.missed_since = now
 
     def _end_tracks(self, now: float) -> None:
-        """Forget the faces that have left."""
         self._tracks = [
             track
             for track in self._tracks
@@ -237,19 +233,16 @@ class Tracker:
         ]
 
     def _begin_track(self, face: FaceReading, now: float) -> _Track:
-        """Follow a face that wasn't there before."""
         track = _Track(face.detection, now)
         self._tracks.append(track)
         return track
 
     def _give_number(self, track: _Track) -> None:
-        """Show a face from now on, under the next number where it has none."""
         if not track.number:
             track.number = self._next_number
             self._next_number += 1
 
     def _steady(self, track: _Track, predictions: Mapping[str, Prediction], now: float) -> None:
-        """Bring a face's readings up to date."""
         for task, prediction in predictions.items():
             if task in track.readings:
                 track.readings[task].update(prediction, self.smoothing_seconds, now)
@@ -257,7 +250,6 @@ class Tracker:
                 track.readings[task] = SmoothedPrediction(prediction, now)
 
     def _answers(self, now: float) -> Iterable[TrackedFace]:
-        """Return the faces to show."""
         for track in self._tracks:
             if track.number and now - track.seen_at <= self._matching.hold_seconds:
                 predictions = {task: r.prediction() for task, r in track.readings.items()}
@@ -298,7 +290,6 @@ def match_boxes(
 
 
 def _distance(one: Box, other: Box) -> float:
-    """Return the distance between centres in sides of the larger box."""
     across = (one.x + one.width / 2) - (other.x + other.width / 2)
     down = (one.y + one.height / 2) - (other.y + other.height / 2)
     return math.hypot(across, down) / max(one.width, other.width)

@@ -64,7 +64,6 @@ def write_clothing(folder: Path) -> None:
 
 
 def _make_network() -> onnx.ModelProto:
-    """Make a network that averages each colour over the picture."""
     filters = np.eye(3, dtype=np.float32)[:, :, None, None]
     weights = np.zeros((3, len(CLASSES)), np.float32)
     for colour, place in enumerate((0, 1, 4)):

@@ -78,7 +78,6 @@ class Front:
             process.communicate()
 
     def _copy(self, name: str, to: str, changes: Mapping[str, str]) -> None:
-        """Copy a file of deploy/ with changes, each of which must be one."""
         text = (ROOT / "deploy" / name).read_text()
         for there, here in changes.items():
             assert there in text
@@ -95,7 +94,6 @@ class Front:
         pytest.fail(f"nginx did not start: {process.communicate()[1]!r}")
 
     def _certify(self) -> None:
-        """Make a certificate for localhost."""
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
         files = ["-keyout", f"{self.folder}/key.pem", "-out", f"{self.folder}/certificate.pem"]
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]

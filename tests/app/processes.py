@@ -50,7 +50,6 @@ def find_listening(pid: int) -> set[str]:
 
 
 def _read_link(link: Path) -> str:
-    """What a process has open; nothing where it has closed that meanwhile."""
     try:
         return str(link.readlink())
     except FileNotFoundError:

@@ -27,7 +27,6 @@ class Server:
     """A started server: where it answers, its first process, and what it says."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Listen to it all the while: a full pipe would stop it."""
         self.host = "127.0.0.1"
         self.process = process
         self._said: SimpleQueue[str | None] = SimpleQueue()

@@ -58,7 +58,6 @@ def calibrate_heads(
 def _fit_ood(
     recipe: Recipe, heads: dict[str, Head], network: Network, logits: dict[str, np.ndarray]
 ) -> dict[str, Head]:
-    """Return the heads that may predict "none of these", with their OOD thresholds."""
     rates = {name: head.ood_fpr for name, head in recipe.heads.items() if head.ood_fpr}
     if not rates:
         return {}

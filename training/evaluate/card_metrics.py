@@ -148,7 +148,6 @@ def _measure_ood(
 
 
 def _mark_unseen(recipe: Recipe, split: Split) -> np.ndarray:
-    """Mark the pictures that are not in the training split: bool (count,)."""
     if recipe.data.leakage == "drop":  # Pictures in both splits were not trained on.
         return np.ones(len(split.labels), dtype=bool)
     shape = CropShape(split.pictures.shape[1], split.pictures.shape[-1])
@@ -158,7 +157,6 @@ def _mark_unseen(recipe: Recipe, split: Split) -> np.ndarray:
 def _measure_groups(
     classifier: Classifier, logits: dict[str, np.ndarray], split: Split
 ) -> list[dict[str, Any]]:
-    """Measure the default head by the groups that the file names give."""
     head = classifier.head
     probabilities = read_answers(head, logits[classifier.head_name])
     right = probabilities.argmax(axis=1) == true_labels(head, split)
@@ -167,7 +165,6 @@ def _measure_groups(
 
 
 def _measure_accuracy(classifier: Classifier, crops: np.ndarray, split: Split) -> dict[str, Any]:
-    """Return the default head's accuracy on changed crops of a split's pictures."""
     logits = run_network(classifier.network, crops)[classifier.head_name]
     probabilities = read_answers(classifier.head, logits)
     labels = true_labels(classifier.head, split)

@@ -117,7 +117,6 @@ def evaluate_detector(
 def _measure_cases(
     data: Path, models: Path, seed: int, limit: int | None, shares: int, share: int
 ) -> list[tuple[int, list[Measured]]]:
-    """Measure one share of the cases, each by its number, with every detector."""
     detector = FaceDetector.load(models)
     detectors: dict[str, Detector] = {"haar": _plain_haar()}
     detectors |= {effort: partial(_detect, detector, effort) for effort in EFFORTS}
@@ -129,7 +128,6 @@ def _measure_cases(
 
 
 def _detect(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> list[Detection]:
-    """Detect faces as the app does."""
     found: list[Detection] = []
     for face in detector.detect(pixels, effort):
         box = face.box
@@ -151,7 +149,6 @@ def _plain_haar() -> Detector:
 
 
 def _measure(case: str, name: str, detect: Detector, pictures: list[Picture]) -> Measured:
-    """Run one detector over the pictures of a case."""
     found = false = count = 0
     milliseconds, roll_errors, scored = [], [], []
     for picture in pictures:
@@ -191,7 +188,6 @@ def _measure(case: str, name: str, detect: Detector, pictures: list[Picture]) ->
 
 
 def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str, list[Picture]]]:
-    """Yield each case's name and pictures, made of the validation split."""
     sources = list_sources(data, "validation", seed)
     photos = [read_grey(file) for file in list_photos(data, "validation", seed)[:limit]]
     scenes = [read_grey(file) for file in sources.scenes]
@@ -292,7 +288,6 @@ def _write_page(
 
 
 def _rate_scores(scores: dict[str, list[Score]]) -> list[list[str]]:
-    """Tabulate by effort how many boxes of each range of scores are faces."""
     rows = []
     for low, high in pairwise(SCORES):
         cells = []

@@ -48,7 +48,7 @@ class Result:
         return self.reading.predictions[task] if self.reading else None
 
     def is_right(self, task: str) -> bool:
-        """Tell whether a face was detected and its prediction is the label."""
+        """Return whether a face was detected and its prediction is the label."""
         prediction = self.prediction(task)
         return prediction is not None and prediction.label == self.photo.labels[task]
 

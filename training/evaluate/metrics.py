@@ -140,7 +140,6 @@ def measure_given(right: np.ndarray, given: np.ndarray) -> dict[str, Any]:
 
 
 def _resample_share(right: np.ndarray) -> np.ndarray:
-    """Draw shares as the bootstrap does: with replacement, which is a binomial draw."""
     generator = np.random.default_rng(0)
     return generator.binomial(len(right), right.mean(), RESAMPLES) / len(right)
 

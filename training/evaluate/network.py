@@ -121,7 +121,7 @@ def _known_labels(head: Head, split: Split) -> np.ndarray | None:
 
 
 def has_answers(head: Head, split: Split) -> bool:
-    """Tell whether a split has what a head's predictions are measured against."""
+    """Return whether a split has what a head's predictions are measured against."""
     known = {
         "labels": True,
         "votes": split.votes is not None,

@@ -137,7 +137,7 @@ def english(text: Any) -> str:
 
 
 def builds_on_unknown(training: dict[str, Any]) -> bool:
-    """Tell whether a card's training needed other models and doesn't say how long they took."""
+    """Return whether a card's training needed other models and doesn't say how long they took."""
     return bool(parse_recipe(training["recipe"]).needed_models) and NEEDED_MINUTES not in training
 
 

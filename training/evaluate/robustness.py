@@ -101,7 +101,6 @@ def measure_robustness(
 def _transform(
     picture: np.ndarray, degrees: float = 0.0, shift: float = 0.0, zoom: float = 1.0
 ) -> np.ndarray:
-    """Rotate, shift or zoom a picture about its centre; its edge is replicated."""
     side = len(picture)
     middle = (side - 1) / 2
     # OpenCV rotates anticlockwise; a scale of 1 / zoom shows zoom times as much.

@@ -43,6 +43,5 @@ def measure_subgroups(part: Split, right: np.ndarray, given: np.ndarray) -> list
 
 
 def _axis(values: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
-    """Pair each name with the pictures it covers: bool (count,)."""
     everybody = (EVERYBODY, np.ones(len(values), dtype=bool))
     return [everybody, *((name, values == index) for index, name in enumerate(names))]

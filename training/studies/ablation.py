@@ -148,7 +148,6 @@ def _write(
     command: str,
     results: Path,
 ) -> None:
-    """Write the rows so far: a stopped ablation leaves its results."""
     with (results / "results.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()

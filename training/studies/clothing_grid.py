@@ -178,7 +178,6 @@ class Search:
         }
 
     def _measure_run(self, size: int, predict: Predict, validation: Split) -> Row:
-        """Measure a network on the validation split and on out-of-distribution pictures."""
         logits = predict(validation)
         confusion = confuse(logits, validation.labels)
         refused = self.options["refused_of_clothes"]
@@ -193,7 +192,6 @@ class Search:
         }
 
     def _fit(self, point: Point, epochs: int, stage: str) -> Trial:
-        """Fit one point's dense layer on the frozen features."""
         options = describe_top(point["base"], point["size"], 0, True, pooling="none", dense=[])
         changes = {f"schedule.{key}": point[key] for key in SCHEDULE_KEYS}
         changes |= {"schedule.epochs": epochs, "network.options": options}
@@ -202,24 +200,20 @@ class Search:
         return self.session.fit(point, changed, self._features(point), name=name)
 
     def _features(self, point: Point) -> Splits:
-        """Return both splits' features at a point's size, averaged over the positions."""
         precision, folder = self.recipe.schedule.precision, self.session.features
         return compute_both(self._pictures(point), point["base"], 0, True, folder, precision)
 
     def _pictures(self, point: Point) -> Splits:
-        """Return both splits' pictures at a point's size."""
         size = {"data.size": point["size"], "data.stored_size": point["size"]}
         return _read(change_recipe(self.recipe, size).model_dump_json())
 
     def _predict_frozen(self, base: str, run: Path, split: Split) -> np.ndarray:
-        """Return the logits of a frozen base's dense layer for pictures."""
         precision, folder = self.recipe.schedule.precision, self.session.features
         return predict_run(run, compute_features(split, base, 0, True, folder, precision))
 
     def _measure_ood(
         self, size: int, predict: Predict, classes: tuple[str, ...], limit: float
     ) -> list[Row]:
-        """Measure a network on out-of-distribution pictures; return a row for each kind."""
         rows = []
         for kind in map(Path, self.list_ood()):
             ood = {kind.name: OODSet(folder=kind, train_on=False)}
@@ -246,7 +240,6 @@ class Search:
 
 
 def _list_kinds(folder: Path) -> list[Path]:
-    """List a set's folders of pictures: those in it, or the set itself."""
     if not folder.is_dir():
         return []
     inner = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -260,7 +253,6 @@ def _read(recipe: str) -> Splits:
 
 
 def _predict_both_views(network: keras.Model, head: str, split: Split) -> np.ndarray:
-    """Return a head's logits, averaged over each picture and its mirror image."""
     mirrored = replace(split, pictures=np.ascontiguousarray(split.pictures[:, :, ::-1]))
     views = [predict_head(network, head, view) for view in (split, mirrored)]
     return np.asarray(np.mean(views, axis=0))
@@ -276,7 +268,6 @@ def _score(confusion: np.ndarray) -> dict[str, float]:
 
 
 def _compare_bases(rows: list[Row], features: list[Row], final: list[Row]) -> str:
-    """Tabulate each network's best, its size and the time it took."""
     cells = []
     for row in final:
         seconds = [
@@ -303,7 +294,6 @@ def _compare_bases(rows: list[Row], features: list[Row], final: list[Row]) -> st
 
 
 def _describe_ood(network: Row) -> str:
-    """Tabulate a network's predictions for out-of-distribution pictures."""
     rows = [
         [
             row["kind"],

@@ -57,7 +57,6 @@ def judge(history: list[dict[str, Any]], options: dict[str, Any]) -> str:
 
 
 def _compare_depths(session: Session, pictures: Split) -> list[Trial]:
-    """Fit each depth of each network with each optimiser and number of epochs."""
     splits = train_validation_test_split(pictures, session.recipe.seed)
     depths = [
         {"base": base, "depth": depth}
@@ -72,7 +71,6 @@ def _compare_depths(session: Session, pictures: Split) -> list[Trial]:
 def _measure(
     session: Session, splits: tuple[Split, Split, Split], point: Point, shorter: Path | None
 ) -> Trial:
-    """Train at one point and measure on the test split."""
     training, validation, test = (_compute_features(session, split, point) for split in splits)
     trial = session.fit(point, _change(session, point), (training, validation), test, shorter)
     verdict = judge(trial.history, session.study.options)
@@ -81,7 +79,6 @@ def _measure(
 
 
 def _cross_validate(session: Session, pictures: Split, best: list[Point]) -> dict[str, list[float]]:
-    """Return each network's accuracy by fold, of its best training."""
     points = [{key: row[key] for key in ("base", "depth", *session.study.grid)} for row in best]
     session.executor.map(partial(_cache_features, session, (pictures,)), points)
     folds = list(split_in_folds(pictures, session.study.options["folds"], session.recipe.seed))
@@ -103,19 +100,16 @@ def _measure_fold(session: Session, pictures: Split, folds: Folds, job: tuple[Po
 
 
 def _cache_features(session: Session, splits: tuple[Split, ...], point: Point) -> None:
-    """Compute a depth's features before several trainings need them."""
     for split in splits:
         _compute_features(session, split, point)
 
 
 def _compute_features(session: Session, split: Split, point: Point) -> Split:
-    """Return a split with the features of the layers that are frozen at a depth."""
     fitted, precision = _count_fitted(session, point), session.recipe.schedule.precision
     return compute_features(split, point["base"], fitted, False, session.features, precision)
 
 
 def _change(session: Session, point: Point) -> Recipe:
-    """Return the recipe of one training."""
     options = describe_top(
         point["base"],
         session.recipe.data.size,

@@ -40,13 +40,11 @@ def run(session: Session) -> Findings:
 
 
 def _change(session: Session, point: Point) -> Recipe:
-    """Return the recipe of one point of the grid."""
     changes = [session.study.options[key][value] for key, value in point.items()]
     return change_recipe(session.recipe, {k: v for change in changes for k, v in change.items()})
 
 
 def _measure(session: Session, point: Point) -> tuple[Trial, str]:
-    """Train at one point; also describe the prediction for one photo."""
     recipe = _change(session, point)
     splits = read_splits(recipe)
     trial = session.fit(point, recipe, splits)

@@ -101,7 +101,6 @@ class _Grid:
 
 
 def _open(storage: str, name: str, heartbeat: int) -> tuple[RDBStorage, optuna.Study]:
-    """Open or create a grid."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     is_sqlite = storage.startswith("sqlite:")
     for attempts_left in reversed(range(OPENING_ATTEMPTS)):

@@ -106,7 +106,6 @@ def run_study(
 
 
 def _find_bases(names: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Split pretrained bodies into the available ones and messages about the others."""
     found, missing = [], []
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Find faces: the cascade's first stages propose, a small network decides, and looks again."""
+"""Find faces in several passes: a cascade proposes squares, and a face classifier decides."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ FACE_CLASSIFIER = "face_classifier"  # the face classifier's folder among the mo
 
 @dataclass(frozen=True)
 class SearchPass:
-    """Say how a photo is looked at once.
+    """Describe one pass of the search.
 
     `turn` is the turn of the faces looked for, in degrees clockwise; `octave` how often the
-    working copy's side is doubled; `lifted` whether its dark parts are lifted first.
+    working copy's side is doubled; `equalized` whether its contrast is equalized first.
     """
 
     turn: float = 0.0
     octave: int = 0
-    lifted: bool = False
+    equalized: bool = False
 
 
 UPRIGHT = SearchPass()
-# How a photo without a face so far is looked at again, the likelier turns first. The cascade's
-# first stages pass faces turned by up to 15 degrees from the look's own turn.
+# Passes after an upright one that found no face, the likelier rolls first. The cascade's first
+# stages accept faces rolled by up to 15 degrees from the pass's own turn.
 TURNED = (SearchPass(25.0), SearchPass(-25.0), SearchPass(50.0), SearchPass(-50.0))
 LYING = (
     SearchPass(90.0),
@@ -48,11 +48,11 @@ LYING = (
     SearchPass(135.0),
     SearchPass(-135.0),
 )
-LIFTED = SearchPass(lifted=True)
+EQUALIZED = SearchPass(equalized=True)
 MORE_PASSES: dict[Effort, tuple[SearchPass, ...]] = {
     "fast": (),
-    "balanced": (LIFTED, *TURNED),
-    "thorough": (LIFTED, *TURNED, *LYING),
+    "balanced": (EQUALIZED, *TURNED),
+    "thorough": (EQUALIZED, *TURNED, *LYING),
 }
 
 
@@ -63,20 +63,20 @@ class DetectionSettings:
     # Longest side of the first copy, in pixels: its smallest face is a tenth of the photo. On
     # validation photos a side of 320 found no more, in 1.6 times the time.
     working_side: int = 256
-    # Proposals verified in a look or tile at most, the best supported first; a photo has 30.
+    # Proposals verified in a pass or tile at most, the best supported first; a photo has 30.
     most_proposals: int = 64
-    # Proposals verified in a look at most: a picture full of small faces must end, too.
-    most_in_look: int = 1024
+    # Proposals verified in a pass at most: a picture full of small faces must end, too.
+    max_candidates_per_pass: int = 1024
     # Score of a proposal that is worth a second question.
     promising: float = 0.1
-    # Score from which a face is one. More looks are more chances to err, so they must be surer.
-    # Were it 0.97 for turned looks, half of the false boxes would go, and 1 to 2% of turned faces.
+    # Score from which a face is one. More passes are more chances to err, so they must be surer.
+    # Were it 0.97 for turned passes, half of the false boxes would go, and 1 to 2% of turned faces.
     accepted: float = 0.8
-    accepted_again: float = 0.9
-    # Degrees by which a face found in a turned look may be turned otherwise: the looks are 25
+    accepted_more_passes: float = 0.9
+    # Degrees by which a face found in a turned pass may be turned otherwise: the passes are 25
     # apart, and single rolls err by 4.
     turn_tolerance: float = 22.0
-    # Mean grey level under which dark parts are lifted; in brighter photos it only finds more
+    # Mean grey level under which contrast is equalized; in brighter photos it only finds more
     # cats' faces.
     dark: int = 70
     # Score from which a face known from the last frame is still there.
@@ -85,17 +85,17 @@ class DetectionSettings:
     overlap: float = 0.4
     # Faces answered at most, the surest first: what one request may cost the classifiers.
     max_faces: int = 64
-    # Pixels for each of the first copy's, above which a photo is looked at finer anyway: one of
+    # Pixels for each of the first copy's, above which a photo is searched at a finer scale anyway: one of
     # 640 pixels isn't.
     large: float = 2.6
-    # A face smaller than so many times the smallest that a look finds lets us look finer. At 2,
+    # A face smaller than so many times the smallest that a pass finds triggers a finer pass. At 2,
     # six faces in 1280 x 800 took 1.3 times the time and no more of them were found.
     finer: float = 1.5
 
 
 @dataclass(frozen=True)
 class PassResult:
-    """Hold what one look came to.
+    """Hold the result of one pass.
 
     `copy` is the grey picture searched (of several tiles the last), with `scale` of the photo's
     pixels for each of its own;
@@ -104,7 +104,7 @@ class PassResult:
     The milliseconds are those of making the copy, of the cascade and of the face classifier.
     """
 
-    look: SearchPass
+    search_pass: SearchPass
     copy: np.ndarray
     scale: float
     windows: np.ndarray
@@ -116,7 +116,7 @@ class PassResult:
 
     @property
     def milliseconds(self) -> float:
-        """Return the time of the whole look."""
+        """Return the time of the whole pass."""
         return self.copying_ms + self.searching_ms + self.verifying_ms
 
 
@@ -129,7 +129,6 @@ class FaceDetector:
         settings: DetectionSettings | None = None,
         proposer: CascadeProposer | None = None,
     ) -> None:
-        """Join the cascade, a new one where none is given, with a face classifier."""
         self.settings = settings or DetectionSettings()
         self.face_classifier = face_classifier
         self._proposer = proposer or CascadeProposer()
@@ -150,29 +149,29 @@ class FaceDetector:
         self,
         image: np.ndarray | LazyImage,
         effort: Effort = "balanced",
-        looks: list[PassResult] | None = None,
+        passes: list[PassResult] | None = None,
     ) -> list[Detection]:
         """Find the faces in a photo.
 
         `image` is RGB uint8 (height, width, 3), or a photo that is decoded as far as it is
-        looked at. Returns detections in its pixels, sorted from left to right, none overlapping
-        another by more than the settings allow. What each look came to is added to `looks`.
+        searched. Returns detections in its pixels, sorted from left to right, none overlapping
+        another by more than the settings allow. What each pass came to is added to `looks`.
         Raises `RautError` for a photo that breaks off.
         """
-        looks = [] if looks is None else looks
+        passes = [] if passes is None else passes
         photo = image if isinstance(image, LazyImage) else LazyImage.of(image)
         pyramid = _Pyramid(photo, self.settings.working_side)
-        found = self._look(pyramid, UPRIGHT, looks)
+        found = self._search(pyramid, UPRIGHT, passes)
         for octave in range(1, self._finest_octave(pyramid) + 1):
-            if not self._wants_finer(pyramid, octave, effort, found, looks):
+            if not self._wants_finer(pyramid, octave, effort, found, passes):
                 break
-            found = self._merge([found, self._look(pyramid, SearchPass(octave=octave), looks)])
-        for look in MORE_PASSES[effort]:
+            found = self._merge([found, self._search(pyramid, SearchPass(octave=octave), passes)])
+        for search_pass in MORE_PASSES[effort]:
             if len(found) and effort != "thorough":
                 break
-            if look.lifted and not pyramid.is_dark(self.settings.dark):
+            if search_pass.equalized and not pyramid.is_dark(self.settings.dark):
                 continue
-            found = self._merge([found, self._look(pyramid, look, looks)])
+            found = self._merge([found, self._search(pyramid, search_pass, passes)])
         kept = found.take(np.argsort(-found.scores)[: self.settings.max_faces])
         return sorted(kept.to_detections(), key=lambda face: (face.box.x, face.box.y))
 
@@ -190,7 +189,7 @@ class FaceDetector:
         """Find each face again near its last place; None where it is lost.
 
         `image` is RGB uint8 (height, width, 3), the frame after the one that `previous` was
-        found in. Asks the face classifier only: about a millisecond for a face.
+        found in. Runs the face classifier only: about a millisecond for a face.
         """
         if not previous:
             return []
@@ -211,58 +210,60 @@ class FaceDetector:
         found = self.face_classifier.verify(grey, chosen.places, mirrored=True).to_detections()
         return [face if face.score >= self.settings.still_there else None for face in found]
 
-    def _look(self, pyramid: _Pyramid, look: SearchPass, looks: list[PassResult]) -> Candidates:
-        """Look at a photo once, and add what it came to to the looks."""
-        pyramid.copy(look.octave + 1)  # what its proposals are verified on
-        copy, scale = pyramid.copy(look.octave)
-        if look.lifted:
-            copy = clahe(copy)
+    def _search(
+        self, pyramid: _Pyramid, search_pass: SearchPass, passes: list[PassResult]
+    ) -> Candidates:
+        """Look at a photo once, and add what it came to to the passes."""
+        pyramid.copy(search_pass.octave + 1)  # what its proposals are verified on
+        copy, scale = pyramid.copy(search_pass.octave)
+        if search_pass.equalized:
+            copy = equalize(copy)
         copying = pyramid.lap()
-        # Only the first look is for all sizes: a finer one adds the smaller faces.
-        octaves = 1 if look.octave else 6
+        # Only the first pass is for all sizes: a finer one adds the smaller faces.
+        octaves = 1 if search_pass.octave else 6
         places = []
         for left, top, tile in _cut_tiles(copy):
-            searched, windows, proposals = self._proposer.propose(tile, octaves, look.turn)
+            searched, windows, proposals = self._proposer.propose(tile, octaves, search_pass.turn)
             found = proposals[: self.settings.most_proposals]
             places.append((found + np.array((left, top, 0, 0))) * (scale, scale, scale, 1))
         supported = np.concatenate(places)
-        best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.most_in_look]
+        best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.max_candidates_per_pass]
         squares = supported[best, :3]
         searching = pyramid.lap()
-        turns = np.full((len(squares), 1), look.turn)
+        turns = np.full((len(squares), 1), search_pass.turn)
         verified, faces = self._verify(
-            pyramid, look, np.hstack([squares, turns]).astype(np.float32)
+            pyramid, search_pass, np.hstack([squares, turns]).astype(np.float32)
         )
         times = (copying, searching, pyramid.lap())
-        looks.append(PassResult(look, searched, scale, windows, verified, faces, *times))
+        passes.append(PassResult(search_pass, searched, scale, windows, verified, faces, *times))
         return faces
 
     def _verify(
-        self, pyramid: _Pyramid, look: SearchPass, places: np.ndarray
+        self, pyramid: _Pyramid, search_pass: SearchPass, places: np.ndarray
     ) -> tuple[Candidates, Candidates]:
         """Score proposals, and keep the faces among them, refined twice."""
         # Crops are cut from twice the copy that was searched, where the smallest face has the
         # network's own size or more.
-        grey, scale = pyramid.copy(look.octave + 1)
-        if look.lifted:
-            grey = clahe(grey)
+        grey, scale = pyramid.copy(search_pass.octave + 1)
+        if search_pass.equalized:
+            grey = equalize(grey)
         unit = np.array([scale, scale, scale, 1], np.float32)
         first = self.face_classifier.verify(grey, places / unit)
         proposals = Candidates(places, first.scores)
         left = self._merge([first.take(first.scores >= self.settings.promising)])
-        sure = look in (UPRIGHT, LIFTED)
-        limit = self.settings.accepted if sure else self.settings.accepted_again
+        sure = search_pass in (UPRIGHT, EQUALIZED)
+        limit = self.settings.accepted if sure else self.settings.accepted_more_passes
         refined = self.face_classifier.verify(grey, left.places)
         left = self._merge([refined.take(refined.scores >= self.settings.promising)])
         final = self.face_classifier.verify(grey, left.places, mirrored=True)
-        # What a turned look finds turned otherwise, another look would have found better.
-        off = (final.places[:, 3] - look.turn + 180) % 360 - 180
-        expected = (abs(off) <= self.settings.turn_tolerance) | (look.turn == 0)
+        # What a turned pass finds turned otherwise, another pass would have found better.
+        off = (final.places[:, 3] - search_pass.turn + 180) % 360 - 180
+        expected = (abs(off) <= self.settings.turn_tolerance) | (search_pass.turn == 0)
         faces = self._merge([final.take((final.scores >= limit) & expected)])
         return proposals, Candidates(faces.places * unit, faces.scores)
 
     def _merge(self, parts: list[Candidates]) -> Candidates:
-        """Keep the surest of squares that overlap, the surest first."""
+        """Apply non-maximum suppression to all squares."""
         squares = Candidates.join(parts)
         return squares.take(
             nms(square_corners(squares.places), squares.scores, self.settings.overlap)
@@ -274,9 +275,8 @@ class FaceDetector:
         octave: int,
         effort: Effort,
         found: Candidates,
-        looks: list[PassResult],
+        passes: list[PassResult],
     ) -> bool:
-        """Tell whether a look at an octave, four times as costly as the last, may pay."""
         if effort != "balanced":
             return effort == "thorough"
         if octave == 1:
@@ -285,19 +285,18 @@ class FaceDetector:
                 return True
             last = found
         elif not len(found):
-            # All faces of a large photo may be too small for both looks so far.
+            # All faces of a large photo may be too small for both passes so far.
             return octave == 2 and self._is_large(pyramid)
         else:
-            last = looks[-1].faces if len(looks[-1].faces) else found
+            last = passes[-1].faces if len(passes[-1].faces) else found
         smallest = WINDOW * pyramid.copy_scale(octave - 1)
         return bool((last.places[:, 2] < self.settings.finer * smallest).any())
 
     def _is_large(self, pyramid: _Pyramid) -> bool:
-        """Tell whether a photo is looked at finer whatever is found first."""
+        """Return whether a photo is searched at a finer scale whatever is found first."""
         return pyramid.copy_scale(0) > self.settings.large
 
     def _finest_octave(self, pyramid: _Pyramid) -> int:
-        """Return the octave at which the copy is as fine as the photo."""
         octave = 0
         while pyramid.copy_scale(octave) > 1:
             octave += 1
@@ -320,7 +319,7 @@ class _Pyramid:
         return (self._since - before) * 1000
 
     def is_dark(self, limit: int) -> bool:
-        """Tell whether the mean grey level is under a limit."""
+        """Return whether the mean grey level is under a limit."""
         return bool(self.copy(0)[0].mean() < limit)
 
     def copy_scale(self, octave: int) -> float:
@@ -350,7 +349,7 @@ class _Pyramid:
 
 
 def _cut_tiles(copy: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Cut a copy into tiles that overlap by more than the largest face of a finer look.
+    """Cut a copy into tiles that overlap by more than the largest face of a finer pass.
 
     Yields left, top and the tile. It bounds what one tile may propose, and the memory.
     """
@@ -381,7 +380,7 @@ def _shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def clahe(grey: np.ndarray) -> np.ndarray:
+def equalize(grey: np.ndarray) -> np.ndarray:
     """Spread the grey levels of each part of a picture.
 
     Source: Zuiderveld, "Contrast limited adaptive histogram equalization" (1994).

@@ -29,7 +29,6 @@ class Candidates:
     scores: np.ndarray
 
     def __len__(self) -> int:
-        """Count the squares."""
         return len(self.scores)
 
     def take(self, index: np.ndarray | list[int]) -> Candidates:
@@ -56,7 +55,6 @@ class FaceClassifier:
     """Ask the network whether squares hold faces."""
 
     def __init__(self, network: Classifier) -> None:
-        """Take a loaded face classifier model."""
         self.card = network.card
         self.digest = network.digest
         self._network = network.network

@@ -35,7 +35,6 @@ class CascadeProposer:
     """Find places of upright, frontal faces and of much else."""
 
     def __init__(self, settings: CascadeSettings | None = None) -> None:
-        """Keep the settings; each thread loads a cascade of its own, as one serves one thread."""
         self.settings = settings or CascadeSettings()
         self._text = _truncate_cascade(self.settings.stages)
         self._cascades = threading.local()

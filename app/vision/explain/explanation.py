@@ -32,7 +32,7 @@ ADJUSTABLE = {
     "most_proposals": Range(1, 96, 1),
     "promising": Range(0.0, 1.0, 0.01),
     "accepted": Range(0.0, 1.0, 0.001),
-    "accepted_again": Range(0.0, 1.0, 0.001),
+    "accepted_more_passes": Range(0.0, 1.0, 0.001),
 }
 
 
@@ -78,7 +78,6 @@ class Explainer:
     """Explain photos; it keeps networks with their insides laid open, and nothing of a photo."""
 
     def __init__(self, analyzer: FaceAnalyzer, threads: int = 1) -> None:
-        """Use the analyzer that answers everywhere else, and its number of threads."""
         self.analyzer = analyzer
         self._threads = threads
         self._insides: dict[str, FeatureExtractor] = {}
@@ -183,7 +182,6 @@ class Explainer:
 
 
 def _prediction(classifier: Classifier, analysis: Analysis, place: int) -> Prediction:
-    """Return what the analysis says of the crop."""
     if classifier.card.region == "face":
         return analysis.faces[place].predictions[classifier.card.task]
     return analysis.image_predictions[classifier.card.name]

@@ -45,7 +45,6 @@ class Feature:
 
 
 def _place(part: Rectangle) -> tuple[slice, slice]:
-    """Return the rows and columns of a rectangle."""
     return slice(part.y, part.y + part.height), slice(part.x, part.x + part.width)
 
 

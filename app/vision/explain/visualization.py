@@ -135,7 +135,6 @@ def _colour(grey: np.ndarray) -> np.ndarray:
 
 
 def _tile(pictures: Sequence[np.ndarray]) -> Tiles:
-    """Lay pictures of one size out in rows, with a gap between them."""
     height, width = pictures[0].shape[:2]
     columns = math.ceil(math.sqrt(len(pictures) * 1.6))
     rows = math.ceil(len(pictures) / columns)

@@ -51,7 +51,6 @@ class LazyImage:
         decode: Callable[[int], np.ndarray],
         scales: Sequence[int] = (1,),
     ) -> None:
-        """Take what decodes the photo at one of `scales`, powers of two in rising order."""
         self.width = width
         self.height = height
         self._decode = decode
@@ -183,7 +182,6 @@ def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
 
 
 def _check_dimensions(width: int, height: int) -> None:
-    """Refuse a picture too large to decode or too small to hold a face."""
     if width * height > MAX_MEGAPIXELS * 1_000_000 or min(width, height) < MIN_SIDE:
         raise _dimensions(f"The picture is {width} × {height} pixels.")
 
@@ -230,7 +228,6 @@ def _dimensions(found: str) -> RautError:
 
 
 def _unreadable() -> RautError:
-    """Refuse for content that breaks off or makes no sense."""
     return RautError(
         "image_unreadable",
         "The picture is damaged or breaks off. Open it on your own machine and save it anew.",

@@ -79,7 +79,6 @@ class Head(BaseModel):
 
     @model_validator(mode="after")
     def _check_classes(self) -> Head:
-        """Refuse a head whose classes are ambiguous, or that could answer nothing."""
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("A class stands twice in classes.")
         if self.ood and NONE_OF_THESE in self.classes:

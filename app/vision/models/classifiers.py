@@ -35,7 +35,6 @@ class KerasNetwork:
     """Run the model of record. Needs TensorFlow, which serving doesn't install."""
 
     def __init__(self, content: bytes) -> None:
-        """Load the content of a `.keras` file in safe mode: it can bring no code along."""
         # TensorFlow tells of every processor feature it finds; only warnings are wanted.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
@@ -55,7 +54,6 @@ class OnnxNetwork:
     """Run the ONNX export."""
 
     def __init__(self, content: bytes, threads: int) -> None:
-        """Load the content of an `.onnx` file."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -80,7 +78,6 @@ class Classifier:
     def __init__(
         self, card: Card, network: Network, digest: str, folder: Path, head: str | None = None
     ) -> None:
-        """Join a card and a network; `head` answers in place of the card's default."""
         self.card = card
         self.network = network
         self.digest = digest
@@ -116,7 +113,6 @@ class Classifier:
             raise self._unlike_card(f"it answers {found} where {expected} is described")
 
     def _unlike_card(self, reason: str) -> ModelError:
-        """Tell that the network and its card don't belong together."""
         return ModelError(f"The model in {self.folder} doesn't answer as its card says: {reason}.")
 
     def predict(self, crops: np.ndarray, trace: Trace | None = None) -> list[Prediction]:
@@ -130,7 +126,6 @@ class Classifier:
         return [self._answer(row, float(limit)) for row, limit in zip(answers, limits, strict=True)]
 
     def _answer(self, probabilities: np.ndarray, limit: float) -> Prediction:
-        """Name the likeliest label, and say whether it is likely enough."""
         given = dict(zip(self.head.labels, probabilities.tolist(), strict=True))
         best = max(given, key=given.__getitem__)
         return Prediction(

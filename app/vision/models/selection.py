@@ -41,7 +41,6 @@ def first_of_each_task(cards: Mapping[str, Card]) -> list[str]:
 
 
 def _check_names(cards: Mapping[str, Card], names: list[str]) -> None:
-    """Refuse a name that no card has, and two models that would answer in one place."""
     unknown = [name for name in names if name not in cards]
     if unknown:
         choices = sorted(cards)

@@ -46,7 +46,6 @@ def describe_api(models: list[str], pictures: list[str], labels: list[str]) -> S
 
 
 def _analyze(models: list[str], pictures: list[str], labels: list[str]) -> Schema:
-    """Describe the analysis of a photo."""
     form = _object(
         **{
             FIELD: {
@@ -99,7 +98,6 @@ def _analyze(models: list[str], pictures: list[str], labels: list[str]) -> Schem
 
 
 def _tell_default(pictures: list[str]) -> str:
-    """Say which models answer where none is named."""
     told = "One for each task about faces by default."
     if not pictures:
         return told
@@ -110,7 +108,6 @@ def _tell_default(pictures: list[str]) -> str:
 
 
 def _operation(name: str, summary: str, answer: Schema) -> Schema:
-    """Describe one operation by what it answers."""
     return {
         "operationId": name,
         "summary": summary,
@@ -125,18 +122,15 @@ def _operation(name: str, summary: str, answer: Schema) -> Schema:
 
 
 def _problem(description: str) -> Schema:
-    """Describe a error."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": description, "content": {PROBLEM_TYPE: {"schema": schema}}}
 
 
 def _object(**properties: Schema) -> Schema:
-    """Describe an object all of whose properties are required."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _map(values: Schema) -> Schema:
-    """Describe an object with any keys."""
     return {"type": "object", "additionalProperties": values}
 
 

@@ -95,10 +95,9 @@ def stream() -> ResponseReturnValue:
 
 
 class Finished(Response):
-    """Tell the web server that its connection has been used up."""
+    """Report the web server that its connection has been used up."""
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        """Answer nothing more on a connection that spoke WebSocket."""
         if "gunicorn.socket" in environ:
             raise StopIteration  # The sign on which gunicorn closes without an answer.
         return super().__call__(environ, start_response)
@@ -110,7 +109,6 @@ class StreamSession:
     def __init__(
         self, socket: Socket, reader: LiveReader, readiness: Readiness, turns: AdmissionQueue
     ) -> None:
-        """Start a conversation; everything it remembers ends with it."""
         self._socket = socket
         self._reader = reader
         self._readiness = readiness
@@ -134,7 +132,6 @@ class StreamSession:
         self._socket.close(GOING_AWAY, "server_stops")
 
     def _answer(self, message: bytes | str) -> None:
-        """Answer one message, or the newest of those that are waiting."""
         newest = None
         waiting: bytes | str | None = message
         for count in range(MOST_WAITING):
@@ -154,7 +151,6 @@ class StreamSession:
             self._send(self._read(newest))
 
     def _read(self, data: bytes) -> dict[str, Any]:
-        """Read the faces in a frame."""
         counts = {"frame": self._frame, "dropped": self._dropped}
         try:
             with self._turns.frame():
@@ -170,7 +166,6 @@ class StreamSession:
         return {**counts, **analysis.to_json()}
 
     def _set(self, message: str) -> dict[str, Any]:
-        """Obey a text message that holds settings, and repeat them."""
         try:
             settings = _parse_settings(message)
             self._reader.choose(model_names(settings.choice), settings.choice.get(LABELS))
@@ -181,12 +176,10 @@ class StreamSession:
         return {"settings": settings.model_dump(exclude_none=True)}
 
     def _send(self, answer: dict[str, Any]) -> None:
-        """Send one answer."""
         self._socket.send(json.dumps(answer))
 
 
 def _accept() -> Socket:
-    """Shake hands over the connection that the web server holds."""
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
     if connection is None:
         raise RautError(

@@ -22,13 +22,11 @@ class MemoryOnlyRequest(Request):
     """Keep uploads in memory: Werkzeug would write those above 500 kB to a temporary file."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take a request; a form without files is parsed whole, so that it must be short."""
         super().__init__(*args, **kwargs)
         if self.mimetype == "application/x-www-form-urlencoded":
             self.max_content_length = FORM_BYTES
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
-        """Give the form parser a place for one upload; MAX_CONTENT_LENGTH bounds it."""
         return io.BytesIO()
 
 
@@ -85,7 +83,6 @@ def _form_too_large(request: Request) -> RautError:
 
 
 def _too_large() -> RautError:
-    """Refuse an upload over the limit."""
     limit = state().settings.max_upload_mb
     return RautError(
         "image_too_large",

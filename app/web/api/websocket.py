@@ -43,7 +43,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class SocketClosed(Exception):  # noqa: N818 - mostly an ordinary goodbye
-    """Tell that a socket is closed, with the close code and the reason given."""
+    """Report that a socket is closed, with the close code and the reason given."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         """Keep the code (RFC 6455, section 7.4) and the reason."""

@@ -71,7 +71,7 @@ def path_within_site(path: str) -> str:
 
 
 def name_language(response: Response) -> Response:
-    """Tell caches and screen readers which language a page is in."""
+    """Report caches and screen readers which language a page is in."""
     if response.mimetype == "text/html":
         response.headers["Content-Language"] = select_language()
         response.vary.update(["Accept-Language", "Cookie"])

@@ -137,7 +137,7 @@ def settings() -> dict[str, str]:
         "most_proposals": gettext("Places asked about at most"),
         "promising": gettext("Score worth a second question"),
         "accepted": gettext("Score of a face"),
-        "accepted_again": gettext("Score of a face in a second look"),
+        "accepted_more_passes": gettext("Score of a face in a second look"),
     }
 
 
@@ -204,7 +204,7 @@ def card_sentence(sentence: str) -> str:
 
 
 def translated(sentence: str) -> bool:
-    """Tell whether a card's sentence is known in the reader's language."""
+    """Return whether a card's sentence is known in the reader's language."""
     return sentence in card_sentences() or str(get_locale()) == "en"
 
 

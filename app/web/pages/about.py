@@ -43,7 +43,6 @@ def list_parts() -> tuple[Package, ...]:
 
 
 def _describe(distribution: Distribution) -> Package:
-    """Describe one package."""
     metadata = distribution.metadata
     return Package(metadata["Name"], distribution.version, _licence(metadata))
 

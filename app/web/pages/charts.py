@@ -50,7 +50,6 @@ def describe_classes(confusion: list[list[int]], classes: Iterable[str]) -> list
 
 
 def _share(name: str, right: int, count: int) -> ShareRow:
-    """Return a share with its interval."""
     low, high = wilson_interval(right, count)
     return ShareRow(name, right / count if count else 0.0, low, high, count)
 
@@ -65,7 +64,6 @@ def learning_curves(history: list[Mapping[str, Any]]) -> tuple[list[Line], list[
 
 
 def _curve(history: list[Mapping[str, Any]], key: str) -> Line:
-    """Return one column over the epochs; a cell may be empty."""
     name = key.removeprefix("validation_accuracy_").replace("_", " ")
     rows = [row for row in history if row.get(key) not in (None, "")]
     return Line(name, tuple((float(row["epoch"]), float(row[key])) for row in rows))
@@ -142,11 +140,9 @@ def choose_ticks(low: float, high: float) -> list[float]:
 
 
 def _between(value: float, low: float, high: float, start: float, end: float) -> float:
-    """Map a value from one range to another; an empty range maps to the middle."""
     return start + (end - start) * ((value - low) / (high - low) if high > low else 0.5)
 
 
 def _path(points: list[tuple[float, float]]) -> str:
-    """Write points as an SVG path; a single one becomes a dot by its round line end."""
     first, *others = points
     return f"M{first[0]} {first[1]}" + "".join(f"L{x} {y}" for x, y in others or [first])

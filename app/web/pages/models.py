@@ -120,7 +120,6 @@ def _list_questions(
 
 
 def _answers(answering: dict[str, Classifier], model: str, label: str) -> bool:
-    """Tell whether a model answers, by this label where one is named."""
     return model in answering and label in ("", answering[model].head_name)
 
 
@@ -161,7 +160,6 @@ def _check_task(analyzer: FaceAnalyzer, name: str, task: str) -> None:
 
 
 def _describe_heads(card: Card) -> list[dict[str, Any]]:
-    """Join each head with its measured figures."""
     described = []
     for name, head in card.heads.items():
         figures = card.figures.get("heads", {}).get(name)
@@ -175,10 +173,8 @@ def _describe_heads(card: Card) -> list[dict[str, Any]]:
 
 
 def _date(written: str | None) -> datetime.date | None:
-    """Read a card's date."""
     return datetime.date.fromisoformat(written) if written else None
 
 
 def _listing(recipe: Any) -> str:
-    """Write a recipe out to be read."""
     return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""

@@ -73,5 +73,4 @@ def _answers_for_clothing(answering: list[Classifier]) -> Classifier | None:
 
 
 def _reads_clothes(classifier: Classifier) -> bool:
-    """Tell whether a model says which clothes a whole picture shows."""
     return classifier.card.region == "image" and classifier.card.task == CLOTHING

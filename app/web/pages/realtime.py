@@ -26,7 +26,6 @@ def page() -> ResponseReturnValue:
 
 
 def _keep_faces(choice: Choice) -> Choice:
-    """Return what a choice says of the models that read faces."""
     named = choose(state().analyzer, choice) if MODELS in choice else {}
     faces = ",".join(of_region(named, "face"))
     return named_choice({MODELS: faces, LABELS: choice.get(LABELS, "")})

@@ -93,7 +93,6 @@ def list_numbers(explanation: Explanation) -> dict[str, Any]:
 
 
 def _photo(explanation: Explanation) -> View:
-    """Show the decoded photo."""
     stage = explanation.trace.find("photo")
     assert stage is not None
     photo = stage.values["photo"]
@@ -121,7 +120,6 @@ def _photo(explanation: Explanation) -> View:
 
 
 def _grey(explanation: Explanation) -> View | None:
-    """Show the copy that is searched."""
     stage = explanation.trace.find("working_copy")
     if stage is None:
         return None
@@ -183,7 +181,6 @@ def _features(explanation: Explanation) -> View | None:
 
 
 def _windows(explanation: Explanation) -> View | None:
-    """Show the windows before merging."""
     stage, copy = explanation.trace.find("windows"), explanation.trace.find("working_copy")
     if stage is None or copy is None:
         return None
@@ -205,7 +202,6 @@ def _windows(explanation: Explanation) -> View | None:
 
 
 def _proposals(explanation: Explanation) -> View | None:
-    """Show the boxes after merging."""
     stage, photo = explanation.trace.find("proposals"), explanation.trace.find("photo")
     if stage is None or photo is None:
         return None
@@ -217,7 +213,7 @@ def _proposals(explanation: Explanation) -> View | None:
     boxes = [face.detection.box for face in faces]
     drawn = visualization.draw_boxes(shown, boxes, scale, explanation.face)
     figures = [
-        (gettext("Looks at the photo"), number(len(stage.values["looks"]))),
+        (gettext("Looks at the photo"), number(len(stage.values["passes"]))),
         (gettext("Places asked about"), number(len(squares))),
         (gettext("Best scores"), best or "–"),
         (gettext("Faces answered"), number(len(faces))),
@@ -244,7 +240,6 @@ def _proposals(explanation: Explanation) -> View | None:
 
 
 def _crop(explanation: Explanation) -> View | None:
-    """Show a face's crop before and after it is shrunk."""
     reading, photo = explanation.reading, explanation.trace.find("photo")
     if reading is None or photo is None or reading.classifier.card.region != "face":
         return None
@@ -261,7 +256,6 @@ def _crop(explanation: Explanation) -> View | None:
 
 
 def _whole(explanation: Explanation) -> View | None:
-    """Show the whole picture, as a model of whole pictures gets it."""
     reading = explanation.reading
     if reading is None or reading.classifier.card.region != "image":
         return None
@@ -271,7 +265,6 @@ def _whole(explanation: Explanation) -> View | None:
 def _input(
     explanation: Explanation, reading: Reading, shots: list[Figure], figures: list[tuple[str, str]]
 ) -> View:
-    """Show what the network gets, behind the shots of where it comes from."""
     shape = reading.classifier.card.shape
     shown = visualization.encode(visualization.as_rgb(reading.crop))
     stage = explanation.trace.find("crops", reading.classifier.card.name)
@@ -308,7 +301,6 @@ def _filters(explanation: Explanation) -> View | None:
 
 
 def _maps(explanation: Explanation) -> View | None:
-    """Show the feature maps of each block."""
     blocks = [each for each in _layers(explanation) if each.ends_block] or _layers(explanation)
     if not blocks:
         return None
@@ -335,13 +327,11 @@ def _maps(explanation: Explanation) -> View | None:
 
 
 def _sheet(block: dict[str, Any]) -> Tiles:
-    """Return a block's tiles."""
     tiles: Tiles = block["tiles"]
     return tiles
 
 
 def _spread(explanation: Explanation) -> View | None:
-    """Show how the values of each layer are spread."""
     layers = _layers(explanation)
     if not layers:
         return None
@@ -366,7 +356,6 @@ def _spread(explanation: Explanation) -> View | None:
 
 
 def _where(explanation: Explanation) -> View | None:
-    """Show what each class's probability hangs on."""
     reading = explanation.reading
     if reading is None:
         return None
@@ -397,7 +386,6 @@ def _where(explanation: Explanation) -> View | None:
 
 
 def _softmax(explanation: Explanation) -> View | None:
-    """Show how logits become probabilities."""
     reading = explanation.reading
     if reading is None:
         return None
@@ -426,7 +414,6 @@ def _softmax(explanation: Explanation) -> View | None:
 
 
 def _decision(explanation: Explanation) -> View | None:
-    """Show the answer and its threshold."""
     reading = explanation.reading
     if reading is None:
         return None
@@ -458,12 +445,10 @@ def _decision(explanation: Explanation) -> View | None:
 
 
 def _layers(explanation: Explanation) -> list[Any]:
-    """Return the layers of the crop's reading, if there is one."""
     return explanation.reading.layers if explanation.reading else []
 
 
 def _chosen_place(explanation: Explanation) -> Detection | None:
-    """Return the face that is explained, or else the place with the best score."""
     if explanation.face is not None:
         return explanation.analysis.faces[explanation.face].detection
     stage = explanation.trace.find("proposals")

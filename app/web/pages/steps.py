@@ -79,7 +79,6 @@ def download_nothing() -> ResponseReturnValue:
 
 
 def _page(**outcome: Any) -> str:
-    """Render the page with what came of the photos, if any were sent."""
     analyzer = state().analyzer
     choice = model_selection.shown_choice(request, analyzer)
     sides, sent = outcome.get("sides", []), model_selection.sent_form(request)
@@ -104,7 +103,6 @@ def _page(**outcome: Any) -> str:
 
 
 def _error_page(error: RautError) -> ResponseReturnValue:
-    """Show the page with what was wrong."""
     page = _page(problem=render_error(error))
     return page, find_status(error), list_headers(error)
 
@@ -119,7 +117,6 @@ def _explain_uploads() -> list[Panel]:
 
 
 def _explain(field: str, data: bytes) -> Panel:
-    """Explain one photo as the form asks."""
     choice = model_selection.visitors_choice(request, state().analyzer)
     model = _model(choice)
     explanation = _explainer().explain(
@@ -137,7 +134,6 @@ def _explain(field: str, data: bytes) -> Panel:
 
 
 def _explainer() -> Explainer:
-    """Return the application's explainer."""
     explainer = state().explainer
     return explainer
 
@@ -148,7 +144,6 @@ def _model(choice: model_selection.Choice) -> str:
 
 
 def _reads_whole(model: str) -> bool:
-    """Tell whether a model reads whole pictures."""
     return model in of_region(state().analyzer.classifiers, "image")
 
 

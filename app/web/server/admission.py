@@ -28,7 +28,6 @@ class Load:
     """Average over the last seconds, exponentially, whether photos were refused."""
 
     def __init__(self) -> None:
-        """Start at rest."""
         self.too_high = False
         self._share = 0.0
         self._full = False
@@ -47,7 +46,6 @@ class AdmissionQueue:
     """Give turns in the order of asking, photos first; between two photos one frame may go."""
 
     def __init__(self, at_once: int, most_waiting: int) -> None:
-        """Allow so many analyses at once, and so many photos to wait for them."""
         self._at_once = at_once
         self._most_waiting = most_waiting
         self._running = 0
@@ -59,19 +57,19 @@ class AdmissionQueue:
 
     @property
     def overloaded(self) -> bool:
-        """Tell whether most photos were refused over the last seconds."""
+        """Return whether most photos were refused over the last seconds."""
         with self._changed:
             self._load.note(self.full)
             return self._load.too_high
 
     @property
     def taken(self) -> bool:
-        """Tell whether a photo that came now would have to wait."""
+        """Return whether a photo that came now would have to wait."""
         return self._running >= self._at_once
 
     @property
     def full(self) -> bool:
-        """Tell whether a photo that came now would be refused."""
+        """Return whether a photo that came now would be refused."""
         return self.taken and len(self._photos) >= self._most_waiting
 
     @contextmanager
@@ -99,7 +97,6 @@ class AdmissionQueue:
             self._end()
 
     def _wait(self, queue: deque[object]) -> None:
-        """Wait at a queue's end for a turn, and take it."""
         ticket = object()
         queue.append(ticket)
         self._load.note(self.full)
@@ -110,12 +107,10 @@ class AdmissionQueue:
         self._changed.notify_all()
 
     def _next(self) -> object:
-        """Return whose turn it is."""
         frame_goes = self._frames and (self._photo_went_last or not self._photos)
         return self._frames[0] if frame_goes else self._photos[0]
 
     def _end(self) -> None:
-        """Give a turn back."""
         with self._changed:
             self._running -= 1
             self._load.note(self.full)

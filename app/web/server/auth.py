@@ -94,12 +94,10 @@ def enter() -> ResponseReturnValue:
 
 
 def _page(wanted: str, problem: str = "") -> str:
-    """Render the page that asks."""
     return render_template("access.html", wanted=wanted, problem=problem, field=FIELD)
 
 
 def _guard() -> AnyResponse | None:
-    """Check whoever asks for what is guarded; a person is asked for the token."""
     if request.endpoint in GUARDED:
         authenticate()
     elif request.endpoint in PAGES:
@@ -111,7 +109,6 @@ def _guard() -> AnyResponse | None:
 
 
 def _sent_token() -> str:
-    """Return the token that came with the request, or nothing."""
     authorization = request.authorization
     if authorization and authorization.type == "bearer":
         return authorization.token or ""
@@ -119,7 +116,6 @@ def _sent_token() -> str:
 
 
 def _refusal(code: str, sentence: str) -> RautError:
-    """Refuse a request for want of a token."""
     return RautError(
         code,
         f"{sentence} Send yours as `Authorization: Bearer TOKEN`; the server's operator has it.",

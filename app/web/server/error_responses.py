@@ -116,13 +116,12 @@ def error_response(error: RautError) -> Response:
 
 
 def _count_error(error: RautError) -> None:
-    """Count a error, and keep its code for the request's line in the log."""
     REFUSALS.labels(error.code).inc()
     g.refusal_code = error.code
 
 
 def _wants_html() -> bool:
-    """Tell whether a browser asked for a page; who takes anything gets the problem document."""
+    """Return whether a browser asked for a page; who takes anything gets the problem document."""
     try:
         request.host  # noqa: B018 - a page is full of addresses, which a host not trusted has none of
     except SecurityError:
@@ -133,7 +132,6 @@ def _wants_html() -> bool:
 
 
 def _error_page(error: RautError) -> Response:
-    """Answer a error as a page."""
     status = find_status(error)
     page = render_template("error.html", status=status, **render_error(error))
     return make_response(page, status, list_headers(error))
@@ -163,11 +161,9 @@ def _internal_error_response(error: Exception) -> Response:
 
 
 def _number_request() -> None:
-    """Give the request an id that joins an answer with the log."""
     g.request_id = uuid.uuid4().hex[:16]
 
 
 def _name_request(response: Response) -> Response:
-    """Tell the client its request's id."""
     response.headers["X-Request-ID"] = g.get("request_id", "")
     return response

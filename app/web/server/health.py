@@ -1,4 +1,4 @@
-"""Tell a supervisor whether the process lives and is ready for more."""
+"""Report a supervisor whether the process lives and is ready for more."""
 
 from flask import Blueprint, Response, jsonify
 

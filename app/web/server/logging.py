@@ -42,7 +42,6 @@ def record_stages(timings_ms: dict[str, float]) -> None:
 
 
 def _write_line(response: Response) -> Response:
-    """Write the request's line, by its route: an address may hold anything."""
     if request.endpoint not in UNTOLD or response.status_code >= 400:
         told = {
             "request_id": g.get("request_id"),

@@ -71,7 +71,6 @@ def count_stages(timings_ms: Mapping[str, float]) -> None:
 
 
 def _all_counts() -> CollectorRegistry:
-    """Return the counts of all workers of this server."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()
@@ -80,7 +79,6 @@ def _all_counts() -> CollectorRegistry:
 
 
 def _begin() -> None:
-    """Note when a request came."""
     g.begun = time.perf_counter()
 
 

@@ -29,14 +29,13 @@ REST_SECONDS = 2.0
 
 
 class StorageError(Exception):
-    """Tell in a sentence why photos can't be counted where the settings say."""
+    """Report in a sentence why photos can't be counted where the settings say."""
 
 
 class RateLimiter:
     """Count each client's photos, and refuse those over the limit."""
 
     def __init__(self, limit: RateLimitItem, storage: Storage) -> None:
-        """Allow so many, counted there."""
         self._limit = limit
         self._storage = storage
         self._limiter = FixedWindowRateLimiter(storage)
@@ -63,11 +62,10 @@ class RateLimiter:
             raise self._refusal(ends)
 
     def _window_end(self, client: str) -> float:
-        """Return the time of day at which a client may send photos again."""
         return self._limiter.get_window_stats(self._limit, client).reset_time
 
     def _may_try(self) -> bool:
-        """Tell whether to ask the storage: one photo tries now and then while it is lost."""
+        """Return whether to ask the storage: one photo tries now and then while it is lost."""
         with self._trying:
             now = time.monotonic()
             if self._lost and now - self._tried_again < REST_SECONDS:
@@ -83,14 +81,12 @@ class RateLimiter:
             current_app.logger.error("photos are not counted", exc_info=error)
 
     def _recover(self) -> None:
-        """Say that a lost storage is back."""
         with self._trying:
             lost_before, self._lost = self._lost, False
         if lost_before:
             current_app.logger.info("photos are counted again")
 
     def _refusal(self, ends: float) -> RautError:
-        """Refuse a photo over the limit, whose window ends at that time of day."""
         seconds = max(1, math.ceil(ends - time.time()))
         return RautError(
             "rate_limited",
@@ -137,7 +133,6 @@ def check_storage(settings: Settings) -> None:
 
 
 def _without_password(address: str) -> str:
-    """Return an address that may be shown."""
     return address.replace(f"{urlsplit(address).password or ''}@", "@", 1)
 
 
@@ -160,6 +155,5 @@ def name_network(address: str) -> str:
 
 
 def _spend_on_photos() -> None:
-    """Count requests that have a photo read."""
     if request.endpoint in READING:
         consume_quota()

@@ -1,4 +1,4 @@
-"""Tell whether a server should be sent more: not once it leaves, nor while it refuses most."""
+"""Return whether a server should be sent more: not once it leaves, nor while it refuses most."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ class Readiness:
     """Know of this process whether it goes on, and of all workers whether they are overloaded."""
 
     def __init__(self, turns: AdmissionQueue, workers: int) -> None:
-        """Watch these turns, in one of so many workers."""
         self.is_running: Callable[[], bool] = lambda: True
         self._turns = turns
         self._workers = workers
@@ -40,5 +39,5 @@ class Readiness:
             )
 
     def publish_load(self) -> None:
-        """Tell the other workers whether this one is overloaded."""
+        """Report the other workers whether this one is overloaded."""
         OVERLOADED.set(self._turns.overloaded)

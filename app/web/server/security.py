@@ -49,7 +49,6 @@ def init_security(app: Flask, settings: Settings) -> None:
 
 
 def _is_foreign(origin: str | None) -> bool:
-    """Tell whether an origin is another site's."""
     if origin is None:
         return False
     try:
@@ -59,7 +58,7 @@ def _is_foreign(origin: str | None) -> bool:
 
 
 def refuse_foreign() -> None:
-    """Raise a `RautError` where another site's page sent the request; programs name no origin.
+    """Raise `RautError` where another site's page sent the request; programs name no origin.
 
     Browsers let any page post and open sockets to any host, and send that host's cookies along.
     """
@@ -72,7 +71,6 @@ def refuse_foreign() -> None:
 
 
 def _refuse_foreign_posts() -> None:
-    """Refuse what another site's page posts here."""
     if request.method == "POST":
         refuse_foreign()
 

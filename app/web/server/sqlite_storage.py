@@ -25,7 +25,6 @@ class SQLiteStorage(Storage):
     STORAGE_SCHEME = ["shared"]  # noqa: RUF012 - the base declares it so
 
     def __init__(self, uri: str, **options: Any) -> None:
-        """Open the file, or make it."""
         super().__init__(uri, **options)
         self._lock = threading.Lock()
         self._database = sqlite3.connect(
@@ -59,7 +58,7 @@ class SQLiteStorage(Storage):
         return time.time() + max(0.0, self._find(key)[1] - time.monotonic())
 
     def check(self) -> bool:
-        """Tell whether counting works."""
+        """Return whether counting works."""
         self.get("")
         return True
 

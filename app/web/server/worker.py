@@ -89,12 +89,12 @@ class RequestBuffer:
 
     @property
     def expects_word(self) -> bool:
-        """Tell whether the client waits to be told that its body is wanted (RFC 9110, 10.1.1)."""
+        """Return whether the client waits to be told that its body is wanted (RFC 9110, 10.1.1)."""
         return bool(self._body and not self.whole and EXPECTS.search(self.data, 0, self._body))
 
     @property
     def stays(self) -> bool:
-        """Tell whether the connection can serve another request, which hasn't begun yet."""
+        """Return whether the connection can serve another request, which hasn't begun yet."""
         if self._body is None or len(self.data) != self._end:
             return False
         return not CLOSES.search(self.data, 0, self._body)
@@ -115,12 +115,12 @@ class RequestBuffer:
             self.whole = too_large or self._ends_in_chunks()
 
     def is_late(self, now: float) -> bool:
-        """Tell whether the client is too slow."""
+        """Return whether the client is too slow."""
         allowed = PATIENCE_SECONDS + len(self.data) / LEAST_BYTES_PER_SECOND
         return now - self._started > allowed
 
     def is_new(self, now: float) -> bool:
-        """Tell whether the request has begun, or may be on its way."""
+        """Return whether the request has begun, or may be on its way."""
         return bool(self.data) or now - self._started < LINGER_SECONDS
 
     def _find_body(self, searched: int) -> None:
@@ -176,7 +176,7 @@ class BufferingWorker(ThreadWorker):
 
     @property
     def leaving(self) -> bool:
-        """Tell whether the worker was told to end."""
+        """Return whether the worker was told to end."""
         return self._ends is not None or not self.alive
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -150,10 +150,13 @@ def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
     detector: FaceDetector, head: np.ndarray
 ) -> None:
     small = cv2.resize(head, (48, 48), interpolation=cv2.INTER_AREA)
-    looks: list[PassResult] = []
-    faces = detector.detect(np.tile(small, (30, 30, 1)), "thorough", looks)
+    passes: list[PassResult] = []
+    faces = detector.detect(np.tile(small, (30, 30, 1)), "thorough", passes)
     assert len(faces) == detector.settings.max_faces
-    assert max(len(look.proposals) for look in looks) <= detector.settings.most_in_look
+    assert (
+        max(len(search_pass.proposals) for search_pass in passes)
+        <= detector.settings.max_candidates_per_pass
+    )
 
 
 def test_small_faces_in_a_group_photo_of_24_megapixels_are_found(
@@ -206,13 +209,15 @@ def test_a_face_that_left_is_lost(detector: FaceDetector, astronaut: np.ndarray)
 
 
 def test_the_trace_tells_each_stage(detector: FaceDetector, astronaut: np.ndarray) -> None:
-    looks: list[PassResult] = []
-    faces = detector.detect(astronaut, "balanced", looks)
-    (look,) = looks
-    assert look.windows is not None
-    assert look.proposals is not None
-    assert look.faces is not None
-    assert len(look.windows) > len(look.proposals) > len(look.faces) == len(faces)
+    passes: list[PassResult] = []
+    faces = detector.detect(astronaut, "balanced", passes)
+    (search_pass,) = passes
+    assert search_pass.windows is not None
+    assert search_pass.proposals is not None
+    assert search_pass.faces is not None
+    assert (
+        len(search_pass.windows) > len(search_pass.proposals) > len(search_pass.faces) == len(faces)
+    )
 
 
 def test_an_unknown_effort_is_refused_with_those_that_exist(

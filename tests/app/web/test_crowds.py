@@ -55,7 +55,6 @@ class Crowd:
         self._wait_until_used(self.servers[number])
 
     def _wait_until_used(self, server: Server) -> None:
-        """Wait until nginx has come back to a server."""
         ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
             with urlopen(f"http://{server.netloc}/metrics", timeout=PATIENCE) as answer:

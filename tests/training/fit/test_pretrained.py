@@ -29,7 +29,6 @@ MODULES = {
 
 @pytest.fixture(autouse=True)
 def _forgotten_bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Look for weights in the test's folder, and leave no body to other tests."""
     monkeypatch.setenv("RAUT_PRETRAINED", str(tmp_path))
     for kept in (pretrained.load_base, pretrained._freeze):
         kept.cache_clear()

@@ -43,19 +43,19 @@ logger = logging.getLogger(__name__)
 
 
 class ServerFault(Exception):  # noqa: N818 - the server is at fault, not the program
-    """Tell the operator why the server gave no answer that can be used; nothing of a picture."""
+    """Report the operator why the server gave no answer that can be used; nothing of a picture."""
 
 
 class Unreachable(ServerFault):
-    """Tell that no connection held, or that the server said to be out: it may be back soon."""
+    """Report that no connection held, or that the server said to be out: it may be back soon."""
 
 
 class WrongAnswer(ServerFault):
-    """Tell that the server answered, but not what was asked for."""
+    """Report that the server answered, but not what was asked for."""
 
 
 class ModelDiffers(ServerFault):
-    """Tell that the server's model is another one than the card describes."""
+    """Report that the server's model is another one than the card describes."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,6 @@ class KServeClient:
         return left
 
     def _late(self) -> ServerFault:
-        """Tell that the time is over."""
         return ServerFault(f"no answer came within {self._seconds:g} s.")
 
 
@@ -247,5 +246,4 @@ def _unavailable(breaker: CircuitBreaker) -> RautError:
 
 
 def _address(model: str) -> str:
-    """Return a model's address below the server's."""
     return f"/v2/models/{quote(model, safe='')}"

@@ -27,7 +27,6 @@ class KServeNetwork:
     """Run a network on an inference server that has a model of the card's name."""
 
     def __init__(self, server: KServeClient, card: Card, local: OnnxNetwork) -> None:
-        """Let the server answer in place of the local network of a verified file."""
         self._server = server
         self._card = card
         self._heads = {name: len(head.classes) for name, head in card.heads.items()}
@@ -54,7 +53,6 @@ class KServeNetwork:
         self._check(self._server.allow())
 
     def _check(self, ends: float) -> None:
-        """Check the server until a point in time, and find out how it takes tensors."""
         self._server.check_ready(self._card.name, ends)
         told = _told_digest(self._server.find_parameters(self._card.name, ends))
         if told is not None and told not in self._card.files.values():
@@ -77,13 +75,11 @@ class KServeNetwork:
         return True
 
     def _ask(self, crops: np.ndarray, ends: float) -> dict[str, np.ndarray]:
-        """Ask for the logits of crops and a known one before them."""
         answers = self._infer(np.concatenate([self._known[:1], crops]), ends, self._binary)
         self._compare({name: values[:1] for name, values in answers.items()})
         return {name: values[1:] for name, values in answers.items()}
 
     def _infer(self, crops: np.ndarray, ends: float, binary: bool) -> dict[str, np.ndarray]:
-        """Ask the server's model of the card's name."""
         name = self._card.name
         return self._server.infer(name, self._input, crops, self._heads, ends, binary)
 
@@ -108,7 +104,6 @@ def make_known_crops(shape: CropShape) -> np.ndarray:
 
 
 def _told_digest(parameters: dict[str, Any]) -> str | None:
-    """Return the file's hash where a server tells it; Triton wraps strings."""
     told = parameters.get(DIGEST)
     if isinstance(told, dict):
         told = told.get("string_value")

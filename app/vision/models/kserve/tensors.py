@@ -89,7 +89,6 @@ def _write(described: dict[str, Any]) -> bytes:
 
 
 def _read_logits(tensor: _Tensor, following: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """Return one tensor's values."""
     if (tensor.datatype, tuple(tensor.shape)) != (LOGITS, shape):
         raise ValueError(f"{tensor.datatype} {tensor.shape} came where {shape} was asked for.")
     if tensor.data is None:
