@@ -60,7 +60,7 @@ class OODSet(StrictModel):
 
 
 class Mining(StrictModel):
-    """Say from whose pictures a face classifier's crops are cut, and how its hard negatives are mined."""
+    """Name the pictures of a face classifier's crops, and how hard negatives are mined."""
 
     source: Path  # the folder of the data sets
     rounds: PositiveInt  # fits before the last one, after each of which its mistakes are added

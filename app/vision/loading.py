@@ -29,8 +29,7 @@ def load_analyzer(
 
     With an inference server its models are checked, too. `patient` goes on without an answer from
     it: each photo is refused until it answers. `needed` is as in `FaceAnalyzer.load`. Raises
-    `app.vision.models.cards.ModelError` where a model is missing, altered or unreadable, or where the
-    server has another one.
+    `ModelError` where a model is missing, altered or unreadable, or where the server has another.
     """
     if settings.runtime == "remote":
         return _load_remote(settings, patient, needed)

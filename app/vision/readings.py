@@ -67,8 +67,8 @@ class Analysis:
     """Hold all that was read in one photo.
 
     `width` and `height` are the upright photo's, in pixels; `timings_ms` the milliseconds of
-    each stage; `models` the first 12 hex digits of each model file's SHA-256, and `image_predictions` what
-    whole-picture models read, both by the model's name.
+    each stage. `models` holds the first 12 hex digits of each model file's SHA-256, and
+    `image_predictions` the predictions for the whole image, both by the model's name.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Cut the crops that the face classifier learns from: faces near their place, and what looks like one.
+"""Cut the crops that the face classifier learns from: faces, and squares that look like one.
 
 The crops are what the detector will ask about: squares near a face that is turned, shrunk,
 darkened, blurred and compressed, with the way back to the face; and squares that the permissive
@@ -167,7 +167,7 @@ def _write_samples(cut: Cut, number: int) -> list[Row]:
         name = "other" if sample.place is None else "face"
         kind = cut.__name__.removeprefix("_cut_")
         if _face_classifier:
-            kind += f"-of-{_face_classifier.digest[:6]}-"  # another face classifier makes mistakes of its own
+            kind += f"-of-{_face_classifier.digest[:6]}-"
         file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
         rows.append([file, *(f"{value:.4f}" for value in sample.place or ())])
@@ -216,7 +216,7 @@ def _draw_empty(number: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _cut_mistakes(number: int) -> list[Sample]:
-    """Cut what the face classifier takes for a face where there is none, and what it makes of it."""
+    """Cut the false positives of the face classifier, with the square that it refined."""
     assert _face_classifier
     generator = np.random.default_rng((*_worker.seed, 2, number))
     faces: list[PlacedFace] = []

@@ -1,4 +1,4 @@
-"""Mine hard negatives: fit the face classifier in rounds, and add what each takes wrongly for faces.
+"""Mine hard negatives: fit the face classifier in rounds, and add each round's false faces.
 
 Source: Felzenszwalb et al., "Object detection with discriminatively trained part-based models"
 (2010), section 4.4.

@@ -85,7 +85,7 @@ class DetectionSettings:
     overlap: float = 0.4
     # Faces answered at most, the surest first: what one request may cost the classifiers.
     max_faces: int = 64
-    # Pixels for each of the first copy's, above which a photo is searched at a finer scale anyway: one of
+    # Downscaling of the first copy above which a photo is searched at a finer scale anyway: one of
     # 640 pixels isn't.
     large: float = 2.6
     # A face smaller than so many times the smallest that a pass finds triggers a finer pass. At 2,

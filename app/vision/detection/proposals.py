@@ -25,7 +25,7 @@ class CascadeSettings:
     # Stages asked of 25. Each later one rejects faces as well as other things, those turned 20
     # degrees first; after 12 the scan takes no longer, and some 30 places of a photo are left.
     stages: int = 12
-    # Step between the sizes looked for, two for each doubling: the face classifier refines the rest.
+    # Step between the sizes, two for each doubling: the face classifier refines the rest.
     scale_step: float = 1.42
     # Shared area, as a share of the joint area, from which windows are one proposal.
     overlap: float = 0.45

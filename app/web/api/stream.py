@@ -98,6 +98,7 @@ class Finished(Response):
     """Report the web server that its connection has been used up."""
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Send nothing more on a connection that spoke WebSocket."""
         if "gunicorn.socket" in environ:
             raise StopIteration  # The sign on which gunicorn closes without an answer.
         return super().__call__(environ, start_response)

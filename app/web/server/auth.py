@@ -56,9 +56,9 @@ def find_token_name(token: str, hashes: Mapping[str, str]) -> str | None:
 
 
 def authenticate() -> None:
-    """Find out who asks. Raises `RautError` where a token is called for and none, or no known, came.
+    """Check the request's token. Raises `RautError` where a valid one is required and missing.
 
-    What is found stands in `token_name`.
+    Its name is then returned by `token_name`.
     """
     hashes = state().settings.tokens
     if not hashes:

@@ -18,7 +18,7 @@ class Readiness:
         self._workers = workers
 
     def check(self) -> None:
-        """Raise `RautError` with the code `draining` or `overloaded` where nothing is to be sent."""
+        """Raise `RautError`, `draining` or `overloaded`, where nothing should be sent here."""
         self.check_running()
         self.publish_load()
         # One that still has room is who takes the next connection.
