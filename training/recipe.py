@@ -19,6 +19,8 @@ from pydantic import (
     field_validator,
 )
 
+from app.vision.models.cards import LocalizedText
+
 RECIPES = Path(__file__).parent / "recipes"
 
 WORDS = {"purpose", "not_for", "default_head_reason"}  # of a recipe, which change no training
@@ -182,12 +184,12 @@ class Recipe(StrictModel):
     task: Literal["expression", "gender", "face", "clothing", "animals"]
     region: Literal["face", "image"] = "face"  # what of a photo the model reads
     seed: int
-    purpose: str
-    not_for: str
+    purpose: LocalizedText
+    not_for: LocalizedText
     data: Data
     heads: dict[str, Head]
     default_head: str  # the head that answers by default
-    default_head_reason: str = ""  # why it does, where there are several
+    default_head_reason: LocalizedText | None = None  # why it does, where there are several
     target_precision: Share  # share of given answers that must be right, for the "unsure" limit
     network: Network
     schedule: Schedule

@@ -48,8 +48,11 @@ def write_clothing(folder: Path) -> None:
         "name": "clothing",
         "task": "clothing",
         "region": "image",
-        "purpose": "Tells colours apart, for tests.",
-        "not_for": "Anything else.",
+        "purpose": {
+            "en": "Tells colours apart, for tests.",
+            "id": "Tells colours apart, for tests.",
+        },
+        "not_for": {"en": "Anything else.", "id": "Anything else."},
         "size": SIZE,
         "channels": 3,
         "margin": 0.0,

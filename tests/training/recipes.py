@@ -9,8 +9,10 @@ RECIPE = """
 name = "tiny"
 task = "expression"
 seed = 1
-purpose = "Shows that a killed training goes on."
-not_for = "Anything else."
+purpose.en = "Shows that a killed training goes on."
+purpose.id = "Shows that a killed training goes on."
+not_for.en = "Anything else."
+not_for.id = "Anything else."
 default_head = "original"
 target_precision = 0.85
 [data]

@@ -156,8 +156,9 @@ def _describe_balance(counts: dict[str, dict[str, int]]) -> list[str]:
         smallest = by_size[0]
         if classes[smallest] and classes[largest] >= UNEVEN * classes[smallest]:
             sentences.append(
-                f"Uneven classes{f' in {split}' if split else ''}: {largest} has {classes[largest]} "
-                f"pictures, {smallest} {classes[smallest]}. Look at macro-F1 beside accuracy."
+                f"Uneven classes{f' in {split}' if split else ''}: {largest} has "
+                f"{classes[largest]} pictures, {smallest} {classes[smallest]}. Look at macro-F1 "
+                "beside accuracy."
             )
     return sentences
 

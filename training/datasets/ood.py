@@ -26,8 +26,8 @@ def read_ood(sets: dict[str, OODSet], split: str, side: int, seed: int) -> dict[
 
     A folder without splits is halved with near-duplicates together: the first half is learned
     from, the other one is the validation split. A set that isn't learned has no training split, and
-    without splits all of it is its validation split. Raises `DataError` for a folder that is missing
-    or has no pictures, one with fewer than are to be drawn or too few different ones to be halved,
+    without splits all of it is its validation split. Raises `DataError` for a missing folder, one
+    without pictures, one with fewer than are to be drawn or too few different ones to be halved,
     or an unreadable picture.
     """
     return {

@@ -119,7 +119,7 @@ def render_readme(card: Card) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": percent, "english": english}
+    environment.filters |= {"percent": percent}
     return environment.get_template(TEMPLATE).render(
         card=card,
         classes=_list_classes(card),
@@ -129,11 +129,6 @@ def render_readme(card: Card) -> str:
         charts=CHARTS,
         folder=FIGURES,
     )
-
-
-def english(text: Any) -> str:
-    """Return a card's text in English, whether it is a string or a pair of languages."""
-    return str(getattr(text, "en", text))
 
 
 def builds_on_unknown(training: dict[str, Any]) -> bool:

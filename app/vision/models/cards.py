@@ -18,6 +18,15 @@ class ModelError(Exception):
     """Refuse a model that is missing, altered or unlike its card; the text names the file."""
 
 
+class LocalizedText(BaseModel):
+    """Hold a text of a card in the languages of the pages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    en: str
+    id: str
+
+
 class ConditionalThreshold(BaseModel):
     """Ask for more certainty about some pictures.
 
@@ -107,14 +116,14 @@ class Card(BaseModel):
     name: str
     task: str
     region: Region
-    purpose: str
-    not_for: str
+    purpose: LocalizedText
+    not_for: LocalizedText
     size: int
     channels: Literal[1, 3]
     margin: float
     heads: dict[str, Head]
     default_head: str
-    default_head_reason: str = ""
+    default_head_reason: LocalizedText | None = None
     files: dict[str, str]
     data: dict[str, Any]
     training: dict[str, Any]

@@ -6,47 +6,57 @@ from collections.abc import Mapping
 from typing import Any
 
 from babel.lists import format_list
-from flask_babel import format_date, format_decimal, format_percent, get_locale, gettext, ngettext
+from flask_babel import (
+    format_date,
+    format_decimal,
+    format_percent,
+    get_locale,
+    gettext,
+    lazy_gettext,
+    ngettext,
+)
 
-from app.vision.models.cards import NONE_OF_THESE
+from app.vision.models.cards import NONE_OF_THESE, LocalizedText
 
 # A probability is never shown as 0 % or 100 %: the networks are not that sure of anything.
 SMALLEST_SHOWN = 0.01
 PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
-def labels() -> dict[str, str]:
-    """Return the classes' names in the reader's language."""
-    return {
-        "angry": gettext("angry"),
-        "disgust": gettext("disgust"),
-        "fear": gettext("fear"),
-        "happy": gettext("happy"),
-        "sad": gettext("sad"),
-        "surprise": gettext("surprise"),
-        "neutral": gettext("neutral"),
-        "contempt": gettext("contempt"),
-        "female": gettext("female"),
-        "male": gettext("male"),
-        "child": gettext("child"),
-        "older": gettext("older"),
-        "dress": gettext("dress"),
-        "hat": gettext("hat"),
-        "longsleeve": gettext("long-sleeved top"),
-        "outwear": gettext("outerwear"),
-        "pants": gettext("trousers"),
-        "shirt": gettext("shirt"),
-        "shoes": gettext("shoes"),
-        "shorts": gettext("shorts"),
-        "skirt": gettext("skirt"),
-        "t-shirt": gettext("T-shirt"),
-        NONE_OF_THESE: gettext("none of these"),
-    }
+LABELS = {
+    "angry": lazy_gettext("angry"),
+    "disgust": lazy_gettext("disgust"),
+    "fear": lazy_gettext("fear"),
+    "happy": lazy_gettext("happy"),
+    "sad": lazy_gettext("sad"),
+    "surprise": lazy_gettext("surprise"),
+    "neutral": lazy_gettext("neutral"),
+    "contempt": lazy_gettext("contempt"),
+    "female": lazy_gettext("female"),
+    "male": lazy_gettext("male"),
+    "child": lazy_gettext("child"),
+    "older": lazy_gettext("older"),
+    "dress": lazy_gettext("dress"),
+    "hat": lazy_gettext("hat"),
+    "longsleeve": lazy_gettext("long-sleeved top"),
+    "outwear": lazy_gettext("outerwear"),
+    "pants": lazy_gettext("trousers"),
+    "shirt": lazy_gettext("shirt"),
+    "shoes": lazy_gettext("shoes"),
+    "shorts": lazy_gettext("shorts"),
+    "skirt": lazy_gettext("skirt"),
+    "t-shirt": lazy_gettext("T-shirt"),
+    NONE_OF_THESE: lazy_gettext("none of these"),
+}
+
+
+def _rendered(table: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(text) for name, text in table.items()}
 
 
 def label(name: str) -> str:
     """Return one class's name, or the model's own word for a class unknown here."""
-    return labels().get(name, name)
+    return str(LABELS.get(name, name))
 
 
 def probability(value: float) -> str:
@@ -94,118 +104,67 @@ def date(value: datetime.date) -> str:
     return str(format_date(value, "long"))
 
 
-def tasks() -> dict[str, str]:
-    """Return what the models' tasks are called in the reader's language."""
-    return {
-        "expression": gettext("Expression shown"),
-        "gender": gettext("Perceived gender"),
-        "face": gettext("Face or not"),
-        "clothing": gettext("Clothing"),
-    }
+TASKS = {
+    "expression": lazy_gettext("Expression shown"),
+    "gender": lazy_gettext("Perceived gender"),
+    "face": lazy_gettext("Face or not"),
+    "clothing": lazy_gettext("Clothing"),
+}
 
 
 def task(name: str) -> str:
     """Return one task's name, or the model's own word for a task unknown here."""
-    return tasks().get(name, name)
+    return str(TASKS.get(name, name))
 
 
-def kinds() -> dict[str, str]:
-    """Return what kinds of pictures are called in the reader's language."""
-    return {
-        "clothing": gettext("clothes"),
-        "faces": gettext("faces"),
-        "animals": gettext("animals"),
-        "things": gettext("things"),
-        "manuals": gettext("a manual's photos, pages and drawings"),
-        "portraits": gettext("portraits"),
-        "backgrounds": gettext("backgrounds of photos"),
-        "patterns": gettext("fur, grass and sky"),
-        "puzzles": gettext("clothes cut up and shuffled"),
-        "scenes": gettext("scikit-image's pictures"),
-    }
+KINDS = {
+    "clothing": lazy_gettext("clothes"),
+    "faces": lazy_gettext("faces"),
+    "animals": lazy_gettext("animals"),
+    "things": lazy_gettext("things"),
+    "manuals": lazy_gettext("a manual's photos, pages and drawings"),
+    "portraits": lazy_gettext("portraits"),
+    "backgrounds": lazy_gettext("backgrounds of photos"),
+    "patterns": lazy_gettext("fur, grass and sky"),
+    "puzzles": lazy_gettext("clothes cut up and shuffled"),
+    "scenes": lazy_gettext("scikit-image's pictures"),
+}
 
 
 def kind(name: str) -> str:
     """Return one kind of pictures' name, or the model's own word for a kind unknown here."""
-    return kinds().get(name, name)
+    return str(KINDS.get(name, name))
 
 
-def settings() -> dict[str, str]:
-    """Return what the detector's settings are called in the reader's language."""
-    return {
-        "working_side": gettext("Side of the searched copy, in pixels"),
-        "most_proposals": gettext("Places asked about at most"),
-        "promising": gettext("Score worth a second question"),
-        "accepted": gettext("Score of a face"),
-        "accepted_more_passes": gettext("Score of a face in a second look"),
-    }
+DETECTOR_SETTINGS = {
+    "working_side": lazy_gettext("Side of the searched copy, in pixels"),
+    "most_proposals": lazy_gettext("Places asked about at most"),
+    "promising": lazy_gettext("Score worth a second question"),
+    "accepted": lazy_gettext("Score of a face"),
+    "accepted_more_passes": lazy_gettext("Score of a face in a second look"),
+}
 
 
 def setting(name: str) -> str:
     """Return one setting's name, or the setting's own word for one unknown here."""
-    return settings().get(name, name)
+    return str(DETECTOR_SETTINGS.get(name, name))
+
+
+EFFORTS = {
+    "fast": lazy_gettext("Fast: one look"),
+    "balanced": lazy_gettext("Balanced: again where no face was found"),
+    "thorough": lazy_gettext("Thorough: all turns and sizes"),
+}
 
 
 def effort(name: str) -> str:
     """Return what an effort of the search means in the reader's language."""
-    return {
-        "fast": gettext("Fast: one look"),
-        "balanced": gettext("Balanced: again where no face was found"),
-        "thorough": gettext("Thorough: all turns and sizes"),
-    }[name]
+    return str(EFFORTS[name])
 
 
-def card_sentences() -> dict[str, str]:
-    """Return the reader's words for what the models' cards say in English."""
-    return {
-        "Reads which of seven expressions a face shows in a photo, in class, research and play.": (
-            gettext(
-                "Reads which of seven expressions a face shows in a photo, in class, research "
-                "and play."
-            )
-        ),
-        "Emotion recognition at work or school, lie detection, health or any decision about a "
-        "person: an expression shown is not a feeling.": gettext(
-            "Emotion recognition at work or school, lie detection, health or any decision about "
-            "a person: an expression shown is not a feeling."
-        ),
-        "on whole photos it is right far more often; that it is behind in balanced accuracy there "
-        "rests on one angry and six sad photos": gettext(
-            "on whole photos it is right far more often; that it is behind in balanced accuracy "
-            "there rests on one angry and six sad photos"
-        ),
-        "Guesses which gender labellers of photos would perceive, to study and to show such "
-        "guesses.": gettext(
-            "Guesses which gender labellers of photos would perceive, to study and to show such "
-            "guesses."
-        ),
-        "Telling anybody's gender identity, access control, profiling or any decision about a "
-        "person.": gettext(
-            "Telling anybody's gender identity, access control, profiling or any decision about "
-            "a person."
-        ),
-        "Tells which of ten kinds of clothes a picture of one garment shows, or none of these.": (
-            gettext(
-                "Tells which of ten kinds of clothes a picture of one garment shows, or none of "
-                "these."
-            )
-        ),
-        "Pictures of dressed people, of several garments or of other kinds of clothes, none of "
-        "which it has learned; any decision about a person.": gettext(
-            "Pictures of dressed people, of several garments or of other kinds of clothes, none "
-            "of which it has learned; any decision about a person."
-        ),
-    }
-
-
-def card_sentence(sentence: str) -> str:
-    """Return a card's sentence in the reader's language, or as the card has it."""
-    return card_sentences().get(sentence, sentence)
-
-
-def translated(sentence: str) -> bool:
-    """Return whether a card's sentence is known in the reader's language."""
-    return sentence in card_sentences() or str(get_locale()) == "en"
+def localized(text: LocalizedText) -> str:
+    """Return a card's text in the reader's language."""
+    return str(getattr(text, get_locale().language, text.en))
 
 
 def refusals() -> dict[str, str]:
@@ -317,13 +276,13 @@ def written(value: Any) -> str:
 def for_script() -> dict[str, Any]:
     """Return every sentence and word that the page's script shows."""
     return {
-        "labels": labels(),
+        "labels": _rendered(LABELS),
         "refusals": refusals(),
         "found": {
             "one": ngettext("{count} face found", "{count} faces found", 1),
             "other": ngettext("{count} face found", "{count} faces found", 2),
         },
-        "tasks": tasks(),
+        "tasks": _rendered(TASKS),
         "no_garment": gettext("None of these kinds of clothes"),
         "no_garment_help": gettext(
             "Nothing here looks enough like one of the kinds of clothes that Raut knows. What "
@@ -389,7 +348,7 @@ def for_script() -> dict[str, Any]:
 def for_realtime() -> dict[str, Any]:
     """Return every sentence and word that the live page's script shows."""
     return {
-        "labels": labels(),
+        "labels": _rendered(LABELS),
         "refusals": refusals(),
         "no_face": gettext("No face found"),
         "unsure": gettext("unsure"),
@@ -479,7 +438,7 @@ def for_steps() -> dict[str, Any]:
     """Return every sentence that the steps page's script shows."""
     return {
         "refusals": refusals(),
-        "labels": labels(),
+        "labels": _rendered(LABELS),
         "working": gettext("Taking the photo through every step…"),
         "done": gettext("Every step is shown. The arrow keys go from one to the next."),
         "channel": gettext("Channel {number} of {count}"),

@@ -28,8 +28,7 @@ for written in (
     strings.date,
     strings.task,
     strings.kind,
-    strings.card_sentence,
-    strings.translated,
+    strings.localized,
 ):
     blueprint.add_app_template_filter(written)
 

@@ -117,8 +117,8 @@ def open_storage(address: str) -> Storage:
         storage = storage_from_string(address, **({} if is_near else patience))
     except ConfigurationError as error:
         raise StorageError(
-            f"RAUT_RATE_LIMIT_STORAGE is {_without_password(address)}, and the Python package redis "
-            "isn't installed. Install it as requirements/serve.lock has it, or count in memory://."
+            f"RAUT_RATE_LIMIT_STORAGE is {_without_password(address)}, and the Python package "
+            "redis isn't installed. Install it as requirements/serve.lock has it, or count in memory://."
         ) from error
     return cast(Storage, storage)  # Asynchronous ones are others.
 
@@ -127,8 +127,8 @@ def check_storage(settings: Settings) -> None:
     """Raise `StorageError` where photos are limited and can't be counted."""
     if settings.rate_limit and not open_storage(settings.rate_limit_storage).check():
         raise StorageError(
-            f"RAUT_RATE_LIMIT_STORAGE is {_without_password(settings.rate_limit_storage)}, where nothing "
-            "answers. Start the Redis server there, or name another one."
+            f"RAUT_RATE_LIMIT_STORAGE is {_without_password(settings.rate_limit_storage)}, where "
+            "nothing answers. Start the Redis server there, or name another one."
         )
 
 
