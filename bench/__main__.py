@@ -13,15 +13,14 @@ import click
 
 from app.errors import RautError
 from app.files import write_text
-from bench import live, load
+from bench import ROOT, BenchmarkError, live, load
 from bench.archive import archive
-from bench.environments import PEERS, ROOT, Installed, PeerError, install_peer
+from bench.environments import PEERS, Installed, install_peer
 from bench.load_simulation import simulate
 from bench.machine import describe_hardware
-from bench.measurements import PARTS, Bench
+from bench.measurements import PARTS, Bench, recording
 from bench.pictures import make_pictures
 from bench.report import OURS, merge_figures, plot_growth, write_report
-from bench.serving import BenchmarkError
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_PARTS = ("photos", "cold")
@@ -118,30 +117,32 @@ def measure_load(url: str | None, target: Path | None, **options: Any) -> None:
 def peers(
     only: tuple[str, ...], quick: bool, pictures: Path | None, environments: Path, results: Path
 ) -> None:
-    """Measure Raut and its peers, and merge the figures into the day's files."""
+    """Compare Raut with similar libraries, and merge the figures into the day's files."""
     run = describe_run()
     day = datetime.date.today().isoformat()
     file = results / f"{day}.json"
     installed: dict[str, Installed] = {}
     missing: dict[str, str] = {}
     for peer in PEERS:
-        try:
+        with recording(missing, peer.name):
             installed[peer.name] = install_peer(peer, environments)
-        except PeerError as error:
-            missing[peer.name] = str(error)
     if OURS in missing:
-        raise click.ClickException(f"Raut itself {missing[OURS]}.")
+        raise BenchmarkError(f"Raut itself {missing[OURS]}.")
     figures = merge_figures(file, {"run": run, "peers": {"missing": missing}})
     commits = figures.get("commits", {})
     with tempfile.TemporaryDirectory() as folder:
         chosen = sorted(pictures.glob("*.jpg")) if pictures else make_pictures(Path(folder))
         if not chosen:
-            raise click.ClickException(f"{pictures} holds no .jpg. Name a folder that does.")
+            raise BenchmarkError(f"{pictures} holds no .jpg. Name a folder that does.")
         bench = Bench(installed, chosen, QUICK_ROUNDS if quick else ROUNDS)
         for part in only or (QUICK_PARTS if quick else tuple(PARTS)):
             click.echo(f"Measuring {part}", err=True)
             commits[part] = run["commit"]
-            figures = merge_figures(file, {part: measure(part, bench), "commits": commits})
+            failed: dict[str, str] = {}
+            measured: dict[str, Any] = {"failed": failed}
+            with recording(failed, part):
+                measured = PARTS[part](bench)
+            figures = merge_figures(file, {part: measured, "commits": commits})
     report = write_report(figures)
     file.with_suffix(".md").write_text(report)
     plot_growth(figures, results, day)
@@ -149,23 +150,15 @@ def peers(
 
 
 def describe_run() -> dict[str, Any]:
-    """Say what a run is of, on what, and how busy the machine was before it."""
-    asked = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    """Return the commit, the hardware, the load before the run and the packages' versions."""
+    command = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return {
         "commit": found.stdout.strip() or "unknown",
         "hardware": describe_hardware(),
         "load_before": os.getloadavg()[0],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-
-
-def measure(part: str, bench: Bench) -> dict[str, Any]:
-    """Measure one part; where it fails, say why and let the others go on."""
-    try:
-        return PARTS[part](bench)
-    except (PeerError, BenchmarkError) as error:
-        return {"failed": {part: str(error)}}
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ BROKEN_EVERY = 500
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--count", default=20_000, show_default=True, type=click.IntRange(1))
 def archive(photos: Path, folder: Path, count: int) -> None:
-    """Cut and turn the JPEG photos of a folder, and scikit-image's, into an archive of many.
+    """Make an archive of crops and rotations of a folder's JPEG photos and scikit-image's.
 
-    The same photos give the same pictures; each 500th breaks off.
+    The same photos give the same archive; each 500th file is truncated.
     """
     scenes = [Image.fromarray(getattr(skimage.data, name)()) for name in SCENES]
     scenes += [Image.open(path).convert("RGB") for path in sorted(photos.glob("*.jpg"))]
@@ -31,13 +31,9 @@ def archive(photos: Path, folder: Path, count: int) -> None:
 
 
 def _vary(scene: Image.Image, seed: int) -> Image.Image:
-    """Turn a picture by up to 20 degrees and cut up to a quarter of its sides off."""
-    drawn = np.random.default_rng(seed)
-    turned = scene.rotate(drawn.uniform(-20, 20), Image.Resampling.BILINEAR)
-    kept = drawn.uniform(0.75, 1, 2)
-    width, height = (round(side * share) for side, share in zip(scene.size, kept, strict=True))
-    left, top = (
-        int(drawn.integers(whole - part + 1))
-        for whole, part in zip(scene.size, (width, height), strict=True)
-    )
-    return turned.crop((left, top, left + width, top + height))
+    """Rotate a photo by up to 20 degrees, and crop it to three quarters of its sides or more."""
+    rng = np.random.default_rng(seed)
+    rotated = scene.rotate(rng.uniform(-20, 20), Image.Resampling.BILINEAR)
+    size = (rng.uniform(0.75, 1, 2) * scene.size).round().astype(int)
+    left, top = rng.integers(np.array(scene.size) - size + 1)
+    return rotated.crop((left, top, left + size[0], top + size[1]))

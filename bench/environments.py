@@ -1,4 +1,4 @@
-"""Give each peer an environment of its own, and say why where that fails."""
+"""Install each peer into an environment of its own."""
 
 import hashlib
 import json
@@ -8,38 +8,36 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench import ROOT, BenchmarkError
+
 DRIVERS = Path(__file__).parent / "peers"
 INSTALL_SECONDS = 900
 STAMP = "installed.json"
 
 
-class PeerError(Exception):
-    """Report why a peer can't be measured."""
-
-
 @dataclass(frozen=True)
 class Peer:
-    """Name a peer, its driver's file and its packages: npm's for a .cjs, PyPI's otherwise.
+    """Describe a peer by its driver and its packages: npm's for a .cjs, PyPI's otherwise.
 
-    `beside` are folders that belong to it without being installed.
+    `folders` belong to it without being installed.
     """
 
     name: str
     driver: Path
     packages: tuple[str, ...]
-    beside: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class Installed:
-    """Hold how a peer is started, and what its install took."""
+    """Hold the command of a peer's driver, and the cost of its installation."""
 
     command: tuple[str, ...]
     seconds: float
     megabytes: float
 
 
+TENSORFLOW_JS = ("@tensorflow/tfjs-backend-wasm@4.22.0", "sharp@0.35.5")
 PEERS = (
     Peer(
         "raut",
@@ -56,66 +54,53 @@ PEERS = (
             "@vladmandic/human@3.3.6",
             "@tensorflow/tfjs-core@4.22.0",
             "@tensorflow/tfjs-converter@4.22.0",
-            "@tensorflow/tfjs-backend-wasm@4.22.0",
-            "sharp@0.35.5",
+            *TENSORFLOW_JS,
         ),
     ),
     Peer(
         "face-api",
         DRIVERS / "face_api.cjs",
-        (
-            "@vladmandic/face-api@1.7.15",
-            "@tensorflow/tfjs@4.22.0",
-            "@tensorflow/tfjs-backend-wasm@4.22.0",
-            "sharp@0.35.5",
-        ),
+        ("@vladmandic/face-api@1.7.15", "@tensorflow/tfjs@4.22.0", *TENSORFLOW_JS),
     ),
 )
 
 
 def install_peer(peer: Peer, environments: Path) -> Installed:
-    """Install a peer once below `environments`. Raises `PeerError` with the installer's word."""
+    """Install a peer below `environments`, unless it is there. Raises `BenchmarkError`."""
     home = environments / peer.name
     stamp = home / STAMP
-    by = _by_npm if peer.driver.suffix == ".cjs" else _by_pip
-    command, installers = by(peer, home)
-    asked = [*peer.packages, *(_hash(Path(each)) for each in peer.packages if Path(each).is_file())]
+    if peer.driver.suffix == ".cjs":
+        command: tuple[str, ...] = ("node", str(peer.driver), str(home))
+        installers = [("npm", "install", "--silent", "--prefix", str(home), *peer.packages)]
+    else:
+        python = str(home / "bin" / "python")
+        command = (python, str(peer.driver))
+        installers = [
+            (sys.executable, "-m", "venv", "--clear", str(home)),
+            (python, "-m", "pip", "install", "-q", *peer.packages),
+        ]
+    # A changed lock file is installed again.
+    locks = [Path(each) for each in peer.packages if Path(each).is_file()]
+    packages = [*peer.packages, *(hashlib.sha256(lock.read_bytes()).hexdigest() for lock in locks)]
     made = json.loads(stamp.read_text()) if stamp.exists() else {}
-    if made.get("asked") != asked:
+    if made.get("packages") != packages:
         started = time.monotonic()
         home.mkdir(parents=True, exist_ok=True)
         for installer in installers:
             _run(*installer)
         seconds = time.monotonic() - started
-        files = [file for folder in (home, *peer.beside) for file in folder.rglob("*")]
+        files = [file for folder in (home, *peer.folders) for file in folder.rglob("*")]
         size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-        made = {"asked": asked, "seconds": seconds, "megabytes": size}
+        made = {"packages": packages, "seconds": seconds, "megabytes": size}
         stamp.write_text(json.dumps(made))
     return Installed(command, made["seconds"], made["megabytes"])
-
-
-def _hash(file: Path) -> str:
-    """Return a lock file's hash, so that another lock is installed anew."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _by_pip(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    python = str(home / "bin" / "python")
-    make = (sys.executable, "-m", "venv", "--clear", str(home))
-    install = (python, "-m", "pip", "install", "-q", *peer.packages)
-    return (python, str(peer.driver)), [make, install]
-
-
-def _by_npm(peer: Peer, home: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    install = ("npm", "install", "--silent", "--prefix", str(home), *peer.packages)
-    return ("node", str(peer.driver), str(home)), [install]
 
 
 def _run(*command: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS, text=True)
     except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise PeerError(f"can't be installed: {last}") from error
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchmarkError(f"can't be installed: {last}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PeerError(f"can't be installed: {error}") from error
+        raise BenchmarkError(f"can't be installed: {error}") from error

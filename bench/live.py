@@ -1,17 +1,17 @@
-"""Measure live reading: what each client gets, and what is left for plain requests.
+"""Measure live streams, and photos beside them.
 
-Each client plays a made sequence of a moving face at a camera's speed and keeps to the page's own
-rule: one frame under way, and the newest one next.
+Each client plays a generated sequence of a moving face at a camera's rate as the live page does:
+one frame is under way, and the newest one goes next.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import threading
 import time
-import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,26 +19,36 @@ from typing import Any
 
 from app.vision.imaging.decoding import decode_image
 from app.web.api.websocket import Socket, SocketClosed
+from bench.load import Clients, Round
 from bench.moving import encode_frame, move_picture
+from bench.report import figures_table
 from bench.serving import (
     ANSWER_SECONDS,
     Usage,
-    check_server,
-    own_server,
     percentile,
+    server_at,
     slope_per_hour,
     usage,
-    write_form,
 )
 
-FRAMES = 150  # Five seconds at 30 frames a second; then the sequence starts again.
-PLAIN_EVERY_SECONDS = 0.5
+FRAMES = 150  # five seconds at 30 frames a second, repeated
+PHOTO_RATE = 2.0  # a second, beside the streams
 SAMPLE_SECONDS = 1.0
+WARM_UP_SECONDS = 3.0  # until each worker has had frames and photos; later growth is a leak
+COLUMNS = {
+    "client": "client",
+    "frames_per_second": "frames/s",
+    "delay_p50_ms": "p50 ms",
+    "delay_p95_ms": "p95 ms",
+    "dropped": "dropped",
+    "faceless": "without a face",
+    "closed": "closed",
+}
 
 
 @dataclass
 class Client:
-    """Collect what one client experiences; delays are in milliseconds, from camera to answer."""
+    """A live page; `delays` are in milliseconds from the camera to the answer."""
 
     delays: list[float] = field(default_factory=list)
     camera_frames: int = 0
@@ -46,38 +56,106 @@ class Client:
     faceless: int = 0
     closed: str = ""
 
+    def play(
+        self, url: str, frames: Sequence[bytes], rate: float, phase: float, ends: float
+    ) -> None:
+        """Stream frames until `ends` on `time.monotonic`; `phase` (0 to 1) shifts the camera."""
+        try:
+            socket = Socket.connect(f"{url.replace('http', 'ws', 1)}/api/v1/stream")
+            with closing(socket):
+                self._play_over(socket, frames, rate, phase, ends)
+        except SocketClosed as error:
+            self.closed = str(error)
+
+    def _play_over(
+        self, socket: Socket, frames: Sequence[bytes], rate: float, phase: float, ends: float
+    ) -> None:
+        begun = time.monotonic() - (phase / rate if rate else 0)
+        while (now := time.monotonic()) < ends:
+            taken, number = now, self.camera_frames + 1
+            if rate:
+                # The camera's next frame; those taken while the last one was answered are dropped.
+                number = int((now - begun) * rate) + 1
+                self.dropped += max(0, number - self.camera_frames - 1)
+                taken = begun + number / rate
+                time.sleep(max(0.0, taken - now))
+            self.camera_frames = number
+            socket.send(frames[number % len(frames)])
+            answer = socket.receive(ANSWER_SECONDS)
+            if not isinstance(answer, str):
+                raise SocketClosed(1006, f"no answer within {ANSWER_SECONDS:g} s")
+            self.delays.append((time.monotonic() - taken) * 1000)
+            self.faceless += not json.loads(answer).get("faces")
+
+    def to_json(self, seconds: float) -> dict[str, Any]:
+        """Return the client's figures."""
+        return {
+            "frames_per_second": round(len(self.delays) / seconds, 2),
+            "delay_p50_ms": percentile(self.delays, 50),
+            "delay_p95_ms": percentile(self.delays, 95),
+            "delay_worst_ms": percentile(self.delays, 100),
+            "dropped": self.dropped,
+            "faceless": self.faceless,
+            "closed": self.closed,
+        }
+
 
 def measure_streams(
     picture: Path, clients: int, seconds: float, rate: float, url: str | None
 ) -> dict[str, Any]:
-    """Measure a server at `url`, or one of our own; returns the figures.
+    """Measure the server at `url`, or a local one; returns the figures.
 
-    `rate` is the camera's, in frames a second; 0 sends as fast as answers come. Raises
+    `rate` is the cameras', in frames a second; 0 sends as fast as answers come. Raises
     `BenchmarkError` where the server can't be reached.
     """
     photo = picture.read_bytes()
     frames = [encode_frame(frame) for frame in move_picture(decode_image(photo), FRAMES)]
-    if url:
-        check_server(url)
-        return _measure(url, frames, photo, clients, seconds, rate, pid=None)
-    with own_server() as (address, pid):
-        return _measure(address, frames, photo, clients, seconds, rate, pid)
+    streams = [Client() for _ in range(clients)]
+    with server_at(url) as (address, pid), ThreadPoolExecutor(clients + 1) as pool:
+        ends = time.monotonic() + seconds
+        photos = pool.submit(_send_photos, address, photo, seconds)
+        running: set[Future[Any]] = {photos} | {
+            pool.submit(client.play, address, frames, rate, number / clients, ends)
+            for number, client in enumerate(streams)
+        }
+        time.sleep(min(WARM_UP_SECONDS, seconds / 2))
+        sampled_from = time.monotonic()
+        samples = []
+        while running:
+            if pid:
+                samples.append(usage(pid))
+            done, running = wait(running, SAMPLE_SECONDS)
+            for each in done:
+                each.result()
+        sampled = time.monotonic() - sampled_from
+    beside = photos.result().to_json()
+    figures: dict[str, Any] = {
+        "url": address,
+        "seconds": seconds,
+        "camera_rate": rate,
+        "processor_count": os.cpu_count(),
+        "clients": [client.to_json(seconds) for client in streams],
+        "plain_requests": {
+            "count": beside["answered"],
+            "failed": beside["sent"] - beside["answered"],
+            "p50_ms": beside["answered_p50_ms"],
+            "p95_ms": beside["answered_p95_ms"],
+        },
+    }
+    if samples:
+        figures["server"] = _summarize_usage(samples, sampled)
+    return figures
 
 
 def write_table(figures: dict[str, Any]) -> str:
-    """Write the figures as a table for people."""
-    lines = ["client  frames/s  p50 ms  p95 ms  dropped  without a face"]
-    for number, client in enumerate(figures["clients"], start=1):
-        lines.append(
-            f"{number:6}  {client['frames_per_second']:8.1f}  {client['delay_p50_ms']:6.1f}  "
-            f"{client['delay_p95_ms']:6.1f}  {client['dropped']:7}  {client['faceless']:14}"
-            f"  {client['closed']}".rstrip()
-        )
+    """Return the figures as text."""
+    clients = [{"client": number, **row} for number, row in enumerate(figures["clients"], start=1)]
     plain = figures["plain_requests"]
-    lines.append(
-        f"plain requests meanwhile: {plain['count']}, p50 {plain['p50_ms']:.0f} ms, "
-        f"p95 {plain['p95_ms']:.0f} ms, failed {plain['failed']}"
-    )
+    lines = [
+        figures_table(clients, COLUMNS),
+        f"photos beside them: {plain['count']}, p50 {plain['p50_ms']:.0f} ms, "
+        f"p95 {plain['p95_ms']:.0f} ms, failed {plain['failed']}",
+    ]
     if "server" in figures:
         server = figures["server"]
         lines.append(
@@ -90,129 +168,30 @@ def write_table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _measure(
-    url: str,
-    frames: Sequence[bytes],
-    photo: bytes,
-    count: int,
-    seconds: float,
-    rate: float,
-    pid: int | None,
-) -> dict[str, Any]:
-    clients = [Client() for _ in range(count)]
-    started = time.monotonic()
-    ends = started + seconds
-    plain: list[float] = []
-    failed: list[str] = []
-    threads = [
-        threading.Thread(target=_play, args=(client, url, frames, rate, offset / count, ends))
-        for offset, client in enumerate(clients)
-    ]
-    threads.append(threading.Thread(target=_ask, args=(url, photo, plain, failed, ends)))
-    for thread in threads:
-        thread.start()
-    # Once every worker has met frames and photos; what it takes then is no growth.
-    time.sleep(min(3.0, seconds / 2))
-    measured_from = time.monotonic()
-    taken = [usage(pid)] if pid else []
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(SAMPLE_SECONDS)
-            if pid and thread.is_alive():
-                taken.append(usage(pid))
-    figures: dict[str, Any] = {
-        "url": url,
-        "seconds": seconds,
-        "camera_rate": rate,
-        "processor_count": os.cpu_count(),
-        "clients": [_summarize(client, seconds) for client in clients],
-        "plain_requests": {
-            "count": len(plain),
-            "failed": len(failed),
-            "p50_ms": percentile(plain, 50),
-            "p95_ms": percentile(plain, 95),
-        },
-    }
-    if pid:
-        figures["server"] = _summarize_usage(taken, time.monotonic() - measured_from)
-    return figures
+def _send_photos(url: str, photo: bytes, seconds: float) -> Round:
+    """Send photos one at a time at a low rate."""
+
+    async def send() -> Round:
+        clients = Clients(url, photo, 1)
+        figures = await clients.open_loop(PHOTO_RATE, seconds)
+        clients.close()
+        return figures
+
+    return asyncio.run(send())
 
 
-def _play(
-    client: Client, url: str, frames: Sequence[bytes], rate: float, phase: float, ends: float
-) -> None:
-    try:
-        live = Socket.connect(f"{url.replace('http', 'ws', 1)}/api/v1/stream")
-        with closing(live):
-            _play_over(live, client, frames, rate, phase, ends)
-    except SocketClosed as error:
-        client.closed = str(error)
-
-
-def _play_over(
-    live: Socket, client: Client, frames: Sequence[bytes], rate: float, phase: float, ends: float
-) -> None:
-    begun = time.monotonic() - (phase / rate if rate else 0)
-    while (now := time.monotonic()) < ends:
-        taken = now
-        if rate:
-            # The camera's next picture; those taken during the last answer are gone.
-            number = int((now - begun) * rate) + 1
-            client.dropped += max(0, number - client.camera_frames - 1)
-            client.camera_frames = number
-            taken = begun + number / rate
-            time.sleep(max(0.0, taken - now))
-        else:
-            client.camera_frames += 1
-        live.send(frames[client.camera_frames % len(frames)])
-        answer = live.receive(ANSWER_SECONDS)
-        if not isinstance(answer, str):
-            raise SocketClosed(1006, f"no answer within {ANSWER_SECONDS:g} s")
-        client.delays.append((time.monotonic() - taken) * 1000)
-        client.faceless += not json.loads(answer).get("faces")
-
-
-def _ask(url: str, photo: bytes, plain: list[float], failed: list[str], ends: float) -> None:
-    body, kind = write_form(photo)
-    request = urllib.request.Request(f"{url}/api/v1/analyze", body, {"Content-Type": kind})
-    while time.monotonic() < ends:
-        started = time.monotonic()
-        try:
-            # The address is the caller's own.
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:  # nosec B310
-                response.read()
-        except OSError as error:
-            failed.append(str(error))
-        else:
-            plain.append((time.monotonic() - started) * 1000)
-        time.sleep(max(0.0, started + PLAIN_EVERY_SECONDS - time.monotonic()))
-
-
-def _summarize_usage(taken: Sequence[Usage], seconds: float) -> dict[str, Any]:
-    """Return what the server took at the first and the last of these times, and how it grew."""
-    first, last = taken[0], taken[-1]
+def _summarize_usage(samples: Sequence[Usage], seconds: float) -> dict[str, Any]:
+    first, last = samples[0], samples[-1]
     return {
         "processor_percent": round(
             100 * (last.processor_seconds - first.processor_seconds) / seconds, 1
         ),
         "memory_start_mb": first.memory_mb,
         "memory_end_mb": last.memory_mb,
-        "memory_mb_per_hour": slope_per_hour([each.memory_mb for each in taken], seconds),
+        "memory_mb_per_hour": slope_per_hour([each.memory_mb for each in samples], seconds),
         "threads_start": first.threads,
         "threads_end": last.threads,
         "files_start": first.files,
         "files_end": last.files,
-        "memory_mb": [each.memory_mb for each in taken],
-    }
-
-
-def _summarize(client: Client, seconds: float) -> dict[str, Any]:
-    return {
-        "frames_per_second": round(len(client.delays) / seconds, 2),
-        "delay_p50_ms": percentile(client.delays, 50),
-        "delay_p95_ms": percentile(client.delays, 95),
-        "delay_worst_ms": percentile(client.delays, 100),
-        "dropped": client.dropped,
-        "faceless": client.faceless,
-        "closed": client.closed,
+        "memory_mb": [each.memory_mb for each in samples],
     }

@@ -1,7 +1,7 @@
-"""Measure a server under more photos than it can read.
+"""Measure a server under an open load: photos that arrive whether or not it keeps up.
 
-Requests are sent at their times whether or not earlier ones were answered, as the world does, and
-each delay counts from when its request was due, so that a client that can't keep up hides nothing.
+Latency counts from when a request was due, so that a late client hides nothing (coordinated
+omission).
 """
 
 from __future__ import annotations
@@ -16,41 +16,40 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.serving import (
-    ANSWER_SECONDS,
-    BenchmarkError,
-    check_server,
-    list_children,
-    own_server,
-    percentile,
-    usage,
-    write_form,
-)
+from bench import BenchmarkError
+from bench.report import figures_table
+from bench.serving import ANSWER_SECONDS, list_children, percentile, server_at, usage, write_form
 
-LOADS = (1, 2, 4, 8)  # times what the server was found to serve
+LOADS = (1, 2, 4, 8)  # times the server's capacity
 OK, BUSY = 200, 503
+COLUMNS = {
+    "rate": "rate",
+    "answered_per_second": "answered/s",
+    "answered_p50_ms": "p50 ms",
+    "answered_p95_ms": "p95 ms",
+    "refused": "refused",
+    "refused_p50_ms": "p50 ms",
+    "refused_p95_ms": "p95 ms",
+    "failed": "failed",
+}
 
 
 @dataclass
 class Round:
-    """Collect one round's delays, in milliseconds, by the answers' status; 0 where none came."""
+    """Collect latencies in milliseconds by the responses' status, 0 where none came."""
 
     rate: float
     seconds: float
-    delays: dict[int, list[float]] = field(default_factory=dict)
+    latencies: dict[int, list[float]] = field(default_factory=dict)
     without_retry_after: int = 0
-
-    def add(self, status: int, delay: float) -> None:
-        """Note one answer."""
-        self.delays.setdefault(status, []).append(delay)
 
     def to_json(self) -> dict[str, Any]:
         """Return the round's figures."""
-        answered, refused = self.delays.get(OK, []), self.delays.get(BUSY, [])
-        others = Counter({s: len(d) for s, d in self.delays.items() if s not in (OK, BUSY)})
+        answered, refused = self.latencies.get(OK, []), self.latencies.get(BUSY, [])
+        others = Counter({s: len(d) for s, d in self.latencies.items() if s not in (OK, BUSY)})
         return {
             "rate": round(self.rate, 2),
-            "sent": sum(map(len, self.delays.values())),
+            "sent": sum(map(len, self.latencies.values())),
             "answered": len(answered),
             "answered_per_second": round(len(answered) / self.seconds, 2),
             "answered_p50_ms": percentile(answered, 50),
@@ -65,64 +64,66 @@ class Round:
 
 
 class Clients:
-    """Send one photo again and again over kept connections."""
+    """Send one photo again and again over persistent connections."""
 
     def __init__(self, url: str, photo: bytes, count: int) -> None:
-        place = urlsplit(url)
-        if place.scheme != "http" or not place.hostname:
+        """Allow `count` connections; a request waits for a free one."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
             raise BenchmarkError(f"{url} is no address of the form http://host:port.")
-        self._address = (place.hostname, place.port or 80)
+        self._address = (parts.hostname, parts.port or 80)
         body, kind = write_form(photo)
         head = (
-            f"POST /api/v1/analyze HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: {kind}\r\n"
+            f"POST /api/v1/analyze HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         self._request = head.encode() + body
-        # The one that rested longest goes next: the clients that are meant are many.
-        self._free: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
-        self._places = asyncio.Semaphore(count)
+        # The connection idle for longest goes next, as it would with many clients.
+        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
+        self._limit = asyncio.Semaphore(count)
 
-    async def ask(self, figures: Round, due: float) -> None:
-        """Send the photo, and note how long after it was due which answer came."""
-        async with self._places:
+    async def send(self, figures: Round, due: float) -> None:
+        """Send the photo, and record the status and the latency since it was due."""
+        async with self._limit:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     status, headers = await self._exchange()
             except (OSError, EOFError, TimeoutError, ValueError):
                 status, headers = 0, {}
-        figures.add(status, (time.monotonic() - due) * 1000)
+        figures.latencies.setdefault(status, []).append((time.monotonic() - due) * 1000)
         figures.without_retry_after += status == BUSY and "retry-after" not in headers
 
-    async def one_after_another(self, seconds: float, side_by_side: int = 1) -> Round:
-        """Send each photo when the one before was answered."""
+    async def closed_loop(self, seconds: float, concurrency: int = 1) -> Round:
+        """Send the next photo once the one before was answered, `concurrency` at a time."""
         figures = Round(0.0, seconds)
         ends = time.monotonic() + seconds
 
-        async def go_on() -> None:
+        async def send_all() -> None:
             while (now := time.monotonic()) < ends:
-                await self.ask(figures, now)
+                await self.send(figures, now)
 
-        await asyncio.gather(*(go_on() for _ in range(side_by_side)))
+        await asyncio.gather(*(send_all() for _ in range(concurrency)))
         return figures
 
-    async def at_rate(self, rate: float, seconds: float) -> Round:
+    async def open_loop(self, rate: float, seconds: float) -> Round:
         """Send photos at a steady rate, answered or not."""
         figures = Round(rate, seconds)
         started = time.monotonic()
-        async with asyncio.TaskGroup() as asking:
+        async with asyncio.TaskGroup() as sending:
             for number in range(round(rate * seconds)):
                 due = started + number / rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                asking.create_task(self.ask(figures, due))
+                sending.create_task(self.send(figures, due))
         return figures
 
     def close(self) -> None:
         """Close all connections."""
-        for _, writer in self._free:
+        for _, writer in self._idle:
             writer.close()
 
     async def _exchange(self) -> tuple[int, dict[str, str]]:
-        connection = self._free.popleft() if self._free else None
+        """Send the photo over an idle connection; return the response's status and headers."""
+        connection = self._idle.popleft() if self._idle else None
         try:
             reader, writer = connection or await asyncio.open_connection(*self._address)
             writer.write(self._request)
@@ -130,7 +131,7 @@ class Clients:
         except (OSError, EOFError):
             if connection is None:
                 raise
-            # The server closed a connection that was kept, as it may at any time.
+            # A server may close an idle connection at any time.
             return await self._exchange()
         first, *lines = head.decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines if line)
@@ -139,42 +140,41 @@ class Clients:
         if headers.get("connection") == "close":
             writer.close()
         else:
-            self._free.append((reader, writer))
+            self._idle.append((reader, writer))
         return int(first.split()[1]), headers
 
 
 def measure_load(
     picture: Path, clients: int, seconds: float, rates: Sequence[float], url: str | None
 ) -> dict[str, Any]:
-    """Measure a server at `url`, or one of our own; returns the figures.
+    """Measure the server at `url`, or a local one; returns the figures.
 
-    `rates` are in requests a second; where none is given, the `LOADS` times what it can serve.
-    Raises `BenchmarkError` where the server can't be reached.
+    `rates` are in requests a second, `LOADS` times the server's capacity by default. Raises
+    `BenchmarkError` where the server can't be reached.
     """
-    photo = picture.read_bytes()
-    if url:
-        check_server(url)
-        return asyncio.run(_measure(url, photo, clients, seconds, rates, pid=None))
-    with own_server() as (address, pid):
-        return asyncio.run(_measure(address, photo, clients, seconds, rates, pid))
+    with server_at(url) as (address, pid):
+        return asyncio.run(_measure(address, picture.read_bytes(), clients, seconds, rates, pid))
 
 
-def measure_side_by_side(picture: Path, count: int, seconds: float, url: str) -> list[float]:
-    """Return the milliseconds of each answer where so many clients ask, one photo after another.
+def measure_concurrency(picture: Path, count: int, seconds: float, url: str) -> list[float]:
+    """Return the latencies, in milliseconds, of `count` clients that send photo after photo.
 
     Raises `BenchmarkError` where nothing was answered.
     """
 
-    async def ask() -> Round:
+    async def measure() -> Round:
         clients = Clients(url, picture.read_bytes(), count)
-        figures = await clients.one_after_another(seconds, count)
+        figures = await clients.closed_loop(seconds, count)
         clients.close()
         return figures
 
-    answered = asyncio.run(ask()).delays.get(OK)
-    if not answered:
+    return _answered(asyncio.run(measure()), url)
+
+
+def _answered(figures: Round, url: str) -> list[float]:
+    if OK not in figures.latencies:
         raise BenchmarkError(f"No photo was answered at {url}.")
-    return answered
+    return figures.latencies[OK]
 
 
 async def _measure(
@@ -182,16 +182,16 @@ async def _measure(
 ) -> dict[str, Any]:
     clients = Clients(url, photo, count)
     processors = os.cpu_count() or 1
-    # Each worker's first photos warm it up.
-    await clients.one_after_another(min(2.0, seconds), processors)
-    alone = await clients.one_after_another(seconds)
-    if not alone.delays.get(OK):
-        raise BenchmarkError(f"No photo was answered at {url}.")
-    together = await clients.one_after_another(seconds, 2 * processors)
-    served = len(together.delays.get(OK, [])) / seconds
+    # Warms up each worker.
+    await clients.closed_loop(min(2.0, seconds), processors)
+    alone = await clients.closed_loop(seconds)
+    _answered(alone, url)
+    together = await clients.closed_loop(seconds, 2 * processors)
+    capacity = len(together.latencies.get(OK, [])) / seconds
     before = (usage(pid), list_children(pid)) if pid else None
-    loaded = [await clients.at_rate(rate, seconds) for rate in rates or [n * served for n in LOADS]]
-    again = await clients.one_after_another(seconds)
+    rates = rates or [load * capacity for load in LOADS]
+    loaded = [await clients.open_loop(rate, seconds) for rate in rates]
+    again = await clients.closed_loop(seconds)
     clients.close()
     figures: dict[str, Any] = {
         "url": url,
@@ -200,7 +200,7 @@ async def _measure(
         "processor_count": processors,
         "photo_bytes": len(photo),
         "alone": alone.to_json(),
-        "served_per_second": round(served, 2),
+        "served_per_second": round(capacity, 2),
         "rounds": [each.to_json() for each in loaded],
         "alone_again": again.to_json(),
     }
@@ -214,27 +214,20 @@ async def _measure(
 
 
 def write_table(figures: dict[str, Any]) -> str:
-    """Write the figures as a table for people."""
+    """Return the figures as text."""
     alone, again = figures["alone"], figures["alone_again"]
     lines = [
         f"one at a time: p50 {alone['answered_p50_ms']} ms, p95 {alone['answered_p95_ms']} ms; "
-        f"{2 * figures['processor_count']} side by side: {figures['served_per_second']} a second",
-        "    rate  answered/s   p50 ms   p95 ms  refused   p50 ms   p95 ms  failed",
+        f"{2 * figures['processor_count']} at a time: {figures['served_per_second']} a second",
+        figures_table(figures["rounds"], COLUMNS),
+        f"one at a time again: p50 {again['answered_p50_ms']} ms, "
+        f"p95 {again['answered_p95_ms']} ms",
     ]
-    lines += [
-        f"{each['rate']:8.1f}  {each['answered_per_second']:10.1f}  {each['answered_p50_ms']:7.1f}"
-        f"  {each['answered_p95_ms']:7.1f}  {each['refused']:7}  {each['refused_p50_ms']:7.1f}"
-        f"  {each['refused_p95_ms']:7.1f}  {each['failed']:6}"
-        for each in figures["rounds"]
-    ]
-    lines.append(
-        f"one at a time again: p50 {again['answered_p50_ms']} ms, p95 {again['answered_p95_ms']} ms"
-    )
     if "server" in figures:
         server = figures["server"]
-        kept = "the same workers" if server["same_workers"] else "workers were replaced"
+        workers = "the same workers" if server["same_workers"] else "workers were replaced"
         lines.append(
             f"server: memory {server['memory_before_mb']} MB before, "
-            f"{server['memory_after_mb']} MB after; {kept}"
+            f"{server['memory_after_mb']} MB after; {workers}"
         )
     return "\n".join(lines)

@@ -1,301 +1,211 @@
-"""Simulate the admission queues of many servers with SimPy.
+"""Simulate servers behind nginx: python -m bench simulate [--instances 10] [--load 1.1].
 
-Workers admit photos as app.web.server.admission does, and nginx balances. Photos arrive as a
-Poisson process or at even intervals, and a refused one is sent again after a second. The costs of
-a photo, a frame and a refusal are measured ones.
+Each worker is a queue as in app.web.server.admission. Photos arrive as a Poisson stream, or evenly
+as `bench load` sends them; a refused one is sent again after `Retry-After`. Service times are
+measured ones. docs/scaling.md compares the results with measurements.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections import deque
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import IO, Any, Protocol
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import simpy
 
+from app.files import write_text
 from app.web.server.admission import RETRY_SECONDS
+from bench.report import figures_table
 from bench.serving import percentile
 
 INSTANCES = (10, 100, 1000)
 LOADS = (0.7, 0.9, 1.1, 1.5)
-# A person who was sent away so often goes.
 MOST_ATTEMPTS = 5
-# Until as many come again as will.
-WARM_UP_SECONDS = 6.0
+WARM_UP_SECONDS = 6.0  # until retries are as frequent as they get: MOST_ATTEMPTS times a second
+COLUMNS = {
+    "instances": "instances",
+    "load": "load",
+    "rate": "photos/s",
+    "answered_per_second": "answered/s",
+    "answered_at_once_share": "answered at once",
+    "refused_share": "refused attempts",
+    "gave_up_share": "gave up",
+    "cameras": "cameras",
+    "frames_per_second": "frames/s for each",
+    "p50_ms": "p50 ms",
+    "p95_ms": "p95 ms",
+}
+
+Events = Generator[simpy.Event, None, None]
+# Chooses the instance for a photo by how many each is working on.
+Balance = Callable[[np.ndarray, np.random.Generator], int]
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Hold what was measured of one worker, in seconds of its processor."""
+    """Hold the processor time of one worker, in seconds; `spread` is a photo's sd / mean."""
 
     photo: float
     frame: float
     refusal: float
-    spread: float  # a photo's standard deviation, as a share of its mean
+    spread: float
 
     def photo_seconds(self, rng: np.random.Generator) -> float:
-        """Draw what one photo takes, from a log-normal distribution."""
+        """Draw a photo's service time from a log-normal distribution."""
         sigma = np.sqrt(np.log1p(self.spread**2))
         return float(self.photo * rng.lognormal(-(sigma**2) / 2, sigma))
 
 
-class Worker:
-    """Give turns as app.web.server.admission does: photos first, a frame between two photos."""
-
-    def __init__(
-        self, world: simpy.Environment, costs: Costs, most_waiting: int, rng: np.random.Generator
-    ) -> None:
-        self._world = world
-        self._costs = costs
-        self._most_waiting = most_waiting
-        self._rng = rng
-        self._photos: deque[simpy.Event] = deque()
-        self._frames: deque[simpy.Event] = deque()
-        self._running = False
-        self._photo_went_last = False
-        self._behind = 0.0  # seconds that refusals have taken of the processor
-
-    @property
-    def under_way(self) -> int:
-        """Return how many photos and frames are read or wait."""
-        return self._running + len(self._photos) + len(self._frames)
-
-    def take_photo(self) -> simpy.Event | None:
-        """Return what happens once a photo is read, or nothing where it is refused."""
-        if self._running and len(self._photos) >= self._most_waiting:
-            self._behind += self._costs.refusal
-            return None
-        return self._wait(self._photos)
-
-    def take_frame(self) -> simpy.Event:
-        """Return what happens once a frame is read."""
-        return self._wait(self._frames)
-
-    def _wait(self, queue: deque[simpy.Event]) -> simpy.Event:
-        read = self._world.event()
-        queue.append(read)
-        self._go_on()
-        return read
-
-    def _go_on(self) -> None:
-        if self._running or not (self._photos or self._frames):
-            return
-        self._running = True
-        frame_goes = bool(self._frames) and (self._photo_went_last or not self._photos)
-        self._photo_went_last = not frame_goes
-        read = (self._frames if frame_goes else self._photos).popleft()
-        takes = self._costs.frame if frame_goes else self._costs.photo_seconds(self._rng)
-        turn = self._world.timeout(takes + self._behind)
-        self._behind = 0.0
-        turn.callbacks.append(lambda _: self._end(read))
-
-    def _end(self, read: simpy.Event) -> None:
-        self._running = False
-        read.succeed()
-        self._go_on()
-
-
-class Instance:
-    """Several workers at one address: who has the least to do accepts."""
-
-    def __init__(self, workers: list[Worker]) -> None:
-        self.workers = workers
-
-    def take_photo(self) -> simpy.Event | None:
-        """Have a photo read, or refuse it."""
-        return min(self.workers, key=lambda each: each.under_way).take_photo()
-
-
-class Balance(Protocol):
-    """Choose the instance for a photo by what each has under way."""
-
-    def __call__(self, under_way: np.ndarray, rng: np.random.Generator) -> int:
-        """Return its number."""
-
-
-def least_connections(under_way: np.ndarray, rng: np.random.Generator) -> int:
-    """Choose who has the fewest under way, by chance among equals: nginx's least_conn."""
-    return int(np.argmin(under_way + rng.random(len(under_way))))
-
-
-def better_of_two(under_way: np.ndarray, rng: np.random.Generator) -> int:
-    """Choose the better of two by chance: nginx's random two least_conn."""
-    one, other = rng.integers(len(under_way), size=2)
-    return int(one if under_way[one] <= under_way[other] else other)
-
-
-def by_chance(under_way: np.ndarray, rng: np.random.Generator) -> int:
-    """Choose by chance, as a hash of addresses does at best."""
-    return int(rng.integers(len(under_way)))
+def better_of_two(active: np.ndarray, rng: np.random.Generator) -> int:
+    """Choose the better of two at random: nginx's `random two least_conn`."""
+    one, other = rng.integers(len(active), size=2)
+    return int(one if active[one] <= active[other] else other)
 
 
 BALANCES: dict[str, Balance] = {
-    "least_conn": least_connections,
+    # Ties are broken at random.
+    "least_conn": lambda active, rng: int(np.argmin(active + rng.random(len(active)))),
     "random_two": better_of_two,
-    "hash": by_chance,
+    # A hash of addresses is a random choice at best.
+    "hash": lambda active, rng: int(rng.integers(len(active))),
 }
 
 
-@dataclass
-class Tally:
-    """Collect how long photos took from their first attempt on, and how they ended."""
+class Worker(simpy.Resource):
+    """A processor that does one thing at a time, in the order of arrival."""
 
-    seconds: list[float] = field(default_factory=list)
-    attempts: int = 0
-    refused: int = 0
-    at_once: int = 0
-    gave_up: int = 0
+    refusing = 0.0  # seconds of refusals that delay the next photo
 
-    def to_json(self, duration: float) -> dict[str, Any]:
-        """Return the figures of so many seconds."""
-        photos = len(self.seconds) + self.gave_up
-        milliseconds = [1000 * each for each in self.seconds]
-        return {
-            "photos": photos,
-            "answered_per_second": round(len(self.seconds) / duration, 1),
-            "answered_at_once_share": round(self.at_once / max(1, photos), 3),
-            "refused_share": round(self.refused / max(1, self.attempts), 3),
-            "gave_up_share": round(self.gave_up / max(1, photos), 3),
-            "p50_ms": percentile(milliseconds, 50),
-            "p95_ms": percentile(milliseconds, 95),
-        }
+    @property
+    def active(self) -> int:
+        """Return how many photos and frames are processed or wait."""
+        return int(self.count) + len(self.queue)
+
+    def process(self, seconds: Callable[[], float]) -> Events:
+        """Wait for the processor, and take that long."""
+        with self.request() as turn:
+            yield turn
+            refusing, self.refusing = self.refusing, 0.0
+            yield self._env.timeout(seconds() + refusing)
 
 
-class Crowd:
-    """Servers, the balancer before them, and those who send photos."""
+class Simulation:
+    """Instances of several workers each, the balancer in front of them, and the senders."""
 
     def __init__(
         self,
         instances: int,
         workers: int,
-        most_waiting: int,
+        queue_size: int,
         costs: Costs,
-        balance: Balance = least_connections,
+        balance: Balance = BALANCES["least_conn"],
         pass_on: bool = False,
-        most_attempts: int = MOST_ATTEMPTS,
+        attempts: int = MOST_ATTEMPTS,
         jitter: float = 0.0,
-        seed: int = 0,
     ) -> None:
-        """Set everything up, at rest.
+        """Set up idle instances.
 
-        `pass_on` has the balancer offer a refused photo to one more instance at once; `jitter` are
-        the seconds that senders wait longer than they are told at most.
+        `pass_on` has the balancer offer a refused photo to a second instance at once; senders wait
+        up to `jitter` seconds longer than `Retry-After` says.
         """
         self._world = simpy.Environment()
-        self._rng = np.random.default_rng(seed)
-        self._instances = [
-            Instance([Worker(self._world, costs, most_waiting, self._rng) for _ in range(workers)])
-            for _ in range(instances)
-        ]
-        self._under_way = np.zeros(instances)
+        self._rng = np.random.default_rng(0)
+        self._instances = [[Worker(self._world) for _ in range(workers)] for _ in range(instances)]
+        self._active = np.zeros(instances)
+        self._queue_size = queue_size
+        self._costs = costs
         self._balance = balance
-        self._pass_on = pass_on
-        self._most_attempts = most_attempts
+        self._offers = 2 if pass_on else 1
+        self._attempts = attempts
         self._jitter = jitter
-        self._tally = Tally()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._latencies: list[float] = []  # seconds from the first attempt to the answer
+        self._sent = self._refused = self._at_once = self._gave_up = 0
 
     def play(self, rate: float, seconds: float, evenly: bool = False) -> dict[str, Any]:
-        """Let photos come at a rate, in photos a second of all together, and return the figures."""
-        gap: Callable[[], float] = (
-            (lambda: 1 / rate) if evenly else (lambda: float(self._rng.exponential(1 / rate)))
-        )
-        self._world.process(self._come(gap))
+        """Send `rate` photos a second to all instances together; returns the figures."""
+
+        def arrive() -> Events:
+            while True:
+                self._world.process(self._send())
+                yield self._world.timeout(1 / rate if evenly else self._rng.exponential(1 / rate))
+
+        self._world.process(arrive())
         self._world.run(WARM_UP_SECONDS)
-        self._tally = Tally()
+        self._reset()
         self._world.run(WARM_UP_SECONDS + seconds)
-        return self._tally.to_json(seconds)
+        return self._summarize(seconds)
 
     def play_at_once(self, photos: int) -> dict[str, Any]:
-        """Let photos come in the same moment, and return when they are read or given up."""
-        visits = [self._world.process(self._visit()) for _ in range(photos)]
-        self._world.run(self._world.all_of(visits))
-        return self._tally.to_json(self._world.now)
+        """Send all photos in the same moment; returns the figures once all have ended."""
+        sent = [self._world.process(self._send()) for _ in range(photos)]
+        self._world.run(self._world.all_of(sent))
+        return self._summarize(self._world.now)
 
     def play_cameras(self, cameras: int, rate: float, seconds: float) -> dict[str, Any]:
-        """Let cameras send frames over sockets, spread evenly, and return what each gets."""
-        workers = itertools.cycle([w for each in self._instances for w in each.workers])
-        delays: list[float] = []
+        """Stream from cameras, spread evenly over the workers; returns each one's figures."""
+        workers = itertools.cycle(itertools.chain(*self._instances))
         for number in range(cameras):
-            phase = number / cameras / rate
-            self._world.process(self._film(next(workers), rate, phase, delays))
+            self._world.process(self._film(next(workers), rate, number / cameras / rate))
         self._world.run(WARM_UP_SECONDS)
-        delays.clear()
+        self._reset()
         self._world.run(WARM_UP_SECONDS + seconds)
-        milliseconds = [1000 * each for each in delays]
-        return {
-            "frames_per_second": round(len(delays) / seconds / cameras, 2),
-            "p50_ms": percentile(milliseconds, 50),
-            "p95_ms": percentile(milliseconds, 95),
-        }
+        rate = round(len(self._latencies) / seconds / cameras, 2)
+        return {"frames_per_second": rate, **_percentiles(self._latencies)}
 
-    def _come(self, gap: Callable[[], float]) -> Generator[simpy.Event, None, None]:
-        while True:
-            self._world.process(self._visit())
-            yield self._world.timeout(gap())
-
-    def _visit(self) -> Generator[simpy.Event, None, None]:
+    def _send(self) -> Events:
+        """Send a photo until it is accepted, at most `attempts` times."""
         began = self._world.now
-        for attempt in range(self._most_attempts):
-            self._tally.attempts += 1
-            chosen, read = self._offer()
-            if read is not None:
-                self._under_way[chosen] += 1
-                yield read
-                self._under_way[chosen] -= 1
-                self._tally.seconds.append(self._world.now - began)
-                self._tally.at_once += attempt == 0
-                return
-            self._tally.refused += 1
+        for attempt in range(self._attempts):
+            self._sent += 1
+            for _ in range(self._offers):
+                chosen = self._balance(self._active, self._rng)
+                # The worker with the least to do accepts.
+                worker = min(self._instances[chosen], key=lambda each: each.active)
+                if worker.active <= self._queue_size:
+                    self._active[chosen] += 1
+                    yield from worker.process(lambda: self._costs.photo_seconds(self._rng))
+                    self._active[chosen] -= 1
+                    self._latencies.append(self._world.now - began)
+                    self._at_once += attempt == 0
+                    return
+                worker.refusing += self._costs.refusal
+            self._refused += 1
             yield self._world.timeout(RETRY_SECONDS + self._jitter * self._rng.random())
-        self._tally.gave_up += 1
+        self._gave_up += 1
 
-    def _offer(self) -> tuple[int, simpy.Event | None]:
-        for _ in range(2 if self._pass_on else 1):
-            chosen = self._balance(self._under_way, self._rng)
-            read = self._instances[chosen].take_photo()
-            if read is not None:
-                break
-        return chosen, read
-
-    def _film(
-        self, worker: Worker, rate: float, phase: float, delays: list[float]
-    ) -> Generator[simpy.Event, None, None]:
+    def _film(self, worker: Worker, rate: float, phase: float) -> Events:
+        """Send the newest frame, wait for its answer, and so on."""
         number = 0
         while True:
             number = max(number + 1, int((self._world.now - phase) * rate) + 1)
             taken = phase + number / rate
             yield self._world.timeout(max(0.0, taken - self._world.now))
-            yield worker.take_frame()
-            delays.append(self._world.now - taken)
+            yield from worker.process(lambda: self._costs.frame)
+            self._latencies.append(self._world.now - taken)
+
+    def _summarize(self, seconds: float) -> dict[str, Any]:
+        photos = len(self._latencies) + self._gave_up
+        return {
+            "photos": photos,
+            "answered_per_second": round(len(self._latencies) / seconds, 1),
+            "answered_at_once_share": round(self._at_once / max(1, photos), 3),
+            "refused_share": round(self._refused / max(1, self._sent), 3),
+            "gave_up_share": round(self._gave_up / max(1, photos), 3),
+            **_percentiles(self._latencies),
+        }
 
 
-def write_table(rows: list[dict[str, Any]]) -> str:
-    """Write the figures as a table for people."""
-    lines = ["instances  load  photos/s  answered/s  at once  refused  gave up   p50 ms   p95 ms"]
-    lines += [
-        f"{row['instances']:9}  {row['load']:4.2f}  {row['rate']:8.0f}  "
-        f"{row['answered_per_second']:10.0f}  {row['answered_at_once_share']:7.1%}  "
-        f"{row['refused_share']:7.1%}  {row['gave_up_share']:7.1%}  {row['p50_ms']:7.0f}  "
-        f"{row['p95_ms']:7.0f}"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
-def write_cameras(rows: list[dict[str, Any]]) -> str:
-    """Write what cameras get as a table for people."""
-    lines = ["instances  cameras  frames/s   p50 ms   p95 ms"]
-    lines += [
-        f"{row['instances']:9}  {row['cameras']:7}  {row['frames_per_second']:8.1f}  "
-        f"{row['p50_ms']:7.0f}  {row['p95_ms']:7.0f}"
-        for row in rows
-    ]
-    return "\n".join(lines)
+def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    milliseconds = [1000 * each for each in seconds]
+    return {"p50_ms": percentile(milliseconds, 50), "p95_ms": percentile(milliseconds, 95)}
 
 
 @click.command()
@@ -306,70 +216,56 @@ def write_cameras(rows: list[dict[str, Any]]) -> str:
     multiple=True,
     type=click.FloatRange(0.01),
     default=LOADS,
-    help="Photos that come, as a share of those that all workers together can read.",
+    help="Photos that arrive, as a share of those that all workers together can process.",
 )
 @click.option("--workers", default=2, show_default=True, help="Workers of each instance.")
-@click.option("--waiting", default=1, show_default=True, help="RAUT_QUEUE_SIZE.")
+@click.option("--queue-size", default=1, show_default=True, help="RAUT_QUEUE_SIZE.")
 @click.option("--balance", type=click.Choice(list(BALANCES)), default="least_conn")
-@click.option("--pass-on", is_flag=True, help="Offer a refused photo to one more instance.")
+@click.option("--pass-on", is_flag=True, help="Offer a refused photo to a second instance.")
 @click.option("--attempts", default=MOST_ATTEMPTS, show_default=True)
-@click.option("--at-once", multiple=True, type=click.IntRange(1), help="So many photos at once.")
-@click.option("--jitter", default=0.0, show_default=True, help="Seconds waited longer, at most.")
+@click.option("--at-once", multiple=True, type=click.IntRange(1), help="Send photos in a burst.")
+@click.option("--jitter", default=0.0, show_default=True, help="Longest extra wait, in seconds.")
 @click.option("--seconds", default=10.0, show_default=True)
 @click.option("--photo-ms", default=40.0, show_default=True)
+@click.option("--frame-ms", default=12.0, show_default=True)
 @click.option("--refusal-ms", default=1.0, show_default=True)
 @click.option("--spread", default=0.1, show_default=True)
-@click.option(
-    "--cameras", multiple=True, type=click.IntRange(1), help="Play cameras, so many an instance."
-)
+@click.option("--cameras", multiple=True, type=click.IntRange(1), help="Cameras of each instance.")
 @click.option("--camera-rate", default=5.0, show_default=True, help="Frames a second.")
-@click.option("--frame-ms", default=12.0, show_default=True)
-@click.option(
-    "--evenly", is_flag=True, help="Photos come at even times, as `bench load` sends them."
-)
-@click.option("--json", "as_json", type=click.File("w", encoding="utf-8"))
+@click.option("--evenly", is_flag=True, help="Photos arrive evenly, as `bench load` sends them.")
+@click.option("--json", "target", type=click.Path(path_type=Path, dir_okay=False))
 def simulate(
     instances: tuple[int, ...],
     loads: tuple[float, ...],
-    workers: int,
-    waiting: int,
-    balance: str,
-    pass_on: bool,
-    attempts: int,
     at_once: tuple[int, ...],
-    jitter: float,
-    seconds: float,
-    photo_ms: float,
-    refusal_ms: float,
-    spread: float,
     cameras: tuple[int, ...],
     camera_rate: float,
+    photo_ms: float,
     frame_ms: float,
+    refusal_ms: float,
+    spread: float,
+    balance: str,
+    seconds: float,
     evenly: bool,
-    as_json: IO[str] | None,
+    target: Path | None,
+    **options: Any,
 ) -> None:
-    """Simulate crowds of photos at several numbers of servers."""
+    """Simulate photos, a burst of photos or cameras, for several numbers of instances."""
     costs = Costs(photo_ms / 1000, frame_ms / 1000, refusal_ms / 1000, spread)
-
-    def crowd(count: int) -> Crowd:
-        return Crowd(count, workers, waiting, costs, BALANCES[balance], pass_on, attempts, jitter)
-
     rows: list[dict[str, Any]] = []
-    if cameras:
-        for count, each in itertools.product(instances, cameras):
-            figures = crowd(count).play_cameras(count * each, camera_rate, seconds)
-            rows.append({"instances": count, "cameras": count * each, **figures})
-        click.echo(write_cameras(rows))
-    elif at_once:
-        for count, photos in itertools.product(instances, at_once):
-            figures = crowd(count).play_at_once(photos)
-            rows.append({"instances": count, "load": 0.0, "rate": photos, **figures})
-        click.echo(write_table(rows))
-    else:
-        for count, load in itertools.product(instances, loads):
-            rate = load * count * workers / costs.photo
-            figures = crowd(count).play(rate, seconds, evenly)
-            rows.append({"instances": count, "load": load, "rate": round(rate, 1), **figures})
-        click.echo(write_table(rows))
-    if as_json:
-        json.dump(rows, as_json, indent=2)
+    for count, amount in itertools.product(instances, cameras or at_once or loads):
+        simulation = Simulation(count, costs=costs, balance=BALANCES[balance], **options)
+        if cameras:
+            row = {"cameras": count * amount}
+            figures = simulation.play_cameras(count * int(amount), camera_rate, seconds)
+        elif at_once:
+            row = {"load": 0.0, "rate": amount}
+            figures = simulation.play_at_once(int(amount))
+        else:
+            rate = amount * count * options["workers"] / costs.photo
+            row = {"load": amount, "rate": round(rate, 1)}
+            figures = simulation.play(rate, seconds, evenly)
+        rows.append({"instances": count, **row, **figures})
+    click.echo(figures_table(rows, COLUMNS))
+    if target:
+        write_text(json.dumps(rows, indent=2) + "\n", target)

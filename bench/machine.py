@@ -1,4 +1,4 @@
-"""Say what a measurement ran on."""
+"""Describe the hardware of a measurement."""
 
 import os
 import platform

@@ -5,8 +5,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +18,16 @@ import numpy as np
 from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS
 from app.vision.models.classifiers import load_classifier
-from bench.drivers import Driver, started
-from bench.environments import ROOT, Installed, PeerError
+from bench import ROOT, BenchmarkError
+from bench.drivers import started
+from bench.environments import Installed
 from bench.live import measure_streams
-from bench.load import measure_load, measure_side_by_side
+from bench.load import measure_concurrency, measure_load
 from bench.pictures import SIX_FACES, make_group, make_growing_groups, make_growing_photos
 from bench.report import OURS
 from bench.serving import own_server, usage
 from bench.stages import load_face_reader, measure_machine, measure_stages
-from bench.timing import fit_slope, pinned, repeat, summarize
+from bench.timing import fit_slope, pinned, repeat, summarize, summarize_rows
 
 BULK_SECONDS = 300
 GROUP_ROUNDS = 3
@@ -33,84 +35,79 @@ SERVER_SECONDS = 8.0
 WARM_UP_SECONDS = 2.0
 WORKERS = (1, 2)
 CLIENTS = (1, 2, 4, 8, 16, 32)
-BATCHES = (1, 6)  # faces in one call of a network
+BATCHES = (1, 6)  # faces in one batch
+
+Rows = defaultdict[str, defaultdict[str, list[float]]]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Hold what is measured: installed peers, pictures and how often each is taken."""
+    """Hold the installed peers, the photos and how often each is measured."""
 
     peers: dict[str, Installed]
     pictures: Sequence[Path]
     rounds: int
 
 
+@contextmanager
+def recording(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Record a failure under a name instead of raising it."""
+    try:
+        yield
+    except BenchmarkError as error:
+        failed[name] = str(error)
+
+
+def _rows() -> Rows:
+    return defaultdict(lambda: defaultdict(list))
+
+
 def measure_photos(bench: Bench) -> dict[str, Any]:
-    """Time photo to answer for each peer and picture, in turns, after one answer not counted."""
-    times: dict[str, dict[str, list[float]]] = {}
-    faces: dict[str, dict[str, int]] = {}
-    stages: dict[str, list[dict[str, float]]] = {}
-    failed: dict[str, str] = {}
+    """Time each photo with each peer in turn, after one warm-up round."""
+    times, stages = _rows(), _rows()
+    faces: dict[str, dict[str, int]] = defaultdict(dict)
     memory: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
     with ExitStack() as stack:
         drivers = {n: stack.enter_context(started(p.command)) for n, p in bench.peers.items()}
         for picture in bench.pictures:
             for turn in range(bench.rounds + 1):
-                for name, driver in drivers.items():
-                    answer = None if name in failed else _try(driver, picture, name, failed)
-                    if answer is None:
-                        continue
-                    faces.setdefault(picture.stem, {})[name] = answer[1]["faces"]
-                    if turn:
-                        row = times.setdefault(picture.stem, {}).setdefault(name, [])
-                        row.append(answer[0])
-                        if name == OURS:
-                            stages.setdefault(picture.stem, []).append(answer[1])
-        memory = {name: each.memory() for name, each in drivers.items() if name not in failed}
+                for name in [name for name in drivers if name not in failed]:
+                    with recording(failed, name):
+                        milliseconds, answer = drivers[name].analyze(picture)
+                        faces[picture.stem][name] = answer.pop("faces")
+                        if turn:
+                            times[picture.stem][name].append(milliseconds)
+                        if turn and name == OURS:
+                            for stage, spent in answer.items():
+                                stages[picture.stem][stage].append(spent)
+        memory = {name: drivers[name].memory() for name in drivers if name not in failed}
     return {
-        "milliseconds": {
-            picture: {name: summarize(values) for name, values in row.items()}
-            for picture, row in times.items()
-        },
+        "milliseconds": summarize_rows(times),
         "faces": faces,
-        "stages": {
-            picture: {
-                stage: summarize([each[stage] for each in answers])
-                for stage in answers[0]
-                if stage != "faces"
-            }
-            for picture, answers in stages.items()
-        },
+        "stages": summarize_rows(stages),
         "memory": memory,
         "failed": failed,
     }
 
 
 def measure_cold(bench: Bench) -> dict[str, Any]:
-    """Time a fresh process from its start to the first answer, and take its memory then."""
-    figures: dict[str, dict[str, list[float]]] = {}
+    """Time a new process from its start to the first answer, and read its memory then."""
+    figures = _rows()
     failed: dict[str, str] = {}
     for _ in range(bench.rounds):
         for name, peer in bench.peers.items():
             begun = time.perf_counter()
-            with started(peer.command) as driver:
-                if _try(driver, bench.pictures[0], name, failed) is None:
-                    continue
+            with recording(failed, name), started(peer.command) as driver:
+                driver.analyze(bench.pictures[0])
                 seconds = time.perf_counter() - begun
-                row = figures.setdefault(name, {})
                 for kind, value in {"seconds": seconds, **driver.memory()}.items():
-                    row.setdefault(kind, []).append(value)
-    return {
-        "first_answer": {
-            name: {kind: summarize(values) for kind, values in row.items()}
-            for name, row in figures.items()
-        },
-        "failed": failed,
-    }
+                    figures[name][kind].append(value)
+    return {"first_answer": summarize_rows(figures), "failed": failed}
 
 
 def measure_install(bench: Bench) -> dict[str, Any]:
-    """Report what each one's install took, of ours with the application and its models."""
+    """Return the cost of each installation, of ours with the application and its models."""
     return {
         name: {"seconds": peer.seconds, "megabytes": peer.megabytes}
         for name, peer in bench.peers.items()
@@ -118,17 +115,17 @@ def measure_install(bench: Bench) -> dict[str, Any]:
 
 
 def measure_megapixels(bench: Bench) -> dict[str, Any]:
-    """Time our answer against megapixels; the slope is that above 2 megapixels."""
+    """Time Raut against megapixels; the slope is fitted above 2 megapixels."""
     return _measure_growth(bench, make_growing_photos, lambda x: x > 2)
 
 
 def measure_faces(bench: Bench) -> dict[str, Any]:
-    """Time our answer against faces; the slope is that up to 16 faces."""
+    """Time Raut against faces; the slope is fitted up to 16 faces."""
     return _measure_growth(bench, make_growing_groups, lambda x: x <= 16)
 
 
 def measure_group(bench: Bench) -> dict[str, Any]:
-    """Time reading faces of 40 pixels in 24 megapixels, by each effort, on one core."""
+    """Time each effort for faces of 40 pixels in 24 megapixels, on one core."""
     figures: dict[str, Any] = {}
     with pinned(), tempfile.TemporaryDirectory() as folder:
         analyzer = load_face_reader()
@@ -141,23 +138,24 @@ def measure_group(bench: Bench) -> dict[str, Any]:
 
 
 def measure_bulk(bench: Bench) -> dict[str, Any]:
-    """Time a command line on each of two cores at once, on photos of one face and of six."""
+    """Time the command line on two cores at once, on photos of one face and of six."""
     by_name = {picture.stem: picture for picture in bench.pictures}
     known = [name for name in ("640x480", SIX_FACES) if name in by_name]
-    chosen = {name: by_name[name] for name in known or list(by_name)[:1]}
-    return {name: _read_in_bulk(each, 20 * bench.rounds) for name, each in chosen.items()}
+    return {
+        name: _analyze_in_bulk(by_name[name], 20 * bench.rounds)
+        for name in known or list(by_name)[:1]
+    }
 
 
 def measure_each_stage(bench: Bench) -> dict[str, Any]:
-    """Time each stage of our reading alone, beside what the machine could do at best."""
+    """Time each stage of Raut alone, beside the optimum of this machine."""
     return measure_stages(bench.pictures, bench.rounds)
 
 
 def measure_networks(bench: Bench) -> dict[str, Any]:
-    """Report how near each network comes to the multiply-adds of a large product of matrices.
+    """Compare each network's multiply-adds a second with those of a large matrix product.
 
-    The product is one of single precision, as the exact networks compute; what is served may
-    compute in 8 bits and overtake it.
+    The product is in single precision, as are the exact networks; the quantized ones may be faster.
     """
     figures: dict[str, Any] = {}
     with pinned():
@@ -165,18 +163,18 @@ def measure_networks(bench: Bench) -> dict[str, Any]:
         for folder in sorted(path.parent for path in (ROOT / "models").glob("*/card.json")):
             served, exact = load_classifier(folder), load_classifier(folder, "onnx")
             shape = served.card.shape
-            cost = served.card.figures["speed"]["multiply_adds"]
             for count in BATCHES:
                 crops = np.zeros((count, shape.size, shape.size, shape.channels), np.uint8)
-                spent, exactly = (
+                served_ms, exact_ms = (
                     repeat(partial(classifier.network.logits, crops), bench.rounds)
                     for classifier in (served, exact)
                 )
-                rate = count * cost / exactly["median"]
+                cost = count * served.card.figures["speed"]["multiply_adds"]
+                rate = cost / exact_ms["median"]
                 figures[f"{folder.name} x {count}"] = {
-                    "multiply_adds_millions": count * cost / 1e6,
-                    "milliseconds": spent,
-                    "exact_milliseconds": exactly,
+                    "multiply_adds_millions": cost / 1e6,
+                    "milliseconds": served_ms,
+                    "exact_milliseconds": exact_ms,
                     "exact_billions_a_second": rate / 1e6,
                     "exact_share_of_peak": rate / machine.multiply_adds,
                 }
@@ -184,50 +182,47 @@ def measure_networks(bench: Bench) -> dict[str, Any]:
 
 
 def measure_server(bench: Bench) -> dict[str, Any]:
-    """Measure the server with 1 and 2 workers: photos a second, and delays at half of them.
-
-    Nobody is refused while the most is measured, as all who ask have room to wait.
-    """
+    """Measure the server's capacity with 1 and 2 workers, and the latency at half of it."""
     figures: dict[str, Any] = {}
-    photo, side_by_side = bench.pictures[0], 2 * count_processors()
+    photo, concurrency = bench.pictures[0], 2 * count_processors()
     for workers in WORKERS:
-        room = {"WEB_CONCURRENCY": str(workers), "RAUT_QUEUE_SIZE": str(side_by_side)}
+        # The queue has room for all clients, so that none is refused at full load.
+        room = {"WEB_CONCURRENCY": str(workers), "RAUT_QUEUE_SIZE": str(concurrency)}
         with own_server(**room) as (url, pid):
-            rest = usage(pid).memory_mb
-            # Each worker's first photos warm it up.
-            measure_side_by_side(photo, side_by_side, WARM_UP_SECONDS, url)
+            at_rest = usage(pid).memory_mb
+            measure_concurrency(photo, concurrency, WARM_UP_SECONDS, url)
             began = time.perf_counter()
-            served = len(measure_side_by_side(photo, side_by_side, SERVER_SECONDS, url))
-            # The last ones are answered after the end.
+            served = len(measure_concurrency(photo, concurrency, SERVER_SECONDS, url))
+            # The last answers come after SERVER_SECONDS.
             rate = served / (time.perf_counter() - began)
-            measured = measure_load(photo, 64, SERVER_SECONDS, [rate / 2], url)
-            loaded = measured["rounds"][0]
+            half = measure_load(photo, 64, SERVER_SECONDS, [rate / 2], url)["rounds"][0]
             figures[str(workers)] = {
                 "photos_per_second": rate,
                 "half_rate": rate / 2,
-                "half_p50_ms": loaded["answered_p50_ms"],
-                "half_p95_ms": loaded["answered_p95_ms"],
-                "half_refused": loaded["refused"],
-                "memory_at_rest_mb": rest,
+                "half_p50_ms": half["answered_p50_ms"],
+                "half_p95_ms": half["answered_p95_ms"],
+                "half_refused": half["refused"],
+                "memory_at_rest_mb": at_rest,
                 "memory_after_load_mb": usage(pid).memory_mb,
             }
     return figures
 
 
 def measure_clients(bench: Bench) -> dict[str, Any]:
-    """Time a photo's answer against how many clients ask at the same time, none refused."""
+    """Time a photo against the number of clients at a time, none of which is refused."""
     points = []
     with own_server(RAUT_QUEUE_SIZE=str(max(CLIENTS))) as (url, _):
         for count in CLIENTS:
-            delays = measure_side_by_side(bench.pictures[0], count, SERVER_SECONDS, url)
+            delays = measure_concurrency(bench.pictures[0], count, SERVER_SECONDS, url)
             points.append({"x": count, **summarize(delays)})
-    slope = fit_slope([point["x"] for point in points], [point["median"] for point in points])
-    return {"points": points, "slope": slope}
+    return _growth(points)
 
 
 def measure_live(bench: Bench) -> dict[str, Any]:
-    """Measure one live camera that sends as fast as answers come."""
-    return measure_streams(bench.pictures[0], 1, SERVER_SECONDS, 0, None)["clients"][0]
+    """Measure one camera that sends as fast as answers come."""
+    streams = measure_streams(bench.pictures[0], 1, SERVER_SECONDS, 0, None)
+    client: dict[str, Any] = streams["clients"][0]
+    return client
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -250,32 +245,26 @@ def _measure_growth(
     bench: Bench, make: Callable[[Path], dict[float, Path]], counts: Callable[[float], bool]
 ) -> dict[str, Any]:
     points = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        started(bench.peers[OURS].command) as driver,
-    ):
-        for amount, picture in make(Path(folder)).items():
-            answers = [driver.ask(picture) for _ in range(bench.rounds + 1)][1:]
-            time_taken = summarize([milliseconds for milliseconds, _ in answers])
-            points.append({"x": amount, "faces": answers[0][1]["faces"], **time_taken})
+    with tempfile.TemporaryDirectory() as folder, started(bench.peers[OURS].command) as driver:
+        for x, picture in make(Path(folder)).items():
+            answers = [driver.analyze(picture) for _ in range(bench.rounds + 1)][1:]
+            spent = summarize([milliseconds for milliseconds, _ in answers])
+            points.append({"x": x, "faces": answers[0][1]["faces"], **spent})
+    return _growth(points, counts)
+
+
+def _growth(
+    points: list[dict[str, Any]], counts: Callable[[float], bool] = lambda x: True
+) -> dict[str, Any]:
     fitted = [point for point in points if counts(point["x"])]
     slope = fit_slope([p["x"] for p in fitted], [p["median"] for p in fitted])
     return {"points": points, "slope": slope}
 
 
-def _try(
-    driver: Driver, picture: Path, name: str, failed: dict[str, str]
-) -> tuple[float, dict[str, Any]] | None:
-    try:
-        return driver.ask(picture)
-    except PeerError as error:
-        failed[name] = str(error)
-        return None
-
-
-def _read_in_bulk(photo: Path, each: int) -> dict[str, float]:
+def _analyze_in_bulk(photo: Path, count: int) -> dict[str, float]:
+    """Analyze a photo `count` times on each of at most two cores."""
     cores = sorted(os.sched_getaffinity(0))[:2]
-    command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * each]
+    command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * count]
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         tables = [Path(folder) / f"{core}.csv" for core in cores]
         began = time.perf_counter()
@@ -286,15 +275,15 @@ def _read_in_bulk(photo: Path, each: int) -> dict[str, float]:
         for process in running:
             stack.callback(process.kill)
         try:
-            refused = any(process.wait(BULK_SECONDS) for process in running)
+            failed = any(process.wait(BULK_SECONDS) for process in running)
         except subprocess.TimeoutExpired as error:
-            raise PeerError(f"python -m app analyze took {BULK_SECONDS} seconds") from error
-        if refused:
-            raise PeerError("python -m app analyze refused a photo")
+            raise BenchmarkError(f"python -m app analyze took {BULK_SECONDS} seconds") from error
+        if failed:
+            raise BenchmarkError("python -m app analyze couldn't read a photo")
         seconds = time.perf_counter() - began
         faces = sum(len(table.read_text().splitlines()) - 1 for table in tables)
     return {
         "cores": len(cores),
-        "photos_per_second": each * len(cores) / seconds,
+        "photos_per_second": count * len(cores) / seconds,
         "faces_per_second": faces / seconds,
     }

@@ -1,4 +1,4 @@
-"""Make a moving picture out of a still one, to stand in for a camera."""
+"""Make a film of a still photo, in place of a camera."""
 
 import math
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-# A person before a webcam: drifts by a tenth of the picture, leans in and out, tilts a little.
+# A person in front of a webcam drifts by a tenth of the frame, leans in and out, and tilts.
 PAN_SHARE = 0.08
 ZOOM_SHARE = 0.12
 TURN_DEGREES = 6.0
-# None divides another, so that the sequence doesn't repeat itself before all of it has been seen.
+# None divides another, so that the motion doesn't repeat within a sequence.
 PAN_SECONDS = 5.0
 SINK_SECONDS = 7.0
 ZOOM_SECONDS = 11.0
@@ -22,7 +22,7 @@ JPEG_QUALITY = 85
 def move_picture(
     picture: np.ndarray, count: int, size: tuple[int, int] = (640, 480), rate: float = 30.0
 ) -> Iterator[np.ndarray]:
-    """Pan, zoom and turn a picture, with a camera's noise.
+    """Pan, zoom and rotate a photo, with a camera's noise.
 
     `picture` is RGB uint8 (height, width, 3), `size` the frames' (width, height) and `rate`
     frames a second. Yields `count` frames, RGB uint8; the same ones at each call.
@@ -50,5 +50,4 @@ def encode_frame(frame: np.ndarray) -> bytes:
 
 
 def _swing(seconds: float, period: float) -> float:
-    """Swing between -1 and 1."""
     return math.sin(2 * math.pi * seconds / period)

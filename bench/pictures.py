@@ -1,4 +1,4 @@
-"""Make the pictures that everybody is measured on, out of scikit-image's astronaut."""
+"""Make the photos to measure on from scikit-image's astronaut."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ GROWING_FACES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def make_pictures(folder: Path) -> list[Path]:
-    """Write the five pictures into a folder as JPEG; returns their files."""
+    """Write the five photos of docs/performance.md as JPEG; returns their files."""
     made = {name: fit_face(*size) for name, size in SIZES.items()}
     made[SIX_FACES] = tile_faces(6, 1280, 800, columns=3, rows=2)
     return [_write(folder / f"{name}.jpg", picture) for name, picture in made.items()]
@@ -52,7 +52,7 @@ def make_group(folder: Path) -> Path:
 
 
 def fit_face(width: int, height: int) -> np.ndarray:
-    """Fit the astronaut into a picture, RGB uint8 (height, width, 3), with its edges repeated."""
+    """Return the astronaut with its edges repeated, RGB uint8 (height, width, 3)."""
     picture = skimage.data.astronaut()
     side = min(width, height)
     fitted = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -62,14 +62,14 @@ def fit_face(width: int, height: int) -> np.ndarray:
 
 
 def tile_faces(count: int, width: int, height: int, columns: int, rows: int) -> np.ndarray:
-    """Stand faces side by side in rows on grey, RGB uint8 (height, width, 3), room for all kept."""
+    """Return `count` faces on a grey grid of tiles, RGB uint8 (height, width, 3)."""
     face = skimage.data.astronaut()[:300, 70:370]
     canvas = np.full((height, width, 3), 128, np.uint8)
     side = min(width // columns, height // rows)
     for number in range(count):
         row, column = divmod(number, columns)
-        place = canvas[row * side : (row + 1) * side, column * side : (column + 1) * side]
-        place[:] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+        tile = canvas[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        tile[:] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     return canvas
 
 

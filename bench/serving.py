@@ -1,14 +1,14 @@
-"""Start a server to measure, ask it, and say what it takes of the machine."""
+"""Start a server to measure, send it requests, and read its resource usage."""
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,19 +16,18 @@ from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from bench import ROOT, BenchmarkError
 
 ANSWER_SECONDS = 30.0
 START_SECONDS = 60.0
 IDLE_SECONDS = 0.5
-ROOT = Path(__file__).resolve().parents[1]
-
-
-class BenchmarkError(Exception):
-    """Report why nothing could be measured."""
 
 
 def check_server(url: str) -> None:
-    """Ask a server whether it lives. Raises `BenchmarkError` where no Raut answers."""
+    """Raise `BenchmarkError` where no Raut answers at an address."""
     try:
         # The address is the caller's own.
         with urllib.request.urlopen(f"{url}/healthz", timeout=ANSWER_SECONDS):  # nosec B310
@@ -38,24 +37,36 @@ def check_server(url: str) -> None:
 
 
 def write_form(photo: bytes) -> tuple[bytes, str]:
-    """Return the form that sends a photo to the API, and its content type."""
-    boundary = uuid.uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'
-    body = head.encode() + photo + f"\r\n--{boundary}--\r\n".encode()
+    """Return the multipart form that sends a photo to the API, and its content type."""
+    boundary, body = encode_multipart({"image": FileStorage(io.BytesIO(photo), "photo")})
     return body, f"multipart/form-data; boundary={boundary}"
 
 
 def percentile(values: Sequence[float], share: int) -> float:
-    """Return a percentile, 0 where nothing was measured."""
+    """Return a percentile, 0 where there are no values."""
     return round(float(np.percentile(values, share)), 1) if values else 0.0
 
 
 def find_free_port() -> int:
-    """Return a port at which nobody listens on this machine."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+@contextmanager
+def server_at(url: str | None = None, **environment: str) -> Iterator[tuple[str, int | None]]:
+    """Yield the address of the server to measure, and the id of its first process if it is ours.
+
+    Without `url` a server is run as `make serve` does. Raises `BenchmarkError` where none answers.
+    """
+    if url:
+        check_server(url)
+        yield url, None
+        return
+    with own_server(**environment) as own:
+        yield own
 
 
 @contextmanager
@@ -80,7 +91,6 @@ def own_server(**environment: str) -> Iterator[tuple[str, int]]:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
-    """Wait for the server's first answer."""
     ends = time.monotonic() + START_SECONDS
     while time.monotonic() < ends and server.poll() is None:
         try:
@@ -92,6 +102,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _wait_until_idle(pid: int) -> None:
+    """Wait for the workers that start later than the one which answered."""
     before, now = -1.0, usage(pid).processor_seconds
     while now - before > IDLE_SECONDS / 10:
         time.sleep(IDLE_SECONDS)
@@ -100,7 +111,7 @@ def _wait_until_idle(pid: int) -> None:
 
 @dataclass(frozen=True)
 class Usage:
-    """Hold what a server takes of the machine."""
+    """Hold the resource usage of a server."""
 
     processor_seconds: float
     memory_mb: float
@@ -109,7 +120,7 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """Return what a process and its children take together (Linux)."""
+    """Return the resource usage of a process and its children together (Linux)."""
     seconds, kilobytes, threads, files = 0.0, 0, 0, 0
     for each in [pid, *list_children(pid)]:
         process = Path(f"/proc/{each}")
@@ -117,14 +128,14 @@ def usage(pid: int) -> Usage:
         seconds += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
         threads += int(times[17])
         files += len(list(process.joinpath("fd").iterdir()))
-        # Pss shares out what processes have in common, so that the sum counts it once.
+        # Pss divides shared memory among the processes, so that the sum counts it once.
         rollup = process.joinpath("smaps_rollup").read_text().splitlines()
         kilobytes += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
     return Usage(seconds, round(kilobytes * 1024 / 1e6, 1), threads, files)
 
 
 def slope_per_hour(values: Sequence[float], seconds: float) -> float:
-    """Return how fast values grow that were taken evenly over so many seconds (least squares)."""
+    """Return the growth of values taken evenly over `seconds` (least squares)."""
     if len(values) < 2:
         return 0.0
     hours = np.linspace(0, seconds / 3600, len(values))

@@ -1,9 +1,9 @@
-"""Time each stage of our own reading alone, beside what this machine could do at best.
+"""Time each stage of the pipeline alone, beside the optimum of this machine.
 
-The best is what can't be done without: one decoding by libjpeg-turbo at the coarsest scale that is
-looked at; one pass over the pixels at the bandwidth of a copy; the integral images of what the
-cascade searches; and the networks' multiply-adds at the rate of a large product of matrices in
-single precision, which networks of 8 bits may overtake.
+The optimum is the work that can't be avoided: decoding once by libjpeg-turbo at the coarsest scale
+used; reading and writing the pixels at memory bandwidth; the integral images of what the cascade
+searches; and the networks' multiply-adds at the rate of a large matrix product in single precision,
+which quantized networks may exceed.
 """
 
 import math
@@ -21,24 +21,25 @@ from threadpoolctl import threadpool_limits
 from app.vision.detection.detector import Effort, PassResult
 from app.vision.imaging.crops import cut_from_photo
 from app.vision.imaging.decoding import LazyImage, open_image
+from app.vision.models.classifiers import Classifier
 from app.vision.models.selection import choose_names
 from app.vision.pipeline import FaceAnalyzer
-from bench.environments import ROOT
-from bench.timing import pinned, repeat, summarize
+from bench import ROOT
+from bench.timing import Summary, pinned, repeat, summarize
 
 MATRIX_SIDE = 1024
 COPIED_BYTES = 64_000_000  # beyond any processor's cache
 EFFORT: Effort = "balanced"
 
-Stage = tuple[dict[str, float], float]  # our milliseconds, and the best ones
+Stage = tuple[Summary, float]  # our milliseconds, and those of the optimum
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Hold what one core does at best."""
+    """Hold the peak rates of one core, a millisecond."""
 
-    multiply_adds: float  # a millisecond
-    bytes_copied: float  # a millisecond, read and written
+    multiply_adds: float
+    bytes_copied: float  # read and written
 
     def to_json(self) -> dict[str, float]:
         """Return the rates in billions a second."""
@@ -49,92 +50,92 @@ class Machine:
 
 
 def load_face_reader() -> FaceAnalyzer:
-    """Load what reads faces, and no other model."""
+    """Load the models that read faces, and no other."""
     return FaceAnalyzer.load(ROOT / "models", needed=partial(choose_names, names=None))
 
 
 def measure_machine(rounds: int) -> Machine:
-    """Measure a core's peak; this process is to be pinned to it."""
+    """Measure the peak of the core that this process is pinned to."""
     matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32)
     source = np.ones(COPIED_BYTES, np.uint8)
     target = source.copy()
-    # A second thread of the product would only fight for the core.
-    with threadpool_limits(1):
+    with threadpool_limits(1):  # A second thread would compete for the core.
         product = repeat(lambda: matrix @ matrix, rounds)["median"]
     copying = repeat(partial(np.copyto, target, source), rounds)["median"]
     return Machine(MATRIX_SIDE**3 / product, 2 * COPIED_BYTES / copying)
 
 
 def measure_stages(pictures: Sequence[Path], rounds: int) -> dict[str, Any]:
-    """Time each stage for each picture, in this process and on one core."""
+    """Time each stage for each photo, in this process and on one core."""
     with pinned():
         machine = measure_machine(rounds)
         analyzer = load_face_reader()
         figures = {
-            picture.stem: _describe(_time_picture(analyzer, picture.read_bytes(), machine, rounds))
+            picture.stem: {
+                name: {**ours, "best": best, "share": best / ours["median"]}
+                for name, (ours, best) in _time_stages(
+                    analyzer, picture.read_bytes(), machine, rounds
+                ).items()
+            }
             for picture in pictures
         }
     return {"machine": machine.to_json(), "pictures": figures}
 
 
-def _describe(stages: dict[str, Stage]) -> dict[str, Any]:
-    return {
-        name: {**ours, "best": best, "share": best / ours["median"]}
-        for name, (ours, best) in stages.items()
-    }
-
-
-def _time_picture(
+def _time_stages(
     analyzer: FaceAnalyzer, data: bytes, machine: Machine, rounds: int
 ) -> dict[str, Stage]:
-    stages = {"decode": _time_decoding(analyzer, data, rounds)}
+    """Time one photo's stages, each on the output of the one before."""
     photo = _open(analyzer, data)
-    passes_of_rounds: list[list[PassResult]] = []
+    results: list[list[PassResult]] = []
     for _ in range(rounds + 1):
-        passes_of_rounds.append([])
-        # What a first round decodes, the next ones have: their copies are copies only.
-        found = analyzer.detector.detect(photo, EFFORT, passes_of_rounds[-1])
-    passes = passes_of_rounds[-1]
-    copies = _list_copies(photo, passes)
-    face_classifier = analyzer.detector.face_classifier.card.figures["speed"]["multiply_adds"]
-    proposed = sum(len(search_pass.proposals) for search_pass in passes)
-    stages["copy"] = (
-        _sum_passes(passes_of_rounds, lambda search_pass: search_pass.copying_ms),
-        (_count_decoded(photo, copies) + sum(map(math.prod, copies.values())))
-        / machine.bytes_copied,
-    )
-    stages["cascade"] = (
-        _sum_passes(passes_of_rounds, lambda search_pass: search_pass.searching_ms),
-        sum(_time_integrals(copies[search_pass.scale], rounds) for search_pass in passes),
-    )
-    stages["face_classifier"] = (
-        _sum_passes(passes_of_rounds, lambda search_pass: search_pass.verifying_ms),
-        proposed * face_classifier / machine.multiply_adds,
-    )
-    for name, classifier in analyzer.classifiers.items():
-        shape = classifier.card.shape
+        results.append([])
+        # The first round decodes; in the later ones making a working copy is copying only.
+        found = analyzer.detector.detect(photo, EFFORT, results[-1])
+    passes = results[-1]
+    copies = _working_copies(photo, passes)
+    decoded = {scale: pixels.nbytes for pixels, scale in map(photo.pixels, copies)}
+    copied = sum(decoded.values()) + sum(map(math.prod, copies.values()))
+    proposed = sum(len(each.proposals) for each in passes)
 
-        def cut(shape: Any = shape) -> np.ndarray:
-            return np.stack([cut_from_photo(photo, face, shape) for face in found])
+    def total(milliseconds: Callable[[PassResult], float]) -> Summary:
+        return summarize([sum(map(milliseconds, each)) for each in results[1:]])
 
-        if found:
-            crops = cut()
-            cost = classifier.card.figures["speed"]["multiply_adds"]
-            stages[f"crops for {name}"] = (repeat(cut, rounds), crops.nbytes / machine.bytes_copied)
-            stages[name] = (
-                repeat(partial(classifier.predict, crops), rounds),
-                len(found) * cost / machine.multiply_adds,
-            )
+    def compute(count: int, network: Any) -> float:
+        cost: float = network.card.figures["speed"]["multiply_adds"]
+        return count * cost / machine.multiply_adds
+
+    stages: dict[str, Stage] = {
+        "decode": _time_decoding(analyzer, data, rounds),
+        "working copy": (total(lambda each: each.copying_ms), copied / machine.bytes_copied),
+        "cascade": (
+            total(lambda each: each.searching_ms),
+            sum(_time_integrals(copies[each.scale], rounds) for each in passes),
+        ),
+        "face classifier": (
+            total(lambda each: each.verifying_ms),
+            compute(proposed, analyzer.detector.face_classifier),
+        ),
+    }
+    for name, classifier in analyzer.classifiers.items() if found else ():
+        cut = partial(_cut, photo, found, classifier)
+        crops = cut()
+        predict = partial(classifier.predict, crops)
+        stages[f"crops for {name}"] = repeat(cut, rounds), crops.nbytes / machine.bytes_copied
+        stages[name] = repeat(predict, rounds), compute(len(found), classifier)
     return stages
 
 
+def _cut(photo: LazyImage, faces: Sequence[Any], classifier: Classifier) -> np.ndarray:
+    return np.stack([cut_from_photo(photo, face, classifier.card.shape) for face in faces])
+
+
 def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
-    """Time all decodings that a reading does, and the coarsest of them by the library alone."""
+    """Time all decodings of an analysis, and the coarsest of them by the library alone."""
     photo = _open(analyzer, data)
-    detections = analyzer.detector.detect(photo, EFFORT)
-    for classifier in analyzer.classifiers.values():
-        for face in detections:
-            cut_from_photo(photo, face, classifier.card.shape)
+    if detections := analyzer.detector.detect(photo, EFFORT):
+        for classifier in analyzer.classifiers.values():
+            _cut(photo, detections, classifier)
     scales = photo.decoded_scales
 
     def decode() -> None:
@@ -148,36 +149,20 @@ def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
 
 
 def _open(analyzer: FaceAnalyzer, data: bytes) -> LazyImage:
+    """Open a photo, decoded at the scale of the first search pass."""
     photo = open_image(data)
     photo.pixels(analyzer.detector.first_scale(photo, EFFORT))
     return photo
 
 
-def _list_copies(photo: LazyImage, passes: list[PassResult]) -> dict[float, tuple[int, int]]:
-    """List the heights and widths of all grey copies by their scale.
+def _working_copies(photo: LazyImage, passes: list[PassResult]) -> dict[float, tuple[int, int]]:
+    """Return the heights and widths of all grey working copies by their scale.
 
-    Each look searches one, and verifies on the next finer one.
+    Each pass searches one, and runs the face classifier on the next finer one.
     """
-    scales = {
-        scale
-        for search_pass in passes
-        for scale in (search_pass.scale, max(1.0, search_pass.scale / 2))
-    }
+    scales = {scale for each in passes for scale in (each.scale, max(1.0, each.scale / 2))}
     return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}
-
-
-def _count_decoded(photo: LazyImage, copies: dict[float, tuple[int, int]]) -> int:
-    """Count the bytes of the decoded pixels that the copies are made of."""
-    decoded = {found: pixels.nbytes for pixels, found in map(photo.pixels, copies)}
-    return sum(decoded.values())
 
 
 def _time_integrals(size: tuple[int, int], rounds: int) -> float:
     return repeat(partial(cv2.integral2, np.zeros(size, np.uint8)), rounds)["median"]
-
-
-def _sum_passes(
-    passes_of_rounds: list[list[PassResult]], take: Callable[[PassResult], float]
-) -> dict[str, float]:
-    """Sum something over the looks of each round but the first."""
-    return summarize([sum(map(take, passes)) for passes in passes_of_rounds[1:]])

@@ -1,15 +1,17 @@
-"""Time work, and put figures in short."""
+"""Time code, and summarize the times."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
+Summary = dict[str, float]
 
-def repeat(work: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Time some work in milliseconds, after once not counted."""
+
+def repeat(work: Callable[[], object], rounds: int) -> Summary:
+    """Time some work in milliseconds, after one warm-up round."""
     times = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
@@ -18,14 +20,23 @@ def repeat(work: Callable[[], object], rounds: int) -> dict[str, float]:
     return summarize(times[1:])
 
 
-def summarize(values: Sequence[float]) -> dict[str, float]:
+def summarize(values: Sequence[float]) -> Summary:
     """Return the median and the quartiles."""
     low, middle, high = np.percentile(values, [25, 50, 75])
     return {"median": float(middle), "low": float(low), "high": float(high), "count": len(values)}
 
 
+def summarize_rows(
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
+) -> dict[str, dict[str, Summary]]:
+    """Summarize each cell of a table."""
+    return {
+        name: {key: summarize(values) for key, values in row.items()} for name, row in rows.items()
+    }
+
+
 def fit_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Fit a line through the logarithms by least squares; returns its slope."""
+    """Return the slope of a line fitted to the logarithms by least squares."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
