@@ -26,7 +26,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _check_drawn(value: float) -> float:
-    """Refuse what is neither a number of pictures nor a share of them."""
     if not (0 < value < 1 or (value > 1 and value == int(value))):
         raise ValueError("give a whole number of pictures, 2 or more, or a share below 1")
     return value
@@ -152,7 +151,6 @@ class Schedule(StrictModel):
     @field_validator("progressive_sizes")
     @classmethod
     def _check_sizes(cls, sizes: list[tuple[float, int]]) -> list[tuple[float, int]]:
-        """Refuse sizes that leave steps without one."""
         shares = [share for share, _ in sizes]
         if sizes and (shares != sorted(shares) or shares[-1] != 1.0):
             raise ValueError("the shares must rise, and the last one be 1.0")
@@ -257,7 +255,6 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
 
 
 def _check_outside(recipe: Recipe) -> None:
-    """Refuse puzzles of less than a pixel, and refusing that nothing shows how. `RecipeError`."""
     for name, outside in recipe.data.ood.items():
         if outside.jigsaw > recipe.data.size:
             raise RecipeError(
@@ -285,7 +282,6 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def _place(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value of a key with dots between sections."""
     *sections, last = key.split(".")
     for section in sections:
         inner = values.get(section)
@@ -298,7 +294,6 @@ def _place(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _set(values: dict[str, Any], change: str) -> None:
-    """Carry out one "section.key=value"."""
     key, equals, text = change.partition("=")
     if not equals:
         raise RecipeError(f"--set takes key=value, for example schedule.epochs=10; got {change!r}.")
@@ -310,7 +305,6 @@ def _set(values: dict[str, Any], change: str) -> None:
 
 
 def _explain(fault: Any) -> str:
-    """Say in words what is wrong with one key, with the nearest key that exists."""
     location = ".".join(str(key) for key in fault["loc"] if key != "[key]")
     if fault["type"] != "extra_forbidden":
         return f"{location}: {fault['msg']} (got {fault['input']!r})."
@@ -324,7 +318,6 @@ def find_nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _find_section(location: tuple[str, ...]) -> Any:
-    """Return the section at a location, where a dictionary's keys are free."""
     kind: Any = Recipe
     for key in location:
         kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation

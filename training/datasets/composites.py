@@ -195,7 +195,6 @@ def degrade(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _list(folder: Path) -> list[Path]:
-    """List all pictures below a folder by name."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
         raise DataError(f"There are no pictures in {folder}.")

@@ -64,15 +64,24 @@ class Sample:
     place: tuple[float, ...] | None
 
 
-def prepare_faces(data: Path, out: Path, seed: int) -> dict[str, int]:
+def prepare_faces(
+    source: Path, out: Path, seed: int, mistakes_of: Path | None = None
+) -> dict[str, int]:
     """Write crops of faces and of other things as OUT/<split>/{face,other} with `places.csv`.
 
-    Returns the number of pictures of each split. Raises `DataError` where a source is missing.
+    With `mistakes_of`, a folder of models, only adds to OUT/train what the face classifier among
+    them wrongly takes for faces. Returns the number of pictures of each split. Raises `DataError`
+    if a source is missing.
     """
+    if mistakes_of:
+        sources = list_sources(source, "train", seed)
+        worker = _Worker(sources, out, "train", (seed, False), mistakes_of)
+        mistakes = _cut_all(worker, [(_cut_mistakes, 2 * len(sources.backgrounds))])
+        return {"train": len(list(mistakes))}
     counts = {}
     rows: list[Row] = []
     for split in ("train", "validation"):
-        sources = list_sources(data, split, seed)
+        sources = list_sources(source, split, seed)
         for name in ("face", "other"):
             (out / split / name).mkdir(parents=True, exist_ok=True)
         worker = _Worker(sources, out, split, (seed, split == "validation"))
@@ -88,22 +97,11 @@ def prepare_faces(data: Path, out: Path, seed: int) -> dict[str, int]:
 
 
 def _write_places(rows: list[Row], stream: IO[bytes]) -> None:
-    """Write where the faces lie, last of all: who finds it finds all pictures."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["file", *PLACE_VALUES])
     writer.writerows(rows)
     stream.write(text.getvalue().encode())
-
-
-def prepare_hard_faces(data: Path, models: Path, out: Path, seed: int) -> int:
-    """Add to OUT/train what the face classifier among `models` wrongly takes for faces.
-
-    Returns the number of pictures. Raises `DataError` where a source is missing.
-    """
-    sources = list_sources(data, "train", seed)
-    worker = _Worker(sources, out, "train", (seed, False), models)
-    return len(list(_cut_all(worker, [(_cut_mistakes, 2 * len(sources.backgrounds))])))
 
 
 def relate(face: PlacedFace, asked: PlacedFace) -> tuple[float, ...]:
@@ -125,7 +123,6 @@ def relate(face: PlacedFace, asked: PlacedFace) -> tuple[float, ...]:
 
 
 def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
-    """Cut the crops of one split, in an order that doesn't depend on the processes."""
     # A copy of a process in which TensorFlow has run would wait for its threads for ever.
     spawning = get_context("spawn")
     with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
@@ -136,8 +133,6 @@ def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Worker:
-    """Hold what each process needs."""
-
     sources: Sources
     out: Path
     split: str
@@ -151,7 +146,6 @@ _face_classifier: FaceClassifier | None
 
 
 def _start_worker(worker: _Worker) -> None:
-    """Prepare a process."""
     global _worker, _proposer, _face_classifier
     cv2.setNumThreads(1)
     _worker, _proposer = worker, CascadeProposer()
@@ -161,7 +155,6 @@ def _start_worker(worker: _Worker) -> None:
 
 
 def _write_samples(cut: Cut, number: int) -> list[Row]:
-    """Write one picture's crops; return their rows of the places file."""
     rows: list[Row] = []
     for index, sample in enumerate(cut(number)):
         name = "other" if sample.place is None else "face"
@@ -175,7 +168,6 @@ def _write_samples(cut: Cut, number: int) -> list[Row]:
 
 
 def _cut_composite(number: int) -> list[Sample]:
-    """Make a composite and cut crops near its faces and elsewhere."""
     generator = np.random.default_rng((*_worker.seed, 0, number))
     picture, faces = draw_composite(_worker.sources, generator)
     samples = []
@@ -199,7 +191,6 @@ def _cut_composite(number: int) -> list[Sample]:
 
 
 def _cut_background(number: int) -> list[Sample]:
-    """Cut what the cascade proposes in a picture without faces, looked at from all sides."""
     generator = np.random.default_rng((*_worker.seed, 1, number))
     picture = _draw_empty(number, generator)
     turns = (0.0, *generator.choice(TURNS[1:], 2, replace=False))
@@ -209,14 +200,12 @@ def _cut_background(number: int) -> list[Sample]:
 
 
 def _draw_empty(number: int, generator: np.random.Generator) -> np.ndarray:
-    """Read a picture without faces, and change its size and light at random."""
     picture = read_grey(_worker.sources.backgrounds[number])
     zoom = generator.uniform(1.0, 2.2)
     return degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
 
 
 def _cut_mistakes(number: int) -> list[Sample]:
-    """Cut what the face classifier takes for a face where there is none, and what it makes of it."""
     assert _face_classifier
     generator = np.random.default_rng((*_worker.seed, 2, number))
     faces: list[PlacedFace] = []
@@ -273,7 +262,6 @@ def draw_composite(
 
 
 def _draw_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
-    """Draw a face; the few whole photos, which are most like users' ones, take a third."""
     photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
     if generator.random() < 0.35:
         return sources.faces[generator.integers(photos)]
@@ -281,7 +269,6 @@ def _draw_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, 
 
 
 def _draw_place(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
-    """Draw a size and a place whose centre lies in the canvas, and a turn."""
     height, width = canvas.shape
     side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
     x, y = (
@@ -295,7 +282,6 @@ def _draw_place(canvas: np.ndarray, known: bool, generator: np.random.Generator)
 
 
 def _ask_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
-    """Draw a square such as the cascade proposes, or such as a first answer refines it to."""
     shift, size, roll = (0.22, 0.4, LARGEST_ROLL) if loose else (0.06, 0.12, 15.0)
     side = face.side * math.exp(generator.uniform(-size, size))
     x, y = (face.x, face.y) + generator.uniform(-shift, shift, 2) * max(side, face.side)
@@ -303,7 +289,6 @@ def _ask_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -
 
 
 def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
-    """List what the permissive cascade proposes in a picture looked at from one side."""
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -314,7 +299,6 @@ def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
 
 
 def _cut(picture: np.ndarray, asked: PlacedFace) -> np.ndarray:
-    """Cut a square's crop as the detector does."""
     side = round(asked.side)
     box = Box(round(asked.x - side / 2), round(asked.y - side / 2), side, side)
     return cut_crop(picture, Detection(box, 0.0, asked.roll_degrees), SHAPE)

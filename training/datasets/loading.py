@@ -186,7 +186,6 @@ def read_split(
 
 
 def _draw(files: list[Path], drawing: SubsetSpec, label: int, classes: int) -> list[Path]:
-    """Take a class's share of a drawing, and leave the files in order."""
     if drawing.youngest:
         old_enough = read_ages(tuple(files)) >= drawing.youngest
         files = [file for file, kept in zip(files, old_enough, strict=True) if kept]

@@ -93,7 +93,6 @@ def fit_ood_threshold(
 
 
 def _read(outside: OODSet, split: str, side: int, seed: int) -> Split:
-    """Read one set's pictures of a split."""
     files = _draw(_list_files(outside, split, seed), outside, seed)
     random = np.random.default_rng(seed)
     shape = CropShape(side, 3)
@@ -104,7 +103,6 @@ def _read(outside: OODSet, split: str, side: int, seed: int) -> Split:
 
 
 def _list_files(outside: OODSet, split: str, seed: int) -> list[Path]:
-    """List a split's files, of a folder with splits or of one that is halved."""
     folder = outside.folder / split if (outside.folder / split).is_dir() else outside.folder
     folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
     files = [file for path in folders if path.is_dir() for file in list_pictures(path)]
@@ -131,7 +129,6 @@ def _halve(folder: Path, files: tuple[Path, ...], seed: int) -> tuple[list[Path]
 
 
 def _draw(files: list[Path], outside: OODSet, seed: int) -> list[Path]:
-    """Take as many as are wanted at random, and leave the files in order."""
     count = len(files) if outside.count is None else outside.count
     if len(files) < count:
         raise DataError(f"{outside.folder} has {len(files)} pictures to draw {count} from.")
@@ -139,12 +136,10 @@ def _draw(files: list[Path], outside: OODSet, seed: int) -> list[Path]:
 
 
 def _join(files: list[Path], pictures: list[np.ndarray]) -> Split:
-    """Return pictures of one size as a split without classes."""
     return Split(np.stack(pictures), np.zeros(len(files), int), (), tuple(files), None)
 
 
 def _show_window(picture: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Cut a square of that share of the shorter side out, at a place drawn at random."""
     if share == 1.0:
         return picture
     height, width = picture.shape[:2]

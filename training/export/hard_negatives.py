@@ -9,7 +9,7 @@ from pathlib import Path
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.cards import CARD
 from training.datasets.experiment import Experiment
-from training.datasets.face_crops import prepare_faces, prepare_hard_faces
+from training.datasets.face_crops import prepare_faces
 from training.datasets.loading import PLACES_FILE
 from training.export.exporting import export
 from training.fit.trainer import fit
@@ -37,4 +37,4 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
         models = run / "models"
         if not (models / FACE_CLASSIFIER / CARD).is_file():
             export(experiment, models / FACE_CLASSIFIER)
-        prepare_hard_faces(mining.source, models, folder, recipe.seed)
+        prepare_faces(mining.source, folder, recipe.seed, mistakes_of=models)

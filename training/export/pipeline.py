@@ -62,7 +62,6 @@ def _is_made(model: Path) -> bool:
 
 
 def _read_recipe(model: Path) -> Recipe:
-    """Return the recipe of an exported model or of a finished run."""
     if (model / CARD).is_file():
         return parse_recipe(load_card(model).training["recipe"])
     return read_recipe(model)

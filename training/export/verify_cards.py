@@ -40,7 +40,6 @@ def verify_models(models: Path) -> Iterator[str]:
 def _compare(
     place: str, written: Any, measured: Any, tolerance: float = TOLERANCE
 ) -> Iterator[str]:
-    """Yield a sentence for each difference between two JSON values."""
     if isinstance(measured, dict) and isinstance(written, dict):
         for key in sorted(written.keys() | measured.keys()):
             yield from _compare(f"{place}.{key}", written.get(key), measured.get(key), tolerance)

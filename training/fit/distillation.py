@@ -59,7 +59,6 @@ def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
 
 
 def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
-    """Refuse a teacher that has none of the heads, or one of them with other classes."""
     shared = [name for name in targets if name in card.heads]
     if not shared:
         raise DataError(f"The teacher {card.name!r} has none of the heads {', '.join(targets)}.")
