@@ -274,7 +274,7 @@ def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None)
 @click.option("--limit", type=int, help="Maximum number of photos of people.")
 def evaluate_detector(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
     """Measure face detection on the validation split of the data in DIR, beside plain Haar."""
-    from training.evaluate.detection import write_detection_report
+    from training.evaluate import detection
 
     for row in detection.evaluate_detector(data, models, out, seed, limit):
         recall = "" if row.recall is None else f"{row.recall:.1%}"

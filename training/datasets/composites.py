@@ -156,7 +156,7 @@ def paste_face(
     return composite
 
 
-def draw_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
+def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
     """Draw a canvas of 320 to 640 pixels: a part of a picture, sometimes one even grey."""
     width = int(generator.integers(320, 641))
     height = round(width * generator.uniform(0.7, 1.0))

@@ -1,4 +1,4 @@
-"""Check a data set before anybody trains on it."""
+"""Check a data set before training: counts, faults, leakage and near-duplicates."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from training.datasets.loading import (
 from training.datasets.preparation import group_hashes, hash_differences
 from training.recipe import DataError
 
-UNEVEN = 3  # a class this many times as large as another is told of
+UNEVEN = 3  # ratio of two classes' sizes from which imbalance is reported
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Say where a picture stands and what it looks like: its sides in pixels and two hashes."""
+    """Hold a picture's split, label, sides in pixels and two hashes."""
 
     split: str
     label: str
@@ -37,8 +37,8 @@ class Picture:
 class Inspection:
     """Hold what was found in a data set.
 
-    `counts` is split → class → pictures. `faults` must be mended; `leakage` says what stands in
-    two splits, so that figures would be too good; `remarks` are to be known. `digest` is a hash of
+    `counts` is split → class → pictures. `faults` must be fixed; `leakage` lists pictures in
+    two splits, which would make figures too good; `remarks` need no action. `digest` is a hash of
     all pictures with their splits and labels.
     """
 
@@ -67,7 +67,7 @@ def inspect(folder: Path) -> Inspection:
                 found.faults.append(f"The class {name!r} is empty in {split or folder}.")
             for file in files:
                 try:
-                    pictures.append(_look_at(split, name, file))
+                    pictures.append(_read(split, name, file))
                 except DataError as error:
                     found.faults.append(f"Unreadable: {error}")
     if len({tuple(classes) for classes in found.counts.values()}) > 1:
@@ -90,7 +90,7 @@ def _list_parts(folder: Path) -> list[str]:
     )
 
 
-def _look_at(split: str, label: str, file: Path) -> Picture:
+def _read(split: str, label: str, file: Path) -> Picture:
     """Read a picture and keep what is compared. Raises `DataError` where it can't be read."""
     picture = read_picture(file)
     height, width = picture.shape[:2]
@@ -149,8 +149,9 @@ def _describe_balance(counts: dict[str, dict[str, int]]) -> list[str]:
         smallest = by_size[0]
         if classes[smallest] and classes[largest] >= UNEVEN * classes[smallest]:
             sentences.append(
-                f"Uneven classes{f' in {split}' if split else ''}: {largest} has {classes[largest]} "
-                f"pictures, {smallest} {classes[smallest]}. Look at macro-F1 beside accuracy."
+                f"Uneven classes{f' in {split}' if split else ''}: {largest} has "
+                f"{classes[largest]} pictures, {smallest} {classes[smallest]}. Compare "
+                "macro-F1 too, not only accuracy."
             )
     return sentences
 

@@ -320,7 +320,7 @@ class Trainer:
 
     def epochs_since_best(self) -> int:
         """Count the epochs since the best one by the watched validation figure."""
-        values = [row[self.recipe.watched] for row in self.history]
+        values = [row[self.recipe.monitored] for row in self.history]
         best = np.argmin(values) if self.recipe.schedule.monitor == "loss" else np.argmax(values)
         return len(self.history) - 1 - int(best)
 
