@@ -1,7 +1,12 @@
-"""Run the training package: python -m training <command>."""
+"""Run the training package: python -m training <command>.
+
+Each command imports what it needs: TensorFlow takes seconds to load.
+"""
 
 import json
 import os
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,7 @@ from app.vision.models.cards import Card, ModelError
 from app.vision.models.classifiers import FILES
 from training.recipe import DataError, RecipeError, load_recipe
 
-# TensorFlow tells of every processor feature it finds; only warnings are wanted. Set before any
-# command imports it, which each does itself: an import takes seconds.
+# Only warnings of TensorFlow; set before any command imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -23,7 +27,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Commands(click.Group):
-    """Answer a refusal with its sentence instead of a traceback."""
+    """Print a domain error's message instead of a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command."""
@@ -41,9 +45,9 @@ def cli() -> None:
 @cli.command()
 @click.argument("recipe", required=False)
 @click.option("--out", type=TARGET, help="The run's folder; runs/RECIPE by default.")
-@click.option("--resume", type=FOLDER, help="Go on with the run in this folder.")
+@click.option("--resume", type=FOLDER, help="Resume the run in this folder.")
 @click.option("--set", "changes", multiple=True, help="Change a key: schedule.epochs=10")
-@click.option("--tensorboard", is_flag=True, help="Write the curves for TensorBoard too.")
+@click.option("--tensorboard", is_flag=True, help="Also write event files for TensorBoard.")
 def fit(
     recipe: str | None,
     out: Path | None,
@@ -58,7 +62,7 @@ def fit(
 
     if resume:
         if recipe or out or changes:
-            raise click.UsageError("--resume goes on with the run's own recipe, given alone.")
+            raise click.UsageError("--resume takes the run's own recipe: give it alone.")
         trainer.fit(Experiment.open(resume), tensorboard)
         return
     if not recipe:
@@ -66,7 +70,7 @@ def fit(
     chosen = load_recipe(recipe, changes)
     run = out or Path("runs") / chosen.name
     if (run / RECIPE).exists():
-        raise click.UsageError(f"{run} holds a run already: go on with --resume {run}, or --out.")
+        raise click.UsageError(f"{run} holds a run already: use --resume {run}, or another --out.")
     trainer.fit(Experiment(chosen, run), tensorboard)
 
 
@@ -74,7 +78,7 @@ def fit(
 @click.argument("model", type=FOLDER)
 @click.argument("data", type=FOLDER)
 @click.option("--split", default="validation", show_default=True, help="The split of DATA.")
-@click.option("--json", "as_json", type=TARGET, help="Write the figures to a file.")
+@click.option("--json", "as_json", type=TARGET, help="Also write the figures to this file.")
 @click.option("--runtime", type=click.Choice(["auto", "keras", "onnx"]), default="auto")
 def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime: str) -> None:
     """Measure the MODEL folder on DATA/SPLIT/<class>/*.png or *.jpg."""
@@ -95,23 +99,22 @@ def export(run: Path, model: Path) -> None:
     from training.datasets.experiment import Experiment
     from training.export import exporting
 
-    _tell_figures(exporting.export(Experiment.open(run), model))
+    _print_figures(exporting.export(Experiment.open(run), model))
 
 
 @cli.command()
 @click.argument("model", type=FOLDER)
 def quantize(model: Path) -> None:
-    """Give the MODEL folder 8-bit convolutions where they lose nothing, and measure it anew."""
+    """Quantize MODEL's convolutions to 8 bits unless accuracy drops, and measure it again."""
     from training.export import exporting
 
     card = exporting.quantize_model(model)
-    _tell_figures(card)
+    _print_figures(card)
     if FILES["int8"] not in card.files:
-        click.echo(f"{card.name}: 8-bit convolutions would lose, so it stays exact.")
+        click.echo(f"{card.name}: 8-bit convolutions would lose accuracy, so it stays exact.")
 
 
-def _tell_figures(card: Card) -> None:
-    """Print each head's main figures."""
+def _print_figures(card: Card) -> None:
     for name, figures in card.figures["heads"].items():
         measured = ("accuracy", "centre", "size", "roll")
         text = ", ".join(f"{key} {figures[key]:.4f}" for key in measured if key in figures)
@@ -124,22 +127,21 @@ def _tell_figures(card: Card) -> None:
     "--out", type=TARGET, help="The model folder; models/NAME by default, by the recipe's."
 )
 def rebuild(recipe: str, out: Path | None) -> None:
-    """Build the model of RECIPE anew, from the data to its folder, and its teachers first.
+    """Build the model of RECIPE from the data, after the models that it needs.
 
-    RECIPE is a name in training/recipes or a path. A rebuilding that was stopped goes on where it
-    was.
+    RECIPE is a name in training/recipes or a path. Re-running `rebuild` resumes it.
     """
     from training.export import pipeline
 
     for card in pipeline.rebuild(recipe, out):
-        _tell_figures(card)
+        _print_figures(card)
 
 
 @cli.command()
 @click.argument("model", type=FOLDER)
 @click.argument("images", nargs=-1, required=True, type=FILE)
 def predict(model: Path, images: tuple[Path, ...]) -> None:
-    """Answer for IMAGES that are crops already, as training pictures are."""
+    """Predict IMAGES, which are crops already, as training pictures are."""
     from app.vision.imaging.crops import shape_crop
     from app.vision.models.classifiers import load_classifier
     from training.datasets.loading import read_picture
@@ -158,7 +160,7 @@ def predict(model: Path, images: tuple[Path, ...]) -> None:
 def ablate(name: str, out: Path | None) -> None:
     """Fit a recipe without each of its switches in turn, as training/ablations/NAME.toml says.
 
-    The table goes to training/results/ablation/NAME. A stopped ablation goes on where it was.
+    The table goes to training/results/ablation/NAME. Re-running `ablate` resumes it.
     """
     from training.studies import ablation
 
@@ -177,20 +179,20 @@ def ablate(name: str, out: Path | None) -> None:
     type=click.Choice(["smoke", "reduced", "full"]),
     default="full",
     show_default=True,
-    help="The paper's own; what two cores do in an hour or two; a trial of the code.",
+    help="full: the paper's own; reduced: an hour or two on two cores; smoke: a trial of the code.",
 )
-@click.option("--resume", is_flag=True, help="Go on where it was stopped, or join its grid.")
+@click.option("--resume", is_flag=True, help="Resume the study, or join its grid.")
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="local",
     show_default=True,
-    help="One process, or Ray on this machine or the cluster at RAY_ADDRESS.",
+    help="This process, or Ray on this machine or on the cluster at RAY_ADDRESS.",
 )
-@click.option("--storage", help="Optuna's address of the grid; a file in the work folder else.")
+@click.option("--storage", help="Optuna's storage URL; a file in the work folder by default.")
 @click.option("--data", "data_folder", type=FOLDER, help="Another folder of data.")
-@click.option("--out", type=TARGET, help="Its trainings; runs/study-NAME-SCALE by default.")
-@click.option("--results", type=TARGET, help="training/results/NAME by default, but for smoke.")
+@click.option("--out", type=TARGET, help="Folder of its runs; runs/study-NAME-SCALE by default.")
+@click.option("--results", type=TARGET, help="training/results/NAME by default; smoke: in --out.")
 def study(
     name: str,
     scale: str,
@@ -201,19 +203,18 @@ def study(
     out: Path | None,
     results: Path | None,
 ) -> None:
-    """Repeat the published study NAME and set its figures beside the paper's.
+    """Repeat the published study NAME and compare its figures with the paper's.
 
-    The report goes to training/results/NAME/DATE; of a smoke run, which only tries the code,
-    into its work folder.
+    The report goes to training/results/NAME/DATE; that of a smoke run to its work folder.
     """
     from training.studies.study import load_study, run_study
 
     if storage and engine != "local":
         raise click.UsageError("--storage shares a grid by Optuna, --engine ray by Ray: give one.")
-    load_study(name, scale)  # an unknown name is refused before the folder is looked at
+    load_study(name, scale)  # an unknown name is reported before the folder is checked
     work = out or Path("runs") / f"study-{name}-{scale}"
     if work.is_dir() and any(work.iterdir()) and not resume:
-        raise click.UsageError(f"{work} holds this study already: --resume goes on, or give --out.")
+        raise click.UsageError(f"{work} holds this study already: use --resume, or another --out.")
     target = results or (work / "results" if scale == "smoke" else RESULTS / name)
     written = run_study(
         name,
@@ -234,7 +235,7 @@ def study(
 @cli.command()
 @click.argument("models", type=FOLDER, default="models")
 def verify(models: Path) -> None:
-    """Measure MODELS anew from the data; exit with status 1 where a card says otherwise."""
+    """Measure MODELS again from the data; exit with status 1 if a card's figures differ."""
     from training.export.verify_cards import verify_models
 
     differences = list(verify_models(models))
@@ -249,11 +250,11 @@ def verify(models: Path) -> None:
 @click.argument("folder", type=FOLDER)
 @click.option("--model", type=FOLDER, default="models/expression", show_default=True)
 @click.option("--margins", default="", help="Crop margins to try, as 0,0.1; the card's by default.")
-@click.option("--sheet", type=TARGET, help="Draw what a head got wrong into this PNG.")
+@click.option("--sheet", type=TARGET, help="Draw the errors into this PNG.")
 def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
-    """Measure a MODEL from whole photos to answers, on FOLDER with its labels.csv.
+    """Measure a MODEL end to end on the whole photos in FOLDER, which holds labels.csv.
 
-    A face that isn't found counts as an error.
+    A face that isn't detected counts as an error.
     """
     from training.evaluate import end_to_end
 
@@ -270,9 +271,9 @@ def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None)
 @click.option("--models", type=FOLDER, default="models", show_default=True)
 @click.option("--out", type=TARGET, default="training/results/detection", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="As given to data prepare faces.")
-@click.option("--limit", type=int, help="Photos of people at most; all by default.")
+@click.option("--limit", type=int, help="Maximum number of photos of people.")
 def evaluate_detector(data: Path, models: Path, out: Path, seed: int, limit: int | None) -> None:
-    """Measure finding faces on the validation split of the data sets in DIR, beside plain Haar."""
+    """Measure face detection on the validation split of the data in DIR, beside plain Haar."""
     from training.evaluate import detection
 
     for row in detection.evaluate_detector(data, models, out, seed, limit):
@@ -290,11 +291,11 @@ def data() -> None:
 
 @data.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--allow-leakage", is_flag=True, help="Tell pictures in two splits, but don't fail.")
+@click.option("--allow-leakage", is_flag=True, help="Report leakage without failing.")
 def check(folder: Path, allow_leakage: bool) -> None:
-    """Count FOLDER's pictures and list its faults and leakage; exit with status 1 if there are any.
+    """Count FOLDER's pictures; exit with status 1 if it has faults or leakage.
 
-    Near-duplicates, the balance of classes and the sizes are told too.
+    Also reports near-duplicates, class balance and picture sizes.
     """
     from training.datasets.inspection import inspect
 
@@ -317,86 +318,59 @@ def prepare() -> None:
     """Bring a download into the folder form DATA/<split>/<class>/*."""
 
 
-@prepare.command()
-@click.argument("source", type=FILE)
-@click.argument("out", type=TARGET)
-@click.option("--votes", type=FILE, help="FER+'s fer2013new.csv.")
-def fer2013(source: Path, out: Path, votes: Path | None) -> None:
-    """Write Kaggle's fer2013.csv or icml_face_data.csv as folders."""
-    from training.datasets.preparation import prepare_fer2013
-
-    click.echo(prepare_fer2013(source, votes, out))
-
-
-@prepare.command()
-@click.argument("source", type=FOLDER)
-@click.argument("out", type=TARGET)
-def folders(source: Path, out: Path) -> None:
-    """Copy a data set that has split and class folders already."""
-    from training.datasets.preparation import prepare_folders
-
-    click.echo(prepare_folders(source, out))
-
-
-@prepare.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.argument("out", type=TARGET)
-@click.option("--seed", default=1, show_default=True, help="Which pictures are held out.")
-def utkface(source: Path, out: Path, seed: int) -> None:
-    """Split UTKFace, a folder or tar file, by perceived gender, near-duplicates together."""
-    from training.datasets.preparation import prepare_utkface
-
-    click.echo(prepare_utkface(source, out, seed))
-
-
-@prepare.command()
-@click.argument("sources", nargs=-1, required=True, type=FOLDER)
-@click.argument("out", type=TARGET)
-@click.option("--seed", default=1, show_default=True, help="Which pictures are held out.")
-def things(sources: tuple[Path, ...], out: Path, seed: int) -> None:
-    """Paste the cut-out pictures in the folders SOURCES onto the wallpapers among them."""
-    from training.datasets.synthetic_objects import prepare_synthetic_objects
-
-    click.echo(prepare_synthetic_objects(list(sources), out, seed))
-
-
-@prepare.command()
-@click.argument("out", type=TARGET)
-def scenes(out: Path) -> None:
-    """Copy scikit-image's pictures, which show no class of a network of whole pictures."""
-    from training.datasets.preparation import prepare_scenes
-
-    click.echo(prepare_scenes(out))
+OUT = click.Argument(["out"], type=TARGET)
+SOURCE = click.Argument(["source"], type=FOLDER)
+SOURCE_FILE = click.Argument(["source"], type=FILE)
+SOURCE_PATH = click.Argument(["source"], type=click.Path(path_type=Path, exists=True))
+SOURCES = click.Argument(["sources"], nargs=-1, required=True, type=FOLDER)
+SEED = click.Option(["--seed"], default=1, show_default=True, help="Seed of the held-out part.")
+VOTES = click.Option(["--votes"], type=FILE, help="FER+'s fer2013new.csv.")
+MISTAKES = "Only add the false positives of the face classifier in MODELS."
+MISTAKES_OF = click.Option(["--mistakes-of"], type=FOLDER, metavar="MODELS", help=MISTAKES)
+# Command → function below training.datasets, its parameters, and what it does with SOURCE.
+PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
+    "fer2013": (
+        "preparation.prepare_fer2013",
+        [SOURCE_FILE, OUT, VOTES],
+        "Write Kaggle's fer2013.csv or icml_face_data.csv as folders.",
+    ),
+    "folders": (
+        "preparation.prepare_folders",
+        [SOURCE, OUT],
+        "Copy a data set that has split and class folders already.",
+    ),
+    "utkface": (
+        "preparation.prepare_utkface",
+        [SOURCE_PATH, OUT, SEED],
+        "Split UTKFace, a folder or tar file, by perceived gender, near-duplicates together.",
+    ),
+    "synthetic-objects": (
+        "synthetic_objects.prepare_synthetic_objects",
+        [SOURCES, OUT, SEED],
+        "Paste the cut-out pictures in the folders SOURCES onto the wallpapers among them.",
+    ),
+    "scenes": ("preparation.prepare_scenes", [OUT], "Copy scikit-image's pictures, to test OOD."),
+    "manuals": (
+        "preparation.prepare_manuals",
+        [SOURCE, OUT],
+        "Copy the pictures of the manuals in a folder: photos, pages, drawings, screens.",
+    ),
+    "faces": (
+        "face_crops.prepare_faces",
+        [SOURCE, OUT, SEED, MISTAKES_OF],
+        "Cut the face classifier's crops from the data sets in a folder.",
+    ),
+}
 
 
-@prepare.command()
-@click.argument("source", type=FOLDER)
-@click.argument("out", type=TARGET)
-def manuals(source: Path, out: Path) -> None:
-    """Copy the pictures of the manuals in the folder SOURCE: photos, pages, drawings, screens."""
-    from training.datasets.preparation import prepare_manuals
-
-    click.echo(prepare_manuals(source, out))
+def _prepare(function: str, **arguments: Any) -> None:
+    module, name = function.split(".")
+    click.echo(getattr(import_module(f"training.datasets.{module}"), name)(**arguments))
 
 
-@prepare.command()
-@click.argument("source", type=FOLDER)
-@click.argument("out", type=TARGET)
-@click.option("--seed", default=1, show_default=True, help="Which photos are held out.")
-@click.option(
-    "--mistakes-of", type=FOLDER, metavar="MODELS", help="Add the face classifier's mistakes."
-)
-def faces(source: Path, out: Path, seed: int, mistakes_of: Path | None) -> None:
-    """Cut the face classifier's crops from the data sets in the folder SOURCE.
-
-    With --mistakes-of, only add what that face classifier wrongly takes for faces, to fit it again.
-    """
-    from training.datasets.face_crops import prepare_faces, prepare_hard_faces
-
-    if mistakes_of:
-        click.echo(prepare_hard_faces(source, mistakes_of, out, seed))
-    else:
-        click.echo(prepare_faces(source, out, seed))
+for command, (function, parameters, text) in PREPARATIONS.items():
+    callback = partial(_prepare, function)
+    prepare.add_command(click.Command(command, params=parameters, help=text, callback=callback))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Read recipes: one TOML file for each model, with every choice in it."""
+"""Read recipes: one TOML file per model, with every choice in it."""
 
 import difflib
 import tomllib
@@ -23,18 +23,17 @@ from app.vision.models.cards import LocalizedText
 
 RECIPES = Path(__file__).parent / "recipes"
 
-WORDS = {"purpose", "not_for", "default_head_reason"}  # of a recipe, which change no training
+WORDS = {"purpose", "not_for", "default_head_reason"}  # keys that change no training
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _check_drawn(value: float) -> float:
-    """Refuse what is neither a number of pictures nor a share of them."""
+def _check_subset(value: float) -> float:
     if not (0 < value < 1 or (value > 1 and value == int(value))):
         raise ValueError("give a whole number of pictures, 2 or more, or a share below 1")
     return value
 
 
-Drawn = Annotated[float, AfterValidator(_check_drawn)]
+SubsetSize = Annotated[float, AfterValidator(_check_subset)]
 
 
 class DataError(ValueError):
@@ -42,61 +41,61 @@ class DataError(ValueError):
 
 
 class RecipeError(ValueError):
-    """Refuse a recipe, in words that say which key and what may stand there."""
+    """Reject a recipe: the message names the key and what it may hold."""
 
 
 class StrictModel(BaseModel):
-    """Refuse keys that don't exist."""
+    """Forbid unknown keys."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class OODSet(StrictModel):
-    """Say where pictures lie that show none of the classes, and what of them is seen."""
+    """Name a folder of out-of-distribution (OOD) pictures, which show none of the classes."""
 
     folder: Path
-    count: int | None = None  # drawn from each split; else all
-    window: float = Field(1.0, gt=0, le=1)  # share of the shorter side that is cut out; 1: whole
-    jigsaw: PositiveInt = 1  # cut so many times so many pieces, which are shuffled
-    train_on: bool = True  # else it is only measured on
+    count: int | None = None  # sampled from each split; None: all
+    window: float = Field(1.0, gt=0, le=1)  # side of a random crop, as a share of the shorter side
+    jigsaw: PositiveInt = 1  # pieces in each row and column that are shuffled; 1: none
+    train_on: bool = True  # false: only for measuring
 
 
 class Mining(StrictModel):
-    """Name the pictures of a face classifier's crops, and how hard negatives are mined."""
+    """Configure how a face classifier's crops are cut and its hard negatives mined."""
 
     source: Path  # the folder of the data sets
-    rounds: PositiveInt  # fits before the last one, after each of which its mistakes are added
+    rounds: PositiveInt  # fits before the last one, each followed by adding its false positives
     epochs: PositiveInt  # of each of these fits
 
 
 class Data(StrictModel):
-    """Say which pictures are trained on and how they are cropped."""
+    """Name the pictures to train on, and how they are cropped."""
 
     folder: Path
     channels: Literal[1, 3]
-    size: int  # side of the crop that the finished network takes, in pixels
-    stored_size: int  # side at which training pictures wait in memory, for zooming without blur
-    margin: float = 0.0  # share of a detected box's side added around it before cutting
-    leakage: Literal["refuse", "drop"] = "refuse"  # training pictures standing in validation too
-    # split → pictures drawn from it, as many of each class, or the share drawn of each; else all
-    subset: dict[Literal["train", "validation"], Drawn] = {}
-    oversample: dict[str, PositiveInt] = {}  # class → how often an epoch shows each of its pictures
-    ood: dict[str, OODSet] = {}  # pictures of no class: the training splits are learned from
-    mining: Mining | None = None  # how `rebuild` makes a face classifier's pictures
-    youngest: int = 0  # people younger than this, by the file's name, are left out
-    photos: Path | None = None  # whole photos with a labels.csv, to measure from photo to answer
+    size: int  # side of the network's input, in pixels
+    stored_size: int  # side of training pictures in memory: larger ones zoom without blur
+    margin: float = 0.0  # added around a detected box before cropping, as a share of its side
+    leakage: Literal["refuse", "drop"] = "refuse"  # of pictures in validation too
+    # Split → how many pictures are sampled, balanced, or below 1 which share of each class.
+    subset: dict[Literal["train", "validation"], SubsetSize] = {}
+    oversample: dict[str, PositiveInt] = {}  # class → how often an epoch repeats its pictures
+    ood: dict[str, OODSet] = {}
+    mining: Mining | None = None  # for `rebuild` of a face classifier
+    youngest: int = 0  # smallest age, by UTKFace's file names
+    photos: Path | None = None  # whole photos with a labels.csv, for end-to-end figures
     source: str
     licence: str
 
 
 class Head(StrictModel):
-    """Say what one head learns.
+    """Configure one head of the network.
 
-    `labels` are the folders' names, `votes` the raters' shares, `children` whether the file's
-    name tells an age under 13, `places` where a face lies in its square. `guarded_by` names a
-    head of children: to a face that it takes for a child's, this head has to be surer. `ood_fpr`
-    is the share of the validation split's pictures for which "none of these" may be answered; 0
-    leaves that answer out.
+    Targets: `labels` are the folders' names, `votes` the raters' shares, `children` whether the
+    age in the file's name is under 13, `places` a face's position in its square. `guarded_by`
+    names a head with the targets `children`: faces that it predicts as a child's get a
+    conditional threshold of their own. `ood_fpr` is the share of validation pictures that may be
+    predicted as "none of these"; 0 leaves that prediction out.
     """
 
     targets: Literal["labels", "votes", "children", "places"]
@@ -107,54 +106,46 @@ class Head(StrictModel):
 
 
 class Network(StrictModel):
-    """Name a network of the registry and its builder's options."""
+    """Name a network of the registry and its options."""
 
     name: str
     options: dict[str, Any] = {}
-    init_from: Path | None = (
-        None  # a finished run or a model, as which this begins but for its heads
-    )
+    init_from: Path | None = None  # a finished run or a model whose body this starts from
 
 
 class Distillation(StrictModel):
-    """Say which finished models teach, and how much of each target is theirs.
+    """Name the teachers of knowledge distillation, and their weight in the targets.
 
     Source: Hinton et al., "Distilling the knowledge in a neural network" (2015), section 2, with
     the teachers' probabilities averaged and mixed into the targets.
     """
 
-    teachers: list[Path]  # model folders, each with some of the recipe's heads
-    distill_weight: Share = 0.5  # of each target; labels and votes keep the rest
+    teachers: list[Path]  # model folders, each with at least one of the recipe's heads
+    distill_weight: Share = 0.5  # labels and votes have the rest
 
 
 class Schedule(StrictModel):
-    """Say how long and how fast the network learns."""
+    """Configure the optimisation."""
 
     epochs: PositiveInt
     batch: PositiveInt
-    learning_rate: NonNegativeFloat  # at its height
+    learning_rate: NonNegativeFloat  # its peak
     optimizer: Literal["sgd", "adam", "adadelta"] = "sgd"  # SGD is Nesterov's, with `momentum`
     warmup_epochs: NonNegativeFloat = 1.0
     decay: Literal["cosine", "none"] = "cosine"
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 0.0  # on kernels only
-    # Decay of the weights' exponential moving average; 0: none.
-    ema_decay: float = Field(0.0, ge=0, lt=1)
-    progressive_sizes: list[
-        tuple[float, int]
-    ] = []  # [until this share of the steps, side in pixels]
+    ema_decay: float = Field(0.0, ge=0, lt=1)  # of the weights' moving average; 0: none
+    progressive_sizes: list[tuple[float, int]] = []  # [until this share of the steps, side]
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    # What a kill may cost; writing takes a tenth of a second.
-    checkpoint_seconds: NonNegativeFloat = 60.0
-    # Epochs without a better validation figure until it stops; 0: never.
-    patience: NonNegativeInt = 0
-    monitor: Literal["accuracy", "loss"] = "accuracy"  # the validation figure that tells better
-    keep_best: bool = False  # keep the best epoch's network too, and export that one
+    checkpoint_seconds: NonNegativeFloat = 60.0  # between checkpoints within an epoch
+    patience: NonNegativeInt = 0  # epochs without a better figure until it stops; 0: never
+    monitor: Literal["accuracy", "loss"] = "accuracy"  # the validation figure to improve
+    keep_best: bool = False  # keep and export the best epoch's network
 
     @field_validator("progressive_sizes")
     @classmethod
     def _check_sizes(cls, sizes: list[tuple[float, int]]) -> list[tuple[float, int]]:
-        """Refuse sizes that leave steps without one."""
         shares = [share for share, _ in sizes]
         if sizes and (shares != sorted(shares) or shares[-1] != 1.0):
             raise ValueError("the shares must rise, and the last one be 1.0")
@@ -178,47 +169,47 @@ class Augmentation(StrictModel):
 
 
 class Recipe(StrictModel):
-    """Hold all choices of one training."""
+    """Configure one training."""
 
     name: str
     task: Literal["expression", "gender", "face", "clothing", "animals"]
-    region: Literal["face", "image"] = "face"  # what of a photo the model reads
+    region: Literal["face", "image"] = "face"  # the part of a photo that the model takes
     seed: int
     purpose: LocalizedText
     not_for: LocalizedText
     data: Data
     heads: dict[str, Head]
-    default_head: str  # the head that answers by default
-    default_head_reason: LocalizedText | None = None  # why it does, where there are several
-    target_precision: Share  # share of given answers that must be right, for the "unsure" limit
+    default_head: str
+    default_head_reason: LocalizedText | None = None  # for models with several heads
+    target_precision: Share  # of confident predictions, from which the threshold follows
     network: Network
     schedule: Schedule
     distillation: Distillation | None = None
     augmentation: Augmentation = Augmentation()
 
     @property
-    def watched(self) -> str:
-        """Name the figure of a run's history by which an epoch is better than another."""
+    def monitored(self) -> str:
+        """Name of the history's figure by which the best epoch is chosen."""
         loss, accuracy = "validation_loss", f"validation_accuracy_{self.default_head}"
         return loss if self.schedule.monitor == "loss" else accuracy
 
     @property
     def needed_models(self) -> list[Path]:
-        """List the folders of the models that teach or that the network begins as."""
+        """Folders of the teachers and of the model or run to start from."""
         teachers = self.distillation.teachers if self.distillation else []
-        begun_as = [self.network.init_from] if self.network.init_from else []
-        return list(dict.fromkeys(teachers + begun_as))
+        start = [self.network.init_from] if self.network.init_from else []
+        return list(dict.fromkeys(teachers + start))
 
     def trains_like(self, other: "Recipe") -> bool:
-        """Tell whether both fit the same network, whatever words they have for it."""
+        """Return whether both fit the same network; `WORDS` may differ."""
         return self.model_dump(exclude=WORDS) == other.model_dump(exclude=WORDS)
 
 
 def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe by its name in training/recipes or by its path.
 
-    `changes` are "key=value" strings, with dots between a section and its key and the value
-    written as in TOML. Raises `RecipeError` for what can't be found, read or understood.
+    `changes` are "section.key=value" strings with TOML values. Raises `RecipeError` if the recipe
+    isn't found or isn't valid.
     """
     path = find_recipe(name)
     if not path.is_file():
@@ -234,12 +225,12 @@ def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
 
 
 def find_recipe(name: str) -> Path:
-    """Return where a recipe lies that is named as in training/recipes or by its path."""
+    """Return the path of a recipe given by its name in training/recipes or its path."""
     return Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
-    """Check a recipe's values. Raises `RecipeError` that names the key at fault."""
+    """Validate a recipe's values. Raises `RecipeError` that names the invalid key."""
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -254,19 +245,18 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         raise RecipeError(
             f"schedule.progressive_sizes: the last one must be data.size, {recipe.data.size}."
         )
-    _check_outside(recipe)
+    _check_ood(recipe)
     return recipe
 
 
-def _check_outside(recipe: Recipe) -> None:
-    """Refuse puzzles of less than a pixel, and refusing that nothing shows how. `RecipeError`."""
-    for name, outside in recipe.data.ood.items():
-        if outside.jigsaw > recipe.data.size:
+def _check_ood(recipe: Recipe) -> None:
+    for name, ood in recipe.data.ood.items():
+        if ood.jigsaw > recipe.data.size:
             raise RecipeError(
                 f"data.ood.{name}.jigsaw: {recipe.data.size} pixels can't be cut into "
-                f"{outside.jigsaw} pieces."
+                f"{ood.jigsaw} pieces."
             )
-    learned = any(outside.train_on for outside in recipe.data.ood.values())
+    learned = any(ood.train_on for ood in recipe.data.ood.values())
     for name, head in recipe.heads.items():
         if head.ood_fpr and not learned:
             raise RecipeError(
@@ -282,12 +272,11 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     """
     values = recipe.model_dump(mode="json")
     for key, value in changes.items():
-        _place(values, key, value)
+        _assign(values, key, value)
     return parse_recipe(values)
 
 
-def _place(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value of a key with dots between sections."""
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         inner = values.get(section)
@@ -300,7 +289,6 @@ def _place(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _set(values: dict[str, Any], change: str) -> None:
-    """Carry out one "section.key=value"."""
     key, equals, text = change.partition("=")
     if not equals:
         raise RecipeError(f"--set takes key=value, for example schedule.epochs=10; got {change!r}.")
@@ -308,11 +296,10 @@ def _set(values: dict[str, Any], change: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # A bare word or path needs no quotes.
-    _place(values, key, value)
+    _assign(values, key, value)
 
 
 def _explain(fault: Any) -> str:
-    """Say in words what is wrong with one key, with the nearest key that exists."""
     location = ".".join(str(key) for key in fault["loc"] if key != "[key]")
     if fault["type"] != "extra_forbidden":
         return f"{location}: {fault['msg']} (got {fault['input']!r})."
@@ -321,12 +308,11 @@ def _explain(fault: Any) -> str:
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like a name."""
+    """Return the known name that is most similar to a name."""
     return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
 def _find_section(location: tuple[str, ...]) -> Any:
-    """Return the section at a location, where a dictionary's keys are free."""
     kind: Any = Recipe
     for key in location:
         kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation

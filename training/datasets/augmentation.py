@@ -67,7 +67,6 @@ def augment(settings: Augmentation, pictures: tf.Tensor, size: int, seed: tf.Ten
 
 
 def _move(settings: Augmentation, pictures: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
-    """Flip, rotate, scale and shift in one resampling to the output size."""
     side = tf.cast(tf.shape(pictures)[1], tf.float32)
     angle = sample.uniform(-settings.rotation, settings.rotation)[:, 0, 0, 0] * (math.pi / 180)
     zoom = sample.uniform(*settings.scale)[:, 0, 0, 0] * side / size
@@ -92,13 +91,11 @@ def _move(settings: Augmentation, pictures: tf.Tensor, size: int, sample: _Sampl
 
 
 def _blur(settings: Augmentation, x: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
-    """Lose detail as a small or distant face does."""
     small = tf.image.resize(x, (size // 2, size // 2), method="area")
     return tf.where(sample.chosen(settings.blur), tf.image.resize(small, (size, size)), x)
 
 
 def _relight(settings: Augmentation, x: tf.Tensor, sample: _Sampler) -> tf.Tensor:
-    """Change gamma and contrast."""
     if settings.gamma:
         limit = math.log(1 + settings.gamma)
         x = 255.0 * (x / 255.0) ** tf.exp(sample.uniform(-limit, limit))
@@ -146,8 +143,6 @@ def _compress(x: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
 
 
 class _Sampler:
-    """Sample one number per picture, each time from a new seed of the same series."""
-
     def __init__(self, seed: tf.Tensor, batch: tf.Tensor) -> None:
         self.seed = seed
         self.batch = batch

@@ -156,7 +156,7 @@ def paste_face(
     return composite
 
 
-def draw_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
+def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
     """Draw a canvas of 320 to 640 pixels: a part of a picture, sometimes one even grey."""
     width = int(generator.integers(320, 641))
     height = round(width * generator.uniform(0.7, 1.0))
@@ -195,7 +195,6 @@ def degrade(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _list(folder: Path) -> list[Path]:
-    """List all pictures below a folder by name."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
         raise DataError(f"There are no pictures in {folder}.")

@@ -1,8 +1,8 @@
-"""Cut the crops that the face classifier learns from: faces, and squares that look like one.
+"""Cut the face classifier's training crops: faces near their position, and other candidates.
 
-The crops are what the detector will ask about: squares near a face that is turned, shrunk,
-darkened, blurred and compressed, with the way back to the face; and squares that the permissive
-cascade proposes where there is none.
+The crops are what the detector classifies: squares near a face that is rotated, shrunk, darkened,
+blurred and compressed, with the offset to the face; and squares that the permissive cascade
+proposes where there is no face.
 """
 
 from __future__ import annotations
@@ -35,44 +35,53 @@ from training.datasets.composites import (
     PlacedFace,
     Sources,
     degrade,
-    draw_background,
     list_sources,
     paste_face,
     read_grey,
+    sample_background,
 )
 from training.datasets.loading import PLACE_VALUES, PLACES_FILE
 
 Cut = Callable[[int], list["Sample"]]
-Row = list[str]  # A file, and where its face lies if that is known.
+Row = list[str]  # a file, and its face's offset if that is known
 SHAPE = CropShape(32, 1)
-# Between the detector's first look and its next. With the proposals of exactly those two, the
-# face_classifier took 5 instead of 3 of 149 animals for faces, and missed one framed face more.
+# Between the detector's first pass and its next. With the proposals of exactly those two, 5
+# instead of 3 of 149 animals were false positives, and one framed face more was missed.
 WORKING_SIDE = 320
-MISTAKEN = 0.1  # score from which a square without a face is worth learning from again
+MISTAKEN = 0.1  # score from which a square without a face is a hard negative
 TURNS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
-LARGEST_ROLL = 60.0  # degrees from which a crop is no face to learn
+LARGEST_ROLL = 60.0  # degrees beyond which a crop is no positive
 COMPOSITES = {"train": 5000, "validation": 800}
-SMALLEST_WRONG_ROLL = 110.0  # degrees from which a face counts as none
-NEAR, FAR = 0.35, 0.15  # joint share of area: a face from the first, none below the second
+SMALLEST_WRONG_ROLL = 110.0  # degrees beyond which a crop is a negative
+NEAR, FAR = 0.35, 0.15  # IoU: a positive from the first, a negative below the second
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Hold a crop, and where its face lies: None for no face, () for a face of unknown place."""
+    """Hold a crop, and the offset to its face: None for no face, () for an unknown one."""
 
     crop: np.ndarray
     place: tuple[float, ...] | None
 
 
-def prepare_faces(data: Path, out: Path, seed: int) -> dict[str, int]:
+def prepare_faces(
+    source: Path, out: Path, seed: int, mistakes_of: Path | None = None
+) -> dict[str, int]:
     """Write crops of faces and of other things as OUT/<split>/{face,other} with `places.csv`.
 
-    Returns the number of pictures of each split. Raises `DataError` where a source is missing.
+    With `mistakes_of`, a folder of models, only adds to OUT/train what the face classifier among
+    them wrongly takes for faces. Returns the number of pictures of each split. Raises `DataError`
+    if a source is missing.
     """
+    if mistakes_of:
+        sources = list_sources(source, "train", seed)
+        worker = _Worker(sources, out, "train", (seed, False), mistakes_of)
+        mistakes = _cut_all(worker, [(_cut_mistakes, 2 * len(sources.backgrounds))])
+        return {"train": len(list(mistakes))}
     counts = {}
     rows: list[Row] = []
     for split in ("train", "validation"):
-        sources = list_sources(data, split, seed)
+        sources = list_sources(source, split, seed)
         for name in ("face", "other"):
             (out / split / name).mkdir(parents=True, exist_ok=True)
         worker = _Worker(sources, out, split, (seed, split == "validation"))
@@ -88,45 +97,31 @@ def prepare_faces(data: Path, out: Path, seed: int) -> dict[str, int]:
 
 
 def _write_places(rows: list[Row], stream: IO[bytes]) -> None:
-    """Write where the faces lie, last of all: who finds it finds all pictures."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["file", *PLACE_VALUES])
-    writer.writerows(rows)
+    csv.writer(text).writerows([["file", *PLACE_VALUES], *rows])
     stream.write(text.getvalue().encode())
 
 
-def prepare_hard_faces(data: Path, models: Path, out: Path, seed: int) -> int:
-    """Add to OUT/train what the face classifier among `models` wrongly takes for faces.
+def relate(face: PlacedFace, square: PlacedFace) -> tuple[float, ...]:
+    """Return a face's offset from a square: the face classifier's regression targets.
 
-    Returns the number of pictures. Raises `DataError` where a source is missing.
+    x and y are shares of the square's side along its own, rotated axes; size is the logarithm of
+    the sides' ratio; sine and cosine are of the face's roll relative to the square's.
     """
-    sources = list_sources(data, "train", seed)
-    worker = _Worker(sources, out, "train", (seed, False), models)
-    return len(list(_cut_all(worker, [(_cut_mistakes, 2 * len(sources.backgrounds))])))
-
-
-def relate(face: PlacedFace, asked: PlacedFace) -> tuple[float, ...]:
-    """Return where a face lies as seen from a square: the face classifier's place targets.
-
-    x and y are shares of the square's side along its own, turned axes; size is the logarithm of
-    the sides' ratio; sine and cosine are of the face's turn less the square's.
-    """
-    angle = math.radians(asked.roll_degrees)
-    dx, dy = (face.x - asked.x) / asked.side, (face.y - asked.y) / asked.side
-    roll = math.radians(face.roll_degrees - asked.roll_degrees)
+    angle = math.radians(square.roll_degrees)
+    dx, dy = (face.x - square.x) / square.side, (face.y - square.y) / square.side
+    roll = math.radians(face.roll_degrees - square.roll_degrees)
     return (
         dx * math.cos(angle) + dy * math.sin(angle),
         dy * math.cos(angle) - dx * math.sin(angle),
-        math.log(face.side / asked.side),
+        math.log(face.side / square.side),
         math.sin(roll),
         math.cos(roll),
     )
 
 
 def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
-    """Cut the crops of one split, in an order that doesn't depend on the processes."""
-    # A copy of a process in which TensorFlow has run would wait for its threads for ever.
+    # A forked copy of a process in which TensorFlow has run would deadlock on its threads.
     spawning = get_context("spawn")
     with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
         for cut, count in jobs:
@@ -136,13 +131,11 @@ def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Worker:
-    """Hold what each process needs."""
-
     sources: Sources
     out: Path
     split: str
     seed: tuple[int, int]
-    models: Path | None = None  # where the face classifier is whose mistakes are wanted
+    models: Path | None = None  # folder of the face classifier whose mistakes are mined
 
 
 _worker: _Worker
@@ -151,7 +144,6 @@ _face_classifier: FaceClassifier | None
 
 
 def _start_worker(worker: _Worker) -> None:
-    """Prepare a process."""
     global _worker, _proposer, _face_classifier
     cv2.setNumThreads(1)
     _worker, _proposer = worker, CascadeProposer()
@@ -161,12 +153,12 @@ def _start_worker(worker: _Worker) -> None:
 
 
 def _write_samples(cut: Cut, number: int) -> list[Row]:
-    """Write one picture's crops; return their rows of the places file."""
     rows: list[Row] = []
     for index, sample in enumerate(cut(number)):
         name = "other" if sample.place is None else "face"
         kind = cut.__name__.removeprefix("_cut_")
         if _face_classifier:
+            # Another face classifier makes mistakes of its own.
             kind += f"-of-{_face_classifier.digest[:6]}-"
         file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
@@ -175,59 +167,62 @@ def _write_samples(cut: Cut, number: int) -> list[Row]:
 
 
 def _cut_composite(number: int) -> list[Sample]:
-    """Make a composite and cut crops near its faces and elsewhere."""
     generator = np.random.default_rng((*_worker.seed, 0, number))
-    picture, faces = draw_composite(_worker.sources, generator)
+    picture, faces = sample_composite(_worker.sources, generator)
     samples = []
     for face in faces:
         for loose in (True, True, True, True, False, False, False, False):
-            asked = _ask_nearby(face, loose, generator)
-            samples.append(Sample(_cut(picture, asked), relate(face, asked) if face.known else ()))
+            square = _sample_nearby(face, loose, generator)
+            samples.append(
+                Sample(_cut(picture, square), relate(face, square) if face.known else ())
+            )
     others = []
     turn = 0.0 if generator.random() < 0.5 else float(generator.choice(TURNS[1:]))
-    for asked in _propose(picture, turn):
-        near = max(faces, key=lambda face: iou(face.corners, asked.corners))
-        share = iou(near.corners, asked.corners)
-        off = abs((near.roll_degrees - asked.roll_degrees + 180) % 360 - 180)
+    for square in _propose(picture, turn):
+        near = max(faces, key=lambda face: iou(face.corners, square.corners))
+        share = iou(near.corners, square.corners)
+        off = abs((near.roll_degrees - square.roll_degrees + 180) % 360 - 180)
         if share > NEAR and off <= LARGEST_ROLL:
-            place = relate(near, asked) if near.known else ()
-            samples.append(Sample(_cut(picture, asked), place))
+            place = relate(near, square) if near.known else ()
+            samples.append(Sample(_cut(picture, square), place))
         elif share < FAR or off > SMALLEST_WRONG_ROLL:
-            others.append(asked)
-    chosen = generator.permutation(len(others))[:14]
-    return samples + [Sample(_cut(picture, others[index]), None) for index in chosen]
+            others.append(square)
+    return samples + _sample_negatives(picture, others, 14, generator)
 
 
 def _cut_background(number: int) -> list[Sample]:
-    """Cut what the cascade proposes in a picture without faces, looked at from all sides."""
     generator = np.random.default_rng((*_worker.seed, 1, number))
-    picture = _draw_empty(number, generator)
+    picture = _read_background(number, generator)
     turns = (0.0, *generator.choice(TURNS[1:], 2, replace=False))
-    asked = [square for turn in turns for square in _propose(picture, float(turn))]
-    chosen = generator.permutation(len(asked))[:24]
-    return [Sample(_cut(picture, asked[index]), None) for index in chosen]
+    squares = [square for turn in turns for square in _propose(picture, float(turn))]
+    return _sample_negatives(picture, squares, 24, generator)
 
 
-def _draw_empty(number: int, generator: np.random.Generator) -> np.ndarray:
-    """Read a picture without faces, and change its size and light at random."""
+def _sample_negatives(
+    picture: np.ndarray, squares: list[PlacedFace], most: int, generator: np.random.Generator
+) -> list[Sample]:
+    chosen = generator.permutation(len(squares))[:most]
+    return [Sample(_cut(picture, squares[index]), None) for index in chosen]
+
+
+def _read_background(number: int, generator: np.random.Generator) -> np.ndarray:
     picture = read_grey(_worker.sources.backgrounds[number])
     zoom = generator.uniform(1.0, 2.2)
     return degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
 
 
 def _cut_mistakes(number: int) -> list[Sample]:
-    """Cut the false positives of the face classifier, with the square that it refined."""
     assert _face_classifier
     generator = np.random.default_rng((*_worker.seed, 2, number))
     faces: list[PlacedFace] = []
     if number < len(_worker.sources.backgrounds):
-        picture = _draw_empty(number, generator)
+        picture = _read_background(number, generator)
     else:
-        picture, faces = draw_composite(_worker.sources, generator)
+        picture, faces = sample_composite(_worker.sources, generator)
     mistaken = []
     for turn in (0.0, float(generator.choice(TURNS[1:]))):
-        asked = _propose(picture, turn)
-        places = np.array([(a.x, a.y, a.side, a.roll_degrees) for a in asked], np.float32)
+        proposals = _propose(picture, turn)
+        places = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in proposals], np.float32)
         for _ in range(3):
             answers = _face_classifier.verify(picture, places.reshape(-1, 4))
             taken = answers.scores > MISTAKEN
@@ -238,24 +233,23 @@ def _cut_mistakes(number: int) -> list[Sample]:
                 if all(iou(face.corners, square.corners) < FAR for face in faces)
             ]
             places = answers.places[taken]
-    chosen = generator.permutation(len(mistaken))[:12]
-    return [Sample(_cut(picture, mistaken[index]), None) for index in chosen]
+    return _sample_negatives(picture, mistaken, 12, generator)
 
 
-def draw_composite(
+def sample_composite(
     sources: Sources, generator: np.random.Generator
 ) -> tuple[np.ndarray, list[PlacedFace]]:
-    """Draw a picture of one to four faces at random sizes and turns, with their places."""
-    canvas = draw_background(sources.backgrounds, generator)
+    """Sample a picture of one to four faces at random sizes and rolls, with their positions."""
+    canvas = sample_background(sources.backgrounds, generator)
     faces: list[PlacedFace] = []
-    # A feathered square must say nothing: other things are pasted in the same way.
+    # A feathered square must not give a face away: other things are pasted in the same way.
     if generator.random() < 0.4:
-        patch = draw_background(sources.backgrounds, generator)[:300, :300]
-        where = _draw_place(canvas, True, generator)
+        patch = sample_background(sources.backgrounds, generator)[:300, :300]
+        where = _sample_position(canvas, True, generator)
         canvas = paste_face(canvas, patch, FacePlace(0.5, 0.5, 0.9), where, 0.05)
     for _ in range(generator.choice((1, 2, 3, 4), p=(0.55, 0.2, 0.15, 0.1))):
-        file, place = _draw_face(sources, generator)
-        face = _draw_place(canvas, place.known, generator)
+        file, place = _sample_face(sources, generator)
+        face = _sample_position(canvas, place.known, generator)
         if any(iou(face.corners, other.corners) > 0.02 for other in faces):
             continue
         feather = generator.choice((0.0, 0.03, 0.1))
@@ -272,16 +266,14 @@ def draw_composite(
     return degrade(canvas, generator), faces
 
 
-def _draw_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
-    """Draw a face; the few whole photos, which are most like users' ones, take a third."""
+def _sample_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
     photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
     if generator.random() < 0.35:
         return sources.faces[generator.integers(photos)]
     return sources.faces[generator.integers(photos, len(sources.faces))]
 
 
-def _draw_place(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
-    """Draw a size and a place whose centre lies in the canvas, and a turn."""
+def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
     height, width = canvas.shape
     side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
     x, y = (
@@ -294,8 +286,7 @@ def _draw_place(canvas: np.ndarray, known: bool, generator: np.random.Generator)
     return PlacedFace(x, y, side, roll, known)
 
 
-def _ask_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
-    """Draw a square such as the cascade proposes, or such as a first answer refines it to."""
+def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
     shift, size, roll = (0.22, 0.4, LARGEST_ROLL) if loose else (0.06, 0.12, 15.0)
     side = face.side * math.exp(generator.uniform(-size, size))
     x, y = (face.x, face.y) + generator.uniform(-shift, shift, 2) * max(side, face.side)
@@ -303,7 +294,6 @@ def _ask_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -
 
 
 def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
-    """List what the permissive cascade proposes in a picture looked at from one side."""
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -313,8 +303,7 @@ def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
     ]
 
 
-def _cut(picture: np.ndarray, asked: PlacedFace) -> np.ndarray:
-    """Cut a square's crop as the detector does."""
-    side = round(asked.side)
-    box = Box(round(asked.x - side / 2), round(asked.y - side / 2), side, side)
-    return cut_crop(picture, Detection(box, 0.0, asked.roll_degrees), SHAPE)
+def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
+    side = round(square.side)
+    box = Box(round(square.x - side / 2), round(square.y - side / 2), side, side)
+    return cut_crop(picture, Detection(box, 0.0, square.roll_degrees), SHAPE)

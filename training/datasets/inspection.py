@@ -1,4 +1,4 @@
-"""Check a data set before anybody trains on it."""
+"""Check a data set before training: counts, faults, leakage and near-duplicates."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from training.datasets.loading import (
 from training.datasets.preparation import group_hashes, hash_differences
 from training.recipe import DataError
 
-UNEVEN = 3  # a class this many times as large as another is told of
+UNEVEN = 3  # ratio of two classes' sizes from which imbalance is reported
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Say where a picture stands and what it looks like: its sides in pixels and two hashes."""
+    """Hold a picture's split, label, sides in pixels and two hashes."""
 
     split: str
     label: str
@@ -37,8 +37,8 @@ class Picture:
 class Inspection:
     """Hold what was found in a data set.
 
-    `counts` is split → class → pictures. `faults` must be mended; `leakage` says what stands in
-    two splits, so that figures would be too good; `remarks` are to be known. `digest` is a hash of
+    `counts` is split → class → pictures. `faults` must be fixed; `leakage` lists pictures in
+    two splits, which would make figures too good; `remarks` need no action. `digest` is a hash of
     all pictures with their splits and labels.
     """
 
@@ -67,7 +67,7 @@ def inspect(folder: Path) -> Inspection:
                 found.faults.append(f"The class {name!r} is empty in {split or folder}.")
             for file in files:
                 try:
-                    pictures.append(_look_at(split, name, file))
+                    pictures.append(_read(split, name, file))
                 except DataError as error:
                     found.faults.append(f"Unreadable: {error}")
     if len({tuple(classes) for classes in found.counts.values()}) > 1:
@@ -80,7 +80,6 @@ def inspect(folder: Path) -> Inspection:
 
 
 def _list_parts(folder: Path) -> list[str]:
-    """Name the splits; one without a name where class folders lie in the folder itself."""
     splits = [split for split in SPLITS if (folder / split).is_dir()]
     if splits:
         return splits
@@ -91,7 +90,7 @@ def _list_parts(folder: Path) -> list[str]:
     )
 
 
-def _look_at(split: str, label: str, file: Path) -> Picture:
+def _read(split: str, label: str, file: Path) -> Picture:
     """Read a picture and keep what is compared. Raises `DataError` where it can't be read."""
     picture = read_picture(file)
     height, width = picture.shape[:2]
@@ -101,13 +100,11 @@ def _look_at(split: str, label: str, file: Path) -> Picture:
 
 
 def _digest(pictures: list[Picture]) -> str:
-    """Return a hash of pictures, in whatever order and under whatever names they lie."""
     lines = sorted(f"{each.split}/{each.label}/{each.digest}" for each in pictures)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _compare(pictures: list[Picture], found: Inspection) -> None:
-    """Find the same and nearly the same pictures in two splits, under two labels, or at all."""
     _, same = np.unique([picture.digest for picture in pictures], return_inverse=True)
     near = group_hashes(np.stack([picture.differences for picture in pictures]))
     sames, nears = list(_list_groups(pictures, same)), list(_list_groups(pictures, near))
@@ -126,7 +123,6 @@ def _compare(pictures: list[Picture], found: Inspection) -> None:
 
 
 def _list_groups(pictures: list[Picture], numbers: np.ndarray) -> Iterator[list[Picture]]:
-    """Give the pictures with the same number, where it is more than one."""
     groups: dict[int, list[Picture]] = {}
     for picture, number in zip(pictures, numbers, strict=True):
         groups.setdefault(int(number), []).append(picture)
@@ -134,7 +130,6 @@ def _list_groups(pictures: list[Picture], numbers: np.ndarray) -> Iterator[list[
 
 
 def _tell(groups: list[list[Picture]], what: str) -> list[str]:
-    """Say how many groups there are, with an example; nothing where there is none."""
     if not groups:
         return []
     example = " and ".join(str(picture.file) for picture in _pick_example(groups[0]))
@@ -142,14 +137,12 @@ def _tell(groups: list[list[Picture]], what: str) -> list[str]:
 
 
 def _pick_example(group: list[Picture]) -> tuple[Picture, Picture]:
-    """Take two pictures of a group that differ in split or label, if any do."""
     first = group[0]
     others = [p for p in group[1:] if (p.split, p.label) != (first.split, first.label)]
     return first, (others or group[1:])[0]
 
 
 def _describe_balance(counts: dict[str, dict[str, int]]) -> list[str]:
-    """Say where classes are of very different size."""
     sentences = []
     for split, classes in counts.items():
         *_, largest = by_size = sorted(classes, key=classes.__getitem__)
@@ -157,14 +150,13 @@ def _describe_balance(counts: dict[str, dict[str, int]]) -> list[str]:
         if classes[smallest] and classes[largest] >= UNEVEN * classes[smallest]:
             sentences.append(
                 f"Uneven classes{f' in {split}' if split else ''}: {largest} has "
-                f"{classes[largest]} pictures, {smallest} {classes[smallest]}. Look at macro-F1 "
-                "beside accuracy."
+                f"{classes[largest]} pictures, {smallest} {classes[smallest]}. Compare "
+                "macro-F1 too, not only accuracy."
             )
     return sentences
 
 
 def _describe_sizes(pictures: list[Picture]) -> str:
-    """Say how large the pictures are."""
     sides = np.array([(picture.width, picture.height) for picture in pictures])
     (low_width, low_height), (width, height) = sides.min(axis=0), np.median(sides, axis=0)
     high_width, high_height = sides.max(axis=0)

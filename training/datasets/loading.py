@@ -186,7 +186,6 @@ def read_split(
 
 
 def _draw(files: list[Path], drawing: SubsetSpec, label: int, classes: int) -> list[Path]:
-    """Take a class's share of a drawing, and leave the files in order."""
     if drawing.youngest:
         old_enough = read_ages(tuple(files)) >= drawing.youngest
         files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
@@ -196,10 +195,10 @@ def _draw(files: list[Path], drawing: SubsetSpec, label: int, classes: int) -> l
         raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
     if drawing.count is None:
         return files
-    return draw_files(files, count, (drawing.seed, label))
+    return sample_files(files, count, (drawing.seed, label))
 
 
-def draw_files(files: list[Path], count: int, seed: int | tuple[int, int]) -> list[Path]:
+def sample_files(files: list[Path], count: int, seed: int | tuple[int, int]) -> list[Path]:
     """Take so many files at random, the same ones for the same seed, and leave them in order."""
     drawn = np.random.default_rng(seed).permutation(len(files))[:count]
     return [files[index] for index in sorted(drawn)]

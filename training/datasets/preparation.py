@@ -164,14 +164,12 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:
-    """Return a picture whose longer side has `LARGEST_SIDE` pixels at most, so that many fit."""
     shrunk = Image.fromarray(picture)
     shrunk.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     return np.asarray(shrunk)
 
 
 def _is_shown_large(file: Path) -> bool:
-    """Tell whether a picture is more than a sign or a line of text."""
     try:
         with Image.open(file) as picture:
             shorter, longer = sorted(picture.size)
@@ -225,7 +223,6 @@ def _utkface_class(file: Path) -> str | None:
 
 @contextmanager
 def _unpacked(source: Path) -> Iterator[Path]:
-    """Give a folder as it is, or a tar file's content in a temporary folder."""
     if source.is_dir():
         yield source
         return
@@ -235,7 +232,6 @@ def _unpacked(source: Path) -> Iterator[Path]:
 
 
 def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
-    """Read FER+'s table, whose rows stand in the order of FER2013's."""
     rows = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
     if len(rows) != count:
         raise DataError(
@@ -281,6 +277,5 @@ def _read_fer_row(row: dict[str, str], place: str) -> tuple[str, str, np.ndarray
 
 
 def _write_picture(values: np.ndarray, path: Path) -> None:
-    """Write a grey picture as a lossless PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values).save(path)

@@ -52,7 +52,6 @@ def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict
 
 
 def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[Path], list[Path]]:
-    """Tell cut-outs from places, in a random order."""
     cut_outs: list[Path] = []
     places: list[Path] = []
     for source in sources:
@@ -74,7 +73,6 @@ def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[
 
 
 def _take(files: list[Path], split: str) -> list[Path]:
-    """Return a split's share of the files: the first ones are learned from."""
     first = max(1, int(LEARNED_SHARE * len(files)))
     return files[:first] if split == "train" else files[first:]
 
@@ -82,7 +80,6 @@ def _take(files: list[Path], split: str) -> list[Path]:
 def _make(
     cut_outs: list[Path], places: list[Image.Image], random: np.random.Generator
 ) -> Iterator[Image.Image]:
-    """Paste each cut-out, and show each place some times."""
     for place in places:
         for _ in range(WINDOWS):
             yield _frame_place(place, random)
@@ -96,14 +93,12 @@ def _make(
 
 
 def _frame_place(place: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Cut a square out of a place, at most the whole of its shorter side."""
     side = int(min(place.size) * random.uniform(0.3, 1.0))
     left, top = (int(random.integers(length - side + 1)) for length in place.size)
     return place.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
 
 
 def _paste(cut_out: Image.Image, ground: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Paste a cut-out somewhere onto a ground, filling half of its side or more if it can."""
     wanted = random.uniform(0.5, 1.0) * SIDE / max(cut_out.size)
     scale = min(wanted, LARGEST_ENLARGEMENT)
     width, height = (max(1, round(length * scale)) for length in cut_out.size)

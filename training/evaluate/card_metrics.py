@@ -16,7 +16,7 @@ from app.vision.models.classifiers import (
 )
 from training.datasets.experiment import read_validation
 from training.datasets.loading import Split, find_shared, read_split
-from training.datasets.ood import read_ood, select_ood_threshold
+from training.datasets.ood import predict_ood, read_ood
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.end_to_end import list_task_heads, measure_photos
 from training.evaluate.metrics import measure_share
@@ -142,7 +142,7 @@ def _measure_ood(
     for kind, ood in sets.items():
         kinds[kind] = run_network(classifier.network, ood.pictures)[name]
     return [
-        {"kind": kind, **measure_share(select_ood_threshold(classifier.head, answers), "refused")}
+        {"kind": kind, **measure_share(predict_ood(classifier.head, answers), "refused")}
         for kind, answers in kinds.items()
     ]
 

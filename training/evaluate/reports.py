@@ -48,7 +48,7 @@ def write_run_report(
     sections = [
         f"# {recipe.name}",
         f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
-        f"The best epoch by {recipe.watched}, and the last one, {kept}:",
+        f"The best epoch by {recipe.monitored}, and the last one, {kept}:",
         markdown_table(rows, titles),
         "![curves](curves.png)",
         f"```json\n{recipe.model_dump_json(indent=2)}\n```",

@@ -24,7 +24,6 @@ def pack(path: Path) -> None:
 
 
 def _pack(loose: ZipFile, stream: IO[bytes]) -> None:
-    """Write a ZIP file's members into a stream, compressed."""
     with ZipFile(stream, "w", ZIP_DEFLATED) as packed:
         for member in loose.infolist():
             copy = ZipInfo(member.filename, member.date_time)

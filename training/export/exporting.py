@@ -88,7 +88,6 @@ def quantize_model(folder: Path) -> Card:
 
 
 def _find_words(card: Card, fitted: Recipe) -> dict[str, Any]:
-    """Return what a recipe of the card's name says in words, where it fits the same network."""
     if not find_recipe(card.name).is_file():
         return {}
     recipe = load_recipe(card.name)
@@ -99,12 +98,10 @@ def _find_words(card: Card, fitted: Recipe) -> dict[str, Any]:
 
 
 def _name_rebuilding(recipe: Recipe) -> str:
-    """Name the command that makes a recipe's model from the data."""
     return f"python -m training rebuild {recipe.name}"
 
 
 def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
-    """Write all files of a model that will lie in `folder`; return its card."""
     recipe, run = experiment.recipe, experiment.run
     _, trained = load_run(run)
     train, validation = experiment.splits
@@ -127,7 +124,6 @@ def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
 def _complete(
     card: Card, heads: dict[str, Head], made: Path, folder: Path, history: History
 ) -> Card:
-    """Write the card and the figures of a model whose files are made and heads calibrated."""
     files = {
         name: hash_file((made / name).read_bytes())
         for name in FILES.values()
@@ -163,12 +159,10 @@ def _calibrate(
 
 
 def _load(made: Path, form: str) -> OnnxNetwork:
-    """Load one of the ONNX files that were made."""
     return OnnxNetwork((made / FILES[form]).read_bytes(), threads=0)
 
 
 def _put_in_place(made: Path, folder: Path) -> None:
-    """Replace a model folder's files one by one, the card last: until then nothing loads them."""
     files = [path for path in made.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda path: path.name == CARD):
         target = folder / file.relative_to(made)
@@ -180,7 +174,6 @@ def _put_in_place(made: Path, folder: Path) -> None:
 
 
 def _copy(file: Path, stream: IO[bytes]) -> None:
-    """Copy a file into a stream."""
     with file.open("rb") as source:
         shutil.copyfileobj(source, stream)
 
@@ -191,7 +184,6 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def _fold(recipe: Recipe, trained: keras.Model, heads: dict[str, int]) -> keras.Model:
-    """Return the network for serving, its normalisation folded into the convolutions."""
     data, network = recipe.data, recipe.network
     folded = build_network(
         network.name, data.channels, heads, network.options, data.size, normalization=None
@@ -201,7 +193,6 @@ def _fold(recipe: Recipe, trained: keras.Model, heads: dict[str, int]) -> keras.
 
 
 def _export_onnx(model: keras.Model, path: Path) -> None:
-    """Write the ONNX form, with a free batch size."""
     with tempfile.TemporaryDirectory() as aside:
         written = Path(aside) / path.name
         model.export(written, format="onnx", verbose=False)
@@ -210,7 +201,6 @@ def _export_onnx(model: keras.Model, path: Path) -> None:
 
 
 def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> None:
-    """Compare Keras' logits with those of ONNX Runtime on real pictures."""
     for name, values in expected.items():
         # Logits differ more than probabilities, so this is the stricter test.
         difference = float(np.abs(values - logits[name]).max())
@@ -235,7 +225,6 @@ def describe_heads(
 
 
 def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
-    """Return the card of a model, before any file or figure."""
     data = recipe.data
     return Card(
         name=recipe.name,
@@ -257,7 +246,6 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
 
 
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
-    """Say how the model came about."""
     return {
         "command": _name_rebuilding(recipe),
         "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
@@ -273,7 +261,6 @@ def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
 
 
 def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
-    """Sum the minutes of the models that teach or are begun as; nothing where no card tells."""
     folders = recipe.needed_models
     if not folders or not all((folder / CARD).is_file() for folder in folders):
         return {}
@@ -285,7 +272,6 @@ def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
 
 
 def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the size of each teacher whose card is there, and how right its card calls it."""
     folders = recipe.distillation.teachers if recipe.distillation else []
     cards = [load_card(folder) for folder in folders if (folder / CARD).is_file()]
     return [

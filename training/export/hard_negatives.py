@@ -1,4 +1,4 @@
-"""Mine hard negatives: fit the face classifier in rounds, and add each round's false faces.
+"""Mine hard negatives: fit the face classifier in rounds, and add each one's false positives.
 
 Source: Felzenszwalb et al., "Object detection with discriminatively trained part-based models"
 (2010), section 4.4.
@@ -9,7 +9,7 @@ from pathlib import Path
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.cards import CARD
 from training.datasets.experiment import Experiment
-from training.datasets.face_crops import prepare_faces, prepare_hard_faces
+from training.datasets.face_crops import prepare_faces
 from training.datasets.loading import PLACES_FILE
 from training.export.exporting import export
 from training.fit.trainer import fit
@@ -17,10 +17,10 @@ from training.recipe import Mining, Recipe, change_recipe
 
 
 def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
-    """Make the recipe's pictures where they aren't there, and add each round's mistakes to them.
+    """Make the recipe's pictures if they are missing, and add each round's false positives.
 
-    The rounds' runs are below `runs`. What was stopped goes on: a round whose next one has begun
-    isn't repeated. Whoever begins anew removes the pictures with the runs. Raises `DataError` as
+    The rounds' runs are below `runs`. Calling it again resumes: a round whose next one has begun
+    isn't repeated. To start over, remove the pictures with the runs. Raises `DataError` as
     preparing and fitting do.
     """
     folder = recipe.data.folder
@@ -37,4 +37,4 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
         models = run / "models"
         if not (models / FACE_CLASSIFIER / CARD).is_file():
             export(experiment, models / FACE_CLASSIFIER)
-        prepare_hard_faces(mining.source, models, folder, recipe.seed)
+        prepare_faces(mining.source, folder, recipe.seed, mistakes_of=models)

@@ -1,4 +1,4 @@
-"""Build a model anew by its recipe, from the data to the model folder, and its teachers first."""
+"""Build a model by its recipe, from the data to the model folder, after the models it needs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +21,10 @@ MODELS = Path("models")
 def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     """Fit and export a recipe, given by its name or path; yield the card of each model made.
 
-    The model goes to `folder`, models/<the recipe's name> by default. Each teacher, and what the
-    network begins as, is rebuilt before where it isn't there, by the recipe beside this one that
-    is named as its folder. What was stopped goes on, and what is finished is not fitted again.
-    Raises `DataError` and `RecipeError` as fitting does, and where a run in the way or a model
-    that is needed was fitted by another recipe.
+    The model goes to `folder`, models/<the recipe's name> by default. A missing teacher, or model
+    to start from, is rebuilt first by the recipe of its folder's name beside this one. Re-running
+    `rebuild` resumes it; finished runs are not fitted again. Raises `DataError` and `RecipeError`
+    as fitting does, and if an existing run or needed model was fitted by another recipe.
     """
     recipe = load_recipe(name)
     _check_data(recipe.data, recipe.seed)
@@ -62,7 +61,6 @@ def _is_made(model: Path) -> bool:
 
 
 def _read_recipe(model: Path) -> Recipe:
-    """Return the recipe of an exported model or of a finished run."""
     if (model / CARD).is_file():
         return parse_recipe(load_card(model).training["recipe"])
     return read_recipe(model)

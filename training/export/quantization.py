@@ -54,8 +54,6 @@ def loses(accuracies: dict[str, dict[str, float]]) -> bool:
 
 
 class _Batches(CalibrationDataReader):
-    """Give pictures to the quantisation, some at a time."""
-
     def __init__(self, model: Path, pictures: np.ndarray) -> None:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name

@@ -1,4 +1,4 @@
-"""Let finished models teach: mix their probabilities into a new network's targets."""
+"""Distil finished models: mix their probabilities into a new network's targets."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from training.recipe import DataError, Distillation
 def distillation_targets(
     targets: dict[str, np.ndarray], train: Split, distillation: Distillation
 ) -> dict[str, np.ndarray]:
-    """Return each head's targets, float32 (count, classes), with the teachers' share in them.
+    """Return each head's targets, float32 (count, classes), mixed with the teachers' predictions.
 
-    A head that no teacher has keeps its targets, as do pictures of no class, of which a teacher
-    may know nothing. A row of zeros, whose right answer nobody knows, becomes the teachers' alone.
-    Raises `DataError` where a teacher can't teach any head.
+    A head that no teacher has keeps its targets, as do OOD pictures, for which the teachers were
+    not trained. A row of zeros, an unknown label, becomes the teachers' prediction alone. Raises
+    `DataError` if a teacher has none of the heads or other classes.
     """
     taught = train.labels != OOD
     own = train.subset(taught)
@@ -40,10 +40,9 @@ def distillation_targets(
 
 
 def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
-    """Return a teacher's probabilities, those of each picture and of its mirror image added.
+    """Return a teacher's probabilities, summed over each picture and its mirror image.
 
-    A face and its mirror image are the same answer; both together are a better one. A picture
-    that stands in the split several times is asked about once.
+    A picture that is in the split several times is predicted once.
     """
     _, first, places = np.unique(
         [str(file) for file in split.files], return_index=True, return_inverse=True
@@ -59,7 +58,6 @@ def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
 
 
 def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
-    """Refuse a teacher that has none of the heads, or one of them with other classes."""
     shared = [name for name in targets if name in card.heads]
     if not shared:
         raise DataError(f"The teacher {card.name!r} has none of the heads {', '.join(targets)}.")

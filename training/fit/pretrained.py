@@ -68,7 +68,6 @@ def load_base(name: str, precision: str) -> keras.Model:
 
 
 def _read_base(name: str) -> keras.Model:
-    """Return a body with ImageNet weights, in the precision of the moment."""
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
     path = Path(folder) / f"{name}.weights.h5" if folder else None
@@ -221,7 +220,6 @@ def _boundary(base: keras.Model, trainable: int) -> int:
 
 
 def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
-    """Bring raw RGB into the form that the body has learned on."""
     if mode == "tf":
         return layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     if mode == "torch":
@@ -234,12 +232,10 @@ def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
 
 
 def _take_features(options: dict[str, Any], _: int | None) -> keras.KerasTensor:
-    """Return the input of a network whose base is frozen."""
     return keras.Input(options["shape"], dtype="float32", name="features")
 
 
 def _take_crop(_: dict[str, Any], size: int | None) -> keras.KerasTensor:
-    """Return the input of a network that takes the raw crop to its pretrained body."""
     return keras.Input((size, size, 3), dtype="uint8", name="crop")
 
 
@@ -282,7 +278,6 @@ def truncated_backbone(
 
 
 def _renew(layer: layers.Layer, normalization: type[layers.Layer] | None) -> layers.Layer:
-    """Return a new layer like one of a body, with another normalisation or none."""
     config = layer.get_config()
     if isinstance(layer, layers.BatchNormalization):
         if normalization is None:

@@ -210,11 +210,9 @@ class Trainer:
         return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def _variables(self) -> list[keras.Variable]:
-        """List all that changes in training; dropout's random state is among the network's."""
         return [*self.network.variables, *self.optimizer.variables, *self.served.weights]
 
     def _sizes(self) -> list[tuple[float, int]]:
-        """List which side is used up to which share of the steps."""
         return self.recipe.schedule.progressive_sizes or [(1.0, self.recipe.data.size)]
 
     def _targets(self, head: str, split: Split) -> np.ndarray:
@@ -238,7 +236,6 @@ class Trainer:
         return np.where(labels[:, None] == OOD, np.float32(1 / count), known)
 
     def _step(self, epoch: int, position: int) -> None:
-        """Take one step and count its loss and right answers."""
         schedule = self.recipe.schedule
         order = np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.train.labels))
         chosen = order[position * schedule.batch : (position + 1) * schedule.batch]
@@ -255,7 +252,6 @@ class Trainer:
             self.right_sums[name] += float(share)
 
     def _compile(self, size: int) -> Any:
-        """Build the function that takes one step on pictures of a size."""
         recipe, network, optimizer = self.recipe, self.network, self.optimizer
         schedule = recipe.schedule
         decayed = [variable.path.endswith("kernel") for variable in network.trainable_variables]
@@ -293,7 +289,6 @@ class Trainer:
         return take_step
 
     def _measure(self, epoch: int) -> dict[str, Any]:
-        """Measure the averaged network on the validation split; return the epoch's row."""
         pictures = self.validation.pictures
         logits = self.served.predict(pictures, batch_size=choose_batch(pictures), verbose=0)
         row: dict[str, Any] = {
@@ -317,7 +312,6 @@ class Trainer:
         return row
 
     def _validation_loss(self, logits: dict[str, np.ndarray]) -> float:
-        """Return the loss on the validation split, with targets and weights as in training."""
         losses = [
             head.weight * LOSSES[head.targets](self._targets(name, self.validation), logits[name])
             for name, head in self.recipe.heads.items()
@@ -326,12 +320,11 @@ class Trainer:
 
     def epochs_since_best(self) -> int:
         """Count the epochs since the best one by the watched validation figure."""
-        values = [row[self.recipe.watched] for row in self.history]
+        values = [row[self.recipe.monitored] for row in self.history]
         best = np.argmin(values) if self.recipe.schedule.monitor == "loss" else np.argmax(values)
         return len(self.history) - 1 - int(best)
 
     def _out_of_patience(self) -> bool:
-        """Tell whether the watched figure has been without progress for too long."""
         patience = self.recipe.schedule.patience
         return bool(patience and self.history) and self.epochs_since_best() >= patience
 
@@ -355,14 +348,12 @@ def _distance(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 
 def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Average over the pictures whose target is known."""
     losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
     known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
     return tf.reduce_sum(losses * known) / tf.maximum(tf.reduce_sum(known), 1.0)
 
 
 def _share_right(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Return the share of right answers among the pictures that have one."""
     likeliest, unlikeliest = tf.reduce_max(targets, axis=1), tf.reduce_min(targets, axis=1)
     known = tf.cast(likeliest > unlikeliest, tf.float32)
     right = tf.cast(tf.argmax(targets, axis=1) == tf.argmax(logits, axis=1), tf.float32)
@@ -374,7 +365,6 @@ LOSSES = {"places": _distance} | dict.fromkeys(("labels", "votes", "children"), 
 
 
 def _build_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    """Build the schedule's optimiser; its learning rate is set at each step."""
     if schedule.optimizer == "adam":
         return keras.optimizers.Adam()
     if schedule.optimizer == "adadelta":

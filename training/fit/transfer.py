@@ -45,7 +45,6 @@ def load_backbone(network: keras.Model, start: Path, pictures: np.ndarray) -> No
 
 
 def _list_body_weights(network: keras.Model) -> list[keras.Variable]:
-    """List the weights of all layers that are no head."""
     heads = set(network.output_names)
     layers = [layer for layer in network.layers if layer.name not in heads]
     return [weight for layer in layers for weight in layer.weights]
@@ -116,7 +115,6 @@ def unfold_normalization(folded: keras.Model, network: keras.Model, pictures: np
 def _measure_moments(
     network: keras.Model, layers: list[keras.layers.Layer], pictures: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the mean and the variance of each layer's channels over pictures, by its name."""
     if not layers:
         return {}
     # Averaged over each picture in the graph: all answers of a large network would fill memory.
@@ -135,7 +133,6 @@ def _measure_moments(
 
 
 def _list_body(network: keras.Model) -> list[keras.layers.Layer]:
-    """List the layers with kernels that are no head."""
     heads = set(network.output_names)
     return [
         layer

@@ -259,7 +259,9 @@ def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
     assert "Choose one of clothing, clothing-teacher, expression, " in refused.output
 
 
-def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: Path) -> None:
+def test_cut_outs_are_pasted_onto_backgrounds_and_no_source_is_in_both_splits(
+    tmp_path: Path,
+) -> None:
     sources, out = tmp_path / "sources", tmp_path / "things"
     (sources / "clothes").mkdir(parents=True)
     random = np.random.default_rng(1)
@@ -271,7 +273,7 @@ def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: 
         thing[10:30, 10:30] = (255, 0, 0, 255)
         for folder in (sources, sources / "clothes"):
             Image.fromarray(thing).save(folder / f"thing-{number}.png")
-    done = run("data", "prepare", "things", sources, out)
+    done = run("data", "prepare", "synthetic-objects", sources, out)
     assert done.exit_code == 0, done.output
     counts = {split: len(list((out / split).rglob("*.jpg"))) for split in ("train", "validation")}
     # Four of five places and cut-outs are learned from, the clothes nowhere.
@@ -279,7 +281,7 @@ def test_things_are_pasted_onto_places_and_no_source_is_in_both_parts(tmp_path: 
     pasted = np.asarray(Image.open(out / "validation" / "things" / "00012.jpg")).astype(int)
     assert (pasted[..., 0] - pasted[..., 1] > 200).mean() > 0.01
 
-    lonely = run("data", "prepare", "things", sources / "clothes", tmp_path / "none")
+    lonely = run("data", "prepare", "synthetic-objects", sources / "clothes", tmp_path / "none")
     assert lonely.exit_code == 1
     assert "2 of places" in lonely.output
 

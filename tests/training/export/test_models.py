@@ -152,7 +152,7 @@ def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> N
 
     stranger = recipe.read_text().replace("heads.original", "heads.other")
     taught.write_text(
-        stranger.replace('answers = "original"', 'answers = "other"')
+        stranger.replace('default_head = "original"', 'default_head = "other"')
         + f'[distillation]\nteachers = ["{model}"]\n'
     )
     refused = run("fit", taught, "--out", tmp_path / "refused")
