@@ -15,7 +15,7 @@ from PIL import Image
 
 from app import create_app
 from app.settings import Settings
-from tests.app.servers import serving
+from tests.helpers.servers import serving
 
 # The suite asks more often than one client may.
 os.environ["RAUT_RATE_LIMIT"] = ""

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from app import create_app
 from app.settings import Settings
-from tests.app.forms import post
+from tests.helpers.forms import post
 
 from .conftest import CHROMIUM
 

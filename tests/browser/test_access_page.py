@@ -9,7 +9,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from app import create_app
 from app.settings import Settings
 from app.web.server.auth import hash_token
-from tests.app.servers import serving
+from tests.helpers.servers import serving
 
 from .answers import choose
 

@@ -13,9 +13,9 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from app import create_app
 from app.settings import Settings
-from tests.app.cards import rewrite_card
-from tests.app.clothing import write_clothing, write_wardrobe
-from tests.app.servers import serving
+from tests.helpers.cards import rewrite_card
+from tests.helpers.clothing import write_clothing, write_wardrobe
+from tests.helpers.servers import serving
 
 from .answers import picture_file
 from .test_photo_page import content, downloaded

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Download, Page, Route, WebSocketRoute, expect
 
-from tests.app.servers import started
+from tests.helpers.servers import started
 
 from .answers import SERVICE, answer, face
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from app.errors import RautError
 from app.vision.imaging.decoding import decode_frame, decode_image
-from tests.app.forms import post
+from tests.helpers.forms import post
 from tests.fuzz.corpus import make_corpus, mutate
 
 # What a picture may be refused for; anything else is a fault of ours.

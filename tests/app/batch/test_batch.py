@@ -19,7 +19,7 @@ from PIL import Image
 
 from app.__main__ import cli
 from app.batch.runs import lock_folder
-from tests.app.processes import find_listening, list_children
+from tests.helpers.processes import find_listening, list_children
 
 Rows = list[dict[str, Any]]
 

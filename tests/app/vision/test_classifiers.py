@@ -16,7 +16,7 @@ from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Runtime, load_classifier
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection
-from tests.app.cards import hash_files, read_card, rewrite_card
+from tests.helpers.cards import hash_files, read_card, rewrite_card
 
 # Importing the application sets it for our own process; another must do so itself.
 TELEMETRY = "ORT_DISABLE_TELEMETRY"

@@ -1,4 +1,4 @@
-"""Test the remote runtime against a real server of the protocol that can be told to fail."""
+"""The remote runtime, against a server of the protocol that can be made to fail."""
 
 import dataclasses
 import gc
@@ -35,11 +35,11 @@ from app.vision.models.cards import ModelError
 from app.web.api.stream import MOST_FAULTS
 from bench.moving import encode_frame
 from bench.serving import list_children
-from tests.app.cards import copy_face_models, read_card
-from tests.app.forms import post
-from tests.app.inference import Answer, Handler, KServeClient, serving_models, write_logits
-from tests.app.servers import GRACE_SECONDS, PATIENCE, start, started
 from tests.browser.answers import picture_file
+from tests.helpers.cards import copy_face_models, read_card
+from tests.helpers.forms import post
+from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
+from tests.helpers.servers import GRACE_SECONDS, PATIENCE, start, started
 
 FOLDERS = Path("models/expression"), Path("models/gender")
 SERVED = [
@@ -48,25 +48,24 @@ SERVED = [
     if path.parent.name != FACE_CLASSIFIER
 ]
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
+PHOTO = picture_file(skimage.data.astronaut(), "photo.png")["buffer"]
+NO_FACE = picture_file(skimage.data.rocket(), "rocket.png")["buffer"]
 
 
 @pytest.fixture
-def server() -> Iterator[KServeClient]:
-    """A server of the real models."""
-    with serving_models(*SERVED) as running:
+def server() -> Iterator[FakeInferenceServer]:
+    with FakeInferenceServer(*SERVED) as running:
         yield running
 
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    """The models of faces alone, for what depends on which models are asked."""
     copy_face_models(tmp_path / "models")
     return tmp_path / "models"
 
 
 @pytest.fixture
-def remote(server: KServeClient) -> FlaskClient:
-    """The application, which asks that server."""
+def remote(server: FakeInferenceServer) -> FlaskClient:
     return start_client(server.url)
 
 
@@ -75,12 +74,13 @@ def start_client(url: str, **settings: Any) -> FlaskClient:
 
 
 def settings_for(url: str, **settings: Any) -> Settings:
-    # Long enough for a busy machine; who wants to see it end says so.
-    patience = {"inference_timeout": PATIENCE, **settings}
-    return Settings(runtime="remote", inference_url=url, **patience)
+    # The default timeout is too short for a busy machine.
+    return Settings(
+        runtime="remote", inference_url=url, **{"inference_timeout": PATIENCE, **settings}
+    )
 
 
-def analyze(client: FlaskClient, photo: bytes, **form: Any) -> TestResponse:
+def analyze(client: FlaskClient, photo: bytes = PHOTO, **form: Any) -> TestResponse:
     return post(client, "/api/v1/analyze", {"image": photo}, **form)
 
 
@@ -98,7 +98,6 @@ def answers_with(status: int) -> Any:
 
 
 def on_batches(fault: Any) -> Any:
-    """Fail where logits are asked for; everything else is answered."""
     return lambda handler: fault(handler) if handler.path.endswith("/infer") else handler.answer()
 
 
@@ -113,12 +112,12 @@ def is_unavailable(answer: TestResponse) -> bool:
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary tensors", "numbers only"])
 def test_a_server_s_answers_are_those_of_the_exact_local_models(
-    astronaut_png: bytes, binary: bool
+    binary: bool,
 ) -> None:
-    with serving_models(*SERVED, binary=binary) as server:
-        answer = analyze(start_client(server.url), astronaut_png).get_json()
+    with FakeInferenceServer(*SERVED, binary=binary) as server:
+        answer = analyze(start_client(server.url)).get_json()
     exact = create_app(Settings(runtime="onnx")).test_client()
-    local = analyze(exact, astronaut_png).get_json()
+    local = analyze(exact).get_json()
     (face,), (expected,) = answer.pop("faces"), local.pop("faces")
     for task in ("expression", "gender"):
         found, wanted = face.pop(task), expected.pop(task)
@@ -131,7 +130,7 @@ def test_a_server_s_answers_are_those_of_the_exact_local_models(
 
 
 def test_all_faces_are_one_request_for_each_model(
-    server: KServeClient, remote: FlaskClient, astronaut: np.ndarray
+    server: FakeInferenceServer, remote: FlaskClient, astronaut: np.ndarray
 ) -> None:
     before = server.batches
     photo = picture_file(np.hstack([astronaut, astronaut]), "two.png")["buffer"]
@@ -142,14 +141,13 @@ def test_all_faces_are_one_request_for_each_model(
 
 
 def test_only_crops_of_faces_go_to_the_inference_server(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+    server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
-    before = len(server.asked)
-    scene = picture_file(skimage.data.rocket(), "rocket.png")["buffer"]
-    assert analyze(remote, scene).get_json()["faces"] == []
-    assert len(server.asked) == before
-    analyze(remote, astronaut_png)
-    assert server.asked[before:] == [
+    before = len(server.paths)
+    assert analyze(remote, NO_FACE).get_json()["faces"] == []
+    assert len(server.paths) == before
+    analyze(remote)
+    assert server.paths[before:] == [
         "/v2/models/expression/infer",
         "/v2/models/gender/infer",
     ]
@@ -166,7 +164,7 @@ def test_only_crops_of_faces_go_to_the_inference_server(
         ]
 
 
-def test_another_model_under_the_same_name_ends_the_start(server: KServeClient) -> None:
+def test_another_model_under_the_same_name_ends_the_start(server: FakeInferenceServer) -> None:
     server.models["gender"] = changed_model(FOLDERS[1])
     with pytest.raises(ModelError, match=r"gender isn't the file that the card"):
         create_app(settings_for(server.url))
@@ -174,7 +172,7 @@ def test_another_model_under_the_same_name_ends_the_start(server: KServeClient) 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["in its metadata", "in Triton's way"])
 def test_a_hash_that_the_server_tells_must_be_in_the_card(
-    server: KServeClient, faces: Path, wrapped: bool
+    server: FakeInferenceServer, faces: Path, wrapped: bool
 ) -> None:
     def tell(told: str) -> None:
         if wrapped:
@@ -192,40 +190,38 @@ def test_a_hash_that_the_server_tells_must_be_in_the_card(
 
 
 def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+    server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
     right, server.models["expression"] = server.models["expression"], changed_model(FOLDERS[0])
-    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(analyze(remote))
     assert is_unavailable(remote.get("/readyz"))
     server.models["expression"] = right
     assert remote.get("/readyz").status_code == 200
-    assert analyze(remote, astronaut_png).status_code == 200
+    assert analyze(remote).status_code == 200
 
 
 def test_a_server_that_comes_back_is_checked_again(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+    server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
     server.fault = answers_with(500)
-    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(analyze(remote))
     server.fault = None
     server.parameters = {"sha256": "0" * 64}
-    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(analyze(remote))
     server.parameters = {}
-    assert analyze(remote, astronaut_png).status_code == 200
+    assert analyze(remote).status_code == 200
 
 
 def test_no_proxy_of_the_environment_sees_a_crop(
-    server: KServeClient, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    server: FakeInferenceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, NOWHERE)
-    assert analyze(start_client(server.url), astronaut_png).status_code == 200
+    assert analyze(start_client(server.url)).status_code == 200
 
 
-def test_without_its_server_no_photo_is_read_on_the_command_line(
-    tmp_path: Path, astronaut_png: bytes
-) -> None:
-    (tmp_path / "photo.png").write_bytes(astronaut_png)
+def test_without_its_server_no_photo_is_read_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(PHOTO)
     environment = {"RAUT_RUNTIME": "remote", "RAUT_INFERENCE_URL": NOWHERE}
     result = CliRunner().invoke(cli, ["analyze", str(tmp_path)], env=environment)
     assert result.exit_code == 1
@@ -242,20 +238,20 @@ def test_a_server_is_not_started_without_its_inference_server() -> None:
 
 
 def test_an_application_may_be_there_before_its_inference_server(
-    server: KServeClient, astronaut_png: bytes
+    server: FakeInferenceServer,
 ) -> None:
     server.fault = answers_with(404)
     remote = start_client(server.url)
     assert is_unavailable(remote.get("/readyz"))
     assert remote.get("/healthz").status_code == 200
-    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(analyze(remote))
     server.fault = None
     assert remote.get("/readyz").get_json()["status"] == "ready"
-    assert analyze(remote, astronaut_png).status_code == 200
+    assert analyze(remote).status_code == 200
 
 
 def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
-    server: KServeClient, astronaut_png: bytes
+    server: FakeInferenceServer,
 ) -> None:
     frame = encode_frame(skimage.data.astronaut())
     environment = {
@@ -289,23 +285,26 @@ def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
         assert running.process.wait(GRACE_SECONDS) == 0
 
 
-def test_passing_faults_are_asked_again_within_the_time(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
+@pytest.mark.parametrize(
+    ("faults", "status", "batches"),
+    # Each model needs one more batch; the first model gets the faults.
+    [([502, 503, 504, None], 200, 4 + 2), ([500], 503, 1)],
+    ids=["passing", "others"],
+)
+def test_only_passing_faults_are_retried(
+    server: FakeInferenceServer,
+    remote: FlaskClient,
+    faults: list[int | None],
+    status: int,
+    batches: int,
 ) -> None:
-    faults = [Answer(502), Answer(503), Answer(504), None]
-    server.fault = on_batches(lambda handler: faults.pop() if faults else handler.answer())
+    answers = [fault and Answer(fault) for fault in faults]
+    server.fault = on_batches(lambda handler: answers.pop() if answers else handler.answer())
     before = server.batches
-    assert analyze(remote, astronaut_png).status_code == 200
-    assert server.batches == before + 4 + 2
-
-
-def test_other_faults_are_not_asked_again(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes
-) -> None:
-    server.fault = on_batches(answers_with(500))
-    before = server.batches
-    assert is_unavailable(analyze(remote, astronaut_png))
-    assert server.batches == before + 1
+    answer = analyze(remote)
+    assert answer.status_code == status
+    assert status == 200 or is_unavailable(answer)
+    assert server.batches == before + batches
 
 
 def never(handler: Handler) -> None:
@@ -326,98 +325,89 @@ def in_drops(handler: Handler) -> None:
 
 @pytest.mark.parametrize("fault", [never, in_drops])
 def test_a_server_that_takes_too_long_is_not_waited_for(
-    server: KServeClient, astronaut_png: bytes, fault: Any
+    server: FakeInferenceServer, fault: Any
 ) -> None:
     remote = start_client(server.url, inference_timeout=0.3)
     server.fault = fault
-    assert is_unavailable(analyze(remote, astronaut_png))
+    assert is_unavailable(analyze(remote))
     assert is_unavailable(remote.get("/readyz"))
 
 
 LOGITS = {"original": np.zeros((2, 7), np.float32), "ferplus": np.zeros((2, 8), np.float32)}
 SOUND = write_logits(LOGITS, binary=True)
-SOUND_AS_NUMBERS = write_logits(LOGITS, binary=False)
+LENGTH = "Inference-Header-Content-Length"
+OTHER_DATA = (
+    b'{"outputs": [{"name": "original", "datatype": "FP32", "shape": [2, 7], "data": [{}]}]}'
+)
 NONSENSE = {
     "nothing": Answer(200, b""),
     "no JSON": Answer(200, b"\xff\xfe{"),
     "another JSON": Answer(200, b"[1, 2]"),
     "no tensors": Answer(200, b'{"outputs": []}'),
-    "data of another kind": Answer(
-        200,
-        b'{"outputs": [{"name": "original", "datatype": "FP32", "shape": [2, 7], "data": [{}]}]}',
-    ),
+    "data of another kind": Answer(200, OTHER_DATA),
     "other shapes": write_logits({name: logits[:1] for name, logits in LOGITS.items()}, True),
     "not finite": write_logits({name: logits + np.nan for name, logits in LOGITS.items()}, True),
     "cut short": dataclasses.replace(SOUND, body=SOUND.body[:-1]),
-    "a length beyond its end": dataclasses.replace(
-        SOUND, headers={"Inference-Header-Content-Length": "99999"}
-    ),
-    "a length that is none": dataclasses.replace(
-        SOUND, headers={"Inference-Header-Content-Length": "many"}
-    ),
-    "logits of another picture": SOUND,
+    "a length beyond its end": dataclasses.replace(SOUND, headers={LENGTH: "99999"}),
+    "a length that is none": dataclasses.replace(SOUND, headers={LENGTH: "many"}),
+    "logits of another photo": SOUND,
     "too much": Answer(200, bytes(2_000_000)),
-    "a way elsewhere": Answer(307, b"", {"Location": "/elsewhere"}),
+    "a redirect": Answer(307, b"", {"Location": "/elsewhere"}),
 }
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
 def test_nonsense_is_no_answer(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes, nonsense: Answer
+    server: FakeInferenceServer, remote: FlaskClient, nonsense: Answer
 ) -> None:
     server.fault = on_batches(lambda handler: nonsense)
-    assert is_unavailable(analyze(remote, astronaut_png))
-    assert "/elsewhere" not in server.asked
+    assert is_unavailable(analyze(remote))
+    assert "/elsewhere" not in server.paths
 
 
 def test_after_some_failures_the_server_is_left_alone(
-    server: KServeClient, faces: Path, astronaut_png: bytes
+    server: FakeInferenceServer, faces: Path
 ) -> None:
     remote = start_client(server.url, models=faces, breaker_threshold=2, breaker_reset=60)
     server.fault = answers_with(500)
     for _ in range(2):
-        assert is_unavailable(analyze(remote, astronaut_png))
+        assert is_unavailable(analyze(remote))
     server.fault = None
-    before = len(server.asked)
-    answer = analyze(remote, astronaut_png)
+    before = len(server.paths)
+    answer = analyze(remote)
     assert is_unavailable(answer)
     assert answer.get_json(force=True)["retry_after"] > 50
     assert is_unavailable(remote.get("/readyz"))
-    assert len(server.asked) == before
+    assert len(server.paths) == before
 
 
-def test_another_model_s_answers_do_not_make_up_for_failures(
-    server: KServeClient, astronaut_png: bytes
-) -> None:
+def test_another_model_s_answers_do_not_make_up_for_failures(server: FakeInferenceServer) -> None:
     remote = start_client(server.url, breaker_threshold=2, breaker_reset=60)
     server.fault = lambda handler: Answer(500) if "gender" in handler.path else handler.answer()
     for _ in range(3):
-        assert is_unavailable(analyze(remote, astronaut_png))
-    assert server.asked.count("/v2/models/gender/infer") == 2
-    assert analyze(remote, astronaut_png, models="expression").status_code == 200
+        assert is_unavailable(analyze(remote))
+    assert server.paths.count("/v2/models/gender/infer") == 2
+    assert analyze(remote, models="expression").status_code == 200
 
 
-def test_after_the_pause_the_first_answer_ends_it(
-    server: KServeClient, astronaut_png: bytes
-) -> None:
+def test_after_the_pause_the_first_answer_ends_it(server: FakeInferenceServer) -> None:
     remote = start_client(server.url, breaker_threshold=2, breaker_reset=0.001)
     server.fault = answers_with(500)
     for _ in range(3):
-        assert is_unavailable(analyze(remote, astronaut_png))
+        assert is_unavailable(analyze(remote))
     server.fault = None
     while is_unavailable(remote.get("/readyz")):
         pass
-    assert analyze(remote, astronaut_png).status_code == 200
+    assert analyze(remote).status_code == 200
 
 
-def test_a_photo_without_a_face_needs_no_server(server: KServeClient) -> None:
+def test_a_photo_without_a_face_needs_no_server(server: FakeInferenceServer) -> None:
     server.fault = answers_with(404)
-    scene = picture_file(skimage.data.rocket(), "rocket.png")["buffer"]
-    assert analyze(start_client(server.url), scene).get_json()["faces"] == []
+    assert analyze(start_client(server.url), NO_FACE).get_json()["faces"] == []
 
 
 def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
-    server: KServeClient, caplog: pytest.LogCaptureFixture
+    server: FakeInferenceServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     analyzer = load_analyzer(settings_for(server.url))
     network = analyzer.classifiers["gender"].network
@@ -439,23 +429,22 @@ def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
     [("en", "does not answer at the moment"), ("id", "sedang tidak menjawab")],
 )
 def test_the_pages_say_that_the_server_is_away(
-    server: KServeClient, remote: FlaskClient, astronaut_png: bytes, language: str, sentence: str
+    server: FakeInferenceServer, remote: FlaskClient, language: str, sentence: str
 ) -> None:
     remote.post("/language", data={"language": language})
     server.fault = answers_with(500)
     for address in ("/", "/steps"):
-        answer = post(remote, address, {"image": astronaut_png})
+        answer = post(remote, address, {"image": PHOTO})
         assert answer.status_code == 503
         assert sentence in answer.get_data(as_text=True)
 
 
 def test_the_steps_are_shown_as_without_a_server(
-    server: KServeClient, remote: FlaskClient, client: FlaskClient, astronaut_png: bytes
+    server: FakeInferenceServer, remote: FlaskClient, client: FlaskClient
 ) -> None:
     before = server.batches
     pages = [
-        post(each, "/steps", {"image": astronaut_png}).get_data(as_text=True)
-        for each in (remote, client)
+        post(each, "/steps", {"image": PHOTO}).get_data(as_text=True) for each in (remote, client)
     ]
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
     # Both models' readings, and the crop covered in 49 places beside itself and the known one.
@@ -489,10 +478,10 @@ def test_an_address_that_can_not_be_one_is_refused(url: str, reason: str) -> Non
     assert "password" not in str(refused.value)
 
 
-def test_a_path_in_the_address_stands_before_the_protocol_s(server: KServeClient) -> None:
+def test_a_path_in_the_address_stands_before_the_protocol_s(server: FakeInferenceServer) -> None:
     with pytest.raises(ModelError, match="status 404"):
         load_analyzer(settings_for(f"{server.url}/team/models/"))
-    assert server.asked == ["/team/models/v2/health/ready"]
+    assert server.paths == ["/team/models/v2/health/ready"]
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection, FaceReading, Prediction
 from app.vision.tracking import TrackedFace, Tracker
 from bench.moving import encode_frame
-from tests.app.cards import rewrite_card
+from tests.helpers.cards import rewrite_card
 
 CLASSES = ["angry", "happy", "neutral"]
 UNSURE_BELOW = 0.7

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask.testing import FlaskClient
 
-from tests.app.forms import post
+from tests.helpers.forms import post
 
 
 def test_each_test_that_the_page_names_exists(client: FlaskClient) -> None:

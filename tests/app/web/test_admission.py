@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from app.errors import RautError
 from app.web.server.admission import AdmissionQueue
 from app.web.server.state import state_of
-from tests.app.forms import post
+from tests.helpers.forms import post
 
 
 class Queue:

@@ -16,8 +16,8 @@ from app import create_app
 from app.__main__ import cli
 from app.settings import Settings
 from app.web.server.auth import hash_token
-from tests.app.forms import post
-from tests.app.servers import goodbye, serving
+from tests.helpers.forms import post
+from tests.helpers.servers import goodbye, serving
 
 TOKEN = "a long and random word"
 

@@ -21,11 +21,11 @@ from app.__main__ import cli
 from app.settings import Settings
 from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
-from tests.app.cards import read_card, rewrite_card
-from tests.app.clothing import CLASSES, OOD, SIZE, write_wardrobe
-from tests.app.forms import post
-from tests.app.inference import serving_models
-from tests.app.servers import PATIENCE, serving
+from tests.helpers.cards import read_card, rewrite_card
+from tests.helpers.clothing import CLASSES, OOD, SIZE, write_wardrobe
+from tests.helpers.forms import post
+from tests.helpers.inference import FakeInferenceServer
+from tests.helpers.servers import PATIENCE, serving
 
 RED, ROSE, BLACK = (255, 0, 0), (200, 60, 60), (0, 0, 0)
 
@@ -284,12 +284,13 @@ def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
 
 
 def test_an_inference_server_answers_for_whole_pictures_too(wardrobe: Path) -> None:
-    with serving_models(*(wardrobe / name for name in ("clothing", "expression", "gender"))) as far:
+    folders = [wardrobe / name for name in ("clothing", "expression", "gender")]
+    with FakeInferenceServer(*folders) as far:
         settings = Settings(models=wardrobe, runtime="remote", inference_url=far.url)
         client = create_app(settings).test_client()
-        asked = len(far.asked)
+        asked = len(far.paths)
         assert ask(client, RED)["image_predictions"]["clothing"]["label"] == "dress"
-        assert far.asked[asked:] == ["/v2/models/clothing/infer"]
+        assert far.paths[asked:] == ["/v2/models/clothing/infer"]
         # A known picture and the small copy of this one.
         assert far.crops[-1].shape == (2, SIZE, SIZE, 3)
         for models, sent in (

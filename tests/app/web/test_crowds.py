@@ -22,8 +22,8 @@ from websockets.typing import Origin
 
 from bench.moving import encode_frame
 from bench.serving import find_free_port, write_form
-from tests.app.fronts import ROOT, Front, with_nginx
-from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, start
+from tests.helpers.nginx import ROOT, Front, with_nginx
+from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, start
 
 UPSTREAM = ROOT / "deploy/upstream.crowd.conf"
 NAMES = re.findall(r"^ +server (\S+):8000", UPSTREAM.read_text(), re.M)

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.app.fronts import ROOT
+from tests.helpers.nginx import ROOT
 
 SUFFIXES = {
     "counter": ("_total",),

@@ -15,8 +15,8 @@ from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
 from bench.moving import encode_frame
-from tests.app.fronts import ROOT, Front, with_nginx
-from tests.app.servers import PATIENCE, started
+from tests.helpers.nginx import ROOT, Front, with_nginx
+from tests.helpers.servers import PATIENCE, started
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
 

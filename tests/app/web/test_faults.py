@@ -19,7 +19,7 @@ from websockets.sync.client import connect as open_socket
 
 from bench.moving import encode_frame
 from bench.serving import find_free_port, list_children, write_form
-from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, start, started
+from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, start, started
 
 
 class Upload:

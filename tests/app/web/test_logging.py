@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from bench.serving import write_form
-from tests.app.servers import started
+from tests.helpers.servers import started
 
 
 def test_each_request_is_a_line_without_anything_of_its_photo(astronaut_png: bytes) -> None:

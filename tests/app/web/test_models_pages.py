@@ -14,7 +14,7 @@ from app.intervals import wilson_interval
 from app.settings import Settings
 from app.vision.models.cards import load_card
 from app.web.pages.charts import choose_ticks, describe_classes
-from tests.app.forms import post
+from tests.helpers.forms import post
 
 EVERYTHING: dict[str, Any] = {
     "groups": [

@@ -16,7 +16,7 @@ from websockets.sync.client import connect as open_socket
 
 from bench.moving import encode_frame
 from bench.serving import write_form
-from tests.app.servers import PATIENCE, started
+from tests.helpers.servers import PATIENCE, started
 
 UPLOADS = 200
 INTERLEAVED = 1000

@@ -14,7 +14,7 @@ from app import create_app
 from app.settings import Settings
 from app.web.server.rate_limit import name_network
 from bench.serving import write_form
-from tests.app.servers import goodbye, serving, started
+from tests.helpers.servers import goodbye, serving, started
 
 
 def limited(**settings: Any) -> FlaskClient:

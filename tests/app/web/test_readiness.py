@@ -19,7 +19,7 @@ from app.web.server.readiness import Readiness
 from app.web.server.state import state_of
 from bench.moving import encode_frame
 from bench.serving import list_children, write_form
-from tests.app.servers import GRACE_SECONDS, PATIENCE, Server, goodbye, started
+from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, goodbye, started
 
 
 class Instance:

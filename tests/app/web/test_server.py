@@ -20,8 +20,8 @@ from app.settings import Settings
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import FILES, choose_file
 from app.web.server.worker import PATIENCE_SECONDS
-from tests.app.cards import hash_files, read_card, rewrite_card
-from tests.app.servers import PATIENCE, start, started
+from tests.helpers.cards import hash_files, read_card, rewrite_card
+from tests.helpers.servers import PATIENCE, start, started
 
 
 def last_body(client: socket.socket) -> bytes:

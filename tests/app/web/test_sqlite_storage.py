@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from bench.serving import find_free_port, write_form
-from tests.app.servers import PATIENCE, all_started, start
+from tests.helpers.servers import PATIENCE, all_started, start
 
 REDIS = shutil.which("redis-server") or ""
 

@@ -22,7 +22,7 @@ from PIL import Image
 from app import create_app
 from app.settings import Settings
 from app.vision.detection import detector
-from tests.app.forms import post
+from tests.helpers.forms import post
 
 # Prints how many threads a model whose insides are laid open adds to a process.
 NEW_THREADS = """

@@ -26,7 +26,7 @@ from app.web.api import stream
 from app.web.server.state import state_of
 from bench.live import measure_streams, write_table
 from bench.moving import encode_frame, move_picture
-from tests.app.servers import PATIENCE, goodbye, serving
+from tests.helpers.servers import PATIENCE, goodbye, serving
 
 Connect = Callable[..., ClientConnection]
 

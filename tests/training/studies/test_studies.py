@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.imaging.crops import CropShape
-from tests.app.processes import list_children
+from tests.helpers.processes import list_children
 from tests.training.pictures import make_pictures
 from training.__main__ import cli
 from training.datasets.loading import SubsetSpec, read_split

@@ -1,4 +1,4 @@
-"""Cards of copied models, changed as a test needs it."""
+"""Copies of models, and changes to their cards."""
 
 import json
 import shutil
@@ -9,7 +9,6 @@ from app.vision.models.classifiers import hash_file
 
 
 def copy_face_models(folder: Path) -> None:
-    """Copy the served models of faces, whatever others are served, into a folder."""
     for name in ("expression", "gender", "face_classifier"):
         shutil.copytree(Path("models") / name, folder / name)
 

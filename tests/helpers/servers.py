@@ -1,15 +1,15 @@
-"""Servers to test: as `make serve` starts one, and one in this process."""
+"""Servers to test: processes as `make serve` starts them, and one in this process."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Thread
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -24,14 +24,15 @@ PATIENCE = 20
 
 
 class Server:
-    """A started server: where it answers, its first process, and what it says."""
+    """A started server: its address, its first process, and its output."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.host = "127.0.0.1"
         self.process = process
-        self._said: SimpleQueue[str | None] = SimpleQueue()
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        # Reads all the while: a full pipe would stop the server.
+        self._reader = Thread(target=self._read)
+        self._reader.start()
         self.port = int(self.wait_for(r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
 
     @property
@@ -43,38 +44,35 @@ class Server:
         return f"{self.host}:{self.port}"
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until the server says so."""
-        while (line := self._said.get()) is not None:
-            if said := re.search(pattern, line):
-                return said
-        pytest.fail(f"The server ended and never said {pattern!r}.")
+        """Wait for a line of the output."""
+        while (line := self._lines.get()) is not None:
+            if found := re.search(pattern, line):
+                return found
+        pytest.fail(f"The server ended and never wrote {pattern!r}.")
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, str]:
-        """Return the answer's status, and its code where it is a refusal."""
-        asked = Request(f"http://{self.netloc}{path}", body, {"Content-Type": kind})
+        """Return the response's status, and the code of a problem."""
+        request = Request(f"http://{self.netloc}{path}", body, {"Content-Type": kind})
         try:
-            with urlopen(asked, timeout=PATIENCE) as answer:
+            with urlopen(request, timeout=PATIENCE) as answer:
                 return answer.status, ""
         except HTTPError as error:
             with error:
                 return error.code, json.load(error)["code"]
 
     def end(self) -> list[str]:
-        """Tell the server to end; returns what it has said since."""
+        """Terminate the server; returns the output since the last wait."""
         self.process.terminate()
-        self._listener.join()
+        self._reader.join()
         self.process.wait()
-        lines = []
-        while not self._said.empty():
-            lines.append(self._said.get())
-        return [line for line in lines if line is not None]
+        return [line for _ in range(self._lines.qsize()) if (line := self._lines.get())]
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         assert self.process.stdout
         with self.process.stdout:
             for line in self.process.stdout:
-                self._said.put(line)
-        self._said.put(None)
+                self._lines.put(line)
+        self._lines.put(None)
 
 
 def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.Popen[str]:
@@ -89,33 +87,32 @@ def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.P
 
 
 @contextmanager
-def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[Server]:
-    server = Server(start(within, **{"PORT": "0", **environment}))
-    try:
-        yield server
-    finally:
-        server.end()
-
-
-@contextmanager
-def all_started(*environments: dict[str, str]) -> Iterator[list[Server]]:
-    """Start servers side by side."""
-    processes = [start(**{"PORT": "0", **each}) for each in environments]
+def all_started(
+    *environments: dict[str, str], within: Sequence[str | Path] = ()
+) -> Iterator[list[Server]]:
+    """Run servers side by side."""
+    processes = [start(within, **{"PORT": "0", **each}) for each in environments]
     servers = [Server(process) for process in processes]
     try:
         yield servers
     finally:
-        for server in servers:
-            server.process.terminate()
+        for process in processes:
+            process.terminate()
         for server in servers:
             server.end()
+
+
+@contextmanager
+def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[Server]:
+    with all_started(environment, within=within) as (server,):
+        yield server
 
 
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
     """Serve an application from this process; yields its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -126,8 +123,8 @@ def serving(app: Flask) -> Iterator[str]:
 
 
 def goodbye(client: ClientConnection) -> tuple[int, str]:
-    """Wait for the server to close; return its code and reason."""
+    """Wait for the server to close; returns its code and reason."""
     with pytest.raises(ConnectionClosed) as caught:
         client.recv(PATIENCE)
-    assert caught.value.rcvd
+    assert caught.value.rcvd, "The server closed without a reason."
     return caught.value.rcvd.code, caught.value.rcvd.reason

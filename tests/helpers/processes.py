@@ -1,4 +1,4 @@
-"""Processes below one that a test started, as Linux tells of them in /proc."""
+"""Processes below one that a test started, from Linux's /proc."""
 
 import ipaddress
 import os
@@ -12,8 +12,6 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Child:
-    """A process below another."""
-
     pid: int
     command: str
 
@@ -22,7 +20,7 @@ class Child:
 
 
 def list_children(parent: int) -> list[Child]:
-    """The processes below one, at any depth."""
+    """Return the processes below one, at any depth."""
     pids = (
         int(pid)
         for task in PROC.glob(f"{parent}/task/*/children")
@@ -36,7 +34,7 @@ def list_children(parent: int) -> list[Child]:
 
 
 def find_listening(pid: int) -> set[str]:
-    """The addresses at which a process listens for TCP."""
+    """Return the addresses at which a process listens for TCP."""
     names = (_read_link(link) for link in (PROC / str(pid) / "fd").iterdir())
     sockets = {found[1] for name in names if (found := re.match(r"socket:\[(\d+)\]", name))}
     lines = [
@@ -52,12 +50,12 @@ def find_listening(pid: int) -> set[str]:
 def _read_link(link: Path) -> str:
     try:
         return str(link.readlink())
-    except FileNotFoundError:
+    except FileNotFoundError:  # The process has closed it meanwhile.
         return ""
 
 
 def _read_address(text: str) -> str:
-    """An address in words of 32 bits, each in the processor's order."""
+    """Read words of 32 bits, each in the processor's byte order."""
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
     address = ipaddress.ip_address(b"".join(words))
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -1,4 +1,4 @@
-"""nginx before servers, as deploy/ sets it up, with a certificate for localhost."""
+"""nginx in front of servers, as deploy/ sets it up, with a certificate for localhost."""
 
 import shutil
 import socket
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.serving import find_free_port, write_form
-from tests.app.servers import PATIENCE
+from tests.helpers.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/opt/homebrew/bin") or ""
@@ -25,7 +25,7 @@ with_nginx = pytest.mark.skipif(
 
 
 class Front:
-    """nginx before one or several servers; what it says is in `folder`."""
+    """nginx in front of one or several servers; its logs are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.port = find_free_port()
@@ -44,7 +44,7 @@ class Front:
         )
 
     def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, bytes]:
-        """Return the answer's status and body."""
+        """Return the response's status and body."""
         with self.connect() as connection:
             connection.request(method, path, body, {"Content-Type": kind})
             answer = connection.getresponse()
@@ -55,7 +55,7 @@ class Front:
 
     @contextmanager
     def running(self, upstream: str, servers: Mapping[str, str]) -> Iterator[None]:
-        """Run nginx with a file of deploy/, whose names of servers stand for these addresses."""
+        """Run nginx with a file of deploy/ and the addresses of the servers that it names."""
         changes = {
             "/tmp/": f"{self.folder}/",
             "listen 80;": f"listen 127.0.0.1:{self.plain_port};",

@@ -1,4 +1,4 @@
-"""Forms as browsers send them."""
+"""Send forms as browsers do."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""A tiny model of whole pictures: it knows red, green and blue as garments, and nothing else."""
+"""A tiny model of whole photos, which knows red, green and blue as garments."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.app.cards import copy_face_models, hash_files
+from tests.helpers.cards import copy_face_models, hash_files
 
 CLASSES = (
-    "dress",
-    "hat",
-    "longsleeve",
-    "outwear",
-    "pants",
-    "shirt",
-    "shoes",
-    "shorts",
-    "skirt",
-    "t-shirt",
+    *("dress", "hat", "longsleeve", "outwear", "pants"),
+    *("shirt", "shoes", "shorts", "skirt", "t-shirt"),
 )
 SIZE = 32
-STEEPNESS = 12 / 255  # A picture all in one of the colours has that logit, the others 0.
+STEEPNESS = 12 / 255  # A photo of one of these colours has the logit 12.
 OOD = {"energy_limit": -6.0, "slope": 2.0}
 FIGURES = {
     "ood": [
@@ -69,10 +61,10 @@ def write_clothing(folder: Path) -> None:
 def _make_network() -> onnx.ModelProto:
     filters = np.eye(3, dtype=np.float32)[:, :, None, None]
     weights = np.zeros((3, len(CLASSES)), np.float32)
-    for colour, place in enumerate((0, 1, 4)):
-        # What the other colours add is taken away, so that white is known as little as black.
-        weights[:, place] = -STEEPNESS
-        weights[colour, place] = STEEPNESS
+    for colour, garment in enumerate((0, 1, 4)):
+        # The other colours subtract, so that white has no class either.
+        weights[:, garment] = -STEEPNESS
+        weights[colour, garment] = STEEPNESS
     nodes = [
         helper.make_node("Cast", ["picture"], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["numbers"], ["planes"], perm=[0, 3, 1, 2]),
@@ -87,9 +79,6 @@ def _make_network() -> onnx.ModelProto:
         "colours",
         [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["count", SIZE, SIZE, 3])],
         [helper.make_tensor_value_info("clothes", TensorProto.FLOAT, ["count", len(CLASSES)])],
-        [
-            numpy_helper.from_array(filters, "filters"),
-            numpy_helper.from_array(weights, "weights"),
-        ],
+        [numpy_helper.from_array(filters, "filters"), numpy_helper.from_array(weights, "weights")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
