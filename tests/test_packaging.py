@@ -30,7 +30,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "name",
     [
         *("models/expression/card.json", "models/expression/model.onnx", "templates/base.html"),
-        *("static/js/photo.js", "static/css/raut.css", "translations/id/LC_MESSAGES/messages.mo"),
+        *("static/js/photo/page.js", "static/css/raut.css", "translations/id/LC_MESSAGES/messages.mo"),
         *("CITATION.cff", "gunicorn.conf.py"),
     ],
 )

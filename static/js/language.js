@@ -1,89 +1,60 @@
-// The reader's language: every sentence of the page, and numbers written as that language writes them.
+// The strings of the page, and numbers formatted for its language.
 
 const strings = JSON.parse(document.getElementById("strings").textContent);
 const language = document.documentElement.lang;
 
-const percent = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
-const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
-const milliseconds = new Intl.NumberFormat(language, {
-  style: "unit",
-  unit: "millisecond",
-  maximumFractionDigits: 1,
-});
-const share = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const hundredths = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const formatter = (options) => new Intl.NumberFormat(language, options).format;
+const decimals = (count) => ({ minimumFractionDigits: count, maximumFractionDigits: count });
+const percent = formatter({ style: "percent" });
 const choices = new Intl.ListFormat(language, { type: "disjunction" });
 const plurals = new Intl.PluralRules(language);
 
 const PLACEHOLDER = /{(\w+)}/g;
 const SMALLEST_SHOWN = 0.01;
 
-/** Look up a string by its path ("camera.denied") and fill its places. */
+export const formatNumber = formatter({ maximumFractionDigits: 1 });
+export const formatMilliseconds = formatter({ style: "unit", unit: "millisecond", maximumFractionDigits: 1 });
+/** Format a share as a percentage with one decimal, as the server does. */
+export const formatShare = formatter({ style: "percent", ...decimals(1) });
+/** Format a number with two decimals, as the server does. */
+export const formatHundredths = formatter(decimals(2));
+
+/** Look up a string by its path ("camera.denied") and fill its placeholders. */
 export function text(path, values = {}) {
   const template = path.split(".").reduce((branch, name) => branch[name], strings);
   return fill(template, values);
 }
 
-/** Say how many faces were found. */
+/** Return how many faces were found, in words. */
 export function facesFound(count) {
-  const forms = strings.found;
-  return fill(forms[plurals.select(count)] ?? forms.other, { count: number.format(count) });
+  return fill(strings.found[plurals.select(count)] ?? strings.found.other, { count: formatNumber(count) });
 }
 
-/** Name a class; a class that this page does not know keeps the model's own word. */
-export function className(name) {
-  return strings.labels[name] ?? name;
-}
+// A name without a translation stays as the model or the API writes it.
+export const className = (name) => strings.labels[name] ?? name;
+export const taskName = (name) => strings.tasks[name] ?? name;
+export const stepName = (name) => strings.steps[name] ?? name;
 
-/** Name what a model reads; a model that this page does not know keeps its own name. */
-export function taskName(name) {
-  return strings.tasks[name] ?? name;
-}
-
-/** Name a step of the analysis. */
-export function stepName(name) {
-  return strings.steps[name] ?? name;
-}
-
-/** Say what was wrong, what the limit is and what to do; else the server's own detail. */
-export function refusalSentence(problem) {
+/** Return the sentence for a problem document, or its own detail where a placeholder has no value. */
+export function problemSentence(problem) {
   const template = strings.refusals[problem.code];
-  if (!template) return problem.detail || strings.refusals.internal;
-  const places = [...template.matchAll(PLACEHOLDER)].map((match) => match[1]);
-  if (!places.every((place) => place in problem)) return problem.detail || strings.refusals.internal;
-  return fill(template, Object.fromEntries(places.map((place) => [place, written(problem[place])])));
+  const names = [...(template ?? "").matchAll(PLACEHOLDER)].map((match) => match[1]);
+  if (!template || !names.every((name) => name in problem)) return problem.detail || strings.refusals.internal;
+  return fill(template, Object.fromEntries(names.map((name) => [name, formatValue(problem[name])])));
 }
 
-/** Write a probability as a whole percentage, and never as 0 % or 100 %. */
+/** Format a probability as a whole percentage, and never as 0 % or 100 %. */
 export function formatProbability(value) {
-  if (value < SMALLEST_SHOWN) return `<${percent.format(SMALLEST_SHOWN)}`;
-  if (value > 1 - SMALLEST_SHOWN) return `>${percent.format(1 - SMALLEST_SHOWN)}`;
-  return percent.format(value);
+  if (value < SMALLEST_SHOWN) return `<${percent(SMALLEST_SHOWN)}`;
+  if (value > 1 - SMALLEST_SHOWN) return `>${percent(1 - SMALLEST_SHOWN)}`;
+  return percent(value);
 }
 
-export function formatNumber(value) {
-  return number.format(value);
-}
-
-/** Write a share as a percentage with one decimal, as the server does. */
-export function formatShare(value) {
-  return share.format(value);
-}
-
-/** Write a number with two decimals, as the server does. */
-export function formatHundredths(value) {
-  return hundredths.format(value);
-}
-
-export function formatMilliseconds(value) {
-  return milliseconds.format(value);
-}
-
-function written(value) {
+function formatValue(value) {
   if (Array.isArray(value)) return choices.format(value.map(String));
-  return typeof value === "number" ? number.format(value) : String(value);
+  return typeof value === "number" ? formatNumber(value) : String(value);
 }
 
 function fill(template, values) {
-  return template.replace(PLACEHOLDER, (place, name) => (name in values ? String(values[name]) : place));
+  return template.replace(PLACEHOLDER, (placeholder, name) => String(values[name] ?? placeholder));
 }

@@ -1,12 +1,12 @@
-// The analysis service: one photo sent, one answer or one named refusal back.
+// The HTTP API: one request, and one answer or one problem document.
 
 const BYTES_IN_MB = 1_000_000;
 
-// A proxy in front of the server may refuse in its own words; its status still tells why.
+// A proxy in front of the server may answer with a page of its own; its status still says why.
 const CODE_OF_STATUS = { 408: "request_slow", 413: "image_too_large", 429: "rate_limited", 502: "busy", 503: "busy", 504: "busy" };
 
-/** A refusal with the members of its problem document. */
-export class Refused extends Error {
+/** An error with the members of its problem document. */
+export class ServiceError extends Error {
   constructor(problem) {
     super(problem.code);
     this.problem = problem;
@@ -15,76 +15,58 @@ export class Refused extends Error {
 
 export class Service {
   #address;
-  #limit;
+  #limitMb;
   #fields;
 
   /** @param fields name and value of what every request says besides its photo */
-  constructor(address, limitInMb, fields = []) {
+  constructor(address, limitMb, fields = []) {
     this.#address = address;
-    this.#limit = limitInMb;
+    this.#limitMb = limitMb;
     this.#fields = fields;
   }
 
   /**
-   * Return the answer as text and as data, or throw Refused; an abort stays an AbortError.
-   * @param fields name and value of what this request says otherwise
+   * Return the answer as text and as data, or throw ServiceError; an abort stays an AbortError.
+   * @param fields name and value of what only this request says
    */
   async analyze(photo, signal, fields = []) {
-    this.#checkSize(photo);
+    if (photo.size === 0) throw new ServiceError({ code: "image_empty" });
+    checkSize(photo.size, this.#limitMb);
     const form = new FormData();
     form.append("image", photo, photo.name || "photo");
     [...this.#fields, ...fields].forEach(([name, value]) => form.set(name, value));
-    const response = await this.#send(form, signal);
-    const body = await this.#body(response);
-    if (!response.ok) throw new Refused(this.#problem(response.status, body));
-    const analysis = parsed(body);
-    if (!Array.isArray(analysis?.faces)) throw new Refused({ code: "internal" });
-    return { answerText: body, analysis };
+    const { response, body } = await post(this.#address, form, signal, "application/json, application/problem+json");
+    const answer = parse(body);
+    if (!response.ok) throw new ServiceError(this.#problem(response.status, answer));
+    if (!Array.isArray(answer?.faces)) throw new ServiceError({ code: "internal" });
+    return { answerText: body, analysis: answer };
   }
 
-  // Better said at once than after a long upload.
-  #checkSize(photo) {
-    if (photo.size === 0) throw new Refused({ code: "image_empty" });
-    if (photo.size > this.#limit * BYTES_IN_MB) throw new Refused(this.#tooLarge());
-  }
-
-  async #send(form, signal) {
-    return unlessUnreachable(
-      fetch(this.#address, {
-        method: "POST",
-        body: form,
-        signal,
-        headers: { Accept: "application/json, application/problem+json" },
-      }),
-    );
-  }
-
-  async #body(response) {
-    return unlessUnreachable(response.text());
-  }
-
-  #problem(status, body) {
-    const problem = parsed(body);
-    if (problem?.code) return problem;
+  #problem(status, answer) {
+    if (answer?.code) return answer;
     const code = CODE_OF_STATUS[status] ?? "internal";
-    return code === "image_too_large" ? this.#tooLarge() : { code };
-  }
-
-  #tooLarge() {
-    return { code: "image_too_large", limit_mb: this.#limit };
+    return code === "image_too_large" ? { code, limit_mb: this.#limitMb } : { code };
   }
 }
 
-async function unlessUnreachable(promise) {
+/** Throw ServiceError before a long upload that the server would refuse. */
+export function checkSize(bytes, limitMb) {
+  if (bytes > limitMb * BYTES_IN_MB) throw new ServiceError({ code: "image_too_large", limit_mb: limitMb });
+}
+
+/** Send a form; return the response and its body as text. */
+export async function post(address, form, signal, accept = "*/*") {
   try {
-    return await promise;
+    const response = await fetch(address, { method: "POST", body: form, signal, headers: { Accept: accept } });
+    return { response, body: await response.text() };
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused({ code: "network" });
+    throw new ServiceError({ code: "network" });
   }
 }
 
-function parsed(body) {
+/** Parse JSON; return null for anything else. */
+export function parse(body) {
   try {
     return JSON.parse(body);
   } catch {

@@ -3,44 +3,34 @@
   const KEY = "raut_colours";
   const root = document.documentElement;
   const system = window.matchMedia("(prefers-color-scheme: dark)");
-
   const systemTheme = () => (system.matches ? "dark" : "light");
 
-  // Storage throws where the reader has blocked it; the switch then lasts for this page only.
-  const stored = () => {
+  // Storage throws where the visitor has blocked it; the choice then lasts for this page only.
+  const storage = (use) => {
     try {
-      return localStorage.getItem(KEY);
+      return use(localStorage);
     } catch {
       return null;
     }
   };
 
-  const store = (theme) => {
-    try {
-      // A choice equal to the system's is no choice: the page follows the system again.
-      if (theme === systemTheme()) localStorage.removeItem(KEY);
-      else localStorage.setItem(KEY, theme);
-    } catch {
-      // Nothing to keep it in.
-    }
-  };
-
-  const show = (theme) => {
+  const show = (theme = storage((store) => store.getItem(KEY)) ?? systemTheme()) => {
     root.dataset.bsTheme = theme;
     document.getElementById("theme-switch")?.setAttribute("aria-pressed", String(theme === "dark"));
   };
 
-  show(stored() ?? systemTheme());
-  system.addEventListener("change", () => show(stored() ?? systemTheme()));
+  show();
+  system.addEventListener("change", () => show());
 
-  // The page's scripts are modules; without them the plain form must stay in view.
+  // The page's scripts are modules; a browser without them keeps the plain form.
   if ("noModule" in HTMLScriptElement.prototype) root.classList.add("script");
 
   document.addEventListener("DOMContentLoaded", () => {
     show(root.dataset.bsTheme);
     document.getElementById("theme-switch").addEventListener("click", () => {
       const theme = root.dataset.bsTheme === "dark" ? "light" : "dark";
-      store(theme);
+      // A choice equal to the system's is removed, so that the page follows the system again.
+      storage((store) => (theme === systemTheme() ? store.removeItem(KEY) : store.setItem(KEY, theme)));
       show(theme);
     });
   });

@@ -39,7 +39,7 @@ def garment(colour: tuple[int, int, int]) -> FilePayload:
 def read(page: Page, address: str, colour: tuple[int, int, int]) -> None:
     page.goto(f"{address}/?models=clothing")
     page.set_input_files("#image", [garment(colour)])
-    expect(page.locator("#take-away")).to_be_visible()
+    expect(page.locator("#downloads")).to_be_visible()
 
 
 def test_the_tabs_are_reached_by_the_keyboard_and_kept_by_the_language(
@@ -83,9 +83,9 @@ def test_a_picture_s_answer_stands_above_its_bars(
 ) -> None:
     read(page, wardrobe, colour)
     expect(page.locator("#outcome-title")).to_have_text(title)
-    expect(page.locator(".picture-card .bars li")).to_have_count(11)
-    expect(page.locator(".picture-card")).to_contain_text(said)
-    expect(page.locator(".face-box, #harder:visible")).to_have_count(0)
+    expect(page.locator(".image-card .bars li")).to_have_count(11)
+    expect(page.locator(".image-card")).to_contain_text(said)
+    expect(page.locator(".face-box, #thorough:visible")).to_have_count(0)
     result = Axe().run(page)
     assert result.violations_count == 0, result.generate_report()
 
@@ -97,7 +97,7 @@ def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_pa
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)
         page.set_input_files("#image", [garment(NONE)])
-        expect(page.locator(".picture-card")).to_contain_text("none of these>99%")
+        expect(page.locator(".image-card")).to_contain_text("none of these>99%")
         expect(page.locator("#outcome-view")).not_to_contain_text("kinds of clothes")
 
 

@@ -310,7 +310,7 @@ def test_a_photo_without_a_face_can_be_searched_harder(start: Page) -> None:
     expect(heading(start)).to_have_text("No face found")
     start.get_by_role("button", name="Search all turns and sizes").click()
     expect(heading(start)).to_have_text("1 face found")
-    expect(start.locator("#harder")).to_be_hidden()
+    expect(start.locator("#thorough")).to_be_hidden()
 
 
 @pytest.mark.parametrize(

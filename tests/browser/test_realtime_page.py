@@ -97,7 +97,7 @@ def message(page: Page) -> Any:
 
 
 def people(page: Page) -> Any:
-    return page.locator(".person")
+    return page.locator(".face-card")
 
 
 def camera_is_on(page: Page) -> bool:
@@ -163,7 +163,7 @@ def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
 def test_without_a_face_the_page_says_what_helps(live: Page) -> None:
     Server(live)
     begin(live)
-    expect(live.locator("#nobody")).to_contain_text("come closer")
+    expect(live.locator("#no-face")).to_contain_text("come closer")
     expect(people(live)).to_have_count(0)
 
 

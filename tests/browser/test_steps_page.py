@@ -44,7 +44,7 @@ def test_the_arrow_keys_go_from_step_to_step(walk: Page) -> None:
     walk.keyboard.press("ArrowRight")
     walk.keyboard.press("ArrowLeft")
     expect(walk.locator("#grey")).to_be_focused()
-    expect(walk.locator(".walk-map [aria-current=step]")).to_have_text("Grey and small")
+    expect(walk.locator(".steps-nav [aria-current=step]")).to_have_text("Grey and small")
 
 
 def test_the_arrow_keys_stay_with_a_field_in_use(walk: Page) -> None:
@@ -56,7 +56,7 @@ def test_the_arrow_keys_stay_with_a_field_in_use(walk: Page) -> None:
 
 
 def test_a_link_leads_to_its_step(walk: Page) -> None:
-    walk.locator(".walk-map").get_by_role("link", name="Feature maps").click()
+    walk.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
     expect(walk.locator("#maps")).to_be_in_viewport()
 
 
@@ -82,7 +82,7 @@ def test_a_channel_can_be_chosen(walk: Page) -> None:
 
 
 def test_a_class_can_be_chosen(walk: Page) -> None:
-    shown = walk.locator("#where .pick-body:visible img")
+    shown = walk.locator("#where .class-body:visible img")
     expect(shown).to_have_attribute("alt", "Covering places for happy")
     walk.locator("#where").get_by_text("sad", exact=True).click()
     expect(shown).to_have_attribute("alt", "Covering places for sad")
@@ -115,8 +115,8 @@ def test_another_model_can_be_looked_into(walk: Page) -> None:
 def test_two_photos_stand_side_by_side(walk: Page) -> None:
     other = picture_file(data.coffee(), "coffee.png")
     walk.set_input_files("#second", [other])
-    expect(walk.locator("#photo .side")).to_have_count(2)
-    expect(walk.locator("#crop .side").nth(1)).to_contain_text("did not come to this step")
+    expect(walk.locator("#photo .step-photo")).to_have_count(2)
+    expect(walk.locator("#crop .step-photo").nth(1)).to_contain_text("did not come to this step")
     expect(walk.get_by_role("heading", name="No face found: coffee.png")).to_be_visible()
 
 
@@ -162,7 +162,7 @@ def test_the_steps_are_shown_without_script(
     page.get_by_role("button", name=SHOW).click()
     expect(steps(page)).to_have_count(12)
     page.locator("#where").get_by_text("sad", exact=True).click()
-    shown = page.locator("#where .pick-body:visible img")
+    shown = page.locator("#where .class-body:visible img")
     expect(shown).to_have_attribute("alt", "Covering places for sad")
 
 
@@ -191,7 +191,7 @@ def test_axe_finds_nothing_where_there_are_no_steps_or_two_photos(
     walk: Page, rocket: FilePayload
 ) -> None:
     walk.set_input_files("#second", [rocket])
-    expect(walk.locator("#photo .side")).to_have_count(2)
+    expect(walk.locator("#photo .step-photo")).to_have_count(2)
     two = Axe().run(walk)
     assert two.violations_count == 0, two.generate_report()
     words: FilePayload = {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}

@@ -47,7 +47,7 @@ def photo_page(**outcome: Any) -> str:
     choice = shown_choice(request, state().analyzer)
     answering = list(choose(state().analyzer, choice).values())
     return render_template(
-        "index.html",
+        "photo.html",
         choice=choice,
         clothing_model=_find_clothing_model(),
         clothing=_answers_for_clothing(answering),

@@ -13,4 +13,4 @@ def page(name: str) -> str:
     study = state().studies.get(name)
     if study is None:
         abort(404, f"There are no results of a study {name!r} here.")
-    return render_template("study.html", study=study)
+    return render_template("models/study.html", study=study)

@@ -1,25 +1,25 @@
-// The live page: LIVE, PAUSED or STOPPED, and everything that follows from an answer.
+// The live page: LIVE, PAUSED or STOPPED, and what follows from an answer.
 
-import { save } from "../downloads.js";
-import { expressionWord } from "../faces.js";
-import { formatNumber, refusalSentence, text } from "../language.js";
-import { Hud } from "./hud.js";
-import { FrameMaker, watchFrames } from "./frames.js";
-import { CameraStream } from "./camera-stream.js";
+import { CameraStream } from "../camera-stream.js";
+import { element, fileStamp, saveFile, write } from "../dom.js";
+import { spokenFaces } from "../faces.js";
+import { formatNumber, problemSentence, text } from "../language.js";
 import { FaceCards } from "./face-cards.js";
+import { FrameEncoder, watchFrames } from "./frames.js";
+import { Hud } from "./hud.js";
+import { CanvasOverlay } from "./overlay.js";
 import { Recording } from "./recording.js";
-import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 import { Transport } from "./transport.js";
 
-// Spoken results interrupt; one at a time, and never thirty a second.
+// Speech interrupts the listener, so it comes now and then, not at every frame.
 const ANNOUNCE_MS = 4000;
 const SUMMARY_MS = 5000;
-const MOST_ANNOUNCED = 5;
-// A sentence about one frame stays this long, or nobody could read it.
-const TROUBLE_MS = 3000;
+// A sentence about one frame stays long enough to be read.
+const PROBLEM_MS = 3000;
+// More is scaled down before it is sent.
+const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
 
-const element = (id) => document.getElementById(id);
 const root = element("realtime");
 const view = element("view");
 const video = element("video");
@@ -28,13 +28,13 @@ const smoothing = element("smoothing");
 // The visitor's choice of models, as the server wrote it.
 const choice = JSON.parse(root.dataset.choice);
 
-const cameraStream = new CameraStream(video, () => stop("camera.gone"));
-const maker = new FrameMaker();
-const stage = new Stage(view, element("canvas"), choose);
-const faceCards = new FaceCards(element("face-cards"), choose);
+const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
+const encoder = new FrameEncoder();
+const overlay = new CanvasOverlay(view, element("canvas"), select);
+const faceCards = new FaceCards(element("face-cards"), select);
 const timeline = new Timeline(element("timeline"), element("classes"), element("timeline-summary"));
-const hud = new Hud(element("rate"), element("delay"), element("dropped"));
-const recording = new Recording(aboutReadings);
+const hud = new Hud();
+const recording = new Recording(describeReadings);
 const transport = new Transport(
   {
     socket: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${root.dataset.socket}`,
@@ -42,36 +42,37 @@ const transport = new Transport(
     limitMb: Number(root.dataset.limitMb),
     choice,
   },
-  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, refused },
+  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected },
 );
 
 let state = "stopped";
 let takenAt = 0;
-let troubledAt = null;
+let problemAt = null;
 let models = {};
 let announced = { words: "", at: -Infinity };
 let summarizedAt = -Infinity;
 
-element("start").addEventListener("click", () => start());
-element("again").addEventListener("click", () => start());
-element("pause").addEventListener("click", () => (state === "live" ? pause("said.paused") : resume()));
-element("stop").addEventListener("click", () => stop("said.stopped"));
-element("locked").addEventListener("change", ({ target }) => {
-  stage.locked = target.checked;
-  stage.redraw();
-});
-element("mirrored").addEventListener("change", ({ target }) => {
-  stage.mirrored = target.checked;
-  stage.redraw();
-});
-smoothing.addEventListener("input", () => setSmoothing());
+const clicks = {
+  start: () => start(),
+  again: () => start(),
+  pause: () => (state === "live" ? pause("said.paused") : resume()),
+  stop: () => stop("said.stopped"),
+  snapshot: saveSnapshot,
+  "full-screen": toggleFullScreen,
+  record: toggleRecording,
+  "save-csv": () => recording.saveCsv(),
+  "save-json": () => recording.saveJson(),
+};
+for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
+for (const option of ["locked", "mirrored"]) {
+  element(option).addEventListener("change", ({ target }) => {
+    overlay[option] = target.checked;
+    overlay.redraw();
+  });
+}
+smoothing.addEventListener("input", setSmoothing);
 element("camera").addEventListener("change", ({ target }) => start(target.value));
 element("first-camera").addEventListener("change", ({ target }) => (element("camera").value = target.value));
-element("snapshot").addEventListener("click", saveSnapshot);
-element("full-screen").addEventListener("click", toggleFullScreen);
-element("record").addEventListener("click", toggleRecording);
-element("save-csv").addEventListener("click", () => recording.saveCsv());
-element("save-json").addEventListener("click", () => recording.saveJson());
 view.addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && state === "live") pause("said.left");
@@ -91,7 +92,7 @@ setSmoothing();
 async function start(deviceId = element("camera").value || element("first-camera").value) {
   say("camera.opening");
   const fault = await cameraStream.start(deviceId);
-  if (fault === "given_up") return;
+  if (fault === "abandoned") return;
   if (fault) return failToOpen(fault);
   const first = element("before").hidden === false;
   element("before").hidden = true;
@@ -104,7 +105,7 @@ async function start(deviceId = element("camera").value || element("first-camera
 
 function failToOpen(fault) {
   if (state !== "stopped") stop(fault);
-  say(fault, {}, { upload: true });
+  say(fault, { upload: true });
 }
 
 function resume() {
@@ -122,15 +123,15 @@ function pause(reason) {
 }
 
 function stop(reason) {
-  if (state === "stopped" && !cameraStream.open) return;
+  if (state === "stopped" && !cameraStream.isOpen) return;
   transport.close();
   cameraStream.release();
-  stage.clear();
+  overlay.clear();
   faceCards.clear();
   hud.rest();
   if (recording.running) toggleRecording();
   setState("stopped");
-  say(reason, {}, { upload: reason === "camera.gone" });
+  say(reason, { upload: reason === "camera.gone" });
 }
 
 function setState(next) {
@@ -150,24 +151,24 @@ async function takeFrame(at) {
   if (!transport.ready) return hud.skip();
   transport.reserve();
   takenAt = at;
-  transport.send(await maker.take(video));
+  transport.send(await encoder.take(video));
 }
 
 function showAnswer(answer) {
-  stage.show(answer, maker.picture);
+  overlay.show(answer, encoder.canvas);
   const delay = performance.now() - takenAt;
   models = answer.models ?? models;
-  maker.adapt(delay);
+  encoder.adapt(delay);
   hud.answered(delay, answer.dropped);
   faceCards.show(answer.faces);
   timeline.add(answer.faces);
-  keep(answer, delay);
+  record(answer, delay);
   announce(answer.faces);
-  element("nobody").hidden = answer.faces.length > 0;
-  if (troubledAt !== null && performance.now() - troubledAt > TROUBLE_MS) connected(transport.name);
+  element("no-face").hidden = answer.faces.length > 0;
+  if (problemAt !== null && performance.now() - problemAt > PROBLEM_MS) connected(transport.name);
 }
 
-function keep(answer, delay) {
+function record(answer, delay) {
   if (!recording.running) return;
   recording.add(answer, delay);
   element("recorded").textContent = text("recorded", { count: formatNumber(recording.count) });
@@ -175,17 +176,17 @@ function keep(answer, delay) {
 }
 
 function showProblem(problem) {
-  troubledAt = performance.now();
-  // Until frames are read again, the boxes would lie where faces no longer are.
+  problemAt = performance.now();
+  // Until the next answer the boxes would lie where faces no longer are.
   if (problem.retry_after) {
     hud.rest();
-    stage.clearBoxes();
+    overlay.clearBoxes();
   }
-  say(refusalSentence(problem));
+  say(problemSentence(problem));
 }
 
 function connected(how) {
-  troubledAt = null;
+  problemAt = null;
   say(how === "socket" ? "said.live" : "said.photos");
 }
 
@@ -196,19 +197,19 @@ function renumbered() {
 
 function waiting(reason, milliseconds) {
   hud.rest();
-  stage.clearBoxes();
+  overlay.clearBoxes();
   const seconds = formatNumber(Math.ceil(milliseconds / 1000));
   say([text(`closed.${reason}`), text("said.waiting", { seconds })].join(" "));
 }
 
-function refused(reason) {
+function rejected(reason) {
   pause(`closed.${reason}`);
 }
 
-function choose(track) {
-  faceCards.choose(track);
-  stage.choose(track);
-  timeline.choose(track);
+function select(track) {
+  faceCards.select(track);
+  overlay.select(track);
+  timeline.select(track);
   element("timeline-face").textContent = text("face", { number: track });
 }
 
@@ -221,9 +222,7 @@ function setSmoothing() {
 }
 
 async function saveSnapshot() {
-  if (!stage.hasPicture) return;
-  const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
-  save(await stage.snapshot(), `raut-${stamp}Z.png`);
+  if (overlay.hasFrame) saveFile(await overlay.snapshot(), "image/png", `raut-${fileStamp(new Date())}.png`);
 }
 
 function toggleFullScreen() {
@@ -242,36 +241,34 @@ function toggleRecording() {
   element("record").disabled = state === "stopped";
 }
 
-function aboutReadings() {
+function describeReadings() {
   return {
     models,
-    settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...maker.step },
-    frame: { width: maker.picture.width, height: maker.picture.height },
+    settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...encoder.step },
+    frame: { width: encoder.canvas.width, height: encoder.canvas.height },
     frames_dropped: hud.dropped,
     meaning: root.dataset.meaning,
   };
 }
 
-// Only while the picture has the focus, so that no key is taken from a reader who types elsewhere.
+// Only while the view has the focus, so that no key is taken from another control.
 function onKey(event) {
-  const actions = {
-    " ": () => (state === "live" ? pause("said.paused") : state === "paused" ? resume() : start()),
-    Escape: () => stop("said.stopped"),
+  const keys = {
+    " ": state === "stopped" ? clicks.start : clicks.pause,
+    Escape: clicks.stop,
     f: toggleFullScreen,
     m: () => element("mirrored").click(),
   };
-  const action = actions[event.key];
+  const action = keys[event.key];
   if (!action || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   action();
 }
 
-/** Show a sentence, by its path or as it is, and speak it. */
-function say(sentence, values = {}, { upload = false } = {}) {
-  const known = /^[a-z_]+\.[a-z_]+$/.test(sentence);
-  const words = known ? text(sentence, values) : sentence;
-  // Writing the same words again would speak them again.
-  if (element("message-text").textContent !== words) element("message-text").textContent = words;
+/** Show a sentence, given by its path or as it is, and speak it. */
+function say(sentence, { upload = false } = {}) {
+  const isPath = /^[a-z_]+\.[a-z_]+$/.test(sentence);
+  write(element("message-text"), isPath ? text(sentence) : sentence);
   element("message-upload").hidden = !upload;
   element("message").hidden = false;
 }
@@ -282,10 +279,7 @@ function announce(faces, now = performance.now()) {
     timeline.summarize();
   }
   if (now - announced.at < ANNOUNCE_MS) return;
-  const words = faces
-    .slice(0, MOST_ANNOUNCED)
-    .map((face) => text("box_name", { number: face.track, expression: expressionWord(face) || "–" }))
-    .join(". ");
+  const words = spokenFaces(faces, (face) => face.track);
   if (words === announced.words) return;
   announced = { words, at: now };
   element("announcement").textContent = words || text("no_face");

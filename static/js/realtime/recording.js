@@ -1,6 +1,7 @@
-// A recording of readings, never of pictures: kept in this page until it is saved or the page is left.
+// A recording of readings, never of images: kept in this page until it is saved or the page is left.
 
-import { csvText, faceTable, save } from "../downloads.js";
+import { fileStamp, saveFile } from "../dom.js";
+import { faceTable, toCsv } from "../table.js";
 
 // About two hours of one face, or 100 MB in the browser.
 const MOST_READINGS = 200_000;
@@ -9,11 +10,11 @@ export class Recording {
   #rows = [];
   #started = null;
   #ended = null;
-  #about;
+  #describe;
 
-  /** @param about called at the end for what the readings were made with */
-  constructor(about) {
-    this.#about = about;
+  /** @param describe called at the end for the models and settings used */
+  constructor(describe) {
+    this.#describe = describe;
   }
 
   get running() {
@@ -35,34 +36,30 @@ export class Recording {
   }
 
   stop() {
-    if (this.running) this.#ended = { at: new Date(), about: this.#about() };
+    if (this.running) this.#ended = { at: new Date(), about: this.#describe() };
   }
 
-  /** Keep the readings of one answer; `delay` is in milliseconds, from camera to box. */
+  /** Add the readings of one answer; `delay` is in milliseconds, from camera to box. */
   add({ frame, faces }, delay) {
     const time = new Date().toISOString();
-    for (const face of faces) {
-      if (this.full) return;
-      this.#rows.push({ time, frame, delay_ms: Math.round(delay), face });
-    }
+    const rows = faces.map((face) => ({ time, frame, delay_ms: Math.round(delay), face }));
+    this.#rows.push(...rows.slice(0, MOST_READINGS - this.count));
   }
 
   saveJson() {
     const readings = this.#rows.map(({ face, ...rest }) => ({ ...rest, ...face }));
-    const content = JSON.stringify({ about: this.#metadata(), readings }, null, 1);
-    save(new Blob([content], { type: "application/json" }), `${this.#name()}.json`);
+    saveFile(JSON.stringify({ about: this.#metadata(), readings }, null, 1), "application/json", this.#name("json"));
   }
 
-  /** Save one row for each face and frame; the lines that start with # tell how they were made. */
+  /** Save one row for each face and frame; lines that start with # hold the metadata. */
   saveCsv() {
     const table = faceTable(this.#rows.map(({ face }) => face));
     const head = ["time", "frame", "delay_ms", ...table.head];
     const rows = this.#rows.map(({ time, frame, delay_ms, face }) => [time, frame, delay_ms, ...table.row(face)]);
-    const remarks = Object.entries(this.#metadata()).map(([name, value]) => {
-      const written = typeof value === "object" ? JSON.stringify(value) : value;
-      return `# ${name}: ${written}\r\n`;
-    });
-    save(new Blob([...remarks, csvText([head, ...rows])], { type: "text/csv" }), `${this.#name()}.csv`);
+    const remarks = Object.entries(this.#metadata()).map(
+      ([name, value]) => `# ${name}: ${typeof value === "object" ? JSON.stringify(value) : value}\r\n`,
+    );
+    saveFile([...remarks, toCsv([head, ...rows])], "text/csv", this.#name("csv"));
   }
 
   #metadata() {
@@ -72,13 +69,12 @@ export class Recording {
       ended: this.#ended.at.toISOString(),
       time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       utc_offset_minutes: -this.#started.getTimezoneOffset(),
-      readings: this.#rows.length,
+      readings: this.count,
       ...this.#ended.about,
     };
   }
 
-  #name() {
-    const stamp = this.#started.toISOString().slice(0, 19).replaceAll(":", "-");
-    return `raut-${stamp}Z`;
+  #name(extension) {
+    return `raut-${fileStamp(this.#started)}.${extension}`;
   }
 }

@@ -1,14 +1,16 @@
-// The last sixty seconds of the chosen face: a line for each class, each of which can be turned off.
+// The last sixty seconds of the selected face: a line for each class, each of which can be hidden.
 
+import { clone, write } from "../dom.js";
+import { predictionWord } from "../faces.js";
 import { className, formatProbability, text } from "../language.js";
 
 const SPAN_MS = 60_000;
 const REDRAW_MS = 200;
-// A gap this long is a pause or a face that was away: no line is drawn across it.
+// No line is drawn across a gap this long: a pause, or a face that was away.
 const GAP_MS = 1000;
 const FONT_PIXELS = 12;
 const MARGIN = { left: 44, right: 12, top: 10, bottom: 24 };
-// Colour is never the only difference: the lines are dashed differently too.
+// Lines differ in their dashes too, not only in their colour.
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [], [7, 4], [2, 3]];
 
 export class Timeline {
@@ -16,9 +18,9 @@ export class Timeline {
   #legend;
   #summary;
   #points = new Map();
-  #chosen = null;
+  #selected = null;
   #classes = [];
-  #off = new Set();
+  #hidden = new Set();
   #drawnAt = 0;
 
   constructor(canvas, legend, summary) {
@@ -34,7 +36,7 @@ export class Timeline {
   add(faces, now = performance.now()) {
     for (const { track, detected, expression } of faces) {
       if (!expression || detected === false) continue;
-      this.#learnClasses(Object.keys(expression.probabilities));
+      if (!this.#classes.length) this.#setClasses(Object.keys(expression.probabilities));
       if (!this.#points.has(track)) this.#points.set(track, []);
       this.#points.get(track).push({ at: now, ...expression });
     }
@@ -42,14 +44,14 @@ export class Timeline {
     if (now - this.#drawnAt >= REDRAW_MS) this.draw(now);
   }
 
-  choose(track) {
-    this.#chosen = track;
+  select(track) {
+    this.#selected = track;
     this.draw();
   }
 
   clear() {
     this.#points.clear();
-    this.#chosen = null;
+    this.#selected = null;
     this.draw();
   }
 
@@ -57,33 +59,24 @@ export class Timeline {
     this.#drawnAt = now;
     const area = this.#prepare();
     drawGrid(area);
-    const points = this.#points.get(this.#chosen) ?? [];
+    const points = this.#points.get(this.#selected) ?? [];
     this.#classes.forEach((name, index) => {
-      if (!this.#off.has(name)) drawLine(area, points, name, index, now);
+      if (!this.#hidden.has(name)) drawLine(area, points, name, index, now);
     });
   }
 
-  /** Say in words what the lines show, for those who don't see them. */
+  /** Write what the lines show in words, for screen readers. */
   summarize() {
-    const points = this.#points.get(this.#chosen) ?? [];
-    if (!points.length) return this.#say(text("timeline.empty"));
+    const points = this.#points.get(this.#selected) ?? [];
+    if (!points.length) return write(this.#summary, text("timeline.empty"));
     const counts = new Map();
-    for (const { label, confident } of points) {
-      const name = confident ? className(label) : text("unsure");
-      counts.set(name, (counts.get(name) ?? 0) + 1);
+    for (const point of points) {
+      const word = predictionWord(point);
+      counts.set(word, (counts.get(word) ?? 0) + 1);
     }
-    const [name, count] = [...counts].sort((a, b) => b[1] - a[1])[0];
-    this.#say(
-      text("timeline.summary", {
-        number: this.#chosen,
-        expression: name,
-        share: formatProbability(count / points.length),
-      }),
-    );
-  }
-
-  #say(sentence) {
-    if (this.#summary.textContent !== sentence) this.#summary.textContent = sentence;
+    const [expression, count] = [...counts].sort((a, b) => b[1] - a[1])[0];
+    const share = formatProbability(count / points.length);
+    write(this.#summary, text("timeline.summary", { number: this.#selected, expression, share }));
   }
 
   #forget(now) {
@@ -94,26 +87,24 @@ export class Timeline {
     }
   }
 
-  #learnClasses(names) {
-    if (this.#classes.length) return;
+  #setClasses(names) {
     this.#classes = names;
-    this.#legend.replaceChildren(...names.map((name, index) => this.#switch(name, index)));
+    this.#legend.replaceChildren(...names.map((name, index) => this.#legendItem(name, index)));
   }
 
-  #switch(name, index) {
-    const item = document.createElement("li");
-    const button = document.createElement("button");
-    button.type = "button";
-    button.setAttribute("aria-pressed", "true");
-    button.append(swatch(index), className(name));
+  #legendItem(name, index) {
+    const item = clone("timeline-class");
+    const button = item.querySelector("button");
+    const line = item.querySelector("path");
+    line.setAttribute("class", `line-${index}`);
+    line.setAttribute("stroke-dasharray", DASHES[index % DASHES.length].join(" "));
+    button.append(className(name));
     button.addEventListener("click", () => {
-      const on = this.#off.has(name);
-      if (on) this.#off.delete(name);
-      else this.#off.add(name);
-      button.setAttribute("aria-pressed", String(on));
+      const shown = this.#hidden.delete(name);
+      if (!shown) this.#hidden.add(name);
+      button.setAttribute("aria-pressed", String(shown));
       this.draw();
     });
-    item.append(button);
     return item;
   }
 
@@ -128,18 +119,6 @@ export class Timeline {
   }
 }
 
-function swatch(index) {
-  const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  drawing.setAttribute("viewBox", "0 0 28 8");
-  drawing.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  line.setAttribute("d", "M1 4h26");
-  line.setAttribute("class", `line-${index}`);
-  line.setAttribute("stroke-dasharray", DASHES[index % DASHES.length].join(" "));
-  drawing.append(line);
-  return drawing;
-}
-
 function drawGrid({ context, width, height, style }) {
   context.font = `${FONT_PIXELS}px ${style.fontFamily}`;
   context.fillStyle = style.getPropertyValue("--ink-soft");
@@ -148,7 +127,7 @@ function drawGrid({ context, width, height, style }) {
   context.textAlign = "end";
   context.textBaseline = "middle";
   for (const share of [0, 0.5, 1]) {
-    const y = levelOf(share, height);
+    const y = yOf(share, height);
     context.beginPath();
     context.moveTo(MARGIN.left, y);
     context.lineTo(width - MARGIN.right, y);
@@ -157,7 +136,7 @@ function drawGrid({ context, width, height, style }) {
   }
   context.textBaseline = "alphabetic";
   for (const seconds of [60, 30, 0]) {
-    const x = placeOf(seconds * 1000, width);
+    const x = xOf(seconds * 1000, width);
     context.textAlign = seconds === 60 ? "start" : seconds ? "center" : "end";
     const words = seconds ? text("timeline.ago", { count: seconds }) : text("timeline.now");
     context.fillText(words, x, height - 6);
@@ -171,8 +150,8 @@ function drawLine({ context, width, height, style }, points, name, index, now) {
   context.beginPath();
   let last = -Infinity;
   for (const { at, probabilities } of points) {
-    const x = placeOf(now - at, width);
-    const y = levelOf(probabilities[name], height);
+    const x = xOf(now - at, width);
+    const y = yOf(probabilities[name], height);
     if (at - last > GAP_MS) context.moveTo(x, y);
     else context.lineTo(x, y);
     last = at;
@@ -181,10 +160,10 @@ function drawLine({ context, width, height, style }, points, name, index, now) {
   context.setLineDash([]);
 }
 
-function placeOf(age, width) {
+function xOf(age, width) {
   return width - MARGIN.right - (age / SPAN_MS) * (width - MARGIN.left - MARGIN.right);
 }
 
-function levelOf(share, height) {
+function yOf(share, height) {
   return height - MARGIN.bottom - share * (height - MARGIN.top - MARGIN.bottom);
 }

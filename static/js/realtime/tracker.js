@@ -1,36 +1,31 @@
-// Numbers for faces read one photo at a time, as the server numbers those of a socket.
+// Track numbers for faces that are read one photo at a time, as the server numbers those of a socket.
 
 // A face may have moved by its own width since the last photo.
 const FARTHEST_SIDES = 1;
 const KEEP_MS = 2000;
 
-let places = [];
+let tracks = [];
 let next = 1;
 
-/** Give each face the number of the nearest face that hasn't left, or a new one. */
-export function follow(faces, now = performance.now()) {
-  places = places.filter(({ missedSince = now }) => now - missedSince <= KEEP_MS);
-  const free = new Set(places);
+/** Give each face the number of the nearest track that was seen lately, or a new one. */
+export function track(faces, now = performance.now()) {
+  tracks = tracks.filter(({ missedSince = now }) => now - missedSince <= KEEP_MS);
+  const free = new Set(tracks);
   const numbered = faces.map((face) => {
     const known = nearest(free, face.box);
     free.delete(known);
     return { track: known?.track ?? next++, detected: true, ...face };
   });
-  const missed = [...free].map((place) => ({ missedSince: now, ...place }));
-  places = [...missed, ...numbered.map(({ track, box }) => ({ track, box }))];
+  const missed = [...free].map((each) => ({ missedSince: now, ...each }));
+  tracks = [...missed, ...numbered.map(({ track, box }) => ({ track, box }))];
   return numbered;
 }
 
-function nearest(places, box) {
-  let best = null;
-  let least = FARTHEST_SIDES;
-  for (const place of places) {
-    const distance = distanceInSides(place.box, box);
-    if (distance > least) continue;
-    best = place;
-    least = distance;
-  }
-  return best;
+function nearest(candidates, box) {
+  const near = [...candidates]
+    .map((each) => [distanceInSides(each.box, box), each])
+    .filter(([distance]) => distance <= FARTHEST_SIDES);
+  return near.sort((a, b) => a[0] - b[0])[0]?.[1];
 }
 
 function distanceInSides(one, other) {

@@ -1,36 +1,35 @@
-// The way to the server and back: a socket, or single photos where sockets are blocked.
-// Whichever it is, one frame is under way at a time.
+// The connection to the server: a WebSocket, or single photos where sockets are blocked.
+// Either way, one frame at a time awaits its answer.
 
-import { Refused, Service } from "../service.js";
-import { follow } from "./tracker.js";
+import { Service, ServiceError } from "../service.js";
+import { track } from "./tracker.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
-// A frame without an answer for this long: the connection is dead even if nobody said so.
-const LONGEST_ANSWER_MS = 10_000;
-// The first attempt may fall into a restart; a second failure beside a reachable server is no accident.
+// A frame without an answer for this long: the connection is dead, although no close event came.
+const ANSWER_TIMEOUT_MS = 10_000;
+// The first attempt may meet a restart; a second failure while the server is reachable means blocked sockets.
 const FAILURES_BEFORE_PHOTOS = 2;
-// The server gave up on this client's messages; the same ones would only be refused again.
+// The server rejects this client's messages; it would reject the same ones again.
 const FINAL_REASONS = new Set([
   "foreign_origin", "token_missing", "token_unknown", "message_too_large", "too_many_faults", "protocol_error",
 ]);
-// Whatever else a newer server or a proxy may say is a connection lost.
+// Any other reason, from a newer server or a proxy, counts as a lost connection.
 const PASSING_REASONS = new Set(["server_stops", "silent", "too_many_streams", "rate_limited"]);
-// Photos refused for these are not sent again at once.
-const WORTH_WAITING = new Set(["busy", "rate_limited", "inference_unavailable", "internal"]);
-const PHOTO_WAIT_MS = 2000;
+// After these the next photo waits.
+const BACKOFF_CODES = new Set(["busy", "rate_limited", "inference_unavailable", "internal"]);
+const BACKOFF_MS = 2000;
 const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
-// Long enough for a slow network, and short beside the waits.
-const REACH_MS = 5000;
+const REACHABLE_TIMEOUT_MS = 5000;
 
 export class Transport {
   #address;
   #service;
   #on;
   #socket = null;
-  #photos = false;
+  #usesPhotos = false;
   #busy = false;
-  #wanted = false;
+  #running = false;
   #failures = 0;
   #timer = 0;
   #answerTimer = 0;
@@ -39,13 +38,13 @@ export class Transport {
   #abort = null;
 
   /**
-   * @param choice the fields that name the models with which single photos are read
+   * @param choice the fields that name the models for single photos
    * @param on.answer called with each answer
-   * @param on.problem called with a problem document: this frame had no answer, the next may
-   * @param on.connected called when frames can be sent; told how: "socket" or "photos"
-   * @param on.renumbered called when the numbers of faces so far mean nothing any more
+   * @param on.problem called with the problem document of one frame; the next is sent all the same
+   * @param on.connected called with "socket" or "photos" when frames can be sent
+   * @param on.renumbered called when the track numbers so far become invalid
    * @param on.waiting called with a reason and milliseconds when another attempt follows
-   * @param on.refused called with a reason when none does
+   * @param on.rejected called with a reason when no attempt follows
    */
   constructor({ socket, service, limitMb, choice }, on) {
     this.#address = socket;
@@ -55,24 +54,24 @@ export class Transport {
 
   /** Whether a frame can be sent now. */
   get ready() {
-    return this.#wanted && !this.#busy && (this.#photos || this.#socket?.readyState === WebSocket.OPEN);
+    return this.#running && !this.#busy && (this.#usesPhotos || this.#socket?.readyState === WebSocket.OPEN);
   }
 
   get name() {
-    return this.#photos ? "photos" : "socket";
+    return this.#usesPhotos ? "photos" : "socket";
   }
 
   open() {
-    this.#wanted = true;
+    this.#running = true;
     this.#failures = 0;
-    if (this.#photos) this.#on.connected("photos");
+    if (this.#usesPhotos) this.#on.connected("photos");
     else if (this.#socket?.readyState === WebSocket.OPEN) this.#on.connected("socket");
     else this.#connect();
   }
 
-  /** Send nothing more for now; what is under way comes to nothing. */
+  /** Stop sending; the pending answer is dropped. */
   pause() {
-    this.#wanted = false;
+    this.#running = false;
     clearTimeout(this.#timer);
     this.#abort?.abort();
     if (this.#socket?.readyState === WebSocket.CONNECTING) this.#drop();
@@ -81,31 +80,31 @@ export class Transport {
   close() {
     this.pause();
     this.#drop();
-    this.#photos = false;
+    this.#usesPhotos = false;
   }
 
-  /** Keep settings for this and every later socket. */
+  /** Set the settings of this and every later socket. */
   set(settings) {
     this.#settings = settings;
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(settings));
   }
 
-  /** Hold the place for a frame that is still being made. */
+  /** Reserve the next send for a frame that is still being encoded. */
   reserve() {
     this.#busy = true;
   }
 
-  /** Send the frame for which a place is held; null gives the place back. */
+  /** Send the reserved frame; null cancels the reservation. */
   send(blob) {
-    if (!blob || !this.#wanted) this.#busy = false;
-    else if (this.#photos) this.#sendPhoto(blob);
+    if (!blob || !this.#running) this.#busy = false;
+    else if (this.#usesPhotos) this.#sendPhoto(blob);
     else if (this.#socket?.readyState === WebSocket.OPEN) this.#sendFrame(blob);
     else this.#busy = false;
   }
 
   #sendFrame(blob) {
     this.#socket.send(blob);
-    this.#answerTimer = setTimeout(() => this.#closed(true, "lost"), LONGEST_ANSWER_MS);
+    this.#answerTimer = setTimeout(() => this.#closed(true, "lost"), ANSWER_TIMEOUT_MS);
   }
 
   #connect() {
@@ -117,7 +116,7 @@ export class Transport {
       opened = true;
       socket.send(JSON.stringify(this.#settings));
       this.#on.renumbered();
-      if (this.#wanted) this.#on.connected("socket");
+      if (this.#running) this.#on.connected("socket");
     });
     socket.addEventListener("message", ({ data }) => {
       if (socket === this.#socket) this.#take(JSON.parse(data));
@@ -130,37 +129,40 @@ export class Transport {
   #take(answer) {
     if (!("frame" in answer)) return;
     clearTimeout(this.#answerTimer);
-    const rest = answer.problem?.retry_after ?? 0;
-    if (rest) this.#restTimer = setTimeout(() => (this.#busy = false), rest * 1000);
-    else this.#busy = false;
+    this.#freeAfter((answer.problem?.retry_after ?? 0) * 1000);
     this.#failures = 0;
-    if (!this.#wanted) return;
+    if (!this.#running) return;
     if (answer.problem) this.#on.problem(answer.problem);
     else this.#on.answer(answer);
   }
 
+  #freeAfter(milliseconds) {
+    if (milliseconds) this.#restTimer = setTimeout(() => (this.#busy = false), milliseconds);
+    else this.#busy = false;
+  }
+
   async #closed(opened, reason) {
     this.#drop();
-    if (!this.#wanted) return;
+    if (!this.#running) return;
     if (FINAL_REASONS.has(reason)) {
-      this.#wanted = false;
-      return this.#on.refused(reason);
+      this.#running = false;
+      return this.#on.rejected(reason);
     }
     this.#failures += 1;
     const passing = PASSING_REASONS.has(reason) ? reason : "lost";
     if (!opened && this.#failures >= FAILURES_BEFORE_PHOTOS && (await isReachable())) {
-      if (!this.#wanted) return;
-      this.#photos = true;
+      if (!this.#running) return;
+      this.#usesPhotos = true;
       this.#on.renumbered();
       return this.#on.connected("photos");
     }
-    if (this.#wanted) this.#tryAgain(passing);
+    if (this.#running) this.#tryAgain(passing);
   }
 
   #tryAgain(reason) {
     const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#failures - 1));
     this.#on.waiting(reason, wait);
-    // Clients that a restart threw out together should not all come back in the same moment.
+    // Jitter: clients that a restart disconnected together must not all return at the same moment.
     this.#timer = setTimeout(() => this.#connect(), wait * (0.75 + Math.random() / 2));
   }
 
@@ -178,20 +180,18 @@ export class Transport {
     try {
       const { analysis } = await this.#service.analyze(blob, this.#abort.signal);
       this.#busy = false;
-      if (this.#wanted) this.#on.answer({ dropped: 0, ...analysis, faces: follow(analysis.faces) });
+      if (this.#running) this.#on.answer({ dropped: 0, ...analysis, faces: track(analysis.faces) });
     } catch (error) {
-      this.#refusedPhoto(error);
+      this.#photoFailed(error);
     }
   }
 
-  #refusedPhoto(error) {
-    const hasToWait = WORTH_WAITING.has(error.problem?.code);
-    if (hasToWait) setTimeout(() => (this.#busy = false), PHOTO_WAIT_MS);
-    else this.#busy = false;
-    if (!this.#wanted || !(error instanceof Refused)) return;
+  #photoFailed(error) {
+    this.#freeAfter(BACKOFF_CODES.has(error.problem?.code) ? BACKOFF_MS : 0);
+    if (!this.#running || !(error instanceof ServiceError)) return;
     if (error.problem.code !== "network") return this.#on.problem(error.problem);
-    // Perhaps sockets pass by the way that is found next.
-    this.#photos = false;
+    // The next network may let sockets pass.
+    this.#usesPhotos = false;
     this.#failures = 1;
     this.#tryAgain("lost");
   }
@@ -199,7 +199,7 @@ export class Transport {
 
 async function isReachable() {
   try {
-    const signal = AbortSignal.timeout(REACH_MS);
+    const signal = AbortSignal.timeout(REACHABLE_TIMEOUT_MS);
     return (await fetch("/healthz", { cache: "no-store", signal })).ok;
   } catch {
     return false;

@@ -1,17 +1,16 @@
-// The steps page: sends the form without leaving the page, and shows what the server drew.
+// The steps page: sends the form without leaving the page, and shows the server's answer.
 
-import { refusalSentence, text } from "../language.js";
+import { element } from "../dom.js";
+import { problemSentence, text } from "../language.js";
+import { checkSize, parse, post, ServiceError } from "../service.js";
 import { wireChannels } from "./channels.js";
+import { markCurrentStep, navigateByKeys } from "./navigation.js";
 import { wireTemperatures } from "./temperature.js";
-import { markCurrentStep, walkByKeys } from "./walk.js";
 
-const BYTES_IN_MB = 1_000_000;
-
-const element = (id) => document.getElementById(id);
 const form = element("steps-form");
 const outcome = element("outcome");
 
-// The request under way; a newer one ends it, so that no older answer covers a newer one.
+// The current request; a newer one aborts it, so that no older answer covers a newer one.
 let current = null;
 
 form.addEventListener("submit", (event) => {
@@ -23,7 +22,7 @@ form.addEventListener("submit", (event) => {
 form.addEventListener("change", () => {
   if (form.checkValidity()) show(false);
 });
-walkByKeys(outcome);
+navigateByKeys(outcome);
 wire();
 
 async function show(moveFocus) {
@@ -44,44 +43,20 @@ async function show(moveFocus) {
   } catch (error) {
     if (current !== abort || error.name === "AbortError") return;
     outcome.replaceChildren();
-    say(error.message);
+    say(error instanceof ServiceError ? problemSentence(error.problem) : error.message);
   }
   outcome.removeAttribute("aria-busy");
 }
 
 async function request(signal) {
   const fields = new FormData(form);
-  checkSize(fields);
-  const response = await answer(fetch(form.action, { method: "POST", body: fields, signal }));
-  const body = await answer(response.text());
-  if (!response.headers.get("Content-Type")?.startsWith("text/html")) throw new Error(spoken(body));
-  return new DOMParser().parseFromString(body, "text/html");
-}
-
-// Better said at once than after a long upload.
-function checkSize(fields) {
-  const limit = Number(form.dataset.limitMb);
-  const size = ["image", "second"].reduce((sum, field) => sum + (fields.get(field)?.size ?? 0), 0);
-  if (size > limit * BYTES_IN_MB) {
-    throw new Error(refusalSentence({ code: "image_too_large", limit_mb: limit }));
+  const bytes = ["image", "second"].reduce((sum, field) => sum + (fields.get(field)?.size ?? 0), 0);
+  checkSize(bytes, Number(form.dataset.limitMb));
+  const { response, body } = await post(form.action, fields, signal);
+  if (response.headers.get("Content-Type")?.startsWith("text/html")) {
+    return new DOMParser().parseFromString(body, "text/html");
   }
-}
-
-async function answer(promise) {
-  try {
-    return await promise;
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error(text("refusals.network"));
-  }
-}
-
-function spoken(body) {
-  try {
-    return refusalSentence(JSON.parse(body));
-  } catch {
-    return text("refusals.internal");
-  }
+  throw new ServiceError(parse(body) ?? { code: "internal" });
 }
 
 function wire() {

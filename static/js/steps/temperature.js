@@ -1,4 +1,4 @@
-// The temperature's slider: the same softmax as the server's, with another temperature.
+// The temperature's slider: the server's softmax with another temperature.
 
 import { formatHundredths, formatShare } from "../language.js";
 
@@ -32,8 +32,8 @@ function draw(table, temperature) {
   });
 }
 
-/** Turn numbers into shares of one; the largest is taken away first, so that none overflows. */
-export function softmax(values) {
+// The maximum is subtracted first, so that no exponential overflows.
+function softmax(values) {
   const largest = Math.max(...values);
   const exponentials = values.map((value) => Math.exp(value - largest));
   const sum = exponentials.reduce((a, b) => a + b);

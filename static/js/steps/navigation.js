@@ -1,10 +1,12 @@
-// From step to step by the arrow keys, and the step in view marked in the list of steps.
+// Arrow keys go from step to step; the list of steps marks the one in view.
+
+import { markCurrent } from "../dom.js";
 
 const MOVES = { ArrowRight: 1, ArrowLeft: -1 };
-// These have their own use for arrow keys.
+// These use the arrow keys themselves.
 const OWN_KEYS = "input, select, textarea, pre, .table-scroll";
 
-export function walkByKeys(root) {
+export function navigateByKeys(root) {
   document.addEventListener("keydown", (event) => {
     const move = MOVES[event.key];
     if (!move || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -14,7 +16,7 @@ export function walkByKeys(root) {
     if (!next) return;
     event.preventDefault();
     history.replaceState(null, "", `#${next.id}`);
-    // Smoothly, a second key press would find the page still on its way.
+    // During a smooth scroll, a second key press would start from the wrong step.
     next.scrollIntoView({ behavior: "instant" });
     next.focus({ preventScroll: true });
   });
@@ -22,13 +24,9 @@ export function walkByKeys(root) {
 
 export function markCurrentStep(root) {
   const steps = [...root.querySelectorAll(".step")];
-  const links = [...root.querySelectorAll(".walk-map a")];
+  const links = [...root.querySelectorAll(".steps-nav a")];
   const watcher = new IntersectionObserver(() => {
-    const at = stepInView(steps);
-    links.forEach((link, index) => {
-      if (index === at) link.setAttribute("aria-current", "step");
-      else link.removeAttribute("aria-current");
-    });
+    markCurrent(links, stepInView(steps), "step");
   }, { rootMargin: "-20% 0% -60% 0%" });
   steps.forEach((step) => watcher.observe(step));
 }

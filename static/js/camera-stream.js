@@ -1,42 +1,48 @@
-// The camera itself: opened on request, changed by the picker, and always let go of.
+// The camera: opened on request, changed by a picker, and always released.
 
-import { obstacleBeforeAsking, reasonOf, stop } from "../camera.js";
-import { text } from "../language.js";
+import { text } from "./language.js";
 
-// More would only be made smaller before it is sent.
-const WANTED = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
+const REASONS = {
+  NotAllowedError: "camera.denied",
+  SecurityError: "camera.denied",
+  NotFoundError: "camera.missing",
+  OverconstrainedError: "camera.missing",
+};
 
 export class CameraStream {
   #video;
+  #constraints;
+  #onEnded;
   #stream = null;
   #attempt = 0;
-  #onEnded;
 
-  /** @param onEnded called when the camera goes away by itself: unplugged, or taken back */
-  constructor(video, onEnded) {
+  /** @param onEnded called when the camera ends by itself: unplugged, or permission withdrawn */
+  constructor(video, constraints, onEnded = () => {}) {
     this.#video = video;
+    this.#constraints = constraints;
     this.#onEnded = onEnded;
   }
 
-  get open() {
+  get isOpen() {
     return this.#stream !== null;
   }
 
   /**
-   * Open the camera; returns the string's path for what went wrong, or null. Released or started
-   * again while the browser was still asking, it lets go of what it then gets and returns "given_up".
+   * Open the camera; return the path of the string that says what went wrong, or null. If released or
+   * started again before the browser has granted the camera, release that one and return "abandoned".
    */
   async start(deviceId = "") {
     this.release();
-    const obstacle = obstacleBeforeAsking();
-    if (obstacle) return obstacle;
+    if (!window.isSecureContext) return "camera.insecure";
+    if (!navigator.mediaDevices?.getUserMedia) return "camera.unsupported";
     const attempt = this.#attempt;
     const choice = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: "user" };
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ video: { ...WANTED, ...choice }, audio: false });
+      const video = { ...this.#constraints, ...choice };
+      const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
       if (attempt !== this.#attempt) {
         stop(stream);
-        return "given_up";
+        return "abandoned";
       }
       this.#stream = stream;
       stream.getVideoTracks()[0].addEventListener("ended", () => this.#onEnded());
@@ -44,9 +50,9 @@ export class CameraStream {
       await this.#video.play();
       return null;
     } catch (error) {
-      if (attempt !== this.#attempt) return "given_up";
+      if (attempt !== this.#attempt) return "abandoned";
       this.release();
-      return reasonOf(error);
+      return REASONS[error.name] ?? "camera.busy";
     }
   }
 
@@ -57,10 +63,10 @@ export class CameraStream {
     this.#video.srcObject = null;
   }
 
-  /** Fill a picker with the cameras that the browser names; hidden while there is no choice. */
+  /** Fill a picker with the cameras that the browser names; hide it while there is no choice. */
   async fillPicker(picker) {
     const devices = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
-    // Without permission the browser tells of cameras, but neither their names nor how to ask for one.
+    // Without permission the browser gives neither names nor identifiers.
     const cameras = devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
     const current = this.#stream?.getVideoTracks()[0].getSettings().deviceId ?? picker.value;
     picker.replaceChildren(
@@ -71,4 +77,8 @@ export class CameraStream {
     );
     picker.closest(".camera-choice").hidden = cameras.length < 2;
   }
+}
+
+function stop(stream) {
+  stream.getTracks().forEach((track) => track.stop());
 }

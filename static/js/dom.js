@@ -1,0 +1,36 @@
+// Short ways to the page's elements, shared by every script.
+
+export const element = (id) => document.getElementById(id);
+
+/** Return a copy of a template's only element. */
+export const clone = (id) => element(id).content.firstElementChild.cloneNode(true);
+
+/** Write text; unchanged text is left alone, so that no screen reader speaks it twice. */
+export function write(target, words) {
+  if (target.textContent !== words) target.textContent = words;
+}
+
+/** Set `aria-current` on one of some elements. */
+export function markCurrent(elements, index, kind = "true") {
+  elements.forEach((each, at) => {
+    if (at === index) each.setAttribute("aria-current", kind);
+    else each.removeAttribute("aria-current");
+  });
+}
+
+/** Let the visitor save a blob as a file. */
+export function saveFile(content, type, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content].flat(), { type }));
+  link.download = name;
+  link.click();
+  // The browser holds the blob itself once the click's task has ended.
+  setTimeout(() => URL.revokeObjectURL(link.href));
+}
+
+/** Encode a canvas as a blob. */
+export const encodeCanvas = (canvas, type, quality) =>
+  new Promise((resolve) => canvas.toBlob(resolve, type, quality));
+
+/** Return the time in UTC as part of a file's name. */
+export const fileStamp = (date) => `${date.toISOString().slice(0, 19).replaceAll(":", "-")}Z`;

@@ -1,0 +1,38 @@
+// What the cards of the photo page and of the live page share: a face's summary and its bars.
+
+import { clone, write } from "./dom.js";
+import { colourOf, predictionProbability, predictionWord, predictionWords } from "./faces.js";
+import { className, formatProbability, text } from "./language.js";
+
+export const TASKS = ["expression", "gender"];
+
+/** Create a card from the page's template. */
+export function createCard(number, onClick) {
+  const card = clone("face-card");
+  card.style.setProperty("--tone", colourOf(number - 1));
+  card.querySelector(".face-number").textContent = String(number);
+  card.querySelector("button").addEventListener("click", onClick);
+  return card;
+}
+
+/** Write a face's summary into its card. */
+export function updateSummary(card, face, number) {
+  const { expression, gender } = face;
+  write(card.querySelector(".face-label"), expression ? predictionWord(expression) : text("face", { number }));
+  write(card.querySelector(".face-sublabel"), gender ? `${text("gender")}: ${predictionWords(gender)}` : "");
+  write(card.querySelector(".face-probability"), predictionProbability(expression));
+  card.querySelector("use").setAttribute("href", `#icon-${expression?.confident ? expression.label : "unsure"}`);
+}
+
+/** Write a prediction's probabilities into a list of bars. */
+export function updateBars(list, prediction) {
+  const bars = Object.entries(prediction.probabilities);
+  if (list.children.length !== bars.length) list.replaceChildren(...bars.map(() => clone("bar")));
+  bars.forEach(([name, probability], index) => {
+    const bar = list.children[index];
+    bar.classList.toggle("answered", prediction.confident && name === prediction.label);
+    write(bar.querySelector(".bar-name"), className(name));
+    write(bar.querySelector(".bar-value"), formatProbability(probability));
+    bar.querySelector(".bar-fill").style.setProperty("width", `${probability * 100}%`);
+  });
+}
