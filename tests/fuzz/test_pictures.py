@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from app.errors import RautError
 from app.vision.imaging.decoding import decode_frame, decode_image
-from tests.helpers.forms import post
 from tests.fuzz.corpus import make_corpus, mutate
+from tests.helpers.forms import post
 
 # What a picture may be refused for; anything else is a fault of ours.
 CODES = {"image_empty", "frame_empty", "image_type", "image_dimensions", "image_unreadable"}
