@@ -89,44 +89,51 @@ def name_command(folder: Path) -> dict[str, str]:
     return {"command": f"python -m training verify {folder.parent}"}
 
 
-def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[str]:
-    """Say in sentences where the answering head is weak, each with its rate."""
+def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """List where the default head is weak, each a code of `weaknesses.MESSAGES` with parameters."""
     own = figures["heads"][card.default_head]
-    shown = "faces" if card.region == "face" else "pictures"
-    sentences = [
-        f"Of {name} {shown} only {recall:.0%} are found."
+    low_recall = "low_recall_faces" if card.region == "face" else "low_recall_images"
+    found: list[dict[str, Any]] = [
+        {"code": low_recall, "label": name, "recall": recall}
         for name, recall in own["recall"].items()
         if recall is not None and recall < WEAK_RECALL
     ]
     for group in figures["groups"]:
         narrowed = [group[axis] for axis in ("age", "race", "gender") if group[axis] != "all"]
-        behind = own["accuracy"] - group["accuracy"]
-        if len(narrowed) == 1 and group["count"] >= FEWEST_IN_GROUP and behind > WEAK_BELOW_ALL:
-            sentences.append(
-                f"{group['accuracy']:.0%} of the answers are right for the group "
-                f"“{narrowed[0]}” ({group['count']} faces), {own['accuracy']:.0%} for all."
-            )
+        if len(narrowed) == 1 and _is_behind(group, own):
+            found.append({"code": "weak_group", "group": narrowed[0], **_compare(group, own)})
     photos = figures.get("photos", {}).get(card.default_head, {"genders": {}})
-    sentences += [
-        f"On whole photos {group['accuracy']:.0%} of the answers are right for the gender label "
-        f"“{name}” ({group['count']} photos), {photos['accuracy']:.0%} for all."
+    found += [
+        {"code": "weak_gender_on_photos", "label": name, **_compare(group, photos)}
         for name, group in photos["genders"].items()
-        if group["count"] >= FEWEST_IN_GROUP
-        and photos["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
+        if _is_behind(group, photos)
     ]
-    sentences += [
-        f"Of pictures of {kind['kind']} only {kind['refused']:.0%} are answered by “none of these”."
+    found += [
+        {"code": "out_of_distribution", "kind": kind["kind"], "refused": kind["refused"]}
         for kind in figures.get("ood", [])[1:]  # the first are of the classes
         if kind["refused"] < WEAK_REFUSED
     ]
-    unchanged = figures["robustness"][0]["accuracy"]
-    for row in figures["robustness"]:
-        if unchanged - row["accuracy"] > WEAK_DROP:
-            sentences.append(
-                f"With {row['change']} at level {row['level']:g}, "
-                f"{row['accuracy']:.0%} are right instead of {unchanged:.0%}."
-            )
-    return sentences
+    overall = figures["robustness"][0]["accuracy"]
+    found += [
+        {"code": "not_robust", "overall": overall}
+        | {name: row[name] for name in ("change", "level", "accuracy")}
+        for row in figures["robustness"]
+        if overall - row["accuracy"] > WEAK_DROP
+    ]
+    return found
+
+
+def _is_behind(group: dict[str, Any], everybody: dict[str, Any]) -> bool:
+    behind: bool = everybody["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
+    return behind and group["count"] >= FEWEST_IN_GROUP
+
+
+def _compare(group: dict[str, Any], everybody: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "count": group["count"],
+        "accuracy": group["accuracy"],
+        "overall": everybody["accuracy"],
+    }
 
 
 def _measure_ood(

@@ -14,6 +14,7 @@ import numpy as np
 from app.markdown import markdown_table, percent
 from app.vision.models.cards import Card
 from app.vision.models.classifiers import FILES
+from app.vision.models.weaknesses import weakness_in_english
 from training.evaluate.subgroups import EVERYBODY
 from training.recipe import Recipe, parse_recipe
 
@@ -119,7 +120,7 @@ def render_readme(card: Card) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": percent}
+    environment.filters |= {"percent": percent, "weakness": weakness_in_english}
     return environment.get_template(TEMPLATE).render(
         card=card,
         classes=_list_classes(card),

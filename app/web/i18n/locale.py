@@ -7,6 +7,7 @@ from flask_babel import Babel
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.paths import DATA
+from app.web.i18n.formats import FILTERS
 
 LANGUAGES = {"en": "English", "id": "Bahasa Indonesia"}
 DEFAULT_LANGUAGE = "en"
@@ -31,6 +32,7 @@ def init_locale(app: Flask) -> None:
     app.jinja_env.globals.update(
         languages=LANGUAGES, current_language=select_language, current_path=current_path
     )
+    app.jinja_env.filters.update(FILTERS)
     app.register_blueprint(blueprint)
     app.after_request(name_language)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.intervals import wilson_interval
+from app.web.i18n import formats
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def robustness_lines(rows: list[Mapping[str, Any]]) -> list[Line]:
     changes = list(dict.fromkeys(row["change"] for row in rows))
     return [
         Line(
-            change,
+            formats.change(change),
             tuple(
                 (float(row["level"]), float(row["accuracy"]))
                 for row in rows

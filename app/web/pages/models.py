@@ -13,24 +13,11 @@ from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import FaceAnalyzer, labels_of
 from app.web.api import model_selection
 from app.web.api.model_selection import COOKIE, LABELS, MODELS
-from app.web.i18n import strings
 from app.web.i18n.locale import COOKIE_SECONDS
 from app.web.pages import charts
 from app.web.server.state import state
 
 blueprint = Blueprint("models", __name__)
-for written in (
-    strings.share,
-    strings.percent,
-    strings.decimal,
-    strings.number,
-    strings.figure,
-    strings.date,
-    strings.task,
-    strings.kind,
-    strings.localized,
-):
-    blueprint.add_app_template_filter(written)
 
 
 @blueprint.get("/models")
@@ -78,7 +65,7 @@ def card(name: str) -> str:
     figures = classifier.card.figures
     losses, accuracies = charts.learning_curves(figures.get("history", []))
     return render_template(
-        "models/card.html",
+        "model.html",
         classifier=classifier,
         card=classifier.card,
         heads=_describe_heads(classifier.card),

@@ -19,8 +19,6 @@ CLOTHING = "clothing"
 
 
 blueprint = Blueprint("pages", __name__)
-blueprint.add_app_template_filter(strings.probability, "probability")
-blueprint.add_app_template_filter(strings.label, "label")
 
 
 @blueprint.get("/")
@@ -52,7 +50,7 @@ def photo_page(**outcome: Any) -> str:
         clothing_model=_find_clothing_model(),
         clothing=_answers_for_clothing(answering),
         regions={classifier.card.region for classifier in answering},
-        strings=strings.for_script(),
+        strings=strings.PHOTO_PAGE,
         limit_mb=state().settings.max_upload_mb,
         **outcome,
     )

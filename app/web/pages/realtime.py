@@ -18,7 +18,7 @@ def page() -> ResponseReturnValue:
     return render_template(
         "realtime.html",
         choice=_keep_faces(shown_choice(request, state().analyzer)),
-        strings=strings.for_realtime(),
+        strings=strings.LIVE_PAGE,
         limit_mb=state().settings.max_upload_mb,
         smoothing_seconds=SMOOTHING_SECONDS,
         most_smoothing_seconds=MOST_SMOOTHING_SECONDS,

@@ -16,8 +16,8 @@ from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_from_photo
 from app.vision.models.cards import NONE_OF_THESE
 from app.vision.readings import Detection
-from app.web.i18n.step_text import list_steps
-from app.web.i18n.strings import decimal, label, number, percent, share
+from app.web.i18n.formats import decimal, label, number, percent, share
+from app.web.i18n.step_text import STEPS
 
 FEATURES = 3  # How many of the cascade's first features are drawn.
 BEST = 5  # Scores listed, the best first.
@@ -64,7 +64,7 @@ class Histogram:
 
 def view_stages(explanation: Explanation) -> dict[str, View]:
     """Return the views of the stages that a photo came to, by the step's id, in their order."""
-    found = {step.id: VIEWS[step.id](explanation) for step in list_steps() if step.id in VIEWS}
+    found = {step.id: VIEWS[step.id](explanation) for step in STEPS if step.id in VIEWS}
     return {step: view for step, view in found.items() if view is not None}
 
 

@@ -18,7 +18,7 @@ from app.web.api import model_selection
 from app.web.api.model_selection import EFFORT, LABELS
 from app.web.api.uploads import FIELD, find_upload, read_upload
 from app.web.i18n import strings
-from app.web.i18n.step_text import list_steps
+from app.web.i18n.step_text import STEPS
 from app.web.pages import step_views
 from app.web.pages.step_views import View
 from app.web.server.error_responses import find_status, list_headers, render_error
@@ -29,8 +29,6 @@ FACES = {FIELD: "face", SECOND: "second_face"}  # Each photo's field, and that o
 
 
 blueprint = Blueprint("steps", __name__, url_prefix="/steps")
-blueprint.add_app_template_filter(strings.setting)
-blueprint.add_app_template_filter(strings.effort)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _page(**outcome: Any) -> str:
     answering = model_selection.choose(analyzer, choice)
     return render_template(
         "steps.html",
-        strings=strings.for_steps(),
+        strings=strings.STEPS_PAGE,
         limit_mb=state().settings.max_upload_mb,
         choice=choice,
         models=answering | analyzer.choose(analyzer.picture_models),
@@ -97,7 +95,7 @@ def _page(**outcome: Any) -> str:
         settings={
             name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE
         },
-        steps=[each for each in list_steps() if any(each.id in s.views for s in sides)],
+        steps=[each for each in STEPS if any(each.id in s.views for s in sides)],
         **outcome,
     )
 

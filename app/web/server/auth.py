@@ -87,7 +87,7 @@ def enter() -> ResponseReturnValue:
     """Keep a token in a cookie, and go on to the page that was wanted."""
     token, wanted = request.form.get(FIELD, "").strip(), request.form.get("next", "")
     if not find_token_name(token, state().settings.tokens):
-        return _page(wanted, problem=strings.refusals()["token_unknown"]), 401
+        return _page(wanted, problem=str(strings.ERRORS["token_unknown"])), 401
     response = redirect(path_within_site(wanted), 303)
     response.set_cookie(COOKIE, token, secure=request.is_secure, httponly=True, samesite="Strict")
     return response

@@ -18,7 +18,7 @@ from flask import (
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from app.errors import RautError
-from app.web.i18n import strings
+from app.web.i18n.formats import error_sentence
 from app.web.server.metrics import REFUSALS
 
 PROBLEM_TYPE = "application/problem+json"
@@ -102,8 +102,7 @@ def problem_details(error: RautError) -> dict[str, Any]:
 def render_error(error: RautError) -> dict[str, str]:
     """Count a error, and return its code and the sentence for the page that shows it."""
     _count_error(error)
-    sentence = strings.refusal(error.code, error.detail, error.extensions)
-    return {"code": error.code, "sentence": sentence}
+    return {"code": error.code, "sentence": error_sentence(error)}
 
 
 def error_response(error: RautError) -> Response:

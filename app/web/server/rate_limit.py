@@ -118,17 +118,19 @@ def open_storage(address: str) -> Storage:
     except ConfigurationError as error:
         raise StorageError(
             f"RAUT_RATE_LIMIT_STORAGE is {_without_password(address)}, and the Python package "
-            "redis isn't installed. Install it as requirements/serve.lock has it, or count in memory://."
+            "redis isn't installed. Install it as requirements/serve.lock has it, or count in "
+            "memory://."
         ) from error
     return cast(Storage, storage)  # Asynchronous ones are others.
 
 
 def check_storage(settings: Settings) -> None:
     """Raise `StorageError` where photos are limited and can't be counted."""
-    if settings.rate_limit and not open_storage(settings.rate_limit_storage).check():
+    address = settings.rate_limit_storage
+    if settings.rate_limit and not open_storage(address).check():
         raise StorageError(
-            f"RAUT_RATE_LIMIT_STORAGE is {_without_password(settings.rate_limit_storage)}, where "
-            "nothing answers. Start the Redis server there, or name another one."
+            f"RAUT_RATE_LIMIT_STORAGE is {_without_password(address)}, where nothing answers. "
+            "Start the Redis server there, or name another one."
         )
 
 

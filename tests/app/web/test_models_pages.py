@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_babel import gettext
 
 from app import create_app
 from app.intervals import wilson_interval
 from app.settings import Settings
 from app.vision.models.cards import load_card
+from app.vision.models.weaknesses import MESSAGES, weakness_in_english
+from app.web.i18n import formats
 from app.web.pages.charts import choose_ticks, describe_classes
 from tests.helpers.forms import post
 
@@ -49,7 +52,7 @@ EVERYTHING: dict[str, Any] = {
             },
         }
     },
-    "weaknesses": ["Fear is found in 48% of its photos."],
+    "weaknesses": [{"code": "low_recall_faces", "label": "fear", "recall": 0.48}],
 }
 TEACHER = {
     "name": "mentor",
@@ -123,6 +126,36 @@ def test_each_kind_of_picture_on_a_served_card_has_a_name_in_indonesian(
     rows = page.partition('id="outside"')[2].partition("</section>")[0]
     assert "pakaian yang dipotong dan diacak" in rows
     assert [each["kind"] for each in kinds if f">{each['kind']}" in rows] == []
+
+
+@pytest.mark.parametrize("name", [card.parent.name for card in Path("models").glob("*/card.json")])
+def test_every_text_of_a_served_card_is_shown_in_indonesian(app: Flask, name: str) -> None:
+    card = load_card(Path("models") / name)
+    texts = filter(None, (card.purpose, card.not_for, card.default_head_reason))
+    with app.test_request_context(headers={"Accept-Language": "id"}):
+        assert [text.en for text in texts if formats.localized(text) in ("", text.en)] == []
+        for weakness in card.figures["weaknesses"]:
+            template = MESSAGES[weakness["code"]]
+            assert gettext(template) != template
+            assert formats.weakness(weakness) != weakness_in_english(weakness)
+        changes = {row["change"] for row in card.figures["robustness"]}
+        assert [change for change in changes if formats.change(change) == change] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "weakness"),
+    [
+        ("en", "With occlusion at level 45, 81% are right instead of 93%."),
+        ("id", "Dengan penutupan sebagian pada tingkat 45, 81% benar, bukan 93%."),
+    ],
+)
+def test_a_card_s_texts_and_weaknesses_stand_in_the_reader_s_language(
+    client: FlaskClient, language: str, weakness: str
+) -> None:
+    purpose = load_card(Path("models/gender")).purpose.model_dump()[language]
+    page = client.get("/models/gender", headers={"Accept-Language": language}).get_data(True)
+    assert f'<p class="lead">{purpose}</p>' in page
+    assert f"<li>{weakness}</li>" in page
 
 
 def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
