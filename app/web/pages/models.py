@@ -65,7 +65,7 @@ def card(name: str) -> str:
     figures = classifier.card.figures
     losses, accuracies = charts.learning_curves(figures.get("history", []))
     return render_template(
-        "model.html",
+        "models/card.html",
         classifier=classifier,
         card=classifier.card,
         heads=_describe_heads(classifier.card),

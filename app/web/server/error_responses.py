@@ -86,7 +86,7 @@ def list_headers(error: RautError) -> dict[str, str]:
 
 
 def problem_details(error: RautError) -> dict[str, Any]:
-    """Return a error's members as RFC 9457 names them, with the request's id where it has one."""
+    """Return an error's members as RFC 9457 names them, with the request's id where it has one."""
     status = find_status(error)
     return {
         "type": "about:blank",
@@ -100,13 +100,13 @@ def problem_details(error: RautError) -> dict[str, Any]:
 
 
 def render_error(error: RautError) -> dict[str, str]:
-    """Count a error, and return its code and the sentence for the page that shows it."""
+    """Count an error, and return its code and the sentence for the page that shows it."""
     _count_error(error)
     return {"code": error.code, "sentence": error_sentence(error)}
 
 
 def error_response(error: RautError) -> Response:
-    """Answer a error as whoever asked can read it."""
+    """Answer an error as whoever asked can read it."""
     if _wants_html():
         return _error_page(error)
     _count_error(error)
