@@ -123,7 +123,7 @@ def test_each_kind_of_picture_on_a_served_card_has_a_name_in_indonesian(
 ) -> None:
     kinds = load_card(Path("models/clothing")).figures["ood"]
     page = client.get("/models/clothing", headers={"Accept-Language": "id"}).get_data(True)
-    rows = page.partition('id="outside"')[2].partition("</section>")[0]
+    rows = page.partition('id="ood"')[2].partition("</section>")[0]
     assert "pakaian yang dipotong dan diacak" in rows
     assert [each["kind"] for each in kinds if f">{each['kind']}" in rows] == []
 
