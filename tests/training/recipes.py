@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner, Result
 from PIL import Image
+
+from training.__main__ import cli
 
 RECIPE = """
 name = "tiny"
@@ -60,3 +63,7 @@ def write_recipe(folder: Path) -> Path:
     path = folder / "tiny.toml"
     path.write_text(RECIPE.format(folder=folder / "data"))
     return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])

@@ -1,7 +1,7 @@
-"""Paste faces whose place is known into pictures without people, for training and measuring.
+"""Paste faces at known positions into pictures without people, for training and measuring.
 
-A crop of a data set has its face in nearly one place. Where a frontal Haar cascade draws its box
-there was measured once, so that a pasted face's box and turn are known exactly.
+In each data set's crops the face has nearly the same position. It was measured once by a frontal
+Haar cascade, so that a pasted face's box and roll are known exactly.
 """
 
 import math
@@ -18,9 +18,9 @@ from training.recipe import DataError
 
 @dataclass(frozen=True)
 class FacePlace:
-    """Say where the box lies in a data set's crops, as shares of the crop's side.
+    """Hold the position of the face's box in a data set's crops, as shares of the crop's side.
 
-    `known` is false where single faces differ too much from the median to learn places from.
+    `known` is false if single faces differ too much from the median to train on it.
     """
 
     x: float  # the box's centre
@@ -50,7 +50,7 @@ FER2013_PLACE = FacePlace(0.5, 0.5, 0.98, known=False)
 
 @dataclass(frozen=True)
 class PlacedFace:
-    """Say where a face stands in a composite: centre and side in pixels, clockwise turn."""
+    """Hold a face's position in a composite: centre and side in pixels, clockwise roll."""
 
     x: float
     y: float
@@ -66,7 +66,7 @@ class PlacedFace:
 
 @dataclass(frozen=True)
 class Sources:
-    """Name one split's pictures: those of faces with the face's place, and those without any."""
+    """List one split's pictures: of faces with the face's position, and without faces."""
 
     faces: tuple[tuple[Path, FacePlace], ...]
     scenes: tuple[Path, ...]
@@ -84,7 +84,7 @@ def list_photos(data: Path, split: str, seed: int) -> list[Path]:
 
 
 def split_people(files: list[Path], split: str, seed: int) -> list[Path]:
-    """Return one half of photos, split by the person whom a file's name tells before its number."""
+    """Return one half of photos, split by person, whose name precedes a number in the file's."""
     people = sorted({file.stem.rpartition("_")[0] for file in files})
     np.random.default_rng(seed).shuffle(people)
     held_out = set(people[: len(people) // 2])
@@ -92,10 +92,10 @@ def split_people(files: list[Path], split: str, seed: int) -> list[Path]:
 
 
 def list_sources(data: Path, split: str, seed: int) -> Sources:
-    """List the pictures of one split below DATA, no picture or person being in both splits.
+    """List the pictures of one split below DATA; no picture or person is in both splits.
 
     Reads `photos`, `gender` (UTKFace, split), `fer2013`, `clothing`, and `animals` without
-    humans, of which every fourth picture is for validation. Raises `DataError` where one lacks.
+    humans, of which every fourth picture is for validation. Raises `DataError` if one is missing.
     """
     photos = [(file, PHOTO_PLACE) for file in list_photos(data, split, seed)]
     chips = [(file, UTKFACE_PLACE) for file in _list(data / "gender" / split)]
@@ -123,7 +123,7 @@ def read_grey(file: Path) -> np.ndarray:
 def paste_face(
     canvas: np.ndarray, crop: np.ndarray, place: FacePlace, face: PlacedFace, feather: float
 ) -> np.ndarray:
-    """Paste a crop so that its face stands where `face` says.
+    """Paste a crop so that its face is at the position `face`.
 
     Both are grey uint8; `feather` is the share of the crop's side over which it fades at its
     edges. Returns the composite.
@@ -157,7 +157,7 @@ def paste_face(
 
 
 def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
-    """Draw a canvas of 320 to 640 pixels: a part of a picture, sometimes one even grey."""
+    """Sample a canvas of 320 to 640 pixels: a crop of a picture, sometimes uniform grey."""
     width = int(generator.integers(320, 641))
     height = round(width * generator.uniform(0.7, 1.0))
     if generator.random() < 0.1:

@@ -1,7 +1,7 @@
-"""Read data sets in their one folder form: DATA/<split>/<class>/*.png or *.jpg.
+"""Read data sets in their folder form: DATA/<split>/<class>/*.png or *.jpg.
 
-Beside the splits may lie `ferplus.csv`, ten raters' votes for each file. Files of UTKFace keep
-their names (age_gender_race_time), from which the breakdowns read age and race.
+`ferplus.csv` beside the splits holds ten raters' votes for each file. Files of UTKFace keep their
+names (age_gender_race_time), from which subgroups' ages and races are read.
 """
 
 import csv
@@ -22,8 +22,7 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VOTES_FILE = "ferplus.csv"
 PLACES_FILE = "places.csv"
 PLACE_VALUES = ("x", "y", "size", "sine", "cosine")
-# FER+'s columns under the names that the expression classes have here. Contempt is a class of
-# its own in training; "unknown" and "NF" (no face) are no expressions.
+# Expression class → FER+'s column. Contempt is a class in training only.
 VOTED_CLASSES = {
     "angry": "anger",
     "disgust": "disgust",
@@ -34,14 +33,14 @@ VOTED_CLASSES = {
     "neutral": "neutral",
     "contempt": "contempt",
 }
-NO_EXPRESSION = ("unknown", "NF")
+NO_EXPRESSION = ("unknown", "NF")  # NF: no face
 # UTKFace writes age, gender and race into its files' names: 31_1_2_20170116.jpg.
 RACES = ("White", "Black", "Asian", "Indian", "other")
 AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
-CHILDREN = ("child", "older")  # the classes of a head that tells children, under 13, apart
+CHILDREN = ("child", "older")  # classes of a head of children, under 13
 FIRST_AGE_OF_OLDER = 13
 CHILDREN_BANDS = tuple(band for band, above in AGE_BANDS.items() if above <= FIRST_AGE_OF_OLDER)
-OOD = -2  # the label of a picture that shows none of the classes
+OOD = -2  # the label of an out-of-distribution picture
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,7 @@ class Split:
     places: np.ndarray | None = None
 
     def subset(self, chosen: np.ndarray) -> "Split":
-        """Return the split with only those pictures.
-
-        `chosen` is bool (count,), or int64 indices, among which a picture may stand repeatedly.
-        """
+        """Return the chosen pictures: a bool mask (count,) or int64 indices, also repeated ones."""
         return Split(
             self.pictures[chosen],
             self.labels[chosen],
@@ -78,14 +74,11 @@ class Split:
         )
 
     def spread(self, count: int) -> np.ndarray:
-        """Return at most so many of the pictures, from all over the split."""
+        """Return at most `count` of the pictures, evenly spaced."""
         return self.pictures[:: max(1, -(-len(self.pictures) // count))]
 
     def repeat(self, times: Mapping[str, int]) -> "Split":
-        """Return the split with each picture of some classes as many times.
-
-        Raises `DataError` for a class that doesn't exist.
-        """
+        """Repeat the pictures of some classes. Raises `DataError` for an unknown class."""
         unknown = sorted(set(times) - set(self.classes))
         if unknown:
             raise DataError(
@@ -96,11 +89,10 @@ class Split:
 
 
 def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the classes that a head of these targets learns, and the right one of each picture.
+    """Return the classes of a head with these targets, and each picture's label.
 
-    `targets` is as in recipes and cards. The right classes are int64 (count,) indices, -1 where
-    nobody knows, and always for "places", which are values and no classes. Raises `DataError`
-    where the split tells none.
+    `targets` is as in recipes and cards. Labels are int64 (count,) indices, -1 for unknown ones
+    and for "places", which are values. Raises `DataError` if the split has no such targets.
     """
     if targets == "labels":
         return split.classes, split.labels
@@ -119,7 +111,7 @@ def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarra
 
 
 def list_classes(folder: Path, split: str) -> tuple[str, ...]:
-    """Name the classes of a split, in alphabetical order. Raises `DataError` where none is."""
+    """Return a split's classes in alphabetical order. Raises `DataError` if it has none."""
     if not (folder / split).is_dir():
         raise DataError(
             f"There is no folder {folder / split}. The form is {folder}/<split>/<class>/*.png; "
@@ -137,7 +129,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def read_picture(file: Path) -> np.ndarray:
-    """Read a file as RGB uint8 (height, width, 3). Raises `DataError` where it can't be read."""
+    """Read a file as RGB uint8 (height, width, 3). Raises `DataError` if it can't be read."""
     try:
         return decode_image(file.read_bytes())
     except RautError as refusal:
@@ -146,11 +138,10 @@ def read_picture(file: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SubsetSpec:
-    """Say which of a split's pictures are taken.
+    """Select pictures of a split.
 
-    With `count` so many are drawn at random, as many of each class, the same ones for the same
-    seed; a `count` below 1 is the share that is drawn of each class. People younger than
-    `youngest`, by the file's name, are left out.
+    `count` pictures are sampled by `seed`, equally many of each class; a `count` below 1 is the
+    share of each class. People younger than `youngest`, by UTKFace's file names, are left out.
     """
 
     count: float | None = None
@@ -159,12 +150,11 @@ class SubsetSpec:
 
 
 def read_split(
-    folder: Path, split: str, shape: CropShape, drawing: SubsetSpec | None = None
+    folder: Path, split: str, shape: CropShape, subset: SubsetSpec | None = None
 ) -> Split:
-    """Read one split, each picture being a crop already, in the network's size and channels.
+    """Read a split of crops, brought to a network's size and channels.
 
-    Raises `DataError` for a missing folder, a class without pictures or with too few to be drawn
-    from, or an unreadable picture.
+    Raises `DataError` for a missing folder, a class with too few pictures, or an unreadable one.
     """
     classes = list_classes(folder, split)
     files: list[Path] = []
@@ -175,37 +165,39 @@ def read_split(
             raise DataError(
                 f"The class {name!r} is empty: {folder / split / name} has no pictures."
             )
-        if drawing:
-            found = _draw(found, drawing, label, len(classes))
+        if subset:
+            found = _sample(found, subset, label, len(classes))
         files += found
         labels += [label] * len(found)
     pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
-    votes = _read_votes(folder, files) if (folder / VOTES_FILE).is_file() else None
-    places = _read_places(folder, files) if (folder / PLACES_FILE).is_file() else None
+    votes = _read_columns(folder, VOTES_FILE, tuple(VOTED_CLASSES.values()), files)
+    if votes is not None:
+        votes /= np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
+    places = _read_columns(folder, PLACES_FILE, PLACE_VALUES, files)
     return Split(pictures, np.asarray(labels), classes, tuple(files), votes, places)
 
 
-def _draw(files: list[Path], drawing: SubsetSpec, label: int, classes: int) -> list[Path]:
-    if drawing.youngest:
-        old_enough = read_ages(tuple(files)) >= drawing.youngest
+def _sample(files: list[Path], subset: SubsetSpec, label: int, classes: int) -> list[Path]:
+    if subset.youngest:
+        old_enough = read_ages(tuple(files)) >= subset.youngest
         files = [file for file, kept in zip(files, old_enough, strict=True) if kept]
-    drawn = drawing.count or 0
-    count = max(1, int(drawn * len(files) if drawn < 1 else drawn / classes))
+    wanted = subset.count or 0
+    count = max(1, int(wanted * len(files) if wanted < 1 else wanted / classes))
     if len(files) < count:
         raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
-    if drawing.count is None:
+    if subset.count is None:
         return files
-    return sample_files(files, count, (drawing.seed, label))
+    return sample_files(files, count, (subset.seed, label))
 
 
 def sample_files(files: list[Path], count: int, seed: int | tuple[int, int]) -> list[Path]:
-    """Take so many files at random, the same ones for the same seed, and leave them in order."""
-    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
-    return [files[index] for index in sorted(drawn)]
+    """Return `count` files sampled by a seed, in their order."""
+    chosen = np.random.default_rng(seed).permutation(len(files))[:count]
+    return [files[index] for index in sorted(chosen)]
 
 
 def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:
-    """Bring pictures in memory, uint8 (count, side, side, channels), to another crop's form."""
+    """Resize and convert pictures, uint8 (count, side, side, channels), to a crop's shape."""
     if pictures.shape[1:] == (shape.size, shape.size, shape.channels):
         return pictures
     as_rgb = pictures if pictures.shape[-1] == 3 else np.repeat(pictures, 3, axis=-1)
@@ -229,19 +221,19 @@ def find_children(files: tuple[Path, ...]) -> np.ndarray:
 
 
 def find_majority(votes: np.ndarray) -> np.ndarray:
-    """Return what most raters saw: int64 (count,), -1 where two classes tie or nobody voted."""
+    """Return the raters' majority class: int64 (count,), -1 for ties and without votes."""
     highest = votes.max(axis=1, keepdims=True)
     single = (votes == highest).sum(axis=1) == 1
     return np.where(single, votes.argmax(axis=1), -1)
 
 
 def digest_picture(picture: np.ndarray) -> str:
-    """Return a hash of a picture's pixels, equal for equal pictures whatever their files."""
+    """Return a hash of a picture's pixels, independent of its file."""
     return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def find_shared(split: Split, other: Split) -> np.ndarray:
-    """Mark the pictures of a split that stand in another split too: bool (count,)."""
+    """Return which pictures of a split are in another one too: bool (count,)."""
     known = {digest_picture(picture) for picture in other.pictures}
     return np.array([digest_picture(picture) in known for picture in split.pictures], dtype=bool)
 
@@ -252,21 +244,12 @@ def _utkface_field(file: Path, place: int) -> int:
     return int(fields[place]) if len(fields) == 4 and fields[place].isdigit() else -1
 
 
-def _read_votes(folder: Path, files: list[Path]) -> np.ndarray:
-    """Read the raters' shares for each file; a row of zeros where there is none."""
-    votes = _read_columns(folder, VOTES_FILE, tuple(VOTED_CLASSES.values()), files)
-    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
-
-
-def _read_places(folder: Path, files: list[Path]) -> np.ndarray:
-    """Read where the face lies in each file; a row of zeros where there is none."""
-    return _read_columns(folder, PLACES_FILE, PLACE_VALUES, files)
-
-
 def _read_columns(
     folder: Path, table: str, columns: tuple[str, ...], files: list[Path]
-) -> np.ndarray:
+) -> np.ndarray | None:
     """Read a table's numbers for each file: float32 (count, columns), zeros without a row."""
+    if not (folder / table).is_file():
+        return None
     with (folder / table).open(newline="", encoding="utf-8") as stream:
         numbers = {
             row["file"]: np.array([float(row[column]) for column in columns], np.float32)

@@ -1,4 +1,4 @@
-"""Bring what people download into the one folder form that `training.datasets.loading` reads."""
+"""Bring downloads into the folder form that `training.datasets.loading` reads."""
 
 import csv
 import shutil
@@ -22,7 +22,7 @@ FER_SIDE = 48
 VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), "unknown", "NF")
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
 VALIDATION_SHARE = 0.15
-# scikit-image's pictures but for copies, drawings of one colour and frames of a series.
+# scikit-image's pictures, without duplicates, line drawings and frames of a series.
 SCENES = (
     "astronaut.png",
     "brick.png",
@@ -49,9 +49,9 @@ SCENES = (
     "text.png",
 )
 MANUAL_PATTERNS = ("*.jpg", "*.jpeg", "*.png")
-SMALLEST_SIDE = 200  # of a manual's picture; less is a sign, a formula or a graph of a few boxes
-LARGEST_SIDE = 640  # of what is written
-LARGEST_ASPECT = 3.0  # longer ones are diagrams, of which little is left in a square
+SMALLEST_SIDE = 200  # of a manual's picture; smaller ones are icons and formulas
+LARGEST_SIDE = 640  # of the written pictures
+LARGEST_ASPECT = 3.0  # longer ones are diagrams, illegible in a square
 # Two differing bits of 256 are JPEG noise; strangers differ in 60 and more.
 NEAR_DUPLICATE_BITS = 10
 
@@ -118,7 +118,7 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
         if not files:
             raise DataError(f"{source} has no files named age_gender_race_time.jpg as in UTKFace.")
         groups = group_near_duplicates([read_picture(file) for file in files])
-        held_out = _draw_groups(groups, VALIDATION_SHARE, seed)
+        held_out = _sample_groups(groups, VALIDATION_SHARE, seed)
         counts = {"train": 0, "validation": 0}
         for file, validates in zip(files, held_out, strict=True):
             split = "validation" if validates else "train"
@@ -130,10 +130,9 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
 
 
 def prepare_scenes(out: Path) -> dict[str, int]:
-    """Copy scikit-image's own pictures of things, places, animals, patterns and two people.
+    """Copy scikit-image's pictures of objects, scenes, animals, textures and two people.
 
-    A network that tells classes apart is measured on them for what is none of its classes. Returns
-    the number of pictures.
+    OOD detection is measured on them. Returns the number of pictures.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name in SCENES:
@@ -144,9 +143,9 @@ def prepare_scenes(out: Path) -> dict[str, int]:
 def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
     """Write a manual's pictures as OUT/*.jpg: photos, pages, drawings and screens.
 
-    Small and very long pictures are left out, and all but one of those that look the same, also
-    the ones that look as one of scikit-image's, which networks are measured on. Returns the number
-    of pictures. Raises `DataError` where there is none, or one can't be read.
+    Small and very long pictures are left out, as are near-duplicates of each other and of
+    scikit-image's pictures, on which networks are measured. Returns the number of pictures.
+    Raises `DataError` if there is none or one can't be read.
     """
     files = sorted(file for pattern in MANUAL_PATTERNS for file in source.rglob(pattern))
     pictures = [_shrink(read_picture(file)) for file in files if _is_shown_large(file)]
@@ -179,7 +178,7 @@ def _is_shown_large(file: Path) -> bool:
 
 
 def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:
-    """Give pictures that look the same one number: int64 (count,).
+    """Assign each group of near-duplicates a number: int64 (count,).
 
     Pictures are RGB uint8. Compared by the 256-bit difference hash: whether each point of a
     16x16 grid is brighter than its right neighbour (Krawetz, "Kind of like that", 2013).
@@ -188,7 +187,7 @@ def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:
 
 
 def group_hashes(hashes: np.ndarray) -> np.ndarray:
-    """Give pictures with nearly the same difference hash, uint64 (count, 4), one number each."""
+    """Assign nearly equal difference hashes, uint64 (count, 4), one number: int64 (count,)."""
     groups = np.arange(len(hashes))
     for index in range(len(hashes) - 1):
         bits = np.bitwise_count(hashes[index + 1 :] ^ hashes[index]).sum(axis=1)
@@ -204,13 +203,13 @@ def hash_differences(picture: np.ndarray) -> np.ndarray:
     return np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
 
 
-def _draw_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+def _sample_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Mark about a share of the pictures by whole groups: bool (count,)."""
     names = np.unique(groups)
     np.random.default_rng(seed).shuffle(names)
     counts = np.bincount(groups)[names]
-    drawn = names[np.cumsum(counts) <= share * len(groups)]
-    return np.isin(groups, drawn)
+    chosen = names[np.cumsum(counts) <= share * len(groups)]
+    return np.isin(groups, chosen)
 
 
 def _utkface_class(file: Path) -> str | None:

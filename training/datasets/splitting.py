@@ -1,4 +1,4 @@
-"""Split pictures that have no splits yet, class by class, with near-duplicates together."""
+"""Split a data set stratified by class, with near-duplicates together."""
 
 from collections.abc import Iterator
 

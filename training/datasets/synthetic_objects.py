@@ -1,7 +1,7 @@
-"""Make pictures of things and places, which a network of whole pictures should take for no class.
+"""Make out-of-distribution pictures of objects and scenes for a clothing classifier.
 
-Cut-out pictures, as drawing programs bring them along, are pasted onto plain colours and onto
-places: so neither an even background nor its lack tells a thing from a garment.
+Cut-outs, as drawing programs ship them, are pasted onto plain colours and onto wallpapers, so that
+the background doesn't separate objects from garments.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from PIL import Image
 
 from training.recipe import DataError
 
-SIDE = 288  # of what is written, as large as the garments' photos
-DRAWN = 800  # cut-outs of a source at most
-WINDOWS = 12  # pictures of a place, near and far
-LEARNED_SHARE = 0.8  # of the source files; the others are measured on
-FEWEST = 2  # of cut-outs and of places: one to learn from, one to measure on
-WITHOUT = {"clothes", "people"}  # folders whose pictures show garments
+SIDE = 288  # of the written pictures, as large as the garments' photos
+MAX_CUT_OUTS = 800  # of each source
+WINDOWS = 12  # crops of each wallpaper
+TRAIN_SHARE = 0.8  # of the source files
+FEWEST = 2  # cut-outs and wallpapers: one for each split
+EXCLUDED = {"clothes", "people"}  # folders whose pictures show garments
 PATTERNS = ("*.png", "*.jpg", "*.webp")
 CLEAR = 0.05  # share of transparent pixels from which a picture is a cut-out
 SMALLEST_PLACE = 800  # pixels of its shorter side
@@ -29,7 +29,7 @@ def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict
     """Write pictures as OUT/<split>/things/*.jpg from folders of cut-outs and of wallpapers.
 
     Each source file is in one split only. Returns the number of pictures of each split. Raises
-    `DataError` where there are too few cut-outs or places.
+    `DataError` if there are too few cut-outs or wallpapers.
     """
     random = np.random.default_rng(seed)
     cut_outs, places = _sort_files(sources, random)
@@ -56,24 +56,24 @@ def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[
     places: list[Path] = []
     for source in sources:
         files = sorted(file for pattern in PATTERNS for file in source.rglob(pattern))
-        kept = [file for file in files if not WITHOUT & set(file.relative_to(source).parts)]
-        drawn = [kept[index] for index in random.permutation(len(kept))]
+        kept = [file for file in files if not EXCLUDED & set(file.relative_to(source).parts)]
+        shuffled = [kept[index] for index in random.permutation(len(kept))]
         own: list[Path] = []
-        for file in drawn:
+        for file in shuffled:
             picture = _open(file)
             clear = (np.asarray(picture.getchannel("A")) < 128).mean()
-            if clear > CLEAR and len(own) < DRAWN:
+            if clear > CLEAR and len(own) < MAX_CUT_OUTS:
                 own.append(file)
             elif clear == 0 and min(picture.size) >= SMALLEST_PLACE:
                 places.append(file)
-            if len(own) == DRAWN:
+            if len(own) == MAX_CUT_OUTS:
                 break
         cut_outs += own
     return cut_outs, places
 
 
 def _take(files: list[Path], split: str) -> list[Path]:
-    first = max(1, int(LEARNED_SHARE * len(files)))
+    first = max(1, int(TRAIN_SHARE * len(files)))
     return files[:first] if split == "train" else files[first:]
 
 

@@ -1,6 +1,5 @@
 """Make the files of a finished network smaller, with the same weights."""
 
-from functools import partial
 from pathlib import Path
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -11,27 +10,23 @@ from onnx import helper, numpy_helper
 
 from app.files import atomic_write
 
-SMALLEST_COMPRESSED = 1024  # values; the saving on a smaller tensor isn't worth a node
+SMALLEST_COMPRESSED = 1024  # values; a smaller tensor saves less than its node costs
 
 
 def pack(path: Path) -> None:
-    """Rewrite a `.keras` file so that its zeros take no room; kernels in half precision have many.
+    """Deflate a `.keras` file, which Keras stores: kernels in half precision have many zeros."""
 
-    Keras puts weights into its ZIP files as they are.
-    """
-    with ZipFile(path) as loose:
-        atomic_write(path, partial(_pack, loose))
+    def write(stream: IO[bytes]) -> None:
+        with ZipFile(path) as stored, ZipFile(stream, "w", ZIP_DEFLATED) as packed:
+            for member in stored.infolist():
+                copy = ZipInfo(member.filename, member.date_time)
+                packed.writestr(copy, stored.read(member), ZIP_DEFLATED)
 
-
-def _pack(loose: ZipFile, stream: IO[bytes]) -> None:
-    with ZipFile(stream, "w", ZIP_DEFLATED) as packed:
-        for member in loose.infolist():
-            copy = ZipInfo(member.filename, member.date_time)
-            packed.writestr(copy, loose.read(member), ZIP_DEFLATED)
+    atomic_write(path, write)
 
 
 def store_half_precision(path: Path) -> None:
-    """Rewrite an ONNX file so that tensors which half precision holds exactly take half the bytes.
+    """Store an ONNX file's tensors in half precision if that is exact.
 
     They are cast back when the file is loaded; computing stays in single precision.
     """

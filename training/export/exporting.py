@@ -1,13 +1,13 @@
-"""Export a finished run as a model folder: model files, card, figures and a page to read."""
+"""Export a finished run as a model folder: model files, card, figures and README.md."""
 
-import datetime
 import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
+from datetime import UTC, datetime
+from operator import methodcaller
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,44 +27,42 @@ from training.evaluate.reports import (
     write_model_report,
 )
 from training.export.compression import pack, store_half_precision
-from training.export.quantization import PICTURES, loses, quantize
+from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
 from training.recipe import WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
 from training.runs import MODEL, load_run, read_history
 
-# Of the largest logit. Standardising a nearly even square amplifies its rounding a hundredfold.
+# Relative to the largest logit: standardising a nearly uniform crop amplifies rounding.
 LARGEST_DIFFERENCE = 2e-4
-
 
 Logits = dict[str, np.ndarray]  # head → (count, classes)
 History = list[dict[str, Any]]
 
 
 class ParityError(ModelError):
-    """Refuse an export whose answers differ from the model of record's."""
+    """Reject an export whose logits differ from those of the Keras model."""
 
 
 def export(experiment: Experiment, folder: Path) -> Card:
     """Write the model folder of a finished run; calibrate and measure on the validation split.
 
-    All is made aside and takes its place at the end, the card last, so that a failure leaves the
-    model of before. Raises `DataError` for an unfinished run, `ParityError` where Keras and ONNX
-    Runtime differ.
+    The files are written aside and moved at the end, the card last, so that a failure leaves the
+    previous model intact. Raises `DataError` for an unfinished run, `ParityError` if Keras and
+    ONNX Runtime differ.
     """
     with tempfile.TemporaryDirectory(dir=experiment.run) as made:
         card = _make(experiment, Path(made), folder)
-        _put_in_place(Path(made), folder)
+        _move_files(Path(made), folder)
     return card
 
 
 def quantize_model(folder: Path) -> Card:
-    """Give a model folder its file of 8-bit convolutions; calibrate and measure it anew.
+    """Quantize a model folder's convolutions to 8 bits; calibrate and measure it again.
 
-    Where they would lose, the folder has the exact files only. The card takes over the words of the
-    recipe in training/recipes that fits the same network. Raises `DataError` where the data
-    that the card names is missing or has other classes, `ModelError` for a bad model, also one
-    whose card doesn't say how it was trained.
+    If accuracy drops, the folder keeps only the float files. The card takes its texts from the
+    recipe in training/recipes that fits the same network. Raises `DataError` if the card's data
+    is missing or has other classes, `ModelError` for an invalid model or a card without a recipe.
     """
     card = load_card(folder)
     if "recipe" not in card.training or "history" not in card.figures:
@@ -80,24 +78,24 @@ def quantize_model(folder: Path) -> Card:
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
         exact = run_network(_load(made, "onnx"), validation.pictures)
         heads = describe_heads(recipe, classes, validation)
-        plain = card.model_copy(update={"heads": heads, **_find_words(card, recipe)})
-        heads = _calibrate(recipe, plain, made, train, validation, exact)
-        card = _complete(plain, heads, made, folder, card.figures["history"])
-        _put_in_place(made, folder)
+        uncalibrated = card.model_copy(update={"heads": heads, **_current_texts(card, recipe)})
+        heads = _calibrate(recipe, uncalibrated, made, train, validation, exact)
+        card = _complete(uncalibrated, heads, made, folder, card.figures["history"])
+        _move_files(made, folder)
     return card
 
 
-def _find_words(card: Card, fitted: Recipe) -> dict[str, Any]:
+def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
     if not find_recipe(card.name).is_file():
         return {}
     recipe = load_recipe(card.name)
     if not recipe.trains_like(fitted):
         return {}
-    training = {"command": _name_rebuilding(recipe), "recipe": recipe.model_dump(mode="json")}
+    training = {"command": _rebuild_command(recipe), "recipe": recipe.model_dump(mode="json")}
     return {"training": card.training | training, **recipe.model_dump(include=WORDS)}
 
 
-def _name_rebuilding(recipe: Recipe) -> str:
+def _rebuild_command(recipe: Recipe) -> str:
     return f"python -m training rebuild {recipe.name}"
 
 
@@ -141,10 +139,10 @@ def _complete(
 def _calibrate(
     recipe: Recipe, card: Card, made: Path, train: Split, validation: Split, exact: Logits
 ) -> dict[str, Head]:
-    """Write the file of 8-bit convolutions unless it would lose; calibrate by what then answers.
+    """Write the quantized file unless accuracy drops; calibrate the network that will be served.
 
-    `exact` are the exact network's logits of the validation split. Places, which are values, aren't
-    right or wrong: a network that tells them stays exact.
+    `exact` are the float network's logits for the validation split. A network with a head of
+    places is never quantized: regression has no accuracy to compare.
     """
     if not any(head.targets == "places" for head in card.heads.values()):
         file = made / FILES["int8"]
@@ -152,7 +150,7 @@ def _calibrate(
         network = _load(made, "int8")
         logits = run_network(network, validation.pictures)
         heads = calibrate_heads(recipe, card.heads, network, logits, validation)
-        if not loses(compare_quantized(heads, exact, logits, validation)):
+        if not drops(compare_quantized(heads, exact, logits, validation)):
             return heads
         file.unlink()
     return calibrate_heads(recipe, card.heads, _load(made, "onnx"), exact, validation)
@@ -162,20 +160,15 @@ def _load(made: Path, form: str) -> OnnxNetwork:
     return OnnxNetwork((made / FILES[form]).read_bytes(), threads=0)
 
 
-def _put_in_place(made: Path, folder: Path) -> None:
+def _move_files(made: Path, folder: Path) -> None:
     files = [path for path in made.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda path: path.name == CARD):
         target = folder / file.relative_to(made)
         target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, partial(_copy, file))
+        atomic_write(target, methodcaller("write", file.read_bytes()))
     for name in FILES.values():
         if not (made / name).is_file():  # Nothing loads what the card doesn't name.
             (folder / name).unlink(missing_ok=True)
-
-
-def _copy(file: Path, stream: IO[bytes]) -> None:
-    with file.open("rb") as source:
-        shutil.copyfileobj(source, stream)
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -211,7 +204,7 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
 def describe_heads(
     recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split
 ) -> dict[str, Head]:
-    """Describe the heads before calibration; voted classes without labels are left out."""
+    """Return the heads before calibration; voted classes without labels are excluded."""
     return {
         name: Head(
             targets=head.targets,
@@ -247,10 +240,8 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
 
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     return {
-        "command": _name_rebuilding(recipe),
-        "date": datetime.datetime.fromtimestamp((run / MODEL).stat().st_mtime, datetime.UTC)
-        .date()
-        .isoformat(),
+        "command": _rebuild_command(recipe),
+        "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
         "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
         **_count_needed_minutes(recipe),
         TEACHERS: _describe_teachers(recipe),
@@ -264,10 +255,10 @@ def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
     folders = recipe.needed_models
     if not folders or not all((folder / CARD).is_file() for folder in folders):
         return {}
-    told = [load_card(folder).training for folder in folders]
-    if any(builds_on_unknown(training) for training in told):
+    trainings = [load_card(folder).training for folder in folders]
+    if any(builds_on_unknown(training) for training in trainings):
         return {}
-    minutes = sum(training["minutes"] + training.get(NEEDED_MINUTES, 0.0) for training in told)
+    minutes = sum(training["minutes"] + training.get(NEEDED_MINUTES, 0.0) for training in trainings)
     return {NEEDED_MINUTES: round(minutes, 1)}
 
 

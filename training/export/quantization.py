@@ -1,4 +1,4 @@
-"""Compute a finished network's convolutions in 8-bit integers, where that loses nothing."""
+"""Quantize a finished network's convolutions to 8-bit integers."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,19 +14,18 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-LARGEST_LOSS = 0.002  # of a head's accuracy: an answer in five hundred
+LARGEST_LOSS = 0.002  # of a head's accuracy: one prediction in five hundred
 QUANTIZED = ["Conv", "Relu", "MaxPool"]
-PICTURES = 512  # about as many show how far each layer's answers go
-# Each batch tells how far, and the mean of the batches counts: the farthest of all answers would
-# make every step coarser.
+PICTURES = 512  # for the ranges of the activations
+# The ranges are averaged over batches: the range of all pictures would make every step coarser.
 BATCH = 32
 
 
 def quantize(exact: Path, quantized: Path, pictures: np.ndarray) -> None:
     """Write an ONNX file's network with 8-bit convolutions into another ONNX file.
 
-    How far each layer's answers go is found on `pictures`, uint8 (count, size, size, channels).
-    Weights have a scale for each channel and take 7 bits: processors without integer dot products
+    Activation ranges are measured on `pictures`, uint8 (count, size, size, channels). Weights have
+    a scale per channel and take 7 bits: processors without integer dot products
     (AVX2) add pairs in 16 bits, which 8-bit weights overflow. Heads stay in single precision.
     Source: Jacob et al., "Quantization and training of neural networks for efficient
     integer-arithmetic-only inference" (2018), section 2; ONNX Runtime's documentation for 7 bits.
@@ -48,8 +47,8 @@ def quantize(exact: Path, quantized: Path, pictures: np.ndarray) -> None:
         )
 
 
-def loses(accuracies: dict[str, dict[str, float]]) -> bool:
-    """Tell whether any head answers worse by more than `LARGEST_LOSS`."""
+def drops(accuracies: dict[str, dict[str, float]]) -> bool:
+    """Return whether any head's accuracy drops by more than `LARGEST_LOSS`."""
     return any(each["exact"] - each["quantized"] > LARGEST_LOSS for each in accuracies.values())
 
 

@@ -1,9 +1,8 @@
-"""Build the networks, each under its name in one registry.
+"""Build the networks of the registry.
 
-A network takes the raw uint8 crop and gives logits: rescaling and standardising are layers
-inside it, so that nobody can feed it wrongly. Only the upper part of a network whose frozen base
-has seen the crop before takes that base's features instead, and a pretrained body prepares the crop
-in its own way; see `training.fit.pretrained`.
+A network takes the raw uint8 crop and gives logits: rescaling and standardising are layers inside
+it. Exceptions are in `training.fit.pretrained`: a head on a frozen backbone takes the backbone's
+features, and a pretrained body preprocesses the crop in its own way.
 """
 
 import inspect
@@ -19,13 +18,12 @@ from training.recipe import Network, RecipeError, find_nearest
 Builder = Callable[..., keras.KerasTensor]
 Inputs = Callable[[dict[str, Any], int | None], keras.KerasTensor]
 NETWORKS: dict[str, Builder] = {}
-# What stands before a body that doesn't take standardised crops: options and the crop's side (None
-# for any) → the network's inputs.
+# Inputs of bodies that don't take standardised crops: options, side (None: any) → inputs.
 INPUTS: dict[str, Inputs] = {}
 
 
 def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Builder]:
-    """Enter a body's builder in the registry under a name that recipes use."""
+    """Register a body's builder under the name that recipes use."""
 
     def enter(builder: Builder) -> Builder:
         NETWORKS[name] = builder
@@ -37,10 +35,7 @@ def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Bui
 
 
 def check_network(network: Network) -> None:
-    """Refuse a network that the registry lacks, or options that its builder doesn't take.
-
-    Raises `RecipeError` that names the nearest one.
-    """
+    """Raise `RecipeError` for an unknown network or option, naming the most similar one."""
     if network.name not in NETWORKS:
         near = find_nearest(network.name, NETWORKS)
         raise RecipeError(
@@ -62,13 +57,13 @@ def check_network(network: Network) -> None:
 class FusedBatchNormalization(layers.BatchNormalization):
     """Normalise batches in one fused operation while training.
 
-    Keras composes batch normalisation of small operations, which on a processor takes as long
-    as the convolutions around it. Variables and answers are those of the parent, so that a
-    network for serving is built with the parent and takes over the weights.
+    Keras composes batch normalisation of small operations, which on a CPU takes as long as the
+    convolutions around it. Variables and outputs are those of the parent class, with which the
+    network for serving is built.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """Normalise by the batch's moments where it is fitted, else by the moving ones."""
+        """Normalise by the batch's moments in training, else by the moving ones."""
         if not (training and self.trainable):
             return super().call(inputs, training=False, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -97,9 +92,9 @@ def build_network(
 
     `heads` gives each head's number of classes, `options` goes to the body's builder. Without
     `size` the network takes crops of any size. Takes uint8 (batch, size, size, channels) and
-    gives a dict: head → float32 logits (batch, classes). `FusedBatchNormalization` is faster to
-    fit, with weights that fit the default's; None leaves normalisation to the convolutions, as
-    `training.export.compression` folds it into them.
+    returns a dict: head → float32 logits (batch, classes). `FusedBatchNormalization` trains
+    faster than the default, with the same weights; None is for networks whose normalisation is
+    folded into the convolutions.
     """
     if name in INPUTS:
         inputs = body_inputs = INPUTS[name](options, size)
@@ -211,11 +206,10 @@ def compact(
     widths: list[int],
     dropout: float,
 ) -> keras.KerasTensor:
-    """Answer dozens of small squares in a few milliseconds, and keep where things are.
+    """Build a small network that keeps positions, for dozens of squares in a few milliseconds.
 
-    A 5x5 convolution halves the picture at once; of each further stage the first convolution
-    halves it and the second doesn't. The last map is flattened, not averaged, because a place
-    can't be told from an average.
+    A 5x5 convolution halves the picture at once; in each further stage the first of two
+    convolutions does. The last map is flattened, because averaging would lose positions.
     """
     x = inputs
     for stage, width in enumerate(widths):

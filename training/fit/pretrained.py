@@ -1,7 +1,7 @@
-"""Use bodies of keras.applications that have learned ImageNet: a frozen base, and what learns on.
+"""Transfer learning from bodies of keras.applications with ImageNet weights.
 
-The base's features of each picture are computed once and kept on disk; only the layers above it
-are fitted. `top` in the network registry is that upper part.
+A frozen base's features of each picture are computed once and kept on disk; only the layers above
+it, `backbone_head` in the network registry, are fitted. `truncated_backbone` is fitted itself.
 """
 
 import hashlib
@@ -24,8 +24,7 @@ from training.fit.networks import register
 from training.fit.precision import compute_in
 from training.recipe import DataError
 
-# Name → builder, and what its paper's preprocessing does to RGB: Keras' modes. "none" stands for
-# networks that rescale inside.
+# Name → builder and the mode of its preprocessing, as Keras names them; "none": inside the network.
 APPLICATIONS: dict[str, tuple[Any, str]] = {
     "vgg16": (keras.applications.VGG16, "caffe"),
     "resnet50": (keras.applications.ResNet50, "caffe"),
@@ -34,7 +33,7 @@ APPLICATIONS: dict[str, tuple[Any, str]] = {
     "efficientnetb7": (keras.applications.EfficientNetB7, "none"),
     "xception": (keras.applications.Xception, "tf"),
 }
-# RGB, of ImageNet's training pictures, as the Caffe and the Torch networks had them.
+# RGB, of ImageNet's training pictures, as in Caffe and in Torch.
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 TORCH_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 TORCH_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -46,7 +45,7 @@ SECONDS = ".seconds"  # beside a file of features: how long they took
 
 
 class WeightsError(DataError):
-    """Refuse a network whose ImageNet weights can't be had; the text says how to get them."""
+    """Report missing ImageNet weights; the message says how to get them."""
 
 
 @cache
@@ -62,8 +61,8 @@ def load_base(name: str, precision: str) -> keras.Model:
         with compute_in(precision):
             return _read_base(name)
     finally:
-        # Keras draws seeds for weights that are read right after. A training must begin the same
-        # whether its process has read the body before or not.
+        # Keras samples seeds for weights that are read right after; a training must not depend on
+        # whether its process has read the body before.
         random.setstate(state)
 
 
@@ -182,8 +181,8 @@ def read_seconds(split: Split) -> float:
     return float(Path(str(split.pictures.filename)).with_suffix(SECONDS).read_text())
 
 
-def describe_top(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:
-    """Return the options of the registry's `top` that goes with `compute_features`."""
+def head_options(name: str, size: int, trainable: int, pool: bool, **head: Any) -> dict[str, Any]:
+    """Return the options of the `backbone_head` that goes with `compute_features`."""
     shape = _freeze(name, size, trainable, pool, FULL_PRECISION).output_shape[1:]
     return {"base": name, "shape": list(shape), "trainable": trainable, **head}
 

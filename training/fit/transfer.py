@@ -15,11 +15,11 @@ from training.runs import load_run
 
 
 def load_backbone(network: keras.Model, start: Path, pictures: np.ndarray) -> None:
-    """Begin with the weights of a finished run's or a model's network, but for the heads.
+    """Load the weights of a finished run's or a model's network, except for the heads.
 
-    Normalisation that a model has folded away is found again on `pictures`. Raises `RecipeError`
-    where the two have different bodies, or the model takes crops of another size or colour,
-    `ModelError` for a bad model.
+    Batch normalisation that a model has folded away is recovered on `pictures`. Raises
+    `RecipeError` if the bodies differ or the model takes other crops, `ModelError` for an invalid
+    model.
     """
     other_body = RecipeError(
         f"network.init_from: the network in {start} has another body. Take the same network and "
@@ -51,11 +51,11 @@ def _list_body_weights(network: keras.Model) -> list[keras.Variable]:
 
 
 def fold_normalization(network: keras.Model, folded: keras.Model) -> None:
-    """Give a network without batch normalisation the weights of one that has it.
+    """Fold a network's batch normalisation into the weights of one without it.
 
     Each normalisation scales and shifts its convolution's channels, which the convolution's last
-    kernel and its bias can do. The kernels are rounded to what half precision holds, so that
-    the file of half the size has the very same weights.
+    kernel and its bias can do. Kernels are rounded to half precision, so that a file of half the
+    size has the same weights.
     """
     learned: dict[str, list[np.ndarray]] = {}  # layer → its kernels, and its bias
     for layer in network.layers:
@@ -78,12 +78,11 @@ def fold_normalization(network: keras.Model, folded: keras.Model) -> None:
 
 
 def unfold_normalization(folded: keras.Model, network: keras.Model, pictures: np.ndarray) -> None:
-    """Give a network with batch normalisation the body of one whose convolutions have it folded in.
+    """Load the body of a folded network into one with batch normalisation.
 
-    Both give the same features then. What is normalised, and how far, is measured on `pictures`,
-    uint8 (count, size, size, channels). Each channel's kernel gets length 1, from which it learns
-    on as a new one would: the normalisation takes the length away. Heads stay as they are. Raises
-    `ValueError` where the bodies differ.
+    Both then give the same features. The moments are measured on `pictures`, uint8 (count, size,
+    size, channels). Each channel's kernel gets norm 1, as a new one has about: the normalisation
+    takes the norm away. Heads stay as they are. Raises `ValueError` if the bodies differ.
     """
     bodies = [_list_body(model) for model in (folded, network)]
     kernels = [[layer.weights[0].shape for layer in body] for body in bodies]

@@ -28,7 +28,7 @@ from training.fit.pretrained import (
     compute_both,
     compute_features,
     count_parameters,
-    describe_top,
+    head_options,
     read_seconds,
 )
 from training.recipe import WORDS, OODSet, change_recipe, load_recipe, parse_recipe
@@ -192,7 +192,7 @@ class Search:
         }
 
     def _fit(self, point: Point, epochs: int, stage: str) -> Trial:
-        options = describe_top(point["base"], point["size"], 0, True, pooling="none", dense=[])
+        options = head_options(point["base"], point["size"], 0, True, pooling="none", dense=[])
         changes = {f"schedule.{key}": point[key] for key in SCHEDULE_KEYS}
         changes |= {"schedule.epochs": epochs, "network.options": options}
         name = f"{stage}/{name_point(point)}"

@@ -11,7 +11,7 @@ from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
 from training.datasets.loading import Split, read_split
 from training.datasets.splitting import split_in_folds, train_validation_test_split
-from training.fit.pretrained import compute_features, describe_top
+from training.fit.pretrained import compute_features, head_options
 from training.recipe import DataError, Recipe, change_recipe
 from training.studies.reporting import add_trial
 from training.studies.session import LABELS_HEAD, Findings, Point, Session, Trial, iterate_grid
@@ -110,7 +110,7 @@ def _compute_features(session: Session, split: Split, point: Point) -> Split:
 
 
 def _change(session: Session, point: Point) -> Recipe:
-    options = describe_top(
+    options = head_options(
         point["base"],
         session.recipe.data.size,
         _count_fitted(session, point),

@@ -3,7 +3,7 @@
 from functools import partial
 
 from training.datasets.experiment import Splits, read_splits
-from training.fit.pretrained import compute_both, describe_top, read_seconds
+from training.fit.pretrained import compute_both, head_options, read_seconds
 from training.recipe import change_recipe
 from training.studies.reporting import add_trial
 from training.studies.session import Findings, Session, Trial
@@ -31,7 +31,7 @@ def _measure(session: Session, splits: Splits, way: str) -> Trial:
         splits = compute_both(splits, base, 0, False, session.features, precision)
         feature_seconds = sum(read_seconds(split) for split in splits)
         head = {key: session.study.options[key] for key in ("pooling", "dense")}
-        options = describe_top(base, recipe.data.size, 0, False, **head)
+        options = head_options(base, recipe.data.size, 0, False, **head)
         recipe = change_recipe(
             recipe, {"network.name": "backbone_head", "network.options": options}
         )

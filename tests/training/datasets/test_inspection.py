@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from training.__main__ import cli
+from tests.training.recipes import run
 
 
 def check(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["data", "check", *map(str, arguments)])
+    return run("data", "check", *arguments)
 
 
 @pytest.fixture

@@ -2,22 +2,19 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from training.__main__ import cli
+from tests.training.recipes import run
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def write_fer2013(path: Path, header: str = "emotion,Usage,pixels") -> None:
@@ -308,3 +305,14 @@ def test_a_manual_s_pictures_are_copied_but_for_signs_strips_and_twins(tmp_path:
         "has no pictures of 200 pixels"
         in run("data", "prepare", "manuals", tmp_path / "manual", tmp_path / "none").output
     )
+
+
+def test_help_recipes_and_data_commands_load_no_tensorflow() -> None:
+    modules = "inspection, preparation, synthetic_objects, face_crops, experiment"
+    code = (
+        "import sys; import training.__main__, training.runs; "
+        f"from training.datasets import {modules}; "
+        "from training.recipe import load_recipe; load_recipe('expression'); "
+        "sys.exit(sorted({'keras', 'tensorflow'} & set(sys.modules)) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,21 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from app.vision.models.cards import load_card
 from tests.training.pictures import make_pictures
-from training.__main__ import cli
+from tests.training.recipes import run
 from training.datasets.ood import read_ood
 from training.recipe import DataError, OODSet
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 # Made pictures have other classes than the recipe's, and no teacher.
 ALONE = {"data.oversample": "{}", "distillation.teachers": "[]"}
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 @pytest.mark.usefixtures("pretrained")

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import skimage.data
-from click.testing import CliRunner
 from PIL import Image
 
-from training.__main__ import cli
+from tests.training.recipes import run
 from training.datasets import face_crops
 from training.recipe import RECIPES
 
@@ -49,7 +48,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_one_command_cuts_the_pictures_and_mines_what_the_first_round_mistakes(
     recipe: Path,
 ) -> None:
-    rebuilt = CliRunner().invoke(cli, ["rebuild", str(recipe)])
+    rebuilt = run("rebuild", recipe)
     assert rebuilt.exit_code == 0, rebuilt.output
     assert Path("models/face_classifier/card.json").is_file()
     pictures = sorted(Path("data/faces/train/other").iterdir())
@@ -59,7 +58,7 @@ def test_one_command_cuts_the_pictures_and_mines_what_the_first_round_mistakes(
     # Stopped after the first round, it repeats nothing and adds nothing twice.
     shutil.rmtree("runs/face_classifier")
     fitted = Path("runs/face_classifier-round-1/model.keras").stat().st_mtime
-    again = CliRunner().invoke(cli, ["rebuild", str(recipe)])
+    again = run("rebuild", recipe)
     assert again.exit_code == 0, again.output
     assert Path("runs/face_classifier-round-1/model.keras").stat().st_mtime == fitted
     assert sorted(Path("data/faces/train/other").iterdir()) == pictures

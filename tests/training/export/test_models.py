@@ -11,15 +11,13 @@ import keras
 import numpy as np
 import pytest
 import skimage.data
-from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.explain.feature_maps import FeatureExtractor
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import KerasNetwork, load_classifier
-from tests.training.recipes import write_recipe
-from training.__main__ import cli
+from tests.training.recipes import run, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
@@ -30,10 +28,6 @@ from training.studies import ablation
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 
 Usage = namedtuple("Usage", "total used free")
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +101,7 @@ def test_what_is_served_and_measured_has_8_bit_convolutions_where_they_lose_noth
 
     monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
     again = run("quantize", model)
-    assert "8-bit convolutions would lose, so it stays exact" in again.output, again.output
+    assert "8-bit convolutions would lose accuracy, so it stays exact" in again.output, again.output
     assert not (model / "model.int8.onnx").exists()
     assert load_classifier(model).digest == load_card(model).files["model.onnx"]
 

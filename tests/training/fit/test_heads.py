@@ -5,11 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from app.vision.models.cards import Card, load_card
-from tests.training.recipes import write_recipe
-from training.__main__ import cli
+from tests.training.recipes import run, write_recipe
 from training.datasets.loading import NO_EXPRESSION, VOTED_CLASSES
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -24,10 +22,6 @@ COUNT = 40  # validation pictures
 AGES = (5, 40)
 TIED = {"happiness": 5, "sadness": 5}
 CONTEMPT = {"contempt": 6, "sadness": 4}
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def write_heads(folder: Path) -> Path:

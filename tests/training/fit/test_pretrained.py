@@ -70,7 +70,7 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
     whole = pretrained.compute_features(split, "resnet50", 0, True, tmp_path).pictures
     for fitted in (10, 20, 32):  # one, two and three blocks
         frozen = pretrained.compute_features(split, "resnet50", fitted, False, tmp_path).pictures
-        options: dict[str, Any] = pretrained.describe_top(
+        options: dict[str, Any] = pretrained.head_options(
             "resnet50", SIZE, fitted, False, pooling="average", dense=[]
         )
         inputs = keras.Input(options["shape"])

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from training.__main__ import cli
+from tests.training.recipes import run
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -61,7 +60,7 @@ def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
 ) -> None:
     def fit(folder: str, *arguments: str) -> int:
         short = ("--set", "schedule.epochs=1", "--out", str(tmp_path / folder))
-        return CliRunner().invoke(cli, ["fit", *arguments, *short]).exit_code
+        return run("fit", *arguments, *short).exit_code
 
     def end(path: Path, target: Path) -> Path:
         if target.name == file:
@@ -74,7 +73,7 @@ def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
         patched.setattr(Path, "replace", end)
         assert fit("ended", str(recipe)) == 1
     assert not (tmp_path / "ended" / file).exists()
-    resumed = CliRunner().invoke(cli, ["fit", "--resume", str(tmp_path / "ended")])
+    resumed = run("fit", "--resume", tmp_path / "ended")
     assert resumed.exit_code == 0, resumed.output
     assert figures(tmp_path / "ended") == figures(tmp_path / "unbroken")
     assert (tmp_path / "ended" / "model.keras").is_file()
