@@ -17,7 +17,8 @@ from PIL import Image
 from app.vision.explain.feature_maps import FeatureExtractor
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
-from app.vision.models.classifiers import KerasNetwork, load_classifier
+from app.vision.models.classifiers import load_classifier
+from app.vision.models.keras_network import KerasNetwork
 from tests.training.recipes import write_recipe
 from training.__main__ import cli
 from training.datasets.loading import OOD, read_split
