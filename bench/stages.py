@@ -107,13 +107,13 @@ def _time_stages(
 
     stages: dict[str, Stage] = {
         "decode": _time_decoding(analyzer, data, rounds),
-        "working copy": (total(lambda each: each.copying_ms), copied / machine.bytes_copied),
+        "working copy": (total(lambda each: each.stages_ms[0]), copied / machine.bytes_copied),
         "cascade": (
-            total(lambda each: each.searching_ms),
+            total(lambda each: each.stages_ms[1]),
             sum(_time_integrals(copies[each.scale], rounds) for each in passes),
         ),
         "face classifier": (
-            total(lambda each: each.verifying_ms),
+            total(lambda each: each.stages_ms[2]),
             compute(proposed, analyzer.detector.face_classifier),
         ),
     }

@@ -30,8 +30,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "name",
     [
         *("models/expression/card.json", "models/expression/model.onnx", "templates/base.html"),
-        *("static/js/photo/page.js", "static/css/raut.css", "translations/id/LC_MESSAGES/messages.mo"),
-        *("CITATION.cff", "gunicorn.conf.py"),
+        *("static/js/photo/page.js", "static/css/raut.css", "CITATION.cff", "gunicorn.conf.py"),
+        "translations/id/LC_MESSAGES/messages.mo",
     ],
 )
 def test_the_wheel_holds_the_data_beside_the_package(package: Path, name: str) -> None:

@@ -14,7 +14,7 @@ import click
 
 from app.ray_session import ENGINES, ExecutorName, RayError
 from app.vision.models.cards import Card, ModelError
-from app.vision.models.classifiers import FILES
+from app.vision.models.files import FILES
 from training.recipe import DataError, RecipeError, load_recipe
 
 # Only warnings of TensorFlow; set before any command imports it.

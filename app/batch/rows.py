@@ -1,73 +1,64 @@
-"""Make the rows of a table from what is read in a picture: one a face."""
+"""Make table rows of readings: one for each face."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from app.batch.inputs import Picture, read_picture
 from app.errors import RautError
 from app.settings import Settings
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.geometry import Box
-from app.vision.imaging.decoding import LazyImage
 from app.vision.loading import load_chosen
-from app.vision.pipeline import FaceAnalyzer, of_region, read_faces
-from app.vision.readings import Detection
+from app.vision.models.classifiers import Classifier
+from app.vision.pipeline import of_region
+from app.vision.readings import Analysis, FaceReading, Prediction, Size
 
 Row = dict[str, Any]
-WHOLE = "image_"  # begins the columns of what was read in a whole picture
-BLANK_SIDE = 64  # pixels of the blank photo that shows which columns there are
+WHOLE = "image_"  # the prefix of the columns for the whole image
 
 
-def list_faces(file: str, faces: list[dict[str, Any]]) -> list[Row]:
-    """Return a row for each face of an answer, with its file and number; nested keys are joined."""
-    return [
-        {"file": file, "face": number, **flatten(face)}
-        for number, face in enumerate(faces, start=1)
-    ]
+def list_faces(answer: dict[str, Any]) -> list[Row]:
+    """Return a row for each face of a JSON answer: its number, then its fields, flattened."""
+    return [{"face": number, **_flatten(face)} for number, face in enumerate(answer["faces"], 1)]
 
 
 def list_rows(file: str, answer: dict[str, Any]) -> list[Row]:
-    """Return a row for each face of an answer, each with what was read in the whole picture.
+    """Return a row for each face of a JSON answer, with the file and the whole image's readings.
 
-    A picture without a face has a row only where something was read in the whole of it.
+    An image without faces has one row if models read the whole of it, else none.
     """
-    picture = read_whole(answer)
-    faces = list_faces(file, answer["faces"])
-    if picture and not faces:
-        faces = [{"file": file, "face": None}]
-    return [face | picture for face in faces]
+    image = _image_columns(answer)
+    faces = list_faces(answer) or ([{"face": None}] if image else [])
+    return [{"file": file, **face, **image} for face in faces]
 
 
-def read_whole(answer: dict[str, Any]) -> Row:
-    """Return what an answer says of the whole picture: image_clothing_label."""
-    return flatten(answer.get("image_predictions", {}), WHOLE)
+def _image_columns(answer: dict[str, Any]) -> Row:
+    return _flatten(answer.get("image_predictions", {}), WHOLE)
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> Row:
+def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
     """Join nested keys with underscores: expression_probabilities_happy."""
     flat: Row = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}_")
+            flat |= _flatten(value, f"{prefix}{key}_")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
 
 
 class PictureReader:
-    """Read pictures with loaded models, and make their rows.
+    """Analyze images with loaded models, and make their rows.
 
-    Every row has the same columns. A picture without a face has one row, whose `face` is None; so
-    has one that can't be read, with a stable code in `error` and a sentence in `error_detail`.
+    `columns` maps each column, the same in every row, to the type of its values. An image without
+    faces has one row, whose `face` is None; so has one that can't be read, with a stable code in
+    `error` and a sentence in `error_detail`.
     """
 
     def __init__(self, settings: Settings, effort: str, names: Sequence[str] | None = None) -> None:
-        """Load the models; `names` are those that answer, as in `FaceAnalyzer.choose`.
+        """Load the models; `names` selects them as in `FaceAnalyzer.choose`.
 
-        Raises `app.vision.models.cards.ModelError`, and `RautError` for a name that no model has.
+        Raises `app.vision.models.cards.ModelError`, and `RautError` for the name of no model.
         """
         self.settings = settings
         self.effort = effort
@@ -78,15 +69,21 @@ class PictureReader:
         self.models = {name: classifier.digest for name, classifier in used.items()}
         if of_region(used, "face"):
             self.models[FACE_CLASSIFIER] = self._analyzer.detector.face_classifier.digest
-        self.columns = _describe_columns(self._analyzer, names, list(self.models))
+        self._digests = {f"model_{name}": digest[:12] for name, digest in self.models.items()}
+        (example,) = _image_rows(_example(used))
+        example |= self._digests | {"error": "", "error_detail": ""}
+        self.columns = {name: type(value) for name, value in example.items()}
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
-        """Return the rows of pictures that follow each other, `first` the number of the first."""
-        numbered = enumerate(pictures, start=first)
-        return [row for number, picture in numbered for row in self._read(number, picture)]
+        """Return the rows of consecutive images, `first` being the number of the first one."""
+        rows = []
+        for number, picture in enumerate(pictures, start=first):
+            answer = {"picture": number, **self.analyze(picture)}
+            rows += [answer] if "error" in answer else _image_rows(answer)
+        return [self._row(**row) for row in rows]
 
     def lose(self, number: int, picture: Picture) -> Row:
-        """Return the row of a picture that killed whoever read it."""
+        """Return the row of an image that killed each process that read it."""
         return self._row(
             picture=number,
             file=picture.name,
@@ -96,9 +93,9 @@ class PictureReader:
         )
 
     def analyze(self, picture: Picture) -> dict[str, Any]:
-        """Return the API's answer for a picture, with its name as `file`.
+        """Return the API's JSON answer for an image, with its name as `file`.
 
-        Of a picture that can't be read it is `file`, `error` (a stable code) and `error_detail`.
+        For an unreadable image, return `file`, `error` (a stable code) and `error_detail`.
         """
         try:
             analysis = self._analyzer.analyze_file(
@@ -109,50 +106,45 @@ class PictureReader:
             code, detail = error.code, error.detail
         except OSError as error:
             code, detail = "file_unreadable", f"The file can't be read: {error}"
-        except Exception as error:  # One picture must not end a run over a million others.
+        except Exception as error:  # One image must not end a run over a million others.
             code = "internal"
             detail = f"Raut itself failed at this picture ({type(error).__name__}: {error})."
         return {"file": picture.name, "error": code, "error_detail": detail}
 
-    def _read(self, number: int, picture: Picture) -> list[Row]:
-        answer = self.analyze(picture)
-        if "error" in answer:
-            return [self._row(picture=number, **answer)]
-        whose = {"picture": number, "file": picture.name}
-        faces = list_faces(picture.name, answer["faces"]) or [{}]
-        return [self._row(**whose | _share(answer) | face) for face in faces]
-
     def _row(self, **values: Any) -> Row:
-        """Return a whole row: those values, the models, and None in all other columns."""
-        models = {f"model_{name}": digest[:12] for name, digest in self.models.items()}
-        return dict.fromkeys(self.columns) | models | values
+        return dict.fromkeys(self.columns) | self._digests | values
 
 
-def _share(answer: dict[str, Any]) -> Row:
-    """Return what all faces of a photo share: its size, their number, whole-picture answers."""
-    return {
+def _image_rows(answer: dict[str, Any]) -> list[Row]:
+    """Return the rows of a numbered JSON answer, one for each face but at least one."""
+    shared = {
+        "picture": answer["picture"],
+        "file": answer["file"],
         **answer["image"],
         "faces": len(answer["faces"]),
-        **read_whole(answer),
+        **_image_columns(answer),
     }
+    return [shared | face for face in list_faces(answer) or [{}]]
 
 
-def _describe_columns(
-    analyzer: FaceAnalyzer, names: Sequence[str] | None, models: list[str]
-) -> dict[str, type]:
-    """Return each column and the type of its values, as a face in a blank photo fills them."""
-    blank = np.zeros((BLANK_SIDE, BLANK_SIDE, 3), np.uint8)
-    whole = Detection(Box(0, 0, BLANK_SIDE, BLANK_SIDE), 1.0)
-    used = of_region(analyzer.choose(names), "face")
-    faces = read_faces(LazyImage.of(blank), [whole], used.values())
-    answer = replace(analyzer.analyze(blank, names), faces=faces).to_json()
-    row = {
-        "picture": 0,
-        "file": "",
-        **_share(answer),
-        **list_faces("", answer["faces"])[0],
-        **{f"model_{name}": "" for name in models},
-        "error": "",
-        "error_detail": "",
+def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
+    """Return a numbered JSON answer with one face, and each field that the models fill."""
+    predictions = {
+        name: Prediction(
+            label="",
+            probability=0,
+            confident=False,
+            probabilities=dict.fromkeys(classifier.head.labels, 0),
+            threshold=0,
+        )
+        for name, classifier in classifiers.items()
     }
-    return {name: type(value) for name, value in row.items()}
+    faces = {each.card.task: predictions[n] for n, each in of_region(classifiers, "face").items()}
+    example = Analysis(
+        image=Size(width=0, height=0),
+        faces=(FaceReading(box=Box(0, 0, 0, 0), score=0, **faces),),
+        timings_ms={},
+        models={},
+        image_predictions={name: predictions[name] for name in of_region(classifiers, "image")},
+    )
+    return {"picture": 0, "file": "", **example.to_json()}

@@ -1,4 +1,4 @@
-"""Take a camera's frames through the call list, following faces instead of searching each frame."""
+"""Read a camera's frames: known faces are tracked, and the whole frame is searched now and then."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from app.errors import RautError
-from app.vision.detection.detector import merge_overlapping
+from app.vision.detection.detector import suppress_overlaps
 from app.vision.imaging.decoding import LazyImage, decode_frame
 from app.vision.models.classifiers import Classifier
-from app.vision.pipeline import FaceAnalyzer, Stopwatch, of_region, read_faces
-from app.vision.readings import Analysis, Detection, FaceReading
+from app.vision.pipeline import FaceAnalyzer, of_region, read_faces
+from app.vision.readings import Analysis, Detection, FaceReading, Size
+from app.vision.tracing import Trace
 from app.vision.tracking import Tracker
 
-# The whole frame is searched this often, for faces that come in: a search costs as much as ten
-# looks near the last places.
+# The whole frame is searched this often, for new faces: it costs as much as tracking ten faces.
 SEARCH_SECONDS = 1.0
-# And no more often than this where a face was lost: its owner may simply have left.
+# After a face is lost, it is searched at most this often: the person may simply have left.
 SEARCH_AGAIN_SECONDS = 0.2
-# The rounding of a smaller frame's sides changes their ratio by less than this; another shape is
-# that of a camera turned on its side, or of another camera.
+# The rounding of a smaller frame's sides changes their ratio by less than this; a larger change
+# means that the camera was rotated or replaced.
 SAME_SHAPE = 0.02
-# Two faces followed into each other are one where they share more than this of the smaller box.
+# Two tracked boxes are one face where they share more than this of the smaller box.
 SAME_FACE = 0.4
 
 
 class LiveReader:
-    """Read the frames of one camera; everything it remembers is about that camera only."""
+    """Read the frames of one camera; its state is about that camera only."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class LiveReader:
         track_max_age: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Start without faces; a face missed for `track_max_age` seconds keeps its number."""
         self._analyzer = analyzer
         self._classifiers: dict[str, Classifier] = {}
         self._tracker = Tracker(track_max_age)
@@ -45,26 +46,31 @@ class LiveReader:
         self.choose(None)
 
     def choose(self, models: Iterable[str] | None, label_set: str | None = None) -> None:
-        """Read by those of the models that read faces, from the next frame on.
+        """Use those of the models that read faces, from the next frame on.
 
-        The arguments and what is raised are as in `FaceAnalyzer.choose`; a choice that names no
-        model of faces is refused too, with the code `no_face_model`.
+        The arguments and errors are as in `FaceAnalyzer.choose`. Also raises `RautError` with the
+        code `no_face_model` for models that only read whole images.
         """
         faces = of_region(self._analyzer.choose(models, label_set), "face")
         if models is not None and not faces:
-            raise _refuse_faceless(sorted(of_region(self._analyzer.classifiers, "face")))
-        if _heads(faces) != _heads(self._classifiers):
-            self._tracker.forget_readings()
+            choices = sorted(of_region(self._analyzer.classifiers, "face"))
+            advice = f"Choose from {', '.join(choices)}." if choices else "This server has none."
+            raise RautError(
+                "no_face_model",
+                f"A live stream needs a model that reads faces, and none was named. {advice}",
+                choices=choices,
+            )
+        if _head_names(faces) != _head_names(self._classifiers):
+            self._tracker.forget_predictions()
         self._classifiers = faces
 
     @property
     def smoothing_seconds(self) -> float:
-        """Return the time constant of the smoothing, in seconds."""
+        """Return the time constant of the smoothing; 0 smooths nothing."""
         return self._tracker.smoothing_seconds
 
     @smoothing_seconds.setter
     def smoothing_seconds(self, seconds: float) -> None:
-        """Smooth with another time constant from the next frame on; 0 smooths nothing."""
         self._tracker.smoothing_seconds = seconds
 
     def read_frame(self, data: bytes) -> Analysis:
@@ -72,33 +78,35 @@ class LiveReader:
 
         Raises `RautError` as `decode_frame` does, and where an inference server doesn't answer.
         """
-        watch = Stopwatch()
+        trace = Trace()
         now = self._clock()
-        with watch.stage("decode"):
+        with trace.timed("decode"):
             image = decode_frame(data)
         self._follow_size(image.shape[:2])
-        with watch.stage("detect"):
-            detections = self._find(image, now)
-        with watch.stage("classify"):
-            faces = self._read(image, detections)
+        with trace.timed("detect"):
+            detections = self._detect(image, now)
+        with trace.timed("classify"):
+            faces = self._read(image, detections, trace)
             tracked = self._tracker.update(faces, now)
         return Analysis(
-            width=image.shape[1],
-            height=image.shape[0],
+            image=Size(width=image.shape[1], height=image.shape[0]),
             faces=tracked,
-            timings_ms=watch.timings_ms(),
+            timings_ms=trace.timings_ms(),
             models={name: each.digest[:12] for name, each in self._classifiers.items()},
         )
 
-    def _read(self, image: np.ndarray, detections: list[Detection]) -> tuple[FaceReading, ...]:
-        """Read faces; where that fails, the next frame is searched for what was found in vain."""
+    def _read(
+        self, image: np.ndarray, detections: list[Detection], trace: Trace
+    ) -> tuple[FaceReading, ...]:
         try:
-            return read_faces(LazyImage.of(image), detections, self._classifiers.values())
+            return read_faces(LazyImage.of(image), detections, self._classifiers.values(), trace)
         except RautError:
+            # The tracker never learns of these faces: the next frame is searched for them.
             self._searched_at = -float("inf")
             raise
 
     def _follow_size(self, size: tuple[int, int]) -> None:
+        """Rescale the tracked faces to frames of another size."""
         if self._size and size != self._size:
             down, across = (new / old for new, old in zip(size, self._size, strict=True))
             if abs(down / across - 1) < SAME_SHAPE:
@@ -108,32 +116,17 @@ class LiveReader:
                 self._searched_at = -float("inf")
         self._size = size
 
-    def _find(self, image: np.ndarray, now: float) -> list[Detection]:
-        """Look near the last places, or search the frame where that isn't enough."""
-        places = self._tracker.places(now)
+    def _detect(self, image: np.ndarray, now: float) -> list[Detection]:
+        """Find the known faces near their last positions, or search the frame."""
+        last = self._tracker.last_detections(now)
         since = now - self._searched_at
-        if since >= SEARCH_SECONDS:
-            return self._search(image, now)
-        found = self._analyzer.detector.detect_near(image, places)
-        if (not places or None in found) and since >= SEARCH_AGAIN_SECONDS:
-            return self._search(image, now)
-        near = [detection for detection in found if detection]
-        return merge_overlapping(near, SAME_FACE)
-
-    def _search(self, image: np.ndarray, now: float) -> list[Detection]:
+        if since < SEARCH_SECONDS:
+            found = self._analyzer.detector.detect_near(image, last)
+            if since < SEARCH_AGAIN_SECONDS or (last and None not in found):
+                return suppress_overlaps([face for face in found if face], SAME_FACE)
         self._searched_at = now
         return self._analyzer.detector.detect(image, effort="fast")
 
 
-def _refuse_faceless(choices: list[str]) -> RautError:
-    """Refuse models that only read whole pictures; `choices` are those that read faces."""
-    advice = f"Choose from {', '.join(choices)}." if choices else "This server has none that does."
-    return RautError(
-        "no_face_model",
-        f"A live stream reads faces, and no model that was named does. {advice}",
-        choices=choices,
-    )
-
-
-def _heads(classifiers: dict[str, Classifier]) -> dict[str, str]:
+def _head_names(classifiers: dict[str, Classifier]) -> dict[str, str]:
     return {name: classifier.head_name for name, classifier in classifiers.items()}

@@ -1,4 +1,4 @@
-"""Load what the settings name: one way for the server, its start-up check and the command line."""
+"""Load the analyzer that the settings describe, for the server and the command line."""
 
 import logging
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from functools import partial
 
 from app.settings import Settings
 from app.vision.models.cards import ModelError
-from app.vision.models.classifiers import OnnxNetwork
+from app.vision.models.onnx_network import OnnxNetwork
 from app.vision.models.selection import Needed, choose_names
 from app.vision.pipeline import FaceAnalyzer
 
@@ -14,10 +14,9 @@ logger = logging.getLogger(__name__)
 
 
 def load_chosen(settings: Settings, names: Iterable[str] | None) -> FaceAnalyzer:
-    """Return an analyzer of the models alone that answer where `names` are asked for.
+    """Return an analyzer of only the models that `names` select.
 
-    Models that answer nothing would only take memory and time. Raises as `load_analyzer` does,
-    and `RautError` as `app.vision.models.selection.choose_names`.
+    Raises as `load_analyzer` does, and `RautError` as `app.vision.models.selection.choose_names`.
     """
     return load_analyzer(settings, needed=partial(choose_names, names=names))
 
@@ -39,7 +38,6 @@ def load_analyzer(
 
 
 def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> FaceAnalyzer:
-    """Let the inference server of the settings run the models that are verified here."""
     try:
         from app.vision.models.kserve.client import KServeClient, ModelDiffers, ServerFault
         from app.vision.models.kserve.network import KServeNetwork
@@ -66,8 +64,8 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
         for network in networks:
             network.check()
     except ServerFault as fault:
-        said = f"The inference server at {server.url}: {fault}"
+        message = f"The inference server at {server.url}: {fault}"
         if not patient or isinstance(fault, ModelDiffers):
-            raise ModelError(said) from fault
-        logger.warning("%s Photos are refused until it answers.", said)
+            raise ModelError(message) from fault
+        logger.warning("%s Photos are refused until it answers.", message)
     return analyzer

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +12,11 @@ from app.vision.detection.detector import EFFORTS, FACE_CLASSIFIER, Effort, Face
 from app.vision.imaging.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.imaging.decoding import LazyImage, open_image
 from app.vision.models.cards import CARD, Card, ModelError, Region, load_card
-from app.vision.models.classifiers import Classifier, Runtime, load_classifier
+from app.vision.models.classifiers import Classifier, load_classifier
+from app.vision.models.files import Runtime
 from app.vision.models.selection import Needed, choose_names, first_of_each_task
-from app.vision.readings import Analysis, Detection, FaceReading, Prediction
-from app.vision.tracing import Trace, record
+from app.vision.readings import Analysis, Detection, FaceReading, Prediction, Size
+from app.vision.tracing import Trace
 
 EXPRESSION = "expression"
 
@@ -43,10 +42,10 @@ class FaceAnalyzer:
     ) -> FaceAnalyzer:
         """Load the model folders below `models`, verified against their cards; run each once.
 
-        `threads` is what ONNX Runtime may use for one batch; `label_set` names the
-        expression model's head that answers in place of its card's choice; `needed` names those
-        of the cards whose models are loaded, all where it isn't given. Raises `ModelError` that
-        names the file at fault, and what `needed` raises.
+        `threads` is the number that ONNX Runtime may use for one batch. `label_set` names the
+        expression model's head to use instead of its card's default. `needed` selects, of the
+        cards, the models to load; by default all. Raises `ModelError` that names the file at
+        fault, and what `needed` raises.
         """
         folders = {folder.name: folder for folder in _list_folders(Path(models))}
         cards = {name: load_card(folder) for name, folder in folders.items()}
@@ -69,12 +68,12 @@ class FaceAnalyzer:
     def warm_up(self) -> None:
         """Run every network once.
 
-        Raises `ModelError` where one isn't as its card says, `RautError` where an inference server
-        doesn't answer.
+        Raises `ModelError` where a network differs from its card, `RautError` where an inference
+        server doesn't answer.
         """
         for classifier in self.classifiers.values():
             classifier.warm_up()
-        self.detector.face_classifier.verify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
+        self.detector.face_classifier.classify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
 
     def analyze_file(
         self,
@@ -86,17 +85,16 @@ class FaceAnalyzer:
     ) -> Analysis:
         """Decode a JPEG, PNG or WebP and analyze it.
 
-        `models` and `label_set` are as in `choose`; `effort` says how hard faces are
-        searched; `trace` keeps what every stage handed on. Raises `RautError` for content that
-        can't be read, for the name of a model or of labels that aren't loaded and for an unknown
-        effort.
+        `models` and `label_set` are as in `choose`; `effort` is one of `EFFORTS`; `trace` may keep
+        what each stage hands on. Raises `RautError` for unreadable content and for an unknown
+        model, label set or effort.
         """
         chosen, checked = self.choose(models, label_set), check_effort(effort)
-        watch = Stopwatch()
-        with watch.stage("decode"):
+        trace = trace or Trace()
+        with trace.timed("decode"):
             photo = open_image(data)
             photo.pixels(self._first_scale(photo, chosen.values(), checked))
-        return self._analyze(photo, chosen, checked, watch, trace)
+        return self._analyze(photo, chosen, checked, trace)
 
     def analyze(
         self,
@@ -105,38 +103,44 @@ class FaceAnalyzer:
         label_set: str | None = None,
         effort: str = "balanced",
     ) -> Analysis:
-        """Analyze a photo, RGB uint8 (height, width, 3), with the models that `choose` gives.
+        """Analyze a photo, RGB uint8 (height, width, 3), with the models that `choose` returns.
 
-        `effort` says how hard faces are searched. Raises `RautError` as `choose` does and for an
-        unknown effort, `ValueError` for an array of another form.
+        Raises `RautError` as `analyze_file` does, `ValueError` for another shape or dtype.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"A photo is uint8 (height, width, 3); got {image.dtype} {image.shape}."
             )
         chosen = self.choose(models, label_set)
-        return self._analyze(LazyImage.of(image), chosen, check_effort(effort), Stopwatch())
+        return self._analyze(LazyImage.of(image), chosen, check_effort(effort), Trace())
 
     def choose(
         self, models: Iterable[str] | None, label_set: str | None = None
     ) -> dict[str, Classifier]:
         """Return the classifiers that `choose_names` names.
 
-        `label_set` names the head that answers in the expression model. Raises
-        `RautError` as `choose_names` does, and with the code `unknown_labels`.
+        `label_set` names the head to use in the expression model. Raises `RautError` as
+        `choose_names` does, and with the code `unknown_labels`.
         """
         names = choose_names(self._cards("face", "image"), models)
         chosen = {name: self.classifiers[name] for name in names}
         if label_set is not None:
-            self._check_labels(label_set)
+            choices = sorted({each for c in self.classifiers.values() for each in labels_of(c)})
+            if label_set not in choices:
+                raise RautError(
+                    "unknown_labels",
+                    f"There are no expression labels {label_set!r}. "
+                    f"Choose from {', '.join(choices)}.",
+                    choices=choices,
+                )
             for name, classifier in chosen.items():
                 if label_set in labels_of(classifier):
-                    chosen[name] = classifier.answering_by(label_set)
+                    chosen[name] = classifier.with_head(label_set)
         return chosen
 
     @property
-    def picture_models(self) -> list[str]:
-        """Name the models that read whole pictures: one for each task, as by default."""
+    def image_models(self) -> list[str]:
+        """Name the models that read whole images: one for each task, as by default."""
         return first_of_each_task(self._cards("image"))
 
     def _cards(self, *regions: Region) -> dict[str, Card]:
@@ -146,63 +150,51 @@ class FaceAnalyzer:
     def _first_scale(
         self, photo: LazyImage, classifiers: Iterable[Classifier], effort: Effort
     ) -> float:
-        """Return the scale at which a photo's pixels are wanted first."""
+        """Return the scale at which the pixels of a photo are needed first."""
         cards = [each.card for each in classifiers]
         if any(card.region == "face" for card in cards):
             return self.detector.first_scale(photo, effort)
-        return min((_picture_scale(photo, card.shape) for card in cards), default=1.0)
-
-    def _check_labels(self, name: str) -> None:
-        choices = sorted({each for c in self.classifiers.values() for each in labels_of(c)})
-        if name not in choices:
-            raise RautError(
-                "unknown_labels",
-                f"There are no expression labels {name!r}. Choose from {', '.join(choices)}.",
-                choices=choices,
-            )
+        return min((_image_scale(photo, card.shape) for card in cards), default=1.0)
 
     def _analyze(
-        self,
-        photo: LazyImage,
-        classifiers: dict[str, Classifier],
-        effort: Effort,
-        watch: Stopwatch,
-        trace: Trace | None = None,
+        self, photo: LazyImage, classifiers: dict[str, Classifier], effort: Effort, trace: Trace
     ) -> Analysis:
-        faces, pictures = (of_region(classifiers, region) for region in ("face", "image"))
-        record(trace, "photo", photo=photo)
-        detections = self._detect(photo, effort, watch, trace) if faces else []
-        with watch.stage("classify"):
-            readings = read_faces(photo, detections, faces.values(), trace)
+        """Run the call list after decoding."""
+        of_faces, of_images = (of_region(classifiers, region) for region in ("face", "image"))
+        trace.add("photo", photo=photo)
+        detections = self._detect(photo, effort, trace) if of_faces else []
+        with trace.timed("classify"):
+            faces = read_faces(photo, detections, of_faces.values(), trace)
             predictions = {
-                name: _read_picture(photo, classifier, trace)
-                for name, classifier in pictures.items()
+                name: _read_image(photo, classifier, trace)
+                for name, classifier in of_images.items()
             }
         return Analysis(
-            width=photo.width,
-            height=photo.height,
-            faces=readings,
-            timings_ms=watch.timings_ms(),
+            image=Size(width=photo.width, height=photo.height),
+            faces=faces,
+            timings_ms=trace.timings_ms(),
             models={name: classifier.digest[:12] for name, classifier in classifiers.items()},
             image_predictions=predictions,
         )
 
-    def _detect(
-        self, photo: LazyImage, effort: Effort, watch: Stopwatch, trace: Trace | None
-    ) -> list[Detection]:
+    def _detect(self, photo: LazyImage, effort: Effort, trace: Trace) -> list[Detection]:
         passes: list[PassResult] = []
-        with watch.stage("detect"):
+        with trace.timed("detect"):
             detections = self.detector.detect(photo, effort, passes)
-        watch.note("detect_first_pass", sum(search_pass.milliseconds for search_pass in passes[:1]))
-        watch.note(
-            "detect_more_passes", sum(search_pass.milliseconds for search_pass in passes[1:])
-        )
-        _record_passes(trace, passes)
+        trace.set_time("detect_first_pass", sum(each.milliseconds for each in passes[:1]))
+        trace.set_time("detect_more_passes", sum(each.milliseconds for each in passes[1:]))
+        # The first pass that found a face is kept with the times of all passes.
+        shown = next((each for each in passes if len(each.faces)), passes[0])
+        times = (sum(each) for each in zip(*(each.stages_ms for each in passes), strict=True))
+        image_ms, cascade_ms, classifier_ms = times
+        trace.add("working_copy", "", image_ms, picture=shown.image, scale=shown.scale)
+        trace.add("windows", "", cascade_ms, windows=shown.windows)
+        trace.add("proposals", "", classifier_ms, squares=shown.proposals, passes=passes)
         return detections
 
 
 def _list_folders(models: Path) -> list[Path]:
-    """List the folders of models that answer. Raises `ModelError` where there is none."""
+    """List the model folders but the face classifier's. Raises `ModelError` if there are none."""
     found = sorted(path.parent for path in models.glob(f"*/{CARD}"))
     folders = [folder for folder in found if folder.name != FACE_CLASSIFIER]
     if not folders:
@@ -211,12 +203,12 @@ def _list_folders(models: Path) -> list[Path]:
 
 
 def of_region(classifiers: dict[str, Classifier], region: Region) -> dict[str, Classifier]:
-    """Return those that read a face's crop, or those that read the whole picture."""
+    """Return the classifiers that read a face's crop, or those that read the whole image."""
     return {name: each for name, each in classifiers.items() if each.card.region == region}
 
 
 def labels_of(classifier: Classifier) -> list[str]:
-    """Return the names of the labels that an expression model can follow, none for another."""
+    """Return the names of an expression model's label sets; none for another model."""
     return list(classifier.card.heads) if classifier.card.task == EXPRESSION else []
 
 
@@ -232,26 +224,8 @@ def check_effort(effort: str) -> Effort:
     )
 
 
-def _record_passes(trace: Trace | None, passes: list[PassResult]) -> None:
-    """Keep the stages of the look that found a face, or else of the first; the time of all."""
-    shown = next(
-        (search_pass for search_pass in passes if len(search_pass.faces)),
-        passes[0] if passes else None,
-    )
-    if shown:
-        copying = sum(search_pass.copying_ms for search_pass in passes)
-        searching = sum(search_pass.searching_ms for search_pass in passes)
-        verifying = sum(search_pass.verifying_ms for search_pass in passes)
-        record(trace, "working_copy", "", copying, picture=shown.copy, scale=shown.scale)
-        record(trace, "windows", "", searching, windows=shown.windows)
-        record(trace, "proposals", "", verifying, squares=shown.proposals, passes=passes)
-
-
 def read_faces(
-    photo: LazyImage,
-    detections: list[Detection],
-    classifiers: Iterable[Classifier],
-    trace: Trace | None = None,
+    photo: LazyImage, detections: list[Detection], classifiers: Iterable[Classifier], trace: Trace
 ) -> tuple[FaceReading, ...]:
     """Read all faces of a photo, one batch for each classifier."""
     predictions: list[dict[str, Prediction]] = [{} for _ in detections]
@@ -259,44 +233,24 @@ def read_faces(
         for classifier in classifiers:
             shape = classifier.card.shape
             crops = np.stack([cut_from_photo(photo, found, shape) for found in detections])
-            record(trace, "crops", classifier.card.name, crops=crops)
+            trace.add("crops", classifier.card.name, crops=crops)
             answers = classifier.predict(crops, trace)
-            for reading, prediction in zip(predictions, answers, strict=True):
-                reading[classifier.card.task] = prediction
-    return tuple(map(FaceReading, detections, predictions))
+            for by_task, prediction in zip(predictions, answers, strict=True):
+                by_task[classifier.card.task] = prediction
+    return tuple(
+        FaceReading(**dict(detection), **by_task)
+        for detection, by_task in zip(detections, predictions, strict=True)
+    )
 
 
-def _read_picture(photo: LazyImage, classifier: Classifier, trace: Trace | None) -> Prediction:
+def _read_image(photo: LazyImage, classifier: Classifier, trace: Trace) -> Prediction:
     shape = classifier.card.shape
-    pixels, _ = photo.pixels(_picture_scale(photo, shape))
+    pixels, _ = photo.pixels(_image_scale(photo, shape))
     crops = shape_crop(pixels, shape)[None]
-    record(trace, "crops", classifier.card.name, crops=crops)
+    trace.add("crops", classifier.card.name, crops=crops)
     return classifier.predict(crops, trace)[0]
 
 
-def _picture_scale(photo: LazyImage, shape: CropShape) -> float:
+def _image_scale(photo: LazyImage, shape: CropShape) -> float:
     """Return the coarsest scale at which a whole photo has the crop's pixels."""
     return min(photo.width, photo.height) / shape.size
-
-
-class Stopwatch:
-    """Time the stages of one analysis."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._stages = {"decode": 0.0}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside the `with` block."""
-        started = time.perf_counter()
-        yield
-        self._stages[name] = (time.perf_counter() - started) * 1000
-
-    def note(self, name: str, milliseconds: float) -> None:
-        """Take over a part of a stage that was timed elsewhere."""
-        self._stages[name] = milliseconds
-
-    def timings_ms(self) -> dict[str, float]:
-        """Return the milliseconds of each stage and in total, until now."""
-        return {**self._stages, "total": (time.perf_counter() - self._started) * 1000}

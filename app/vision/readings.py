@@ -1,93 +1,107 @@
-"""Hold what the analyzer reads in a photo, and its one JSON shape."""
+"""Define the readings of an image: the JSON answers, table rows and OpenAPI schema follow them."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny, WithJsonSchema
 
 from app.vision.geometry import Box
 
 
-@dataclass(frozen=True)
-class Detection:
-    """Say where a face is.
+def _number(digits: int, **bounds: float) -> tuple[PlainSerializer, WithJsonSchema]:
+    """Round a number in JSON, and describe its range there without checking it."""
+    schema = {"type": "number", **bounds}
+    return PlainSerializer(partial(round, ndigits=digits)), WithJsonSchema(schema)
 
-    `box` is the face's square before turning: turned clockwise about its centre by
+
+Probability = Annotated[float, *_number(4, minimum=0, maximum=1)]
+Milliseconds = Annotated[float, *_number(2, minimum=0)]
+Degrees = Annotated[float, *_number(1, minimum=-180, maximum=180)]
+
+
+class _Reading(BaseModel):
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the API, pages and command line share."""
+        return self.model_dump(mode="json")
+
+
+class Detection(_Reading):
+    """Locate a face.
+
+    `box` is the face's square before rotation: rotated clockwise about its centre by
     `roll_degrees` (-180 to 180, 0 when upright), it lies on the face. `score` is the probability
-    that a face is there.
+    that it holds a face.
     """
 
     box: Box
-    score: float
-    roll_degrees: float = 0.0
+    score: Probability
+    roll_degrees: Degrees = Field(
+        0.0,
+        description="Clockwise rotation: the box rotated by it about its centre lies on the face.",
+    )
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Hold one classifier's answer for one picture.
+class Prediction(_Reading):
+    """Hold one classifier's prediction for one crop or image.
 
     `probabilities` maps each class to its calibrated probability, and `NONE_OF_THESE` to its own
-    where the head can answer that; they sum to 1. `confident` is false where the best class stays
-    under `threshold`, the threshold for this very picture.
+    where the head has an out-of-distribution threshold; they sum to 1. `confident` is false where
+    `probability` is below `threshold`, the threshold for this very crop.
     """
 
     label: str
-    probability: float
+    probability: Probability
     confident: bool
-    probabilities: dict[str, float]
-    threshold: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the prediction as a JSON object."""
-        return {
-            "label": self.label,
-            "probability": round(self.probability, 4),
-            "confident": self.confident,
-            "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
-        }
+    probabilities: dict[str, Probability]
+    threshold: float = Field(exclude=True)
 
 
-@dataclass(frozen=True)
-class FaceReading:
-    """Hold a face: where it is, and what each model reads in it, by the model's task."""
+class FaceReading(Detection):
+    """Add to a face the prediction of each model, under the model's task."""
 
-    detection: Detection
-    predictions: dict[str, Prediction]
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Prediction]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the face as a JSON object."""
-        return {
-            "box": self.detection.box.to_json(),
-            "score": round(self.detection.score, 4),
-            "roll_degrees": round(self.detection.roll_degrees, 1),
-            **{task: prediction.to_json() for task, prediction in self.predictions.items()},
-        }
+    @property
+    def predictions(self) -> dict[str, Prediction]:
+        """Map each task to its prediction."""
+        return self.__pydantic_extra__
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """Hold all that was read in one photo.
+class TrackedFace(FaceReading):
+    """Add to a face its number on one camera.
 
-    `width` and `height` are the upright photo's, in pixels; `timings_ms` the milliseconds of
-    each stage. `models` holds the first 12 hex digits of each model file's SHA-256, and
-    `image_predictions` the predictions for the whole image, both by the model's name.
+    `track` counts from 1 and is never reused. `detected` is false while the face is missed and
+    reported at its last position.
     """
+
+    track: int
+    detected: bool
+
+
+class Size(_Reading):
+    """Give the size of the upright image in pixels."""
 
     width: int
     height: int
-    faces: tuple[FaceReading, ...]
-    timings_ms: dict[str, float]
-    models: dict[str, str]
-    image_predictions: dict[str, Prediction] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the analysis as the JSON object that the API, page and command line share."""
-        answer: dict[str, Any] = {
-            "image": {"width": self.width, "height": self.height},
-            "faces": [face.to_json() for face in self.faces],
-            "timings_ms": {stage: round(ms, 2) for stage, ms in self.timings_ms.items()},
-            "models": self.models,
-        }
-        if self.image_predictions:
-            answer["image_predictions"] = {
-                name: p.to_json() for name, p in self.image_predictions.items()
-            }
-        return answer
+
+class Analysis(_Reading):
+    """Hold all readings of one image.
+
+    `timings_ms` maps each stage to its milliseconds, `models` each model's name to the first 12
+    hex digits of its file's SHA-256.
+    """
+
+    image: Size
+    faces: tuple[SerializeAsAny[FaceReading], ...]
+    timings_ms: dict[str, Milliseconds]
+    models: dict[str, str]
+    image_predictions: dict[str, Prediction] = Field(
+        {},
+        exclude_if=lambda predictions: not predictions,
+        description="Predictions for the whole image, by the model's name. The label "
+        "none_of_these means that the image shows none of the model's classes.",
+    )

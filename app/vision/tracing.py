@@ -1,13 +1,15 @@
-"""Keep what the call list hands from stage to stage, for whoever wants to look at it."""
+"""Time the stages of an analysis, and keep what each hands on for the steps page."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Hold one stage: its name, the model at work if one is, its values and milliseconds."""
+    """Hold a stage's name, the model that ran in it (or ""), its values and milliseconds."""
 
     name: str
     model: str
@@ -16,34 +18,40 @@ class Stage:
 
 
 class Trace:
-    """Collect the stages of one photo, in their order."""
+    """Time the stages of one image; with `keep`, collect their values in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool = False) -> None:
         self.stages: list[Stage] = []
-        self._since = time.perf_counter()
+        self._keep = keep
+        self._started = self._since = time.perf_counter()
+        self._timings = {"decode": 0.0}
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time the `with` block under a name of `timings_ms`."""
+        started = time.perf_counter()
+        yield
+        self._timings[name] = (time.perf_counter() - started) * 1000
+
+    def set_time(self, name: str, milliseconds: float) -> None:
+        """Set a name of `timings_ms` that was timed elsewhere."""
+        self._timings[name] = milliseconds
+
+    def timings_ms(self) -> dict[str, float]:
+        """Return the milliseconds of each timed block and in total, until now."""
+        return {**self._timings, "total": (time.perf_counter() - self._started) * 1000}
 
     def add(
-        self, name: str, model: str, values: dict[str, Any], milliseconds: float | None = None
+        self, name: str, model: str = "", milliseconds: float | None = None, **values: Any
     ) -> None:
-        """Add a stage that ends now, unless its time is told; the next begins when it is kept."""
-        if milliseconds is None:
-            milliseconds = (time.perf_counter() - self._since) * 1000
-        self.stages.append(Stage(name, model, values, milliseconds))
-        self._since = time.perf_counter()
+        """Add a stage that ends now; by default it lasted since the last one."""
+        if self._keep:
+            if milliseconds is None:
+                milliseconds = (time.perf_counter() - self._since) * 1000
+            self.stages.append(Stage(name, model, values, milliseconds))
+            self._since = time.perf_counter()
 
     def find(self, name: str, model: str = "") -> Stage | None:
-        """Return the first stage of a name and model, if the photo came to it."""
+        """Return the first stage of a name and model, if the analysis reached it."""
         named = (each for each in self.stages if (each.name, each.model) == (name, model))
         return next(named, None)
-
-
-def record(
-    trace: Trace | None,
-    name: str,
-    model: str = "",
-    milliseconds: float | None = None,
-    **values: Any,
-) -> None:
-    """Add a stage to a trace, where one is wanted."""
-    if trace is not None:
-        trace.add(name, model, values, milliseconds)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from app.vision.models.classifiers import hash_file
+from app.vision.models.files import hash_file
 
 
 def copy_face_models(folder: Path) -> None:

@@ -224,7 +224,7 @@ def _cut_mistakes(number: int) -> list[Sample]:
         proposals = _propose(picture, turn)
         places = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in proposals], np.float32)
         for _ in range(3):
-            answers = _face_classifier.verify(picture, places.reshape(-1, 4))
+            answers = _face_classifier.classify(picture, places.reshape(-1, 4))
             taken = answers.scores > MISTAKEN
             squares = [PlacedFace(*place) for place in places.reshape(-1, 4)[taken].tolist()]
             mistaken += [
@@ -232,7 +232,7 @@ def _cut_mistakes(number: int) -> list[Sample]:
                 for square in squares
                 if all(iou(face.corners, square.corners) < FAR for face in faces)
             ]
-            places = answers.places[taken]
+            places = answers.squares[taken]
     return _sample_negatives(picture, mistaken, 12, generator)
 
 
@@ -306,4 +306,4 @@ def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
 def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
     side = round(square.side)
     box = Box(round(square.x - side / 2), round(square.y - side / 2), side, side)
-    return cut_crop(picture, Detection(box, 0.0, square.roll_degrees), SHAPE)
+    return cut_crop(picture, Detection(box=box, score=0, roll_degrees=square.roll_degrees), SHAPE)

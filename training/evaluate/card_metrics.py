@@ -8,12 +8,12 @@ import numpy as np
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Card, Head, load_card
 from app.vision.models.classifiers import (
-    FILES,
     Classifier,
     load_classifier,
     read_answers,
     select_thresholds,
 )
+from app.vision.models.files import FILES
 from training.datasets.experiment import read_validation
 from training.datasets.loading import Split, find_shared, read_split
 from training.datasets.ood import predict_ood, read_ood

@@ -72,10 +72,10 @@ def analyze_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Itera
     """Analyze each photo; its main face is the one nearest to its centre."""
     for photo in photos:
         analysis = analyzer.analyze(read_picture(photo.file))
-        middle = np.array([analysis.width, analysis.height]) / 2
+        middle = np.array([analysis.image.width, analysis.image.height]) / 2
 
         def distance(face: FaceReading, middle: np.ndarray = middle) -> float:
-            box = face.detection.box
+            box = face.box
             centre = np.array([box.x + box.width / 2, box.y + box.height / 2])
             return float(np.linalg.norm(centre - middle))
 

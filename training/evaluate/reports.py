@@ -13,7 +13,7 @@ import numpy as np
 
 from app.markdown import markdown_table, percent
 from app.vision.models.cards import Card
-from app.vision.models.classifiers import FILES
+from app.vision.models.files import FILES
 from app.vision.models.weaknesses import weakness_in_english
 from training.evaluate.subgroups import EVERYBODY
 from training.recipe import Recipe, parse_recipe

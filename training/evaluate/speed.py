@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.vision.models.classifiers import FILES, choose_file, load_classifier
+from app.vision.models.classifiers import load_classifier
+from app.vision.models.files import FILES, choose_file
 
 WITH_KERNELS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 TIMED_FACES = 200

@@ -14,7 +14,8 @@ import numpy as np
 
 from app.files import atomic_write
 from app.vision.models.cards import CARD, Card, Head, ModelError, load_card
-from app.vision.models.classifiers import FILES, OnnxNetwork, hash_file, read_verified
+from app.vision.models.files import FILES, hash_file, read_verified
+from app.vision.models.onnx_network import OnnxNetwork
 from training.datasets.experiment import Experiment, list_heads, read_splits
 from training.datasets.loading import Split, shape_pictures
 from training.evaluate.calibration import calibrate_heads

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from app.vision.models.cards import CARD
-from app.vision.models.classifiers import KerasNetwork, load_classifier
+from app.vision.models.classifiers import load_classifier
+from app.vision.models.keras_network import KerasNetwork
 from training.datasets.loading import shape_pictures
 from training.evaluate.network import choose_batch
 from training.evaluate.speed import WITH_KERNELS

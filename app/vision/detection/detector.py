@@ -1,4 +1,4 @@
-"""Find faces in several passes: a cascade proposes squares, and a face classifier decides."""
+"""Find faces: the cascade's first stages propose squares, and a small network classifies them."""
 
 from __future__ import annotations
 
@@ -15,81 +15,77 @@ from app.vision.detection.face_classifier import Candidates, FaceClassifier
 from app.vision.detection.proposals import WINDOW, CascadeProposer
 from app.vision.geometry import nms, square_corners
 from app.vision.imaging.decoding import LazyImage
-from app.vision.models.classifiers import Runtime
+from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
 Effort = Literal["fast", "balanced", "thorough"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
-TILE, OVERLAP = 640, 64  # pixels of a copy
+TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
 FACE_CLASSIFIER = "face_classifier"  # the face classifier's folder among the models
 
 
 @dataclass(frozen=True)
 class SearchPass:
-    """Describe one pass of the search.
+    """Describe one pass over a photo.
 
-    `turn` is the turn of the faces looked for, in degrees clockwise; `octave` how often the
-    working copy's side is doubled; `equalized` whether its contrast is equalized first.
+    `rotation` is that of the faces to find, in degrees clockwise; `octave` how often the side of
+    the working copy is doubled; `equalized` whether its contrast is equalized first.
     """
 
-    turn: float = 0.0
+    rotation: float = 0.0
     octave: int = 0
     equalized: bool = False
 
 
 UPRIGHT = SearchPass()
-# Passes after an upright one that found no face, the likelier rolls first. The cascade's first
-# stages accept faces rolled by up to 15 degrees from the pass's own turn.
-TURNED = (SearchPass(25.0), SearchPass(-25.0), SearchPass(50.0), SearchPass(-50.0))
-LYING = (
-    SearchPass(90.0),
-    SearchPass(-90.0),
-    SearchPass(180.0),
-    SearchPass(135.0),
-    SearchPass(-135.0),
-)
 EQUALIZED = SearchPass(equalized=True)
+# The passes over a photo without a face so far, likelier rotations first. The cascade's first
+# stages accept faces within 15 degrees of the pass's own rotation.
+ROTATED = tuple(SearchPass(degrees) for degrees in (25.0, -25.0, 50.0, -50.0))
+LYING = tuple(SearchPass(degrees) for degrees in (90.0, -90.0, 180.0, 135.0, -135.0))
 MORE_PASSES: dict[Effort, tuple[SearchPass, ...]] = {
     "fast": (),
-    "balanced": (EQUALIZED, *TURNED),
-    "thorough": (EQUALIZED, *TURNED, *LYING),
+    "balanced": (EQUALIZED, *ROTATED),
+    "thorough": (EQUALIZED, *ROTATED, *LYING),
 }
 
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """Set how faces are searched, with the reason for each value."""
+    """Set the parameters of the search, with the reason for each value."""
 
-    # Longest side of the first copy, in pixels: its smallest face is a tenth of the photo. On
+    # Longest side of the working copy, in pixels: its smallest face is a tenth of the photo. On
     # validation photos a side of 320 found no more, in 1.6 times the time.
     working_side: int = 256
-    # Proposals verified in a pass or tile at most, the best supported first; a photo has 30.
+    # Proposals classified in a tile at most, the best supported first; a photo has 30.
     most_proposals: int = 64
-    # Proposals verified in a pass at most: a picture full of small faces must end, too.
+    # Proposals classified in a pass at most: bounds the time for an image full of small faces.
     max_candidates_per_pass: int = 1024
-    # Score of a proposal that is worth a second question.
+    # Score from which a proposal is refined and classified again.
     promising: float = 0.1
-    # Score from which a face is one. More passes are more chances to err, so they must be surer.
-    # Were it 0.97 for turned passes, half of the false boxes would go, and 1 to 2% of turned faces.
+    # Score from which a proposal is a face. Further passes are more chances to err, so their
+    # limit is higher. At 0.97 for rotated passes, half of the false positives would go, and 1 to
+    # 2% of rotated faces.
     accepted: float = 0.8
     accepted_more_passes: float = 0.9
-    # Degrees by which a face found in a turned pass may be turned otherwise: the passes are 25
-    # apart, and single rolls err by 4.
-    turn_tolerance: float = 22.0
-    # Mean grey level under which contrast is equalized; in brighter photos it only finds more
+    # Largest difference between a face's rotation and its pass's, in degrees: passes are 25
+    # apart, and single estimates err by 4.
+    rotation_tolerance: float = 22.0
+    # Mean grey level below which contrast is equalized; in brighter photos that only finds more
     # cats' faces.
     dark: int = 70
-    # Score from which a face known from the last frame is still there.
+    # Score from which a face of the last frame is still there.
     still_there: float = 0.7
-    # Share of the smaller of two squares that may lie in the other before the weaker one goes.
+    # Overlap over the smaller area above which the square with the lower score is suppressed.
     overlap: float = 0.4
-    # Faces answered at most, the surest first: what one request may cost the classifiers.
+    # Faces returned at most, best scores first: bounds the cost of the classifiers.
     max_faces: int = 64
-    # Downscaling of the first copy above which a photo is searched at a finer scale anyway: one of
-    # 640 pixels isn't.
+    # Photo's pixels for each of the working copy's above which a photo is searched at the next
+    # octave in any case: a photo of 640 pixels isn't.
     large: float = 2.6
-    # A face smaller than so many times the smallest that a pass finds triggers a finer pass. At 2,
-    # six faces in 1280 x 800 took 1.3 times the time and no more of them were found.
+    # The next octave is searched if a face is smaller than this many times the smallest that the
+    # last pass could find. At 2, six faces in 1280 x 800 took 1.3 times the time, and no more of
+    # them were found.
     finer: float = 1.5
 
 
@@ -97,31 +93,29 @@ class DetectionSettings:
 class PassResult:
     """Hold the result of one pass.
 
-    `copy` is the grey picture searched (of several tiles the last), with `scale` of the photo's
-    pixels for each of its own;
-    `windows` float32 (count, 3) the left, top and side of what passed the cascade, in its pixels;
-    `proposals` the merged windows and `faces` what was found among them, both in the photo's.
-    The milliseconds are those of making the copy, of the cascade and of the face classifier.
+    `image` is the grey pyramid level searched (of several tiles the last), upright, with `scale`
+    of the photo's pixels for each of its own. `windows`, float32 (count, 3), are left, top and
+    side of what passed the cascade, in its pixels; `proposals` the merged windows and `faces`
+    those accepted, in the photo's pixels. `stages_ms` are the milliseconds of computing the
+    pyramid, of the cascade and of the face classifier.
     """
 
     search_pass: SearchPass
-    copy: np.ndarray
+    image: np.ndarray
     scale: float
     windows: np.ndarray
     proposals: Candidates
     faces: Candidates
-    copying_ms: float
-    searching_ms: float
-    verifying_ms: float
+    stages_ms: tuple[float, float, float]
 
     @property
     def milliseconds(self) -> float:
         """Return the time of the whole pass."""
-        return self.copying_ms + self.searching_ms + self.verifying_ms
+        return sum(self.stages_ms)
 
 
 class FaceDetector:
-    """Find faces at any turn."""
+    """Find faces at any rotation."""
 
     def __init__(
         self,
@@ -136,12 +130,12 @@ class FaceDetector:
     @classmethod
     def load(cls, models: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceDetector:
         """Load the face classifier among the models. Raises `ModelError`."""
-        # One photo is one thread's work: OpenCV's own threads would only take turns with others.
+        # One photo is one thread's work: OpenCV's own threads would only compete with others.
         cv2.setNumThreads(1)
         return cls(FaceClassifier.load(models / FACE_CLASSIFIER, runtime, threads))
 
     def adjusted(self, **changes: float) -> FaceDetector:
-        """Return a detector with some settings changed, and the same networks and cascade."""
+        """Return a detector with some settings changed, and the same network and cascade."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         return FaceDetector(self.face_classifier, settings, self._proposer)
 
@@ -153,25 +147,27 @@ class FaceDetector:
     ) -> list[Detection]:
         """Find the faces in a photo.
 
-        `image` is RGB uint8 (height, width, 3), or a photo that is decoded as far as it is
-        searched. Returns detections in its pixels, sorted from left to right, none overlapping
-        another by more than the settings allow. What each pass came to is added to `looks`.
-        Raises `RautError` for a photo that breaks off.
+        `image` is RGB uint8 (height, width, 3), or a photo that is decoded no further than
+        needed. Returns detections in its pixels, sorted from left to right, none overlapping
+        another by more than the settings allow. The result of each pass is appended to `passes`.
+        Raises `RautError` for a truncated photo.
         """
         passes = [] if passes is None else passes
         photo = image if isinstance(image, LazyImage) else LazyImage.of(image)
         pyramid = _Pyramid(photo, self.settings.working_side)
-        found = self._search(pyramid, UPRIGHT, passes)
-        for octave in range(1, self._finest_octave(pyramid) + 1):
-            if not self._wants_finer(pyramid, octave, effort, found, passes):
+        found = self._run_pass(pyramid, UPRIGHT, passes)
+        for octave in range(1, pyramid.finest_octave() + 1):
+            if not self._needs_octave(pyramid, octave, effort, found, passes):
                 break
-            found = self._merge([found, self._search(pyramid, SearchPass(octave=octave), passes)])
+            finer = self._run_pass(pyramid, SearchPass(octave=octave), passes)
+            found = self._suppress(Candidates.join([found, finer]))
         for search_pass in MORE_PASSES[effort]:
             if len(found) and effort != "thorough":
                 break
-            if search_pass.equalized and not pyramid.is_dark(self.settings.dark):
+            if search_pass.equalized and not pyramid.level(0)[0].mean() < self.settings.dark:
                 continue
-            found = self._merge([found, self._search(pyramid, search_pass, passes)])
+            more = self._run_pass(pyramid, search_pass, passes)
+            found = self._suppress(Candidates.join([found, more]))
         kept = found.take(np.argsort(-found.scores)[: self.settings.max_faces])
         return sorted(kept.to_detections(), key=lambda face: (face.box.x, face.box.y))
 
@@ -180,16 +176,16 @@ class FaceDetector:
         pyramid = _Pyramid(photo, self.settings.working_side)
         octave = 0
         if effort == "thorough":
-            octave = self._finest_octave(pyramid)
+            octave = pyramid.finest_octave()
         elif effort == "balanced" and self._is_large(pyramid):
             octave = 1
-        return pyramid.copy_scale(octave + 1)
+        return pyramid.scale(octave + 1)
 
     def detect_near(self, image: np.ndarray, previous: list[Detection]) -> list[Detection | None]:
-        """Find each face again near its last place; None where it is lost.
+        """Find each face near its last position; None where it is lost.
 
-        `image` is RGB uint8 (height, width, 3), the frame after the one that `previous` was
-        found in. Runs the face classifier only: about a millisecond for a face.
+        `image` is RGB uint8 (height, width, 3), the frame after the one of `previous`. Runs only
+        the face classifier: about a millisecond for a face.
         """
         if not previous:
             return []
@@ -202,74 +198,68 @@ class FaceDetector:
             np.float32,
         )
         steps = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float32) * 0.25
-        asked = np.repeat(last, len(steps), axis=0)
-        asked[:, :2] += np.tile(steps, (len(last), 1)) * asked[:, 2:3]
-        answers = self.face_classifier.verify(grey, asked)
-        best = answers.scores.reshape(len(last), -1).argmax(axis=1)
-        chosen = answers.take(best + np.arange(len(last)) * len(steps))
-        found = self.face_classifier.verify(grey, chosen.places, mirrored=True).to_detections()
+        squares = np.repeat(last, len(steps), axis=0)
+        squares[:, :2] += np.tile(steps, (len(last), 1)) * squares[:, 2:3]
+        refined = self.face_classifier.classify(grey, squares)
+        best = refined.scores.reshape(len(last), -1).argmax(axis=1)
+        chosen = refined.squares[best + np.arange(len(last)) * len(steps)]
+        found = self.face_classifier.classify(grey, chosen, mirrored=True).to_detections()
         return [face if face.score >= self.settings.still_there else None for face in found]
 
-    def _search(
+    def _run_pass(
         self, pyramid: _Pyramid, search_pass: SearchPass, passes: list[PassResult]
     ) -> Candidates:
-        """Look at a photo once, and add what it came to to the passes."""
-        pyramid.copy(search_pass.octave + 1)  # what its proposals are verified on
-        copy, scale = pyramid.copy(search_pass.octave)
+        """Search a photo once, and append the result to the passes."""
+        pyramid.level(search_pass.octave + 1)  # on which the proposals are classified
+        level, scale = pyramid.level(search_pass.octave)
         if search_pass.equalized:
-            copy = equalize(copy)
-        copying = pyramid.lap()
+            level = equalize(level)
+        pyramid_ms = pyramid.lap()
         # Only the first pass is for all sizes: a finer one adds the smaller faces.
         octaves = 1 if search_pass.octave else 6
-        places = []
-        for left, top, tile in _cut_tiles(copy):
-            searched, windows, proposals = self._proposer.propose(tile, octaves, search_pass.turn)
-            found = proposals[: self.settings.most_proposals]
-            places.append((found + np.array((left, top, 0, 0))) * (scale, scale, scale, 1))
-        supported = np.concatenate(places)
+        proposed = []
+        for left, top, tile in _cut_tiles(level):
+            searched, windows, found = self._proposer.propose(tile, octaves, search_pass.rotation)
+            found = found[: self.settings.most_proposals]
+            proposed.append((found + np.array((left, top, 0, 0))) * (scale, scale, scale, 1))
+        supported = np.concatenate(proposed)
         best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.max_candidates_per_pass]
-        squares = supported[best, :3]
-        searching = pyramid.lap()
-        turns = np.full((len(squares), 1), search_pass.turn)
-        verified, faces = self._verify(
-            pyramid, search_pass, np.hstack([squares, turns]).astype(np.float32)
-        )
-        times = (copying, searching, pyramid.lap())
-        passes.append(PassResult(search_pass, searched, scale, windows, verified, faces, *times))
+        rolls = np.full((len(best), 1), search_pass.rotation)
+        squares = np.hstack([supported[best, :3], rolls]).astype(np.float32)
+        cascade_ms = pyramid.lap()
+        proposals, faces = self._classify(pyramid, search_pass, squares)
+        times = (pyramid_ms, cascade_ms, pyramid.lap())
+        passes.append(PassResult(search_pass, searched, scale, windows, proposals, faces, times))
         return faces
 
-    def _verify(
-        self, pyramid: _Pyramid, search_pass: SearchPass, places: np.ndarray
+    def _classify(
+        self, pyramid: _Pyramid, search_pass: SearchPass, squares: np.ndarray
     ) -> tuple[Candidates, Candidates]:
-        """Score proposals, and keep the faces among them, refined twice."""
-        # Crops are cut from twice the copy that was searched, where the smallest face has the
-        # network's own size or more.
-        grey, scale = pyramid.copy(search_pass.octave + 1)
+        """Score proposals, and return them and the faces among them, refined twice."""
+        # Crops are cut from the next finer level, where the smallest face has at least the
+        # network's input size.
+        grey, scale = pyramid.level(search_pass.octave + 1)
         if search_pass.equalized:
             grey = equalize(grey)
         unit = np.array([scale, scale, scale, 1], np.float32)
-        first = self.face_classifier.verify(grey, places / unit)
-        proposals = Candidates(places, first.scores)
-        left = self._merge([first.take(first.scores >= self.settings.promising)])
-        sure = search_pass in (UPRIGHT, EQUALIZED)
-        limit = self.settings.accepted if sure else self.settings.accepted_more_passes
-        refined = self.face_classifier.verify(grey, left.places)
-        left = self._merge([refined.take(refined.scores >= self.settings.promising)])
-        final = self.face_classifier.verify(grey, left.places, mirrored=True)
-        # What a turned pass finds turned otherwise, another pass would have found better.
-        off = (final.places[:, 3] - search_pass.turn + 180) % 360 - 180
-        expected = (abs(off) <= self.settings.turn_tolerance) | (search_pass.turn == 0)
-        faces = self._merge([final.take((final.scores >= limit) & expected)])
-        return proposals, Candidates(faces.places * unit, faces.scores)
+        first = self.face_classifier.classify(grey, squares / unit)
+        left = self._suppress(first.take(first.scores >= self.settings.promising))
+        refined = self.face_classifier.classify(grey, left.squares)
+        left = self._suppress(refined.take(refined.scores >= self.settings.promising))
+        final = self.face_classifier.classify(grey, left.squares, mirrored=True)
+        upright = search_pass in (UPRIGHT, EQUALIZED)
+        limit = self.settings.accepted if upright else self.settings.accepted_more_passes
+        # A face rotated otherwise than its pass is found better by another pass.
+        off = (final.squares[:, 3] - search_pass.rotation + 180) % 360 - 180
+        expected = (abs(off) <= self.settings.rotation_tolerance) | (search_pass.rotation == 0)
+        faces = self._suppress(final.take((final.scores >= limit) & expected))
+        return Candidates(squares, first.scores), Candidates(faces.squares * unit, faces.scores)
 
-    def _merge(self, parts: list[Candidates]) -> Candidates:
-        """Apply non-maximum suppression to all squares."""
-        squares = Candidates.join(parts)
-        return squares.take(
-            nms(square_corners(squares.places), squares.scores, self.settings.overlap)
-        )
+    def _suppress(self, candidates: Candidates) -> Candidates:
+        boxes = square_corners(candidates.squares)
+        return candidates.take(nms(boxes, candidates.scores, self.settings.overlap))
 
-    def _wants_finer(
+    def _needs_octave(
         self,
         pyramid: _Pyramid,
         octave: int,
@@ -277,6 +267,7 @@ class FaceDetector:
         found: Candidates,
         passes: list[PassResult],
     ) -> bool:
+        """Decide whether a pass at an octave, four times as costly as the last, may pay."""
         if effort != "balanced":
             return effort == "thorough"
         if octave == 1:
@@ -289,80 +280,75 @@ class FaceDetector:
             return octave == 2 and self._is_large(pyramid)
         else:
             last = passes[-1].faces if len(passes[-1].faces) else found
-        smallest = WINDOW * pyramid.copy_scale(octave - 1)
-        return bool((last.places[:, 2] < self.settings.finer * smallest).any())
+        smallest = WINDOW * pyramid.scale(octave - 1)
+        return bool((last.squares[:, 2] < self.settings.finer * smallest).any())
 
     def _is_large(self, pyramid: _Pyramid) -> bool:
-        """Return whether a photo is searched at a finer scale whatever is found first."""
-        return pyramid.copy_scale(0) > self.settings.large
-
-    def _finest_octave(self, pyramid: _Pyramid) -> int:
-        octave = 0
-        while pyramid.copy_scale(octave) > 1:
-            octave += 1
-        return octave
+        return pyramid.scale(0) > self.settings.large
 
 
 class _Pyramid:
-    """Give a photo's grey copies, each twice as fine as the one before, each made once."""
+    """Compute a photo's grey levels, each twice as fine as the one before, each once."""
 
     def __init__(self, photo: LazyImage, working_side: int) -> None:
         self._since = time.perf_counter()
         self._photo = photo
         self._working_side = working_side
         self._greys: dict[int, np.ndarray] = {}
-        self._copies: dict[int, tuple[np.ndarray, float]] = {}
+        self._levels: dict[int, tuple[np.ndarray, float]] = {}
 
     def lap(self) -> float:
-        """Return the milliseconds since the last call, or since the photo came."""
+        """Return the milliseconds since the last call, or since construction."""
         before, self._since = self._since, time.perf_counter()
         return (self._since - before) * 1000
 
-    def is_dark(self, limit: int) -> bool:
-        """Return whether the mean grey level is under a limit."""
-        return bool(self.copy(0)[0].mean() < limit)
-
-    def copy_scale(self, octave: int) -> float:
-        """Return the photo's pixels for each of the copy's; 1 for the photo itself."""
+    def scale(self, octave: int) -> float:
+        """Return the photo's pixels for each of the level's; 1 for the photo itself."""
         longest = max(self._photo.width, self._photo.height)
         return max(1.0, longest / (self._working_side * 2**octave))
 
-    def copy(self, octave: int) -> tuple[np.ndarray, float]:
-        """Return a grey copy and its scale."""
-        if octave not in self._copies:
-            scale = self.copy_scale(octave)
-            finer, _ = self._copies.get(octave + 1, (None, 0.0))
-            copy = self._grey(scale) if finer is None else finer
+    def finest_octave(self) -> int:
+        """Return the octave whose level has the photo's own size."""
+        octave = 0
+        while self.scale(octave) > 1:
+            octave += 1
+        return octave
+
+    def level(self, octave: int) -> tuple[np.ndarray, float]:
+        """Return a grey level, uint8 (height, width), and its scale."""
+        if octave not in self._levels:
+            scale = self.scale(octave)
+            finer, _ = self._levels.get(octave + 1, (None, 0.0))
+            level = self._grey(scale) if finer is None else finer
             if scale > 1:
                 sides = (self._photo.width, self._photo.height)
                 width, height = (max(1, round(side / scale)) for side in sides)
-                copy = _shrink(copy, width, height)
-            self._copies[octave] = (copy, scale)
-        return self._copies[octave]
+                level = _shrink(level, width, height)
+            self._levels[octave] = (level, scale)
+        return self._levels[octave]
 
     def _grey(self, scale: float) -> np.ndarray:
-        """Return the photo in grey, as it is decoded for a scale."""
         pixels, decoded = self._photo.pixels(scale)
         if decoded not in self._greys:
             self._greys[decoded] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         return self._greys[decoded]
 
 
-def _cut_tiles(copy: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Cut a copy into tiles that overlap by more than the largest face of a finer pass.
+def _cut_tiles(level: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield left, top and pixels of tiles, which bound the proposals and memory of each search.
 
-    Yields left, top and the tile. It bounds what one tile may propose, and the memory.
+    They overlap by more than the largest face of a finer pass.
     """
-    height, width = copy.shape
-    for top in range(0, max(1, height - OVERLAP), TILE - OVERLAP):
-        for left in range(0, max(1, width - OVERLAP), TILE - OVERLAP):
-            yield left, top, copy[top : top + TILE, left : left + TILE]
+    height, width = level.shape
+    for top in range(0, max(1, height - TILE_OVERLAP), TILE - TILE_OVERLAP):
+        for left in range(0, max(1, width - TILE_OVERLAP), TILE - TILE_OVERLAP):
+            yield left, top, level[top : top + TILE, left : left + TILE]
 
 
-def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detection]:
-    """Keep the surest of detections that overlap, the surest first.
+def suppress_overlaps(detections: list[Detection], overlap: float) -> list[Detection]:
+    """Return what non-maximum suppression keeps of detections, best score first.
 
-    Two overlap when they share more than `overlap` of the smaller one's area.
+    Two overlap where they share more than `overlap` of the smaller one's area.
     """
     boxes = np.array([detection.box.corners for detection in detections]).reshape(-1, 4)
     scores = np.array([detection.score for detection in detections])
@@ -370,9 +356,9 @@ def merge_overlapping(detections: list[Detection], overlap: float) -> list[Detec
 
 
 def _shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Shrink a picture: by halves first, whose means are fast, then by less than a half.
+    """Shrink an image: by halves first, whose means are fast, then by less than a half.
 
-    Averaging over parts of pixels, as OpenCV does for other ratios, takes ten times as long.
+    Area interpolation at other ratios takes ten times as long in OpenCV.
     """
     while grey.shape[1] >= 2 * width and grey.shape[0] >= 2 * height:
         half = (grey.shape[1] // 2, grey.shape[0] // 2)
@@ -381,7 +367,7 @@ def _shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def equalize(grey: np.ndarray) -> np.ndarray:
-    """Spread the grey levels of each part of a picture.
+    """Equalize the contrast of a grey image locally (CLAHE).
 
     Source: Zuiderveld, "Contrast limited adaptive histogram equalization" (1994).
     """

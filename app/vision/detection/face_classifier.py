@@ -1,4 +1,4 @@
-"""Decide which squares of a photo hold a face, where exactly, and how far it is turned."""
+"""Classify whether squares hold a face, and refine where it lies and how far it is rotated."""
 
 from __future__ import annotations
 
@@ -10,49 +10,50 @@ import numpy as np
 from app.vision.geometry import Box
 from app.vision.imaging.crops import cut_crop
 from app.vision.models.cards import Head, ModelError
-from app.vision.models.classifiers import Classifier, Runtime, load_classifier, read_probabilities
+from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
+from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
-FURTHEST = 0.6  # share of the side, and logarithm of the sides' ratio
-FACE, PLACE = "face", "place"  # the face classifier's heads; FACE is its first head's class, too
+FURTHEST = 0.6  # of the side, and logarithm of the ratio of the sides
+FACE, PLACE = "face", "place"  # the heads in the card; FACE is a class of the first, too
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Hold squares of a photo.
+    """Hold squares that may hold a face.
 
-    `places` is float32 (count, 4): centre x, centre y, side, all in pixels, and clockwise turn
+    `squares` is float32 (count, 4): centre x, centre y and side in pixels, and clockwise rotation
     in degrees; `scores` float32 (count,), the probability that each holds a face.
     """
 
-    places: np.ndarray
+    squares: np.ndarray
     scores: np.ndarray
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def take(self, index: np.ndarray | list[int]) -> Candidates:
-        """Return the squares of those indices, or of that mask."""
-        return Candidates(self.places[index], self.scores[index])
+        """Return the candidates of those indices, or of that mask."""
+        return Candidates(self.squares[index], self.scores[index])
 
     @staticmethod
     def join(parts: list[Candidates]) -> Candidates:
-        """Return all squares of several."""
+        """Concatenate candidates."""
         return Candidates(
-            np.concatenate([part.places for part in parts]),
+            np.concatenate([part.squares for part in parts]),
             np.concatenate([part.scores for part in parts]),
         )
 
     def to_detections(self) -> list[Detection]:
-        """Return the squares as detections, in whole pixels."""
+        """Return the candidates as detections, in whole pixels."""
         return [
-            Detection(_to_box(x, y, side), float(score), float(roll))
-            for (x, y, side, roll), score in zip(self.places, self.scores, strict=True)
+            _to_detection(square, float(score))
+            for square, score in zip(self.squares, self.scores, strict=True)
         ]
 
 
 class FaceClassifier:
-    """Ask the network whether squares hold faces."""
+    """Classify squares of an image by the face classifier's network."""
 
     def __init__(self, network: Classifier) -> None:
         self.card = network.card
@@ -69,61 +70,60 @@ class FaceClassifier:
             raise ModelError(f"{folder} is no face classifier: its card has other heads.")
         return cls(network)
 
-    def verify(self, grey: np.ndarray, places: np.ndarray, mirrored: bool = False) -> Candidates:
-        """Score places, and refine each to where its face seems to lie.
+    def classify(self, grey: np.ndarray, squares: np.ndarray, mirrored: bool = False) -> Candidates:
+        """Score squares, and refine each to where its face seems to lie.
 
-        `grey` is uint8 (height, width), `places` float32 (count, 4) in its pixels. A face and
-        its mirror image are the same answer: with `mirrored` both are asked and averaged, which
-        is surer and takes twice the time. Returns as many squares, each scored as it was asked.
+        `grey` is uint8 (height, width), `squares` float32 (count, 4) in its pixels, as in
+        `Candidates`. `mirrored` averages the outputs for the crops and their mirror images, which
+        is more accurate and takes twice the time. Returns as many refined squares, each with the
+        score of the square it came from.
         """
-        if not len(places):
+        if not len(squares):
             return Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
         crops = np.stack(
-            [
-                cut_crop(grey, Detection(_to_box(x, y, side), 0.0, float(roll)), self.card.shape)
-                for x, y, side, roll in places
-            ]
+            [cut_crop(grey, _to_detection(each, 0.0), self.card.shape) for each in squares]
         )
-        logits, offsets = self._ask(crops)
+        logits, offsets = self._run(crops)
         if mirrored:
-            other_logits, other = self._ask(np.ascontiguousarray(crops[:, :, ::-1]))
+            other_logits, other = self._run(np.ascontiguousarray(crops[:, :, ::-1]))
             logits = (logits + other_logits) / 2
             offsets = (offsets + other * (-1, 1, 1, -1, 1)) / 2
         _, probabilities = read_probabilities(self._face, logits)
         return Candidates(
-            _refine(places, offsets), probabilities[:, self._column].astype(np.float32)
+            _refine(squares, offsets), probabilities[:, self._column].astype(np.float32)
         )
 
-    def _ask(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run the network: face logits (count, 2) and places (count, 5)."""
-        answers = self._network.logits(crops)
-        return answers[FACE], answers[PLACE]
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return logits (count, 2) and offsets (count, 5)."""
+        outputs = self._network.logits(crops)
+        return outputs[FACE], outputs[PLACE]
 
 
-def _refine(places: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Move, resize and turn squares by what the network answers.
+def _refine(squares: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Move, resize and rotate squares by the network's offsets.
 
-    `offsets` is (count, 5): x and y in shares of the side along the square's turned axes, the
-    logarithm of the sides' ratio, and sine and cosine of the further turn.
+    `offsets` is (count, 5): x and y as shares of the side along the square's rotated axes, the
+    logarithm of the ratio of the sides, and sine and cosine of the further rotation.
     """
-    x, y, side, roll = places.T
+    x, y, side, roll = squares.T
     angle = np.radians(roll)
-    # No training square lies further off: an answer beyond that is no place.
+    # No square in training lies further off.
     dx, dy = np.clip(offsets.T[:2], -FURTHEST, FURTHEST)
     size, sine, cosine = offsets.T[2:]
-    turned = roll + np.degrees(np.arctan2(sine, cosine))
+    rotated = roll + np.degrees(np.arctan2(sine, cosine))
     return np.stack(
         [
             x + side * (dx * np.cos(angle) - dy * np.sin(angle)),
             y + side * (dx * np.sin(angle) + dy * np.cos(angle)),
             side * np.exp(np.clip(size, -FURTHEST, FURTHEST)),
-            (turned + 180) % 360 - 180,
+            (rotated + 180) % 360 - 180,
         ],
         axis=1,
     ).astype(np.float32)
 
 
-def _to_box(x: float, y: float, side: float) -> Box:
-    """Round a square to whole pixels."""
-    length = max(1, round(float(side)))
-    return Box(round(float(x) - length / 2), round(float(y) - length / 2), length, length)
+def _to_detection(square: np.ndarray, score: float) -> Detection:
+    x, y, side, roll = map(float, square)
+    length = max(1, round(side))
+    box = Box(round(x - length / 2), round(y - length / 2), length, length)
+    return Detection(box=box, score=score, roll_degrees=roll)

@@ -1,8 +1,7 @@
-"""Propose places that may hold a face: the first stages of OpenCV's Haar cascade."""
+"""Propose squares that may hold a face: the first stages of OpenCV's Haar cascade."""
 
 import math
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,78 +10,71 @@ import numpy as np
 
 from app.vision.geometry import iou
 
-WINDOW = 24  # The side of the cascade's own window, in pixels.
-LARGEST = 46  # The largest window looked for on one copy; the next copy is half as large.
+WINDOW = 24  # the side of the cascade's own window, in pixels
+LARGEST = 46  # the largest window searched on one pyramid level; the next level is half as large
 MOST_WINDOWS = 2048  # compared with each other, in 16 MB; a photo has a hundred
 FRONTAL = "haarcascade_frontalface_default.xml"
-ROOM = 8  # Pixels added on each side of a copy: a third of the smallest face.
+ROOM = 8  # pixels added on each side of a level: a third of the smallest face
 
 
-@dataclass(frozen=True)
-class CascadeSettings:
-    """Set how the cascade looks, with the reason for each value."""
-
-    # Stages asked of 25. Each later one rejects faces as well as other things, those turned 20
-    # degrees first; after 12 the scan takes no longer, and some 30 places of a photo are left.
-    stages: int = 12
-    # Step between the sizes, two for each doubling: the face classifier refines the rest.
-    scale_step: float = 1.42
-    # Shared area, as a share of the joint area, from which windows are one proposal.
-    overlap: float = 0.45
+# Stages run, of 25. Each later one rejects faces as well as other squares, those rotated by 20
+# degrees first; after 12 the scan takes no longer, and some 30 proposals of a photo are left.
+STAGES = 12
+# Step between window sizes, two for each doubling: the face classifier refines the rest.
+SCALE_STEP = 1.42
+MERGE_IOU = 0.45  # from which windows are one proposal
 
 
 class CascadeProposer:
-    """Find places of upright, frontal faces and of much else."""
+    """Propose squares of upright, frontal faces and of much else."""
 
-    def __init__(self, settings: CascadeSettings | None = None) -> None:
-        self.settings = settings or CascadeSettings()
-        self._text = _truncate_cascade(self.settings.stages)
-        self._cascades = threading.local()
+    def __init__(self) -> None:
+        self._text = _truncate_cascade(STAGES)
+        self._cascades = threading.local()  # a cascade serves one thread
 
     def propose(
-        self, grey: np.ndarray, octaves: int, turn: float = 0.0
+        self, grey: np.ndarray, octaves: int, rotation: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Propose places of faces turned by about `turn` degrees clockwise.
+        """Propose squares of faces rotated by about `rotation` degrees clockwise.
 
-        `grey` is uint8 (height, width). Faces from 24 pixels are looked for, up to
-        2 ** `octaves` times as large. Returns the copy turned upright, the windows that pass in
-        it as `windows` gives them, and the proposals, float32 (count, 4) in pixels of `grey`:
-        centre x, centre y, side, support; the best supported first.
+        `grey` is uint8 (height, width). Faces have from 24 pixels to 2 ** `octaves` times as many.
+        Returns the image rotated upright, the windows that pass in it as `windows` returns them,
+        and the proposals as in `merge`, in pixels of `grey`.
         """
-        if not turn:
+        if not rotation:
             windows = self.windows(grey, octaves)
             return grey, windows, self.merge(windows)
         height, width = grey.shape
-        upright = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, 1.0)
+        upright = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation, 1.0)
         cosine, sine = abs(upright[0, 0]), abs(upright[0, 1])
-        turned_width = math.ceil(width * cosine + height * sine)
-        turned_height = math.ceil(width * sine + height * cosine)
-        upright[:, 2] += ((turned_width - width) / 2, (turned_height - height) / 2)
-        turned = cv2.warpAffine(grey, upright, (turned_width, turned_height))
-        windows = self.windows(turned, octaves)
+        new_width = math.ceil(width * cosine + height * sine)
+        new_height = math.ceil(width * sine + height * cosine)
+        upright[:, 2] += ((new_width - width) / 2, (new_height - height) / 2)
+        rotated = cv2.warpAffine(grey, upright, (new_width, new_height))
+        windows = self.windows(rotated, octaves)
         proposals = self.merge(windows)
         back = cv2.invertAffineTransform(upright)
         proposals[:, :2] = proposals[:, :2] @ back[:, :2].T + back[:, 2]
         inside = (abs(proposals[:, 0] * 2 / width - 1) < 1) & (
             abs(proposals[:, 1] * 2 / height - 1) < 1
         )
-        return turned, windows, proposals[inside]
+        return rotated, windows, proposals[inside]
 
     def windows(self, grey: np.ndarray, octaves: int) -> np.ndarray:
         """List the windows that pass the cascade, float32 (count, 3): left, top, side."""
         found = [np.zeros((0, 3), np.float32)]
         for octave in range(octaves):
-            # OpenCV steps by two pixels only near the window's own size: half a copy for each
-            # doubling of the face costs half of what one call for all sizes does.
+            # OpenCV steps by two pixels only near the window's own size: a level for each octave
+            # costs half of what one call for all sizes does.
             if octave:
                 grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            # Faces that touch the edge have no window of their own without some room around.
+            # Without room around it, a face that touches the edge has no window of its own.
             padded = cv2.copyMakeBorder(grey, *(ROOM,) * 4, cv2.BORDER_REPLICATE)
             if min(padded.shape) < WINDOW:
                 break
             boxes = self._cascade().detectMultiScale(
                 padded,
-                scaleFactor=self.settings.scale_step,
+                scaleFactor=SCALE_STEP,
                 minNeighbors=0,
                 minSize=(WINDOW, WINDOW),
                 maxSize=(LARGEST, LARGEST),
@@ -96,10 +88,10 @@ class CascadeProposer:
         return np.concatenate(found)
 
     def merge(self, windows: np.ndarray) -> np.ndarray:
-        """Merge windows that overlap: float32 (count, 4) centre x, centre y, side, support.
+        """Merge overlapping windows: float32 (count, 4) of centre x, centre y, side and support.
 
-        The support sums how much windows share with the one that is merged into; proposals are
-        sorted by it, as a face is passed by many windows.
+        The support is the sum of the IoUs with all windows, as many windows pass at a face; the
+        best supported proposals come first.
         """
         windows = windows[:: max(1, math.ceil(len(windows) / MOST_WINDOWS))]
         corners = np.hstack([windows[:, :2], windows[:, :2] + windows[:, 2:]])
@@ -109,14 +101,13 @@ class CascadeProposer:
         merged = []
         for index in np.argsort(-supports, kind="stable"):
             if free[index]:
-                members = free & (overlaps[index] > self.settings.overlap)
+                members = free & (overlaps[index] > MERGE_IOU)
                 x, y, mean_side = windows[members].mean(axis=0)
                 merged.append((x + mean_side / 2, y + mean_side / 2, mean_side, supports[index]))
                 free &= ~members
         return np.array(merged, np.float32).reshape(-1, 4)
 
     def _cascade(self) -> cv2.CascadeClassifier:
-        """Return this thread's cascade."""
         if not hasattr(self._cascades, "frontal"):
             storage = cv2.FileStorage(self._text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
             self._cascades.frontal = cv2.CascadeClassifier()
@@ -126,7 +117,7 @@ class CascadeProposer:
 
 
 def read_cascade() -> ElementTree.Element:
-    """Return OpenCV's frontal cascade as it is written down."""
+    """Parse OpenCV's frontal cascade."""
     folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined] # no stub
     return ElementTree.fromstring((folder / FRONTAL).read_text())  # nosec B314
 

@@ -1,1 +1,1 @@
-"""Show what every stage of the pipeline made of a photo."""
+"""Explain what every stage of the pipeline does with a photo."""

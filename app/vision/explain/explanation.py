@@ -1,4 +1,4 @@
-"""Take a photo through the analyzer's own call list and keep every stage to show it."""
+"""Run a photo through the analyzer's call list, and keep every stage for the steps page."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from app.vision.tracing import Trace
 
 @dataclass(frozen=True)
 class Range:
-    """Bound a setting of the detector that a reader may change."""
+    """Bound a setting of the detector that a user may change."""
 
     low: float
     high: float
     step: float
 
 
-# What one request may cost bounds them: the finest search takes about ten times the usual one.
+# The bounds limit the cost of a request: the finest search takes ten times the default one.
 ADJUSTABLE = {
     "working_side": Range(64, 640, 16),
     "most_proposals": Range(1, 96, 1),
@@ -38,11 +38,11 @@ ADJUSTABLE = {
 
 @dataclass(frozen=True)
 class Reading:
-    """Hold how one crop became an answer.
+    """Hold how one crop became a prediction.
 
-    `crop` is uint8 (size, size, channels); `logits` of the answerable classes `names`, `scaled`
-    the same after the temperature, `shares` after the softmax; `energy` of all the head's logits;
-    `layers` and `filters` of the network; `occlusion` float (classes, size, size) and `cam` as in
+    `crop` is uint8 (size, size, channels). `logits` are those of the answerable classes `names`,
+    `scaled` the same over the temperature, `shares` their softmax; `energy` is that of all the
+    head's logits. `filters` and `layers` are the network's; `occlusion` and `cam` are as in
     `app.vision.explain.saliency`.
     """
 
@@ -62,10 +62,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Hold the analysis of a photo with its stages, and one crop's reading in full.
+    """Hold the analysis of a photo with its stages, and the full reading of one crop.
 
-    `face` is the index of the face that is explained; None for a whole-picture model and where
-    there is none. `reading` is None where there is no crop to read.
+    `face` is the index of the explained face; None for a model of whole images, and without faces.
+    `reading` is None where there is no crop.
     """
 
     analysis: Analysis
@@ -75,12 +75,12 @@ class Explanation:
 
 
 class Explainer:
-    """Explain photos; it keeps networks with their insides laid open, and nothing of a photo."""
+    """Explain photos; it keeps feature extractors, and nothing of a photo."""
 
     def __init__(self, analyzer: FaceAnalyzer, threads: int = 1) -> None:
         self.analyzer = analyzer
         self._threads = threads
-        self._insides: dict[str, FeatureExtractor] = {}
+        self._extractors: dict[str, FeatureExtractor] = {}
         self._lock = threading.Lock()
 
     def explain(
@@ -93,24 +93,31 @@ class Explainer:
         effort: str = "balanced",
         adjustments: dict[str, float] | None = None,
     ) -> Explanation:
-        """Analyze a photo as the API does, and explain what one model reads in one face.
+        """Analyze a photo as the API does, and explain one model's prediction for one face.
 
-        `model` names one of the models that answer, `face` the face's index (the last one where
-        there are fewer); `effort` says how hard faces are searched; `adjustments` change the
-        detector's settings. Raises `RautError` as the analyzer does, and for an adjustment out of
-        its range.
+        `model` names one of the models used, `face` the index of the face (the last one if there
+        are fewer). `models`, `label_set` and `effort` are as in `FaceAnalyzer.analyze_file`;
+        `adjustments` change the detector's settings. Raises `RautError` as the analyzer does, and
+        for an adjustment out of its range.
         """
         analyzer = self._adjusted(adjustments or {})
-        classifier = self._find_model(model, analyzer.choose(models, label_set))
-        trace = Trace()
+        used = analyzer.choose(models, label_set)
+        if model not in used:
+            raise RautError(
+                "unknown_model",
+                f"There is no model {model!r} that answers. Choose from {', '.join(sorted(used))}.",
+                choices=sorted(used),
+            )
+        classifier, trace = used[model], Trace(keep=True)
         analysis = analyzer.analyze_file(data, models, label_set, effort, trace)
-        faces = len(analysis.faces) if classifier.card.region == "face" else 1
-        place = min(face, faces - 1)
-        if place < 0:
+        if classifier.card.region == "image":
+            prediction = analysis.image_predictions[model]
+            return Explanation(analysis, trace, None, self._read(classifier, trace, 0, prediction))
+        if not analysis.faces:
             return Explanation(analysis, trace, None, None)
-        reading = self._read(classifier, trace, analysis, place)
-        shown = place if classifier.card.region == "face" else None
-        return Explanation(analysis, trace, shown, reading)
+        index = min(face, len(analysis.faces) - 1)
+        prediction = analysis.faces[index].predictions[classifier.card.task]
+        return Explanation(analysis, trace, index, self._read(classifier, trace, index, prediction))
 
     def _adjusted(self, adjustments: dict[str, float]) -> FaceAnalyzer:
         """Return an analyzer with the same models and a changed detector."""
@@ -131,30 +138,19 @@ class Explainer:
         detector = self.analyzer.detector.adjusted(**adjustments)
         return FaceAnalyzer(self.analyzer.classifiers, detector)
 
-    def _find_model(self, model: str, answering: dict[str, Classifier]) -> Classifier:
-        """Return the model to explain. Raises `RautError` where it doesn't answer."""
-        if model not in answering:
-            choices = sorted(answering)
-            raise RautError(
-                "unknown_model",
-                f"There is no model {model!r} that answers. Choose from {', '.join(choices)}.",
-                choices=choices,
-            )
-        return answering[model]
-
     def _read(
-        self, classifier: Classifier, trace: Trace, analysis: Analysis, place: int
+        self, classifier: Classifier, trace: Trace, index: int, prediction: Prediction
     ) -> Reading:
-        """Follow one crop from its pixels to the answer that the analysis gives."""
+        """Read one crop of the batch stage by stage, up to the prediction of the analysis."""
         name = classifier.card.name
         crops, logits = trace.find("crops", name), trace.find("logits", name)
         assert crops is not None
         assert logits is not None
-        crop = crops.values["crops"][place]
-        row = logits.values["logits"][place]
+        crop = crops.values["crops"][index]
+        row = logits.values["logits"][index]
         names, shares = read_probabilities(classifier.head, row[None])
-        kept = [classifier.head.classes.index(each) for each in names]
-        insides = self._open(classifier)
+        kept = classifier.head.answerable_indices
+        extractor = self._extractor(classifier)
         return Reading(
             classifier=classifier,
             crop=crop,
@@ -163,25 +159,18 @@ class Explainer:
             scaled=row[kept] / classifier.head.temperature,
             shares=shares[0],
             energy=float(energy_scores(row[None])[0]),
-            prediction=_prediction(classifier, analysis, place),
-            filters=insides.filters,
-            layers=insides.layers(crop),
+            prediction=prediction,
+            filters=extractor.filters,
+            layers=extractor.layers(crop),
             occlusion=occlude(classifier, crop),
             cam=grad_cam(classifier, crop),
         )
 
-    def _open(self, classifier: Classifier) -> FeatureExtractor:
-        """Return a model's network with its insides laid open, loaded once for a process."""
+    def _extractor(self, classifier: Classifier) -> FeatureExtractor:
         with self._lock:
             name = classifier.card.name
-            if name not in self._insides:
-                self._insides[name] = FeatureExtractor(
+            if name not in self._extractors:
+                self._extractors[name] = FeatureExtractor(
                     classifier.folder, classifier.card, self._threads
                 )
-            return self._insides[name]
-
-
-def _prediction(classifier: Classifier, analysis: Analysis, place: int) -> Prediction:
-    if classifier.card.region == "face":
-        return analysis.faces[place].predictions[classifier.card.task]
-    return analysis.image_predictions[classifier.card.name]
+            return self._extractors[name]

@@ -1,4 +1,4 @@
-"""Look inside a network: its first filters, and what each layer answers to a crop."""
+"""Extract a network's first filters and the feature maps of a crop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from app.vision.models.cards import Card
-from app.vision.models.classifiers import FILES, read_verified
+from app.vision.models.files import FILES, read_verified
 
 POOLING = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Hold a layer's answer to one crop, after its rectifier.
+    """Hold a convolution's feature maps of one crop, after the ReLU.
 
-    `maps` is float32 (channels, height, width); `ends_block` says whether the picture is shrunk
-    after it.
+    `maps` is float32 (channels, height, width); `ends_block` is true where pooling follows.
     """
 
     maps: np.ndarray
@@ -27,18 +26,18 @@ class Layer:
 
 
 class FeatureExtractor:
-    """Run the exact ONNX form of a model with its inner tensors laid open.
+    """Run the exact ONNX export of a model with its feature maps as outputs.
 
-    In the one with 8-bit convolutions no rectifier's answer is a tensor of its own. ONNX Runtime
-    gives only a graph's outputs, so each rectifier's tensor is made one, in memory.
+    ONNX Runtime returns only a graph's outputs, so each ReLU's tensor is made one, in memory. The
+    export with 8-bit convolutions has no such tensors.
     """
 
     def __init__(self, folder: Path, card: Card, threads: int = 1) -> None:
-        """Load a model folder's ONNX file once its hash is found in its card.
+        """Load a model folder's ONNX file, verified against its card.
 
-        `threads` is what ONNX Runtime may use for one crop.
+        `threads` is the number that ONNX Runtime may use for one crop.
         """
-        # Only this page needs them, so that a server which never shows it doesn't pay.
+        # Imported here, as only the steps page needs onnx.
         import onnx
         import onnxruntime
 
@@ -62,11 +61,11 @@ class FeatureExtractor:
         self._input = self._session.get_inputs()[0].name
 
     def layers(self, crop: np.ndarray) -> list[Layer]:
-        """Return each convolution's answer to a crop, uint8 (size, size, channels)."""
+        """Return each convolution's feature maps of a crop, uint8 (size, size, channels)."""
         if not self._names:
             return []
-        answers = self._session.run(self._names, {self._input: crop[None]})
-        return [Layer(a[0], ends) for a, ends in zip(answers, self._ends, strict=True)]
+        outputs = self._session.run(self._names, {self._input: crop[None]})
+        return [Layer(o[0], ends) for o, ends in zip(outputs, self._ends, strict=True)]
 
 
 def _first_filters(graph: Any) -> np.ndarray | None:

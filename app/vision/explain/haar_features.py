@@ -1,4 +1,4 @@
-"""Read the first questions that the Haar cascade asks of a window.
+"""Read the first features of the Haar cascade.
 
 Source: Viola and Jones, "Rapid object detection using a boosted cascade of simple features"
 (2001), section 2.
@@ -15,7 +15,7 @@ from app.vision.detection.proposals import WINDOW, read_cascade
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Mark a rectangle of the cascade's window, in its pixels, and how its sum is weighted."""
+    """Mark a rectangle of the cascade's window, in its pixels, with the weight of its sum."""
 
     x: int
     y: int
@@ -38,13 +38,13 @@ class Feature:
         """
         inside = np.zeros((WINDOW, WINDOW), bool)
         bright = np.zeros((WINDOW, WINDOW), bool)
-        inside[_place(self.whole)] = True
+        inside[_slices(self.whole)] = True
         for part in self.bright:
-            bright[_place(part)] = True
+            bright[_slices(part)] = True
         return float(window[bright].mean()), float(window[inside & ~bright].mean())
 
 
-def _place(part: Rectangle) -> tuple[slice, slice]:
+def _slices(part: Rectangle) -> tuple[slice, slice]:
     return slice(part.y, part.y + part.height), slice(part.x, part.x + part.width)
 
 
@@ -55,9 +55,9 @@ def first_features(count: int) -> tuple[Feature, ...]:
     assert cascade is not None
     nodes = cascade.findall("stages/_[1]/weakClassifiers/_/internalNodes")
     features = cascade.findall("features/_")
-    # A node is: left leaf, right leaf, the feature's place in the list, threshold.
-    places = [int((node.text or "").split()[2]) for node in nodes[:count]]
-    return tuple(_read_feature(features[place]) for place in places)
+    # A node is: left leaf, right leaf, index of the feature, threshold.
+    indices = [int((node.text or "").split()[2]) for node in nodes[:count]]
+    return tuple(_read_feature(features[index]) for index in indices)
 
 
 def _read_feature(element: ElementTree.Element) -> Feature:

@@ -1,4 +1,4 @@
-"""Draw stages as small pictures for a page."""
+"""Draw stages as small images for a page."""
 
 import base64
 import io
@@ -14,8 +14,8 @@ from app.vision.explain.haar_features import WINDOW, Feature
 from app.vision.geometry import Box
 from app.vision.imaging.decoding import LazyImage
 
-SHOWN_SIDE = 960  # Longest side of a photo on the page, in pixels.
-CROP_SIDE = 288  # Side of a crop on the page, in pixels.
+SHOWN_SIDE = 960  # longest side of a photo on the page, in pixels
+CROP_SIDE = 288  # side of a crop on the page, in pixels
 QUALITY = 82
 INK, LIGHT, STRONG = (16, 23, 21), (246, 189, 75), (127, 227, 200)
 TILE_GAP = 1
@@ -23,7 +23,7 @@ TILE_GAP = 1
 
 @dataclass(frozen=True)
 class Picture:
-    """Hold an encoded picture and its size in pixels."""
+    """Hold an encoded image and its size in pixels."""
 
     content: bytes
     kind: str
@@ -32,19 +32,19 @@ class Picture:
 
     @property
     def address(self) -> str:
-        """Return the picture as a data: address, so that no second request is needed."""
+        """Return the image as a data: URL, so that no second request is needed."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode()}"
 
 
 def encode(array: np.ndarray, kind: str = "png") -> Picture:
-    """Encode RGB or grey uint8 as `png`, without loss, or as `jpeg`, small."""
+    """Encode RGB or grey uint8 as `png`, lossless, or as `jpeg`, smaller."""
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, kind, **({"quality": QUALITY} if kind == "jpeg" else {}))
     return Picture(stream.getvalue(), kind, array.shape[1], array.shape[0])
 
 
 def fit(photo: LazyImage, side: int = SHOWN_SIDE) -> np.ndarray:
-    """Shrink a photo whose longer side is above the limit; no more of it is decoded than that."""
+    """Shrink a photo whose longer side exceeds `side`, decoding no more than needed."""
     picture, _ = photo.pixels(max(photo.width, photo.height) / side)
     longest = max(picture.shape[:2])
     if longest <= side:
@@ -54,12 +54,12 @@ def fit(photo: LazyImage, side: int = SHOWN_SIDE) -> np.ndarray:
 
 
 def enlarge(crop: np.ndarray, side: int = CROP_SIDE) -> np.ndarray:
-    """Enlarge a small picture in whole pixels, so that each stays a square."""
+    """Enlarge a small image without interpolation, so that each pixel stays a square."""
     return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_NEAREST))
 
 
 def as_rgb(picture: np.ndarray) -> np.ndarray:
-    """Give a grey picture, (height, width) or with one channel, three channels."""
+    """Give a grey image, (height, width) or with one channel, three channels."""
     grey = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
     return picture if grey.ndim == 3 else np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))
 
@@ -67,9 +67,9 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
 def draw_boxes(
     picture: np.ndarray, boxes: Iterable[Box], scale: float, strong: int | None = None
 ) -> np.ndarray:
-    """Draw boxes on a copy of a picture.
+    """Return an image with boxes drawn on it.
 
-    `scale` is the picture's pixels for each of the boxes'; the box at `strong` is drawn heavier.
+    `scale` is the image's pixels for each of the boxes'; the box at `strong` is drawn heavier.
     """
     drawn = as_rgb(picture).copy()
     for index, box in enumerate(boxes):
@@ -103,7 +103,7 @@ def draw_feature(window: np.ndarray, feature: Feature) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Hold many small pictures in one: how many, how many in a row, and each one's size."""
+    """Hold a sheet of small images: their number, the number in a row, and the size of each."""
 
     picture: Picture
     count: int
@@ -114,7 +114,7 @@ class Tiles:
 
 def tile_maps(maps: np.ndarray) -> Tiles:
     """Tile feature maps, float (channels, height, width), on one scale of brightness."""
-    # One wild value would leave all else black.
+    # One outlier would leave all else black.
     top = float(np.percentile(maps, 99.5)) or 1.0
     grey = (np.clip(maps / top, 0, 1) ** 0.7 * 255).astype(np.uint8)
     return _tile([_colour(each) for each in grey])
@@ -129,7 +129,7 @@ def tile_filters(filters: np.ndarray) -> Tiles:
 
 
 def _colour(grey: np.ndarray) -> np.ndarray:
-    """Colour a grey picture from dark violet to yellow: brightness alone orders it too."""
+    """Colour a grey image from dark violet to yellow, in order of brightness, too."""
     coloured = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
     return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB))
 
@@ -151,7 +151,7 @@ def _tile(pictures: Sequence[np.ndarray]) -> Tiles:
 
 
 def draw_heat(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lay heat, float (height, width), over an enlarged crop; nothing where it isn't above 0."""
+    """Overlay an enlarged crop with heat, float (height, width), where it is above 0."""
     shown = as_rgb(enlarge(crop)).astype(np.float64)
     positive = np.clip(heat, 0, None) / max(float(heat.max()), 1e-9)
     smooth = cv2.resize(positive, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_LINEAR)

@@ -1,7 +1,7 @@
-"""Cut the crop that a network sees: one way, for training and for serving."""
+"""Cut the crop that a network takes: one way, for training and for serving."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,9 +10,9 @@ from app.vision.geometry import Box
 from app.vision.imaging.decoding import LazyImage
 from app.vision.readings import Detection
 
-# Faces turned by less are cut as they stand: the classifiers were trained with such turns, and
-# a second resampling would only blur.
-SMALLEST_TURN = 5.0  # degrees
+# Faces rotated by less are cut unrotated: the classifiers were trained with such rotations, and a
+# second resampling would only blur.
+SMALLEST_ROTATION = 5.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,26 @@ class CropShape:
 
 
 def cut_crop(image: np.ndarray, detection: Detection, shape: CropShape) -> np.ndarray:
-    """Cut the square around a face out of a photo, turned upright, as the network takes it.
+    """Cut the square around a face out of a photo, rotated upright, as the network takes it.
 
     `image` is RGB uint8 (height, width, 3), or grey (height, width) for a shape of one channel;
-    the detection is in its pixels. What the square covers beyond the photo repeats the photo's
-    edge, as a black bar would be a feature that no training picture has. Returns uint8
-    (size, size, channels).
+    the detection is in its pixels. Beyond the photo its edge is repeated, as no training crop has
+    a black bar. Returns uint8 (size, size, channels).
     """
-    if abs(detection.roll_degrees) < SMALLEST_TURN:
+    if abs(detection.roll_degrees) < SMALLEST_ROTATION:
         return shape_crop(_cut_square(image, detection.box, 1 + 2 * shape.margin), shape)
-    # A turned square lies within an upright one of its diagonal. That one is shrunk first, so
-    # that turning samples no finer than the crop and nothing aliases.
+    # A rotated square lies within an upright one of its diagonal. That one is shrunk first, so
+    # that the rotation samples no finer than the crop and nothing aliases.
     reach = math.sqrt(2)
     around = _cut_square(image, detection.box, (1 + 2 * shape.margin) * reach)
     size = math.ceil(shape.size * reach)
     shrunk = shape_crop(around, CropShape(size, shape.channels))
     middle = ((size - 1) / 2, (size - 1) / 2)
-    turn = cv2.getRotationMatrix2D(middle, detection.roll_degrees, shape.size * reach / size)
-    turn[:, 2] -= np.full(2, (size - shape.size) / 2)
+    rotation = cv2.getRotationMatrix2D(middle, detection.roll_degrees, shape.size * reach / size)
+    rotation[:, 2] -= np.full(2, (size - shape.size) / 2)
     crop = cv2.warpAffine(
         shrunk,
-        turn,
+        rotation,
         (shape.size, shape.size),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
@@ -60,12 +59,13 @@ def cut_crop(image: np.ndarray, detection: Detection, shape: CropShape) -> np.nd
 def cut_from_photo(photo: LazyImage, detection: Detection, shape: CropShape) -> np.ndarray:
     """Cut a face as `cut_crop` does, from the coarsest decoding that has the crop's pixels.
 
-    The detection is in the whole photo's pixels. Raises `RautError` for a photo that breaks off.
+    The detection is in the whole photo's pixels. Raises `RautError` for a truncated photo.
     """
     box = detection.box
     side = max(box.width, box.height) * (1 + 2 * shape.margin)
     pixels, scale = photo.pixels(side / shape.size)
-    return cut_crop(pixels, replace(detection, box=box.scaled(1 / scale)), shape)
+    scaled = detection.model_copy(update={"box": box.scaled(1 / scale)})
+    return cut_crop(pixels, scaled, shape)
 
 
 def _cut_square(image: np.ndarray, box: Box, scale: float) -> np.ndarray:
@@ -88,7 +88,7 @@ def _cut_square(image: np.ndarray, box: Box, scale: float) -> np.ndarray:
 
 
 def shape_crop(crop: np.ndarray, shape: CropShape) -> np.ndarray:
-    """Bring a picture that already is a crop to the network's size and channels.
+    """Resize an image that already is a crop to the network's size and channels.
 
     `crop` is RGB uint8 (height, width, 3), or grey (height, width) for a shape of one channel.
     Shrinking averages over areas, so that nothing aliases; enlarging interpolates. Returns uint8

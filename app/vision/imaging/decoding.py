@@ -1,4 +1,4 @@
-"""Turn bytes into an upright RGB array, or refuse them by name."""
+"""Decode bytes into upright RGB pixels, or raise a named error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 from app.errors import RautError
 
 FORMATS = ("JPEG", "PNG", "WebP")
-MAX_MEGAPIXELS = 40  # 120 MB as RGB: what one request may cost in memory; phones make 12 to 50.
-FRAME_SIDE = 640  # Longest side that a live frame needs; larger ones are decoded smaller.
+MAX_MEGAPIXELS = 40  # 120 MB as RGB: bounds the memory of a request; phones make 12 to 50
+FRAME_SIDE = 640  # longest side that a live frame needs; larger ones are decoded smaller
 JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
-# What brings pixels upright that are stored in one of EXIF's orientations.
+# Makes pixels upright that are stored in one of EXIF's orientations.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: cv2.flip(pixels, 1),
     3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
@@ -29,19 +29,19 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-LYING = range(5, 9)  # The orientations of a photo whose columns are stored as rows.
-STRIP_ROWS = 64  # Rows of a picture that are converted at a time.
-MIN_SIDE = 16  # Below this no face can be told from noise.
+LYING = range(5, 9)  # the orientations of a photo whose columns are stored as rows
+STRIP_ROWS = 64  # rows of an image that are converted at a time
+MIN_SIDE = 16  # below this no face can be distinguished from noise
 
-# Pillow's own guard warns first and refuses later; ours refuses once, before any decoding.
+# Pillow warns at one size and raises at twice that; our limit is checked before any decoding.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class LazyImage:
-    """Give an upright photo at the scales asked for, and decode no more of it than that.
+    """Decode an upright photo on demand, at the coarsest scale that is fine enough.
 
-    Most of what a large photo costs is its decoding, and a JPEG can be decoded at a half, a
-    quarter or an eighth of its size. `width` and `height` are the whole photo's, in pixels.
+    Decoding is most of the cost of a large photo, and a JPEG can be decoded at a half, a quarter
+    or an eighth of its size. `width` and `height` are the whole photo's, in pixels.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LazyImage:
 
     @classmethod
     def of(cls, image: np.ndarray) -> LazyImage:
-        """Take a photo that is decoded already, RGB uint8 (height, width, 3)."""
+        """Wrap decoded pixels, RGB uint8 (height, width, 3)."""
         return cls(image.shape[1], image.shape[0], lambda _: image)
 
     @property
@@ -68,11 +68,10 @@ class LazyImage:
         return sorted(self._decoded, reverse=True)
 
     def pixels(self, scale: float = 1.0) -> tuple[np.ndarray, int]:
-        """Return the photo with at most `scale` of its pixels' sides in a side of each pixel.
+        """Return the photo shrunk by at most `scale`, RGB uint8 (height, width, 3), and its scale.
 
-        Returns RGB uint8 (height, width, 3) and the scale at which that is: the coarsest one
-        decoded already that is fine enough, or else a new one. Raises `RautError` with the code
-        `image_unreadable`.
+        The coarsest decoded scale that is fine enough is reused; otherwise one is decoded. Raises
+        `RautError` with the code `image_unreadable`.
         """
         for decoded in self.decoded_scales:
             if decoded <= scale:
@@ -83,10 +82,10 @@ class LazyImage:
 
 
 def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
-    """Open a JPEG, PNG or WebP; a JPEG is decoded when its pixels are wanted, at their scale.
+    """Open a JPEG, PNG or WebP; a JPEG is decoded when its pixels are needed, at their scale.
 
-    The format is told by the content, the EXIF orientation is applied, transparency is laid
-    over white, and of an animation the first frame is taken.
+    The content determines the format, the EXIF orientation is applied, transparency is composited
+    over white, and an animation's first frame is taken.
 
     Raises `RautError` with the code `image_empty`, `image_type`, `image_dimensions` or
     `image_unreadable`.
@@ -98,7 +97,7 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
     image = _open(data, formats)
     _check_dimensions(image.width, image.height)
     if not isinstance(image, JpegImageFile):
-        # There is one scale only, and of a PNG even the orientation may stand behind the pixels.
+        # There is only one scale, and a PNG's orientation may follow its pixels.
         return LazyImage.of(_decode(image))
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -109,7 +108,7 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
     def decode(scale: int) -> np.ndarray:
         if mode in ("RGB", "L"):
             return _decode_jpeg(data, size, orientation, scale)
-        return _decode(_open(data, formats), scale)  # a printer's colours
+        return _decode(_open(data, formats), scale)  # CMYK
 
     width, height = size[::-1] if orientation in LYING else size
     return LazyImage(width, height, decode, JPEG_SCALES)
@@ -124,10 +123,10 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def decode_frame(data: bytes) -> np.ndarray:
-    """Decode one JPEG frame of a camera, at a scale that the live reading needs.
+    """Decode one JPEG frame of a camera at the scale that live reading needs.
 
-    Returns RGB uint8 (height, width, 3), its longer side less than twice `FRAME_SIDE` unless it
-    is huge. Raises `RautError` as `open_image` does, with `frame_empty` for no bytes at all.
+    Returns RGB uint8 (height, width, 3), its longer side less than twice `FRAME_SIDE` unless it is
+    huge. Raises `RautError` as `open_image` does, and with the code `frame_empty` for no bytes.
     """
     if not data:
         raise RautError(
@@ -140,25 +139,23 @@ def decode_frame(data: bytes) -> np.ndarray:
 def _decode_jpeg(data: bytes, size: tuple[int, int], orientation: int, scale: int) -> np.ndarray:
     """Decode a JPEG of `size`, (width, height) as it is stored, upright at a scale.
 
-    As Pillow does, to the last bit, but into an array of its own size at once.
+    The pixels equal Pillow's, but are decoded right into an array.
     """
     width, height = (math.ceil(side / scale) for side in size)
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
-    except (
-        ValueError
-    ):  # What is slightly damaged, or in a printer's colours, Pillow may still read.
+    except ValueError:  # Pillow may still read what is slightly damaged or CMYK.
         return _decode(_open(data, ("JPEG",)), scale)
     return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 
 
 def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
-    """Decode an opened photo upright, a JPEG at a scale that `JPEG_SCALES` names."""
+    """Decode an opened photo upright, a JPEG at one of `JPEG_SCALES`."""
     try:
         if scale > 1:
             image.draft("RGB", (image.width // scale, image.height // scale))
         image.load()
-        # Copies of a large photo would cost a quarter more than its decoding.
+        # Copying a large photo would cost a quarter more than its decoding.
         ImageOps.exif_transpose(image, in_place=True)
         return _take_pixels(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
@@ -166,7 +163,6 @@ def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
 
 
 def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
-    """Read a picture's header only."""
     try:
         return Image.open(io.BytesIO(data), formats=[name.upper() for name in formats])
     except Image.UnidentifiedImageError as error:
@@ -187,10 +183,10 @@ def _check_dimensions(width: int, height: int) -> None:
 
 
 def _take_pixels(image: Image.Image) -> np.ndarray:
-    """Return a loaded picture as RGB uint8 (height, width, 3).
+    """Return a loaded image as RGB uint8 (height, width, 3).
 
-    Converted by strips, as each conversion is a copy: of a large picture with transparency they
-    would take six times the memory of its pixels.
+    It is converted by strips: the copies of a whole image with transparency would take six times
+    the memory of its pixels.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.asarray(image)
@@ -217,7 +213,6 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _dimensions(found: str) -> RautError:
-    """Refuse for the number of pixels."""
     return RautError(
         "image_dimensions",
         f"{found} At most {MAX_MEGAPIXELS} megapixels are read, and each side must have at "

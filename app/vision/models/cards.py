@@ -1,4 +1,4 @@
-"""Read model cards: what a model takes, answers and is worth."""
+"""Read model cards: a model's input, outputs and figures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from app.vision.imaging.crops import CropShape
 
 CARD = "card.json"
 Region = Literal["face", "image"]
-NONE_OF_THESE = "none_of_these"  # the answer for a picture that shows none of a head's classes
+NONE_OF_THESE = "none_of_these"  # the label of an image that shows none of a head's classes
 
 
 class ModelError(Exception):
-    """Refuse a model that is missing, altered or unlike its card; the text names the file."""
+    """Raised for a model that is missing, altered or unlike its card; the text names the file."""
 
 
 class LocalizedText(BaseModel):
@@ -28,10 +28,10 @@ class LocalizedText(BaseModel):
 
 
 class ConditionalThreshold(BaseModel):
-    """Ask for more certainty about some pictures.
+    """Require a higher probability for some images.
 
-    Where the model's head `head` finds the class `found` likeliest, an answer is certain only
-    from `threshold` on.
+    Where the class `found` is the likeliest of the model's head `head`, a prediction is confident
+    only from `threshold` on.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,11 +42,11 @@ class ConditionalThreshold(BaseModel):
 
 
 class OODThreshold(BaseModel):
-    """Say from where on a picture shows none of the classes.
+    """Set from which energy on an image is out of distribution.
 
-    A picture's energy is -logsumexp of its raw logits (Liu et al., "Energy-based
+    An image's energy is -logsumexp of its raw logits (Liu et al., "Energy-based
     out-of-distribution detection", 2020, equation 4 at temperature 1). At `energy_limit` it is as
-    likely to show none of the classes as one; `slope` says how fast that changes.
+    likely to show none of the classes as one; `slope` is that of the logistic function around it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,14 +56,14 @@ class OODThreshold(BaseModel):
 
 
 class Head(BaseModel):
-    """Describe one set of logits and how they become an answer.
+    """Describe one set of logits and how they become a prediction.
 
-    `targets` says what it learned: the data set's labels, raters' votes, whether the file's name
-    tells a child, or the place of a face, whose values are no logits but numbers, named by
-    `classes`. `classes` stand in the order of the logits. Logits of classes in `excluded` are
-    dropped before the softmax, so that the others share their probability in proportion. An
-    answer whose probability is less than `threshold` is given as unsure. With `ood`, one
-    more answer is `NONE_OF_THESE`.
+    `targets` names what it was trained on: the data set's labels, raters' votes, whether the
+    file's name marks a child, or the position of a face, whose values are no logits but numbers,
+    named by `classes`. `classes` are in the order of the logits. Logits of classes in `excluded`
+    are dropped before the softmax, so that the others share their probability in proportion. A
+    prediction whose probability is less than `threshold` is not confident. With `ood`,
+    `NONE_OF_THESE` is one more label.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -78,12 +78,17 @@ class Head(BaseModel):
 
     @property
     def answerable(self) -> list[str]:
-        """Return the classes that may be answered, in the order of their logits."""
+        """Return the classes that may be predicted, in the order of their logits."""
         return [name for name in self.classes if name not in self.excluded]
 
     @property
+    def answerable_indices(self) -> list[int]:
+        """Return the indices of the answerable classes among the logits."""
+        return [self.classes.index(name) for name in self.answerable]
+
+    @property
     def labels(self) -> list[str]:
-        """Return all that may be answered: the answerable classes and, with it, none of them."""
+        """Return the answerable classes and, with `ood`, `NONE_OF_THESE`."""
         return self.answerable + ([NONE_OF_THESE] if self.ood else [])
 
     @model_validator(mode="after")
@@ -103,12 +108,12 @@ class Head(BaseModel):
 
 
 class Card(BaseModel):
-    """Describe a model; `training` writes cards and `app` obeys them.
+    """Describe a model; `training` writes cards and `app` follows them.
 
-    `files` maps each model file to its SHA-256 in hexadecimal. `region` says whether the model
-    reads a face's crop or the whole picture. `default_head` names the head that answers by default,
-    and `default_head_reason` says why it does. `data`, `training` and `figures` are for people:
-    nothing is computed from them.
+    `files` maps each model file to its SHA-256 in hexadecimal. `region` is what the model reads: a
+    face's crop or the whole image. `default_head` names the head used by default, and
+    `default_head_reason` says why. `data`, `training` and `figures` are for people: nothing is
+    computed from them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -131,7 +136,6 @@ class Card(BaseModel):
 
     @model_validator(mode="after")
     def _check_heads(self) -> Card:
-        """Refuse a card that refers to a head or a class which it doesn't describe."""
         guards = [
             head.conditional_threshold for head in self.heads.values() if head.conditional_threshold
         ]

@@ -1,27 +1,20 @@
-"""Turn crops into calibrated probabilities, by Keras or by ONNX Runtime with the same answers."""
+"""Classify crops: a network's logits become calibrated probabilities, as the model's card says."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from app.errors import RautError
 from app.vision.geometry import softmax
 from app.vision.models.cards import Card, Head, ModelError, load_card
+from app.vision.models.files import FILES, Runtime, choose_file, hash_file, read_verified
+from app.vision.models.keras_network import KerasNetwork
+from app.vision.models.onnx_network import OnnxNetwork
 from app.vision.readings import Prediction
-from app.vision.tracing import Trace, record
-
-# ONNX Runtime would note an identifier of the device and its own use below the home directory, for
-# its maker to collect. It reads this when it is imported.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-Runtime = Literal["auto", "keras", "onnx"]
-FILES = {"keras": "model.keras", "onnx": "model.onnx", "int8": "model.int8.onnx"}
+from app.vision.tracing import Trace
 
 
 class Network(Protocol):
@@ -31,53 +24,13 @@ class Network(Protocol):
         """Map uint8 crops (count, size, size, channels) to each head's float32 (count, classes)."""
 
 
-class KerasNetwork:
-    """Run the model of record. Needs TensorFlow, which serving doesn't install."""
-
-    def __init__(self, content: bytes) -> None:
-        # TensorFlow tells of every processor feature it finds; only warnings are wanted.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import keras
-
-        # Keras reads only files. The model's own could have been swapped since it was verified.
-        with TemporaryDirectory() as folder:
-            copy = Path(folder) / FILES["keras"]
-            copy.write_bytes(content)
-            self.model = keras.saving.load_model(copy, compile=False, safe_mode=True)
-
-    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """Run all crops as one batch."""
-        return {name: np.asarray(values) for name, values in self.model(crops).items()}
-
-
-class OnnxNetwork:
-    """Run the ONNX export."""
-
-    def __init__(self, content: bytes, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
-        self.input_name = self._session.get_inputs()[0].name
-        self._heads = [output.name for output in self._session.get_outputs()]
-
-    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """Run all crops as one batch."""
-        return dict(
-            zip(self._heads, self._session.run(None, {self.input_name: crops}), strict=True)
-        )
-
-
 class Classifier:
-    """Answer for crops with one model, as its card says."""
+    """Classify crops by one model, as its card says."""
 
     def __init__(
         self, card: Card, network: Network, digest: str, folder: Path, head: str | None = None
     ) -> None:
+        """Join a card and a network; `head` names the head to use, by default the card's own."""
         self.card = card
         self.network = network
         self.digest = digest
@@ -85,8 +38,8 @@ class Classifier:
         self.head_name = head or card.default_head
         self.head = card.heads[self.head_name]
 
-    def answering_by(self, head: str) -> Classifier:
-        """Return the same model with another of its heads answering."""
+    def with_head(self, head: str) -> Classifier:
+        """Return the same model using another of its heads."""
         return Classifier(self.card, self.network, self.digest, self.folder, head)
 
     def running_on(self, network: Network) -> Classifier:
@@ -94,9 +47,9 @@ class Classifier:
         return Classifier(self.card, network, self.digest, self.folder, self.head_name)
 
     def warm_up(self) -> None:
-        """Run the network once: the first run takes longest, and nobody should wait for it.
+        """Run the network once, as the first run takes longest.
 
-        Raises `ModelError` where it doesn't take or answer what its card says, `RautError` where an
+        Raises `ModelError` where its input or outputs differ from the card, `RautError` where an
         inference server doesn't answer.
         """
         shape = self.card.shape
@@ -116,36 +69,39 @@ class Classifier:
         return ModelError(f"The model in {self.folder} doesn't answer as its card says: {reason}.")
 
     def predict(self, crops: np.ndarray, trace: Trace | None = None) -> list[Prediction]:
-        """Answer for uint8 crops (count, size, size, channels) in one batch."""
+        """Classify uint8 crops (count, size, size, channels) in one batch."""
         if not len(crops):
             return []
         logits = self.network.logits(crops)
-        record(trace, "logits", self.card.name, logits=logits[self.head_name])
-        answers = read_answers(self.head, logits[self.head_name])
-        limits = select_thresholds(self.card, self.head, logits)
-        return [self._answer(row, float(limit)) for row, limit in zip(answers, limits, strict=True)]
+        if trace:
+            trace.add("logits", self.card.name, logits=logits[self.head_name])
+        rows = read_answers(self.head, logits[self.head_name])
+        thresholds = select_thresholds(self.card, self.head, logits)
+        return [
+            self._predict(dict(zip(self.head.labels, row, strict=True)), threshold)
+            for row, threshold in zip(rows.tolist(), thresholds.tolist(), strict=True)
+        ]
 
-    def _answer(self, probabilities: np.ndarray, limit: float) -> Prediction:
-        given = dict(zip(self.head.labels, probabilities.tolist(), strict=True))
-        best = max(given, key=given.__getitem__)
+    def _predict(self, probabilities: dict[str, float], threshold: float) -> Prediction:
+        label = max(probabilities, key=probabilities.__getitem__)
         return Prediction(
-            label=best,
-            probability=given[best],
-            confident=given[best] >= limit,
-            probabilities=given,
-            threshold=limit,
+            label=label,
+            probability=probabilities[label],
+            confident=probabilities[label] >= threshold,
+            probabilities=probabilities,
+            threshold=threshold,
         )
 
 
 def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Turn a head's logits (count, classes) into its answerable classes and probabilities.
+    """Turn a head's logits (count, classes) into its answerable classes and their probabilities.
 
-    Left-out classes are dropped, the temperature divides, the softmax follows
-    (Guo et al., "On calibration of modern neural networks", 2017, section 4.2).
+    Excluded classes are dropped before the softmax, at the head's temperature (Guo et al., "On
+    calibration of modern neural networks", 2017, section 4.2).
     """
-    kept = [index for index, name in enumerate(head.classes) if name not in head.excluded]
+    kept = head.answerable_indices
     scaled = logits[:, kept].astype(np.float64) / head.temperature
-    return [head.classes[index] for index in kept], softmax(scaled)
+    return head.answerable, softmax(scaled)
 
 
 def run_in_batches(network: Network, crops: np.ndarray, count: int) -> dict[str, np.ndarray]:
@@ -157,10 +113,10 @@ def run_in_batches(network: Network, crops: np.ndarray, count: int) -> dict[str,
 
 
 def read_answers(head: Head, logits: np.ndarray) -> np.ndarray:
-    """Turn a head's logits (count, classes) into the probabilities of all that it may answer.
+    """Turn a head's logits (count, classes) into the probabilities of its labels.
 
-    Returns float64 (count, labels), in the order of the head's `labels`. What a picture shows of
-    none of the classes is taken from each class in proportion.
+    Returns float64 (count, labels), in the order of `head.labels`. The probability of
+    `NONE_OF_THESE` is taken from each class in proportion.
     """
     _, classes = read_probabilities(head, logits)
     if head.ood is None:
@@ -171,7 +127,7 @@ def read_answers(head: Head, logits: np.ndarray) -> np.ndarray:
 
 
 def energy_scores(logits: np.ndarray) -> np.ndarray:
-    """Return each answer's energy, float64 (count,): the higher, the less known the picture looks.
+    """Return the energy of each row, float64 (count,): higher for out-of-distribution images.
 
     `logits` are a head's own, float (count, classes). Source: Liu et al., "Energy-based
     out-of-distribution detection" (2020), equation 4 at temperature 1.
@@ -180,26 +136,26 @@ def energy_scores(logits: np.ndarray) -> np.ndarray:
 
 
 def select_thresholds(card: Card, head: Head, logits: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the probability from which each picture's answer is certain: float64 (count,)."""
-    limits = np.full(len(next(iter(logits.values()))), head.threshold)
-    if head.conditional_threshold:
+    """Return the probability from which each prediction is confident: float64 (count,)."""
+    thresholds = np.full(len(next(iter(logits.values()))), head.threshold)
+    if condition := head.conditional_threshold:
         names, probabilities = read_probabilities(
-            card.heads[head.conditional_threshold.head], logits[head.conditional_threshold.head]
+            card.heads[condition.head], logits[condition.head]
         )
-        found = probabilities.argmax(axis=1) == names.index(head.conditional_threshold.found)
-        limits[found] = head.conditional_threshold.threshold
-    return limits
+        found = probabilities.argmax(axis=1) == names.index(condition.found)
+        thresholds[found] = condition.threshold
+    return thresholds
 
 
 def load_classifier(
     folder: Path, runtime: Runtime = "auto", threads: int = 1, head: str | None = None
 ) -> Classifier:
-    """Load a model folder once its file's hash is found in its card.
+    """Load a model folder, its file verified against its card.
 
-    `auto` takes the ONNX export of 8-bit convolutions where the card has one, `onnx` always the
-    exact one, which answers as Keras does. That one is verified in any case, as its layers are
-    shown. Raises `ModelError` that names the file which is missing, altered or unreadable, or
-    tells that the model has no head of that name.
+    `auto` loads the ONNX export with 8-bit convolutions if the card has one, `onnx` the exact
+    export, which agrees with Keras. The exact one is verified in any case, as the steps page shows
+    its layers. Raises `ModelError` that names the missing, altered or unreadable file, or says
+    that the model has no head of that name.
     """
     card = load_card(folder)
     if head is not None and head not in card.heads:
@@ -220,31 +176,6 @@ def load_classifier(
             f"{path} needs {error.name}, which is not installed here. "
             "Install requirements.txt, or set RAUT_RUNTIME=onnx."
         ) from error
-    except Exception as error:  # Each runtime has its own for a file that makes no sense to it.
+    except Exception as error:  # Each runtime has its own for unreadable content.
         raise ModelError(f"{path} can't be read as a model: {error}") from error
     return Classifier(card, network, hash_file(content), folder, head)
-
-
-def choose_file(runtime: Runtime, card: Card) -> str:
-    """Return which of the model's files a runtime loads, as a key of `FILES`."""
-    if runtime == "auto":
-        return "int8" if FILES["int8"] in card.files else "onnx"
-    return runtime
-
-
-def read_verified(path: Path, card: Card) -> bytes:
-    """Read a model file once its SHA-256 is found in its card.
-
-    Raises `ModelError` where the file is missing, not named in the card, or altered.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path} is missing.")
-    content = path.read_bytes()
-    if card.files.get(path.name) != hash_file(content):
-        raise ModelError(f"{path} is not the file that its card describes: its SHA-256 differs.")
-    return content
-
-
-def hash_file(content: bytes) -> str:
-    """Return a file's SHA-256 in hexadecimal, as cards name it."""
-    return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Choose models by their names."""
+"""Select models by their names."""
 
 from __future__ import annotations
 
@@ -7,27 +7,42 @@ from collections.abc import Callable, Iterable, Mapping
 from app.errors import RautError
 from app.vision.models.cards import Card
 
-# Names those of the cards whose models are to be loaded.
+# Returns the names of the cards whose models are to be loaded.
 Needed = Callable[[dict[str, Card]], Iterable[str]]
 
 
 def split_names(written: str | None) -> list[str] | None:
-    """Return the names that are joined by commas, None where there are none."""
+    """Split names at commas; None for no names."""
     return [name.strip() for name in written.split(",")] if written else None
 
 
 def choose_names(cards: Mapping[str, Card], names: Iterable[str] | None) -> list[str]:
-    """Return the names of the models that answer, of those that have cards.
+    """Return the names of the models to use, of those that have cards.
 
-    Where none is named, it is one for each task about faces: a model of whole pictures answers
-    only where it is named, or where there is no other. Raises `RautError` with the code
-    `unknown_model` or `models_of_one_task`.
+    The default is one for each task about faces: models of whole images are used only if named, or
+    if there are no others. Raises `RautError` with the code `unknown_model` or
+    `models_of_one_task`.
     """
     if names is None:
         faces = {name: card for name, card in cards.items() if card.region == "face"}
         return first_of_each_task(faces or cards)
     chosen = list(dict.fromkeys(names))
-    _check_names(cards, chosen)
+    unknown = [name for name in chosen if name not in cards]
+    if unknown:
+        choices = sorted(cards)
+        raise RautError(
+            "unknown_model",
+            f"There is no model {unknown[0]!r}. Choose from {', '.join(choices)}.",
+            choices=choices,
+        )
+    tasks = [cards[name].task for name in chosen]
+    rivals = [name for name, task in zip(chosen, tasks, strict=True) if tasks.count(task) > 1]
+    if rivals:
+        raise RautError(
+            "models_of_one_task",
+            f"{' and '.join(rivals)} answer the same question. Name one of them.",
+            choices=rivals,
+        )
     return chosen
 
 
@@ -38,22 +53,3 @@ def first_of_each_task(cards: Mapping[str, Card]) -> list[str]:
         if name == card.task or card.task not in by_task:
             by_task[card.task] = name
     return list(by_task.values())
-
-
-def _check_names(cards: Mapping[str, Card], names: list[str]) -> None:
-    unknown = [name for name in names if name not in cards]
-    if unknown:
-        choices = sorted(cards)
-        raise RautError(
-            "unknown_model",
-            f"There is no model {unknown[0]!r}. Choose from {', '.join(choices)}.",
-            choices=choices,
-        )
-    tasks = [cards[name].task for name in names]
-    rivals = [name for name, task in zip(names, tasks, strict=True) if tasks.count(task) > 1]
-    if rivals:
-        raise RautError(
-            "models_of_one_task",
-            f"{' and '.join(rivals)} answer the same question. Name one of them.",
-            choices=rivals,
-        )

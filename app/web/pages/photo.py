@@ -61,7 +61,7 @@ def _find_clothing_model() -> str | None:
     analyzer = state().analyzer
     if not of_region(analyzer.classifiers, "face"):
         return None
-    named = (name for name in analyzer.picture_models if _reads_clothes(analyzer.classifiers[name]))
+    named = (name for name in analyzer.image_models if _reads_clothes(analyzer.classifiers[name]))
     return next(named, None)
 
 

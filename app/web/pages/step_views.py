@@ -210,7 +210,7 @@ def _proposals(explanation: Explanation) -> View | None:
     squares = stage.values["squares"]
     best = " · ".join(decimal(each, 2) for each in sorted(squares.scores.tolist())[::-1][:BEST])
     faces = explanation.analysis.faces
-    boxes = [face.detection.box for face in faces]
+    boxes = [face.box for face in faces]
     drawn = visualization.draw_boxes(shown, boxes, scale, explanation.face)
     figures = [
         (gettext("Looks at the photo"), number(len(stage.values["passes"]))),
@@ -224,11 +224,11 @@ def _proposals(explanation: Explanation) -> View | None:
             gettext(
                 "score %(score)s, %(size)s pixels wide, %(left)s from the left, "
                 "%(top)s from the top, turned by %(roll)s°",
-                roll=decimal(face.detection.roll_degrees),
-                score=decimal(face.detection.score, 2),
-                size=number(face.detection.box.width),
-                left=number(face.detection.box.x),
-                top=number(face.detection.box.y),
+                roll=decimal(face.roll_degrees),
+                score=decimal(face.score, 2),
+                size=number(face.box.width),
+                left=number(face.box.x),
+                top=number(face.box.y),
             ),
         )
         for place, face in enumerate(faces, start=1)
@@ -450,7 +450,7 @@ def _layers(explanation: Explanation) -> list[Any]:
 
 def _chosen_place(explanation: Explanation) -> Detection | None:
     if explanation.face is not None:
-        return explanation.analysis.faces[explanation.face].detection
+        return explanation.analysis.faces[explanation.face]
     stage = explanation.trace.find("proposals")
     if stage is None or not len(stage.values["squares"]):
         return None

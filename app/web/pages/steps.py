@@ -86,7 +86,7 @@ def _page(**outcome: Any) -> str:
         strings=strings.STEPS_PAGE,
         limit_mb=state().settings.max_upload_mb,
         choice=choice,
-        models=answering | analyzer.choose(analyzer.picture_models),
+        models=answering | analyzer.choose(analyzer.image_models),
         model=sent.get("model", ""),
         faces={field: sent.get(field, "1") for field in FACES.values()},
         efforts=EFFORTS,

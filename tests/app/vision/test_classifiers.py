@@ -13,7 +13,8 @@ import pytest
 from app.vision.geometry import Box
 from app.vision.imaging.crops import cut_crop
 from app.vision.models.cards import ModelError
-from app.vision.models.classifiers import Runtime, load_classifier
+from app.vision.models.classifiers import load_classifier
+from app.vision.models.files import Runtime
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection
 from tests.helpers.cards import hash_files, read_card, rewrite_card
@@ -34,7 +35,7 @@ def test_keras_and_onnx_give_the_same_probabilities(model: str, astronaut: np.nd
     by_keras, by_onnx = load_classifier(folder, "keras"), load_classifier(folder, "onnx")
     boxes = [Box(177 + step, 66, 95, 95) for step in (-12, -6, 0, 6, 12)]
     crops = np.stack(
-        [cut_crop(astronaut, Detection(box, 1.0), by_onnx.card.shape) for box in boxes]
+        [cut_crop(astronaut, Detection(box=box, score=1), by_onnx.card.shape) for box in boxes]
     )
     for one, other in zip(by_keras.predict(crops), by_onnx.predict(crops), strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)

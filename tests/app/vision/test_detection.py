@@ -63,8 +63,8 @@ def test_a_turned_face_is_found_with_its_turn_and_read_the_same(
 ) -> None:
     (upright,) = analyzer.analyze(astronaut).faces
     (face,) = analyzer.analyze(turn(astronaut, degrees)).faces
-    expected = upright.detection.roll_degrees + degrees
-    assert face.detection.roll_degrees == pytest.approx(expected, abs=10)
+    expected = upright.roll_degrees + degrees
+    assert face.roll_degrees == pytest.approx(expected, abs=10)
     for task, prediction in upright.predictions.items():
         assert face.predictions[task].label == prediction.label
 
@@ -78,21 +78,21 @@ def test_thorough_finds_a_face_lying_or_upside_down(
 
 
 def test_a_crop_without_turn_is_the_plain_square(astronaut: np.ndarray) -> None:
-    crop = cut_crop(astronaut, Detection(FACE, 1.0), CropShape(95, 3))
+    crop = cut_crop(astronaut, Detection(box=FACE, score=1), CropShape(95, 3))
     assert np.array_equal(crop, astronaut[66:161, 177:272])
 
 
 @pytest.mark.parametrize("degrees", [-130, -30, 15, 90])
 def test_a_turned_face_is_cut_upright(astronaut: np.ndarray, degrees: int) -> None:
     shape = CropShape(48, 1)
-    upright = cut_crop(astronaut, Detection(FACE, 1.0), shape)
+    upright = cut_crop(astronaut, Detection(box=FACE, score=1), shape)
     turned = turn(astronaut, degrees)
     radians = np.radians(degrees)
     dx, dy = FACE.x + FACE.width / 2 - 256, FACE.y + FACE.height / 2 - 256
     x = turned.shape[1] / 2 + dx * np.cos(radians) - dy * np.sin(radians)
     y = turned.shape[0] / 2 + dx * np.sin(radians) + dy * np.cos(radians)
     box = Box(round(x - 47.5), round(y - 47.5), 95, 95)
-    crop = cut_crop(turned, Detection(box, 1.0, float(degrees)), shape)
+    crop = cut_crop(turned, Detection(box=box, score=1, roll_degrees=degrees), shape)
     assert np.corrcoef(crop.ravel(), upright.ravel())[0, 1] > 0.9
 
 
@@ -139,8 +139,8 @@ def test_a_large_photo_is_read_alike_from_its_file_and_from_all_its_pixels(
     encoded = cv2.imencode(".jpg", large[:, :, ::-1])[1].tobytes()
     (of_file,) = analyzer.analyze_file(encoded).faces
     (of_pixels,) = analyzer.analyze(large).faces
-    assert centre(of_file.detection) == pytest.approx(centre(of_pixels.detection), abs=20)
-    assert of_file.detection.box.width == pytest.approx(of_pixels.detection.box.width, abs=20)
+    assert centre(of_file) == pytest.approx(centre(of_pixels), abs=20)
+    assert of_file.box.width == pytest.approx(of_pixels.box.width, abs=20)
     for task, reading in of_file.predictions.items():
         expected = of_pixels.predictions[task].probabilities
         assert reading.probabilities == pytest.approx(expected, abs=0.05)

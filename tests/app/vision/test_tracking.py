@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from app.errors import RautError
-from app.vision.geometry import Box
+from app.vision.geometry import Box, softmax
 from app.vision.live import LiveReader
 from app.vision.pipeline import FaceAnalyzer
-from app.vision.readings import Detection, FaceReading, Prediction
-from app.vision.tracking import TrackedFace, Tracker
+from app.vision.readings import FaceReading, Prediction, TrackedFace
+from app.vision.tracking import Tracker
 from bench.moving import encode_frame
 from tests.helpers.cards import rewrite_card
 
@@ -30,17 +30,16 @@ Logits = Callable[[float], list[float]]
 def read(
     box: Box, logits: Sequence[float] | np.ndarray, threshold: float = UNSURE_BELOW
 ) -> FaceReading:
-    exponentials = np.exp(np.asarray(logits, float))
-    shares = exponentials / exponentials.sum()
-    best = int(shares.argmax())
+    probabilities = dict(zip(CLASSES, softmax(np.asarray(logits, float)).tolist(), strict=True))
+    label = max(probabilities, key=probabilities.__getitem__)
     prediction = Prediction(
-        CLASSES[best],
-        float(shares[best]),
-        bool(shares[best] >= threshold),
-        dict(zip(CLASSES, shares.tolist(), strict=True)),
-        threshold,
+        label=label,
+        probability=probabilities[label],
+        confident=probabilities[label] >= threshold,
+        probabilities=probabilities,
+        threshold=threshold,
     )
-    return FaceReading(Detection(box, 0.9), {"expression": prediction})
+    return FaceReading(box=box, score=0.9, expression=prediction)
 
 
 def face_at(x: int, y: int = 100, side: int = 100) -> FaceReading:
@@ -78,7 +77,7 @@ def test_the_order_of_detections_does_not_matter() -> None:
     one = tracker()
     one.update([face_at(100), face_at(400)], 0.0)
     faces = one.update([face_at(404), face_at(98)], 0.1)
-    assert [(face.track, face.detection.box.x) for face in faces] == [(1, 98), (2, 404)]
+    assert [(face.track, face.box.x) for face in faces] == [(1, 98), (2, 404)]
 
 
 def test_a_fast_face_is_matched_by_distance_where_nothing_overlaps() -> None:
@@ -114,7 +113,7 @@ def test_a_face_in_every_frame_keeps_its_number_however_far_apart_they_are() -> 
     one = tracker(keep_seconds=1.0)
     for now in (0.0, 1.5, 9.0):
         assert numbers(one.update([face_at(100)], now)) == [1]
-    assert len(one.places(12.0)) == 1
+    assert len(one.last_detections(12.0)) == 1
 
 
 def test_a_face_that_keeps_its_number_for_no_time_keeps_it_while_it_is_seen() -> None:
@@ -126,7 +125,7 @@ def test_a_face_that_keeps_its_number_for_no_time_keeps_it_while_it_is_seen() ->
 
 
 def test_a_doubtful_newcomer_waits_for_its_second_sighting() -> None:
-    doubtful = FaceReading(Detection(Box(100, 100, 100, 100), 0.3), {})
+    doubtful = FaceReading(box=Box(100, 100, 100, 100), score=0.3)
     one = tracker()
     assert one.update([doubtful], 0.0) == ()
     assert numbers(one.update([doubtful], 0.1)) == [1]
@@ -242,7 +241,7 @@ def test_a_face_is_followed_into_frames_of_another_size(astronaut: np.ndarray) -
         (face,) = reader.read_frame(encode_frame(smaller)).faces
         assert isinstance(face, TrackedFace)
         assert (face.track, face.detected) == (1, True)
-        assert face.detection.box.x == pytest.approx(178 / 512 * side, abs=8)
+        assert face.box.x == pytest.approx(178 / 512 * side, abs=8)
 
 
 def test_a_camera_turned_on_its_side_begins_anew(astronaut: np.ndarray) -> None:

@@ -146,7 +146,7 @@ def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: b
     assert len(both["faces"]) == 1
     assert list(both["image_predictions"]) == ["clothing"]
     described = dressed.get("/api/v1/openapi.json").get_data(as_text=True)
-    assert "clothing read the whole picture and answer only where they are named" in described
+    assert "clothing read the whole image: they answer only if named" in described
     assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
 
 

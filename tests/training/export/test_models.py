@@ -16,7 +16,8 @@ from PIL import Image
 from app.vision.explain.feature_maps import FeatureExtractor
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
-from app.vision.models.classifiers import KerasNetwork, load_classifier
+from app.vision.models.classifiers import load_classifier
+from app.vision.models.keras_network import KerasNetwork
 from tests.training.recipes import run, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization

@@ -12,8 +12,8 @@ import numpy as np
 
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Card
-from app.vision.models.classifiers import OnnxNetwork
 from app.vision.models.kserve.client import KServeClient, ModelDiffers, ServerFault, WrongAnswer
+from app.vision.models.onnx_network import OnnxNetwork
 
 # Crops that a server must answer like the local file before it is asked anything else; the first
 # of them goes along with every request.

@@ -1,0 +1,47 @@
+"""Run the models of record by Keras on TensorFlow, which serving doesn't install."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+
+class KerasNetwork:
+    """Run the content of a `.keras` file, loaded in safe mode: it can't execute code."""
+
+    def __init__(self, content: bytes) -> None:
+        # TensorFlow logs each processor feature that it finds; only warnings are wanted.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+
+        # Keras only reads files. The model's own could have been swapped since it was verified.
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "model.keras"
+            file.write_bytes(content)
+            self.model = keras.saving.load_model(file, compile=False, safe_mode=True)
+
+    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Run all crops as one batch."""
+        return {name: np.asarray(values) for name, values in self.model(crops).items()}
+
+    def grad_cam(self, crop: np.ndarray, head: str, outputs: list[int]) -> np.ndarray:
+        """Return each output's class activation map, float (outputs, height, width), at least 0.
+
+        `crop` is uint8 (size, size, channels); the maps have the size of the last feature maps.
+
+        Source: Selvaraju et al., "Grad-CAM" (2017), section 3.
+        """
+        import keras
+        import tensorflow as tf
+
+        last = [layer.output for layer in self.model.layers if len(layer.output.shape) == 4][-1]
+        inspected = keras.Model(self.model.inputs, [last, self.model.output[head]])
+        with tf.GradientTape(persistent=True) as tape:
+            maps, logits = inspected(crop[None])
+            chosen = [logits[0, index] for index in outputs]
+        cams = []
+        for logit in chosen:
+            weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2))
+            cams.append(tf.nn.relu(tf.einsum("bhwc,bc->hw", maps, weights)).numpy())
+        return np.stack(cams)
