@@ -1,4 +1,4 @@
-"""A real Chromium, opened on the photo page, and photos to give it."""
+"""A real Chromium with a camera, and photos to give it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from skimage import data
 
 from bench.moving import encode_frame, move_picture
 
-from .answers import picture_file
+from .helpers import picture_file
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -61,13 +61,18 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.fixture
-def start(live_server: str, page: Page) -> Iterator[Page]:
-    """Open the photo page; whatever its scripts throw fails the test."""
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(live_server)
+def page(page: Page) -> Iterator[Page]:
+    """Fail a test whose page throws an error."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
-    assert faults == []
+    assert errors == []
+
+
+@pytest.fixture
+def start(live_server: str, page: Page) -> Page:
+    page.goto(live_server)
+    return page
 
 
 @pytest.fixture(scope="session")

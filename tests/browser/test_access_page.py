@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, expect
 
 from app import create_app
@@ -11,7 +10,7 @@ from app.settings import Settings
 from app.web.server.auth import hash_token
 from tests.helpers.servers import serving
 
-from .answers import choose
+from .helpers import choose, expect_accessible
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def test_a_person_enters_a_token_and_has_a_photo_read(
     page.get_by_label("Token").fill("wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("doesn't know that token")
-    assert Axe().run(page).violations_count == 0
+    expect_accessible(page)
     page.get_by_label("Token").fill("right")
     with page.expect_navigation():
         page.keyboard.press("Enter")
@@ -38,6 +37,6 @@ def test_a_person_enters_a_token_and_has_a_photo_read(
 def test_an_address_of_nothing_leads_back_to_the_photo_page(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/nowhere")
     expect(page.locator("main")).to_contain_text("There is nothing at this address.")
-    assert Axe().run(page).violations_count == 0
+    expect_accessible(page)
     page.get_by_role("link", name="Read a photo").click()
     expect(page).to_have_url(f"{live_server}/")

@@ -4,8 +4,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+
+from .helpers import WITHOUT_SCRIPT, console_of, expect_accessible, expect_width
 
 FIRST_VISIT_LIMIT = 400_000
 ADDRESSES = [
@@ -30,34 +31,24 @@ LANGUAGES = pytest.mark.parametrize(
 
 
 def open_all(page: Page) -> None:
-    """Open every fold, so that what it hides is looked at too."""
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    """Open every details element, so that its content is checked too."""
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
 
 
 @EVERY_PAGE
-def test_a_page_asks_no_other_host(live_server: str, page: Page, address: str) -> None:
+def test_a_visit_is_light_and_keeps_to_this_host_and_the_security_policy(
+    live_server: str, page: Page, address: str
+) -> None:
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    page.goto(live_server + address)
-    page.wait_for_load_state("networkidle")
-    assert hosts - {""} == {urlsplit(live_server).netloc}
-
-
-@EVERY_PAGE
-def test_a_first_visit_stays_light(live_server: str, page: Page, address: str) -> None:
-    weights: list[int] = []
-    page.on("response", lambda response: weights.append(len(response.body())))
-    page.goto(live_server + address)
-    page.wait_for_load_state("networkidle")
-    assert sum(weights) < FIRST_VISIT_LIMIT
-
-
-@EVERY_PAGE
-def test_no_page_breaks_the_security_policy(live_server: str, page: Page, address: str) -> None:
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    sizes: list[int] = []
+    page.on("response", lambda response: sizes.append(len(response.body())))
+    said = console_of(page)
     page.goto(live_server + address)
     open_all(page)
+    page.wait_for_load_state("networkidle")
+    assert hosts - {""} == {urlsplit(live_server).netloc}
+    assert sum(sizes) < FIRST_VISIT_LIMIT
     assert said == []
 
 
@@ -70,8 +61,7 @@ def test_axe_finds_nothing_on_any_page(
     page.emulate_media(color_scheme=colours)
     page.goto(live_server + address)
     open_all(page)
-    result = Axe().run(page)
-    assert result.violations_count == 0, result.generate_report()
+    expect_accessible(page)
 
 
 @EVERY_PAGE
@@ -83,11 +73,11 @@ def test_no_width_scrolls_sideways(
     open_all(page)
     for width in (320, 390, 768, 1024, 1280, 1920, 2560):
         page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        expect_width(page, width)
 
 
 @EVERY_PAGE
-@pytest.mark.browser_context_args(java_script_enabled=False)
+@WITHOUT_SCRIPT
 def test_a_page_says_what_it_is_without_script(live_server: str, page: Page, address: str) -> None:
     page.goto(live_server + address)
     expect(page.get_by_role("heading", level=1)).to_be_visible()

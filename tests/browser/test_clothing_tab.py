@@ -1,6 +1,5 @@
 """The photo page's tab for clothing in a real browser, with a tiny model of clothes."""
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, expect
 
 from app import create_app
@@ -17,16 +15,15 @@ from tests.helpers.cards import rewrite_card
 from tests.helpers.clothing import write_clothing, write_wardrobe
 from tests.helpers.servers import serving
 
-from .answers import picture_file
-from .test_photo_page import content, downloaded
+from .helpers import content, downloaded, expect_accessible, picture_file, rows_of
 
 DRESS, UNSURE, NONE = (255, 0, 0), (214, 40, 40), (20, 20, 20)
 
 
 @pytest.fixture(scope="module")
-def wardrobe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def clothing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the faces' models and one of clothes; its address."""
-    folder = tmp_path_factory.mktemp("wardrobe")
+    folder = tmp_path_factory.mktemp("clothing")
     write_wardrobe(folder)
     with serving(create_app(Settings(models=folder))) as address:
         yield address
@@ -43,9 +40,9 @@ def read(page: Page, address: str, colour: tuple[int, int, int]) -> None:
 
 
 def test_the_tabs_are_reached_by_the_keyboard_and_kept_by_the_language(
-    wardrobe: str, page: Page
+    clothing_server: str, page: Page
 ) -> None:
-    page.goto(wardrobe)
+    page.goto(clothing_server)
     tabs = page.get_by_role("navigation", name="What is read")
     expect(tabs.get_by_role("link", name="Faces")).to_have_attribute("aria-current", "page")
     tabs.get_by_role("link", name="Faces").focus()
@@ -79,15 +76,14 @@ def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) 
     ids=["a garment", "unsure", "none of these"],
 )
 def test_a_picture_s_answer_stands_above_its_bars(
-    wardrobe: str, page: Page, colour: tuple[int, int, int], title: str, said: str
+    clothing_server: str, page: Page, colour: tuple[int, int, int], title: str, said: str
 ) -> None:
-    read(page, wardrobe, colour)
+    read(page, clothing_server, colour)
     expect(page.locator("#outcome-title")).to_have_text(title)
     expect(page.locator(".image-card .bars li")).to_have_count(11)
     expect(page.locator(".image-card")).to_contain_text(said)
     expect(page.locator(".face-box, #thorough:visible")).to_have_count(0)
-    result = Axe().run(page)
-    assert result.violations_count == 0, result.generate_report()
+    expect_accessible(page)
 
 
 def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_path: Path) -> None:
@@ -101,11 +97,10 @@ def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_pa
         expect(page.locator("#outcome-view")).not_to_contain_text("kinds of clothes")
 
 
-def test_the_answer_can_be_taken_along(wardrobe: str, page: Page) -> None:
-    read(page, wardrobe, DRESS)
-    given = json.loads(content(downloaded(page, "#download-json")))
-    lines = content(downloaded(page, "#download-csv")).decode().splitlines()
-    (row,) = csv.DictReader(lines)
+def test_the_answer_can_be_taken_along(clothing_server: str, page: Page) -> None:
+    read(page, clothing_server, DRESS)
+    given = json.loads(content(page, "#download-json"))
+    (row,) = rows_of(content(page, "#download-csv"))
     assert (row["face"], row["image_clothing_label"]) == ("", "dress")
     share = given["image_predictions"]["clothing"]["probabilities"]["none_of_these"]
     assert float(row["image_clothing_probabilities_none_of_these"]) == share
@@ -113,8 +108,8 @@ def test_the_answer_can_be_taken_along(wardrobe: str, page: Page) -> None:
 
 
 @pytest.mark.browser_context_args(locale="id-ID", java_script_enabled=False)
-def test_the_plain_form_answers_in_the_reader_s_language(wardrobe: str, page: Page) -> None:
-    page.goto(wardrobe)
+def test_the_plain_form_answers_in_the_reader_s_language(clothing_server: str, page: Page) -> None:
+    page.goto(clothing_server)
     page.get_by_role("link", name="Pakaian").click()
     page.set_input_files("#image", [garment(NONE)])
     page.get_by_role("button", name="Baca gambar").click()

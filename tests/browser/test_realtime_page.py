@@ -1,23 +1,30 @@
 """The live page in a real browser, with a camera that plays a real face."""
 
-import csv
 import json
-from io import BytesIO, StringIO
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Download, Page, Route, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.helpers.servers import started
 
-from .answers import SERVICE, answer, face
+from .helpers import (
+    INDONESIAN,
+    NARROW,
+    SERVICE,
+    WITHOUT_SCRIPT,
+    answer,
+    console_of,
+    content,
+    expect_accessible,
+    expect_width,
+    face,
+    rows_of,
+)
 
 SOCKET = "**/api/v1/stream"
-WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
-INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
 
 FIRST_COLOUR = (255, 207, 92)
 
@@ -74,13 +81,24 @@ def tracked(track: int, x: float, y: float, label: str = "happy", **more: Any) -
 
 
 @pytest.fixture
-def live(live_server: str, page: Page) -> Any:
-    """Open the live page; whatever its scripts throw fails the test."""
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
+def live(live_server: str, page: Page) -> Page:
     page.goto(f"{live_server}/realtime")
-    yield page
-    assert faults == []
+    return page
+
+
+@pytest.fixture
+def server(live: Page) -> Server:
+    """The page live, with a server that finds one happy face in every frame."""
+    stand_in = Server(live, tracked(1, 50, 100))
+    begin(live)
+    return stand_in
+
+
+@pytest.fixture
+def blocked(page: Page, live_server: str) -> str:
+    """The page's address on a network that blocks sockets."""
+    page.add_init_script(NO_SOCKETS)
+    return f"{live_server}/realtime"
 
 
 def begin(page: Page) -> None:
@@ -88,15 +106,15 @@ def begin(page: Page) -> None:
     expect(page.locator("#state")).to_have_text("LIVE")
 
 
-def state(page: Page) -> Any:
+def state(page: Page) -> Locator:
     return page.locator("#state")
 
 
-def message(page: Page) -> Any:
+def message(page: Page) -> Locator:
     return page.locator("#message")
 
 
-def people(page: Page) -> Any:
+def cards(page: Page) -> Locator:
     return page.locator(".face-card")
 
 
@@ -113,16 +131,6 @@ def let_pass(page: Page, seconds: float) -> None:
     )
 
 
-def downloaded(page: Page, button: str) -> Download:
-    with page.expect_download() as waiting:
-        page.click(button)
-    return waiting.value
-
-
-def content(download: Download) -> bytes:
-    return Path(download.path()).read_bytes()
-
-
 def test_before_the_camera_the_page_says_where_the_picture_goes(live: Page) -> None:
     before = live.locator("#before")
     expect(before).to_contain_text("Your camera's frames go to this server's memory")
@@ -134,8 +142,8 @@ def test_before_the_camera_the_page_says_where_the_picture_goes(live: Page) -> N
 
 def test_the_real_server_reads_the_camera(live: Page) -> None:
     begin(live)
-    expect(people(live).first.locator(".face-label")).to_have_text("happy")
-    expect(people(live).first.locator(".bars-of-expression li")).to_have_count(7)
+    expect(cards(live).first.locator(".face-label")).to_have_text("happy")
+    expect(cards(live).first.locator(".bars-of-expression li")).to_have_count(7)
     expect(live.locator("#rate")).not_to_have_text("–")
     expect(live.locator("#delay")).to_contain_text("ms")
     expect(message(live)).to_contain_text("Live.")
@@ -144,27 +152,27 @@ def test_the_real_server_reads_the_camera(live: Page) -> None:
 def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
     server = Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     begin(live)
-    expect(people(live)).to_have_count(2)
-    second = people(live).nth(1)
+    expect(cards(live)).to_have_count(2)
+    second = cards(live).nth(1)
     colour = second.get_attribute("style")
     server.faces = [tracked(2, 390, 110, "sad"), tracked(3, 60, 100, "angry")]
-    expect(people(live).locator(".face-number")).to_have_text(["2", "3"])
-    expect(people(live).first.locator(".face-label")).to_have_text("sad")
-    assert people(live).first.get_attribute("style") == colour
+    expect(cards(live).locator(".face-number")).to_have_text(["2", "3"])
+    expect(cards(live).first.locator(".face-label")).to_have_text("sad")
+    assert cards(live).first.get_attribute("style") == colour
 
 
 def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
     Server(live, tracked(1, 50, 100, "sad", confident=False))
     begin(live)
-    expect(people(live).locator(".face-label")).to_have_text("unsure")
-    expect(people(live).locator(".answered")).to_have_text("female88%")
+    expect(cards(live).locator(".face-label")).to_have_text("unsure")
+    expect(cards(live).locator(".answered")).to_have_text("female88%")
 
 
 def test_without_a_face_the_page_says_what_helps(live: Page) -> None:
     Server(live)
     begin(live)
     expect(live.locator("#no-face")).to_contain_text("come closer")
-    expect(people(live)).to_have_count(0)
+    expect(cards(live)).to_have_count(0)
 
 
 def test_one_frame_is_under_way_at_a_time_and_the_others_are_counted(live: Page) -> None:
@@ -179,10 +187,8 @@ def test_one_frame_is_under_way_at_a_time_and_the_others_are_counted(live: Page)
     expect(live.locator("#dropped")).not_to_have_text("0")
 
 
-def test_the_button_pauses_and_goes_on(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    begin(live)
-    expect(people(live)).to_have_count(1)
+def test_the_button_pauses_and_goes_on(live: Page, server: Server) -> None:
+    expect(cards(live)).to_have_count(1)
     live.click("#pause")
     expect(state(live)).to_have_text("PAUSED")
     expect(message(live)).to_contain_text("nothing is sent")
@@ -190,14 +196,13 @@ def test_the_button_pauses_and_goes_on(live: Page) -> None:
     sent = server.frames
     let_pass(live, 0.5)
     assert server.frames <= sent + 1
-    live.get_by_role("button", name="Go on").click()
+    live.get_by_role("button", name="Resume").click()
     expect(state(live)).to_have_text("LIVE")
     expect(message(live)).to_contain_text("Live.")
 
 
+@pytest.mark.usefixtures("server")
 def test_the_keys_pause_go_on_and_stop(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
     expect(live.locator("#view")).to_be_focused()
     live.keyboard.press("Space")
     expect(state(live)).to_have_text("PAUSED")
@@ -208,17 +213,15 @@ def test_the_keys_pause_go_on_and_stop(live: Page) -> None:
     assert not camera_is_on(live)
 
 
+@pytest.mark.usefixtures("server")
 def test_keys_do_nothing_while_another_control_has_the_focus(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
     live.focus("#smoothing")
     live.keyboard.press("Escape")
     expect(state(live)).to_have_text("LIVE")
 
 
+@pytest.mark.usefixtures("server")
 def test_leaving_the_tab_pauses(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
     live.evaluate(
         """() => {
           Object.defineProperty(document, "hidden", { value: true });
@@ -229,51 +232,21 @@ def test_leaving_the_tab_pauses(live: Page) -> None:
     expect(message(live)).to_contain_text("because you left this tab")
 
 
+@pytest.mark.usefixtures("server")
 def test_stopping_lets_go_of_the_camera_and_starting_again_works(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
-    expect(people(live)).to_have_count(1)
+    expect(cards(live)).to_have_count(1)
     track = live.evaluate_handle("document.getElementById('video').srcObject.getTracks()[0]")
     live.click("#stop")
     expect(state(live)).to_have_text("STOPPED")
-    expect(people(live)).to_have_count(0)
+    expect(cards(live)).to_have_count(0)
     assert track.evaluate("(track) => track.readyState") == "ended"
     live.click("#again")
     expect(state(live)).to_have_text("LIVE")
-    expect(people(live)).to_have_count(1)
+    expect(cards(live)).to_have_count(1)
 
 
-@pytest.mark.parametrize(
-    ("fault", "sentence"),
-    [
-        ("NotAllowedError", "The browser did not allow the camera."),
-        ("NotFoundError", "No camera was found on this device."),
-        ("NotReadableError", "another program may be using it"),
-    ],
-)
-def test_a_camera_that_does_not_open_says_why(live: Page, fault: str, sentence: str) -> None:
-    live.evaluate(
-        """(name) => {
-          navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
-        }""",
-        fault,
-    )
-    live.click("#start")
-    expect(message(live)).to_contain_text(sentence)
-    expect(message(live).get_by_role("link")).to_have_attribute("href", "/")
-    expect(live.locator("#start")).to_be_visible()
-
-
-def test_an_insecure_page_says_why_it_has_no_camera(live: Page) -> None:
-    live.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
-    live.click("#start")
-    expect(message(live)).to_contain_text("only to pages over HTTPS")
-    expect(message(live).get_by_role("link")).to_be_visible()
-
-
+@pytest.mark.usefixtures("server")
 def test_a_camera_that_goes_away_stops_the_page(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
     live.evaluate(
         """() => {
           const [track] = document.getElementById("video").srcObject.getTracks();
@@ -294,11 +267,9 @@ def test_a_camera_that_goes_away_stops_the_page(live: Page) -> None:
     ],
 )
 def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
-    live: Page, code: int, reason: str, sentence: str
+    live: Page, server: Server, code: int, reason: str, sentence: str
 ) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    begin(live)
-    expect(people(live)).to_have_count(1)
+    expect(cards(live)).to_have_count(1)
     server.close(code, reason)
     expect(message(live)).to_contain_text(sentence)
     expect(state(live)).to_have_text("PAUSED")
@@ -315,11 +286,9 @@ def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
     ],
 )
 def test_a_passing_trouble_is_named_and_the_page_connects_again(
-    live: Page, code: int, reason: str, sentence: str
+    live: Page, server: Server, code: int, reason: str, sentence: str
 ) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    begin(live)
-    expect(people(live)).to_have_count(1)
+    expect(cards(live)).to_have_count(1)
     said = live.evaluate_handle(
         """() => {
           const said = [];
@@ -346,9 +315,9 @@ def test_a_connection_that_is_lost_again_and_again_is_tried_less_and_less_often(
         expect(message(live)).to_contain_text(f"Trying again in {seconds} s")
 
 
-def test_another_socket_numbers_faces_anew_and_continues_no_older_curve(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    begin(live)
+def test_another_socket_numbers_faces_anew_and_continues_no_older_curve(
+    live: Page, server: Server
+) -> None:
     expect(live.locator("#timeline-summary")).to_contain_text("mostly happy")
     for _ in range(9):  # so that "happy" would long be the commoner
         let_pass(live, 0.2)
@@ -357,9 +326,7 @@ def test_another_socket_numbers_faces_anew_and_continues_no_older_curve(live: Pa
     expect(live.locator("#timeline-summary")).to_contain_text("mostly sad, >99%", timeout=15_000)
 
 
-def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(
-    live_server: str, page: Page
-) -> None:
+def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(blocked: str, page: Page) -> None:
     under_way = 0
     most = 0
     count = 0
@@ -372,34 +339,29 @@ def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(
         route.fulfill(json=answer(face(200 + count, 100), width=640, height=480))
         under_way -= 1
 
-    page.add_init_script(NO_SOCKETS)
     page.route(SERVICE, fulfil)
-    page.goto(f"{live_server}/realtime")
+    page.goto(blocked)
     begin(page)
     expect(message(page)).to_contain_text("Live connections are blocked")
-    expect(people(page).locator(".face-number")).to_have_text("1")
+    expect(cards(page).locator(".face-number")).to_have_text("1")
     expect(page.locator("#rate")).not_to_have_text("–")
     assert most == 1
     assert count > 1
 
 
-def test_photos_that_do_not_arrive_are_tried_again_later(live_server: str, page: Page) -> None:
-    page.add_init_script(NO_SOCKETS)
+def test_photos_that_do_not_arrive_are_tried_again_later(blocked: str, page: Page) -> None:
     page.route(SERVICE, lambda route: route.abort(), times=1)
-    page.goto(f"{live_server}/realtime")
+    page.goto(blocked)
     begin(page)
     expect(message(page)).to_contain_text("The connection to the server was lost. Trying again in")
-    expect(people(page).first).to_be_visible()
+    expect(cards(page).first).to_be_visible()
     expect(message(page)).to_contain_text("Live connections are blocked")
 
 
-def test_the_real_server_reads_photos_where_sockets_are_blocked(
-    live_server: str, page: Page
-) -> None:
-    page.add_init_script(NO_SOCKETS)
-    page.goto(f"{live_server}/realtime")
+def test_the_real_server_reads_photos_where_sockets_are_blocked(blocked: str, page: Page) -> None:
+    page.goto(blocked)
     begin(page)
-    expect(people(page).first.locator(".face-label")).to_have_text("happy")
+    expect(cards(page).first.locator(".face-label")).to_have_text("happy")
 
 
 def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> None:
@@ -411,7 +373,7 @@ def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> No
     server.mute = False
     server.sockets[-1].send(json.dumps({"frame": 1, "dropped": 0, "problem": problem}))
     expect(message(live)).to_contain_text("could not be opened as a picture")
-    expect(people(live)).to_have_count(1)
+    expect(cards(live)).to_have_count(1)
 
 
 def test_a_server_without_its_models_is_named_and_asked_again_after_the_pause(live: Page) -> None:
@@ -435,10 +397,8 @@ def test_a_server_without_its_models_is_named_and_asked_again_after_the_pause(li
     expect(state(live)).to_have_text("LIVE")
 
 
-def test_the_slider_sets_the_server_s_smoothing(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    begin(live)
-    expect(people(live)).to_have_count(1)
+def test_the_slider_sets_the_server_s_smoothing(live: Page, server: Server) -> None:
+    expect(cards(live)).to_have_count(1)
     live.locator("#smoothing").fill("1")
     expect(live.locator("#smoothing-value")).to_have_text("1 s")
     let_pass(live, 0.3)
@@ -449,17 +409,16 @@ def test_the_camera_is_read_by_the_visitor_s_choice_of_models(live_server: str, 
     server = Server(page, tracked(1, 50, 100))
     page.goto(f"{live_server}/realtime?models=expression&label_set=original")
     begin(page)
-    expect(people(page)).to_have_count(1)
+    expect(cards(page)).to_have_count(1)
     choice = {"models": "expression", "label_set": "original"}
     assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
 
 
-def test_single_photos_are_read_by_the_visitor_s_choice_too(live_server: str, page: Page) -> None:
-    page.add_init_script(NO_SOCKETS)
-    page.goto(f"{live_server}/realtime?models=expression")
+def test_single_photos_are_read_by_the_visitor_s_choice_too(blocked: str, page: Page) -> None:
+    page.goto(f"{blocked}?models=expression")
     begin(page)
-    expect(people(page).first.locator(".face-label")).to_have_text("happy")
-    expect(people(page).first.locator(".bars-of-gender li")).to_have_count(0)
+    expect(cards(page).first.locator(".face-label")).to_have_text("happy")
+    expect(cards(page).first.locator(".bars-of-gender li")).to_have_count(0)
 
 
 def expect_colour(page: Page, x: int, y: int, there: bool = True) -> None:
@@ -480,14 +439,14 @@ def test_the_mirror_turns_the_view_and_not_the_data(live: Page, locked: bool) ->
     Server(live, tracked(1, 100, 200))
     begin(live)
     live.set_checked("#locked", locked)
-    expect(people(live)).to_have_count(1)
+    expect(cards(live)).to_have_count(1)
     expect_colour(live, 640 - 100, 250)
     live.uncheck("#mirrored")
     expect_colour(live, 100, 250)
     live.click("#record")
     expect(live.locator("#recorded")).not_to_have_text("0 readings")
     live.click("#record")
-    recorded = json.loads(content(downloaded(live, "#save-json")))
+    recorded = json.loads(content(live, "#save-json"))
     assert {each["box"]["x"] for each in recorded["readings"]} == {100}
 
 
@@ -495,9 +454,9 @@ def test_a_face_is_chosen_by_its_card_and_by_its_box(live: Page) -> None:
     Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     begin(live)
     expect(live.locator("#timeline-face")).to_have_text("Face 1")
-    people(live).nth(1).get_by_role("button").click()
+    cards(live).nth(1).get_by_role("button").click()
     expect(live.locator("#timeline-face")).to_have_text("Face 2")
-    expect(people(live).nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    expect(cards(live).nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
     canvas = live.locator("#canvas").bounding_box()
     assert canvas
     scale = canvas["width"] / 640
@@ -506,9 +465,8 @@ def test_a_face_is_chosen_by_its_card_and_by_its_box(live: Page) -> None:
     expect(live.locator("#timeline-face")).to_have_text("Face 1")
 
 
+@pytest.mark.usefixtures("server")
 def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
     classes = live.locator("#classes button")
     expect(classes).to_have_count(7)
     classes.first.click()
@@ -519,8 +477,8 @@ def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(live: Page) -> 
 def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
     Server(live, tracked(1, 100, 200))
     begin(live)
-    expect(people(live)).to_have_count(1)
-    picture = Image.open(BytesIO(content(downloaded(live, "#snapshot")))).convert("RGB")
+    expect(cards(live)).to_have_count(1)
+    picture = Image.open(BytesIO(content(live, "#snapshot"))).convert("RGB")
     assert picture.size == (640, 480)
     assert picture.getpixel((100, 250)) == FIRST_COLOUR
 
@@ -531,32 +489,28 @@ def test_a_recording_holds_readings_and_what_they_were_made_with(live: Page) -> 
     live.click("#record")
     expect(live.locator("#recorded")).not_to_have_text("0 readings")
     live.get_by_role("button", name="Stop recording").click()
-    lines = content(downloaded(live, "#save-csv")).decode().splitlines()
-    remarks = [line for line in lines if line.startswith("# ")]
-    rows = list(csv.DictReader(StringIO("\n".join(lines[len(remarks) :]))))
+    saved = content(live, "#save-csv")
+    rows = rows_of(saved)
     assert {row["track"] for row in rows} == {"1", "2"}
     assert {row["expression_label"] for row in rows} == {"happy", "sad"}
     assert float(rows[0]["expression_probabilities_happy"]) == 0.93
-    recorded = json.loads(content(downloaded(live, "#save-json")))
+    recorded = json.loads(content(live, "#save-json"))
     assert len(recorded["readings"]) == len(rows)
     about = recorded["about"]
     assert about["models"] == {"expression": "0123456789ab", "gender": "ba9876543210"}
     assert about["settings"]["smoothing_seconds"] == 0.2
     assert about["time_zone"]
-    assert f"# time_zone: {about['time_zone']}" in remarks
+    assert f"# time_zone: {about['time_zone']}" in saved.decode().splitlines()
 
 
+@pytest.mark.usefixtures("server")
 def test_full_screen_shows_the_picture_alone(live: Page) -> None:
-    Server(live, tracked(1, 50, 100))
-    begin(live)
     live.click("#full-screen")
     live.wait_for_function("() => document.fullscreenElement?.id === 'view'")
     expect(live.locator("#rate")).to_be_visible()
 
 
-def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    begin(live)
+def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page, server: Server) -> None:
     spoken = live.evaluate_handle(
         """() => {
           const spoken = [];
@@ -568,18 +522,17 @@ def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page) -> N
     expect(live.locator("#announcement")).to_have_text("Face 1: happy")
     for label in ("sad", "angry", "fear"):
         server.faces = [tracked(1, 50, 100, label)]
-        expect(people(live).locator(".face-label")).to_have_text(label)
+        expect(cards(live).locator(".face-label")).to_have_text(label)
     assert len(spoken.json_value()) <= 1
     assert server.frames > 3
 
 
 def test_the_security_policy_is_never_broken(live: Page) -> None:
-    said: list[str] = []
-    live.on("console", lambda line: said.append(line.text))
+    said = console_of(live)
     live.reload()
     begin(live)
-    expect(people(live).first).to_be_visible()
-    downloaded(live, "#snapshot")
+    expect(cards(live).first).to_be_visible()
+    content(live, "#snapshot")
     assert said == []
 
 
@@ -596,7 +549,7 @@ def test_an_indonesian_browser_gets_indonesian(live: Page) -> None:
     expect(live.locator("#start")).to_have_text("Nyalakan kamera")
     live.click("#start")
     expect(state(live)).to_have_text("LANGSUNG")
-    expect(people(live).locator(".face-label")).to_have_text("senang")
+    expect(cards(live).locator(".face-label")).to_have_text("senang")
 
 
 def bring_about(page: Page, wanted: str) -> None:
@@ -610,7 +563,7 @@ def bring_about(page: Page, wanted: str) -> None:
         return
     Server(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
     begin(page)
-    expect(people(page)).to_have_count(2)
+    expect(cards(page)).to_have_count(2)
     if wanted == "recorded":
         page.click("#record")
         expect(page.locator("#recorded")).not_to_have_text("0 readings")
@@ -630,15 +583,14 @@ STATES = pytest.mark.parametrize(
 def test_axe_finds_nothing(live: Page, wanted: str, colours: Any) -> None:
     live.emulate_media(color_scheme=colours)
     bring_about(live, wanted)
-    result = Axe().run(live)
-    assert result.violations_count == 0, result.generate_report()
+    expect_accessible(live)
 
 
 @STATES
-@pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})
+@NARROW
 def test_a_narrow_phone_scrolls_in_one_direction_only(live: Page, wanted: str) -> None:
     bring_about(live, wanted)
-    assert live.evaluate("document.documentElement.scrollWidth") <= 320
+    expect_width(live, 320)
 
 
 def test_the_page_goes_on_by_itself_when_the_server_was_restarted(page: Page) -> None:
@@ -646,9 +598,9 @@ def test_the_page_goes_on_by_itself_when_the_server_was_restarted(page: Page) ->
         port = first.port
         page.goto(f"http://{first.netloc}/realtime")
         begin(page)
-        expect(people(page)).to_have_count(1)
+        expect(cards(page)).to_have_count(1)
     expect(message(page)).to_contain_text("Trying again in")
     with started(PORT=str(port)):
         expect(message(page)).to_contain_text("Live.", timeout=30_000)
-        expect(people(page)).to_have_count(1)
+        expect(cards(page)).to_have_count(1)
         expect(state(page)).to_have_text("LIVE")

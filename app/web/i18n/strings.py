@@ -79,16 +79,16 @@ GROUPS = {
 
 SETTINGS = {
     "working_side": _("Side of the searched copy, in pixels"),
-    "most_proposals": _("Places asked about at most"),
-    "promising": _("Score worth a second question"),
+    "most_proposals": _("Most regions classified"),
+    "promising": _("Score that is classified again"),
     "accepted": _("Score of a face"),
-    "accepted_more_passes": _("Score of a face in a second look"),
+    "accepted_more_passes": _("Score of a face in a further pass"),
 }
 
 EFFORTS = {
-    "fast": _("Fast: one look"),
+    "fast": _("Fast: one pass"),
     "balanced": _("Balanced: again where no face was found"),
-    "thorough": _("Thorough: all turns and sizes"),
+    "thorough": _("Thorough: all rotations and sizes"),
 }
 
 # Sentences for error codes; {name} stands for a value of the error's `extensions`.
@@ -189,7 +189,7 @@ PHOTO_PAGE = {
     ),
     "no_answer": _("No answer for this photo"),
     "reading": _("Reading the photo…"),
-    "cancelled": _("Cancelled. Choose another photo when you like."),
+    "cancelled": _("Cancelled. Choose another photo."),
     "unsure": _("unsure"),
     "why_unsure": _(
         "Nothing stands out enough to name. Nearest: {first} {first_probability}, "
@@ -210,8 +210,8 @@ PHOTO_PAGE = {
     "steps": {
         "decode": _("Opening the photo"),
         "detect": _("Finding faces"),
-        "detect_first_pass": _("of it, the first look"),
-        "detect_more_passes": _("of it, further looks"),
+        "detect_first_pass": _("of which the first pass"),
+        "detect_more_passes": _("of which further passes"),
         "classify": _("Reading"),
         "total": _("In all"),
     },
@@ -252,7 +252,7 @@ LIVE_PAGE = {
         "stopped": _("STOPPED"),
     },
     "pause": _("Pause"),
-    "resume": _("Go on"),
+    "resume": _("Resume"),
     "start_recording": _("Start recording"),
     "stop_recording": _("Stop recording"),
     "recorded": _("{count} readings"),

@@ -1,12 +1,24 @@
-"""Photos, and the fixed answers with which a test is about the page alone."""
+"""Photos, fixed answers for tests of the page alone, and what tests of several pages share."""
 
+import csv
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, Route
+from playwright.sync_api import Download, FilePayload, Page, Route
 
 SERVICE = "**/api/v1/analyze"
+INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
+WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
+NARROW = pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})
+NO_PHOTO: FilePayload = {
+    "name": "words.png",
+    "mimeType": "image/png",
+    "buffer": b"no picture",
+}
 ALL_EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
@@ -62,3 +74,36 @@ def answer_with(page: Page, body: Any, status: int = 200) -> None:
 
 def choose(page: Page, photo: FilePayload) -> None:
     page.set_input_files("#image", [photo])
+
+
+def downloaded(page: Page, button: str) -> Download:
+    with page.expect_download() as waiting:
+        page.click(button)
+    return waiting.value
+
+
+def content(page: Page, button: str) -> bytes:
+    """Click a button and return the file that it saves."""
+    return Path(downloaded(page, button).path()).read_bytes()
+
+
+def rows_of(table: bytes) -> list[dict[str, str]]:
+    lines = table.decode().splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("# ")))
+
+
+def expect_accessible(page: Page) -> None:
+    result = Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
+
+
+def expect_width(page: Page, width: int) -> None:
+    """Fail where the page scrolls sideways."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+
+
+def console_of(page: Page) -> list[str]:
+    """Return the list to which the page's console messages are added."""
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    return said
