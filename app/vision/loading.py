@@ -39,7 +39,11 @@ def load_analyzer(
 
 def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> FaceAnalyzer:
     try:
-        from app.vision.models.kserve.client import KServeClient, ModelDiffers, ServerFault
+        from app.vision.models.kserve.client import (
+            InferenceError,
+            KServeClient,
+            ModelMismatchError,
+        )
         from app.vision.models.kserve.network import KServeNetwork
     except ImportError as error:
         raise ModelError(
@@ -63,9 +67,9 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
     try:
         for network in networks:
             network.check()
-    except ServerFault as fault:
-        message = f"The inference server at {server.url}: {fault}"
-        if not patient or isinstance(fault, ModelDiffers):
-            raise ModelError(message) from fault
+    except InferenceError as error:
+        message = f"The inference server at {server.url}: {error}"
+        if not patient or isinstance(error, ModelMismatchError):
+            raise ModelError(message) from error
         logger.warning("%s Photos are refused until it answers.", message)
     return analyzer

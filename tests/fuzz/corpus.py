@@ -1,4 +1,4 @@
-"""Make pictures of every kind, and break them in every way that files get broken or forged."""
+"""Photos in every format, and mutations that corrupt or forge them."""
 
 import io
 import random
@@ -25,7 +25,7 @@ def save(picture: Image.Image, form: str, **saving: Any) -> bytes:
 
 
 def make_corpus() -> list[bytes]:
-    """Encode a few scenes in every form that is read here, and some that aren't."""
+    """Encode a few scenes in every format that is read, and some that aren't."""
     corpus: list[bytes] = []
     for number, scene in enumerate(SCENES):
         picture = Image.fromarray(getattr(skimage.data, scene)()).convert("RGB")
@@ -55,18 +55,16 @@ def make_corpus() -> list[bytes]:
     return corpus
 
 
-def flip_bits(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
+def flip_bits(data: bytes, chance: random.Random, _: list[bytes], among: int = 0) -> bytes:
+    """Flip bits among the first bytes, or all."""
     broken = bytearray(data)
-    for _count in range(chance.choice([1, 2, 8, 64])):
-        broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
+    for _count in range(chance.choice([1, 2, 4] if among else [1, 2, 8, 64])):
+        broken[chance.randrange(min(among or len(broken), len(broken)))] ^= 1 << chance.randrange(8)
     return bytes(broken)
 
 
-def flip_bits_of_the_head(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
-    broken = bytearray(data)
-    for _count in range(chance.choice([1, 2, 4])):
-        broken[chance.randrange(min(64, len(broken)))] ^= 1 << chance.randrange(8)
-    return bytes(broken)
+def flip_bits_of_the_head(data: bytes, chance: random.Random, corpus: list[bytes]) -> bytes:
+    return flip_bits(data, chance, corpus, among=64)
 
 
 def truncate(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
@@ -74,7 +72,7 @@ def truncate(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
 
 
 def splice(data: bytes, chance: random.Random, corpus: list[bytes]) -> bytes:
-    """Go on with another picture in the middle."""
+    """Continue with another photo in the middle."""
     other = chance.choice(corpus)
     return data[: chance.randrange(len(data))] + other[chance.randrange(len(other)) :]
 
@@ -86,17 +84,16 @@ def repeat_a_part(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
 
 
 def write_an_extreme(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
-    """Put a length or a size where it hurts."""
+    """Overwrite a length or a size."""
     broken = bytearray(data)
     form = chance.choice([">I", "<I", ">H", "<H"])
     value = chance.choice(EXTREMES) & (0xFFFFFFFF if form[1] == "I" else 0xFFFF)
-    place = chance.randrange(max(1, len(broken) - 4))
-    broken[place : place + struct.calcsize(form)] = struct.pack(form, value)
+    struct.pack_into(form, broken, chance.randrange(max(1, len(broken) - 4)), value)
     return bytes(broken)
 
 
 def forge_png(data: bytes, chance: random.Random, corpus: list[bytes]) -> bytes:
-    """Change what a PNG chunk holds, and make its checksum right again."""
+    """Change a PNG chunk's content, and correct its checksum."""
     pngs = [each for each in corpus if each.startswith(PNG_SIGNATURE)]
     chunks = list_chunks(data if data in pngs else chance.choice(pngs))
     number = chance.randrange(len(chunks))
@@ -109,7 +106,7 @@ def forge_png(data: bytes, chance: random.Random, corpus: list[bytes]) -> bytes:
 
 
 def make_bomb(_data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
-    """Claim many pixels, or pack many into few bytes."""
+    """Claim many pixels, or compress many into few bytes."""
     width, height = chance.choice([(60000, 60000), (7000, 5000), (1, 39_000_000), (2**31 - 1, 1)])
     header = struct.pack(">IIBBBBB", width, height, 8, chance.choice([0, 2, 6]), 0, 0, 0)
     packed = pack_nothing(chance.choice([10, 1_000_000, 20_000_000]))
@@ -124,7 +121,7 @@ def pack_nothing(count: int) -> bytes:
 
 
 def make_polyglot(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
-    """Be a picture and something else besides."""
+    """Return a photo that is another kind of file, too."""
     other = chance.choice(
         [
             b"<html><script>alert(1)</script></html>",
@@ -151,18 +148,18 @@ MUTATIONS: list[Callable[[bytes, random.Random, list[bytes]], bytes]] = [
 
 
 def mutate(corpus: list[bytes], number: int) -> tuple[str, bytes]:
-    """Return the name and the bytes of the picture of a number: the same at each call."""
+    """Return the mutation's name and the bytes for a number, always the same."""
     chance = random.Random(number)
     mutation = MUTATIONS[number % len(MUTATIONS)]
     return mutation.__name__, mutation(chance.choice(corpus), chance, corpus)
 
 
 def list_chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    chunks, place = [], len(PNG_SIGNATURE)
-    while place < len(png):
-        (length,) = struct.unpack_from(">I", png, place)
-        chunks.append((png[place + 4 : place + 8], png[place + 8 : place + 8 + length]))
-        place += length + 12
+    chunks, at = [], len(PNG_SIGNATURE)
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        chunks.append((kind, png[at + 8 : at + 8 + length]))
+        at += length + 12
     return chunks
 
 

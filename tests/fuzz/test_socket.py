@@ -1,10 +1,10 @@
-"""Send what is no frame, or half of one, to the live socket: others are answered all the same."""
+"""Broken frames on a live socket close it, and other sockets are answered all the same."""
 
 import json
 import random
 import struct
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 import skimage.data
@@ -13,8 +13,9 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 
 from bench.moving import encode_frame
+from tests.helpers.servers import PATIENCE, goodbye
 
-PATIENCE = 20
+FRAME = encode_frame(skimage.data.astronaut())
 MASK = b"\0\0\0\0"
 # First byte: 0x80 final, then the kind: 0 continued, 1 text, 2 binary, 8 close, 9 ping.
 BROKEN = {
@@ -32,29 +33,28 @@ BROKEN = {
 
 
 @pytest.fixture
-def client(live_server: str) -> Iterator[ClientConnection]:
-    with open_socket(f"{live_server.replace('http', 'ws')}/api/v1/stream") as opened:
-        yield opened
+def address(live_server: str) -> str:
+    return f"{live_server.replace('http', 'ws')}/api/v1/stream"
 
 
 @pytest.fixture
-def answers_others(live_server: str) -> Iterator[None]:
-    """Another client that is answered before and after."""
-    frame = encode_frame(skimage.data.astronaut())
-    with open_socket(f"{live_server.replace('http', 'ws')}/api/v1/stream") as other:
-        for number in (1, 2):
-            other.send(frame)
-            assert json.loads(other.recv(PATIENCE))["frame"] == number
-            if number == 1:
-                yield
+def client(address: str) -> Iterator[ClientConnection]:
+    with open_socket(address) as opened:
+        yield opened
 
 
-def goodbye(client: ClientConnection) -> int:
-    """Wait for the server to close; return its code."""
-    with pytest.raises(ConnectionClosed) as caught:
-        client.recv(PATIENCE)
-    assert caught.value.rcvd, "The server closed without a reason."
-    return caught.value.rcvd.code
+def check_answer(client: ClientConnection, number: int) -> None:
+    client.send(FRAME)
+    assert json.loads(client.recv(PATIENCE))["frame"] == number
+
+
+@pytest.fixture
+def answers_others(address: str) -> Iterator[None]:
+    """Check another client before and after."""
+    with open_socket(address) as other:
+        check_answer(other, 1)
+        yield
+        check_answer(other, 2)
 
 
 @pytest.mark.usefixtures("answers_others")
@@ -63,7 +63,7 @@ def test_a_broken_frame_closes_its_socket_with_a_reason(
     client: ClientConnection, name: str
 ) -> None:
     client.socket.sendall(BROKEN[name])
-    assert goodbye(client) in (1002, 1007, 1009)
+    assert goodbye(client)[0] in (1002, 1007, 1009)
 
 
 @pytest.mark.usefixtures("answers_others")
@@ -74,23 +74,18 @@ def test_a_client_that_leaves_in_the_middle_of_a_frame_disturbs_nobody(
     client: ClientConnection, half: bytes
 ) -> None:
     client.socket.sendall(half)
-    with closing(client.socket):
-        pass
+    client.socket.close()
 
 
 def test_noise_of_any_kind_disturbs_nobody(
-    client: ClientConnection, live_server: str, fuzz_count: int
+    client: ClientConnection, address: str, fuzz_count: int
 ) -> None:
-    frame = encode_frame(skimage.data.astronaut())
     for number in range(fuzz_count // 50):
         noise = random.Random(number).randbytes(random.Random(number).choice([1, 2, 14, 3000]))
         with (
             suppress(OSError, ConnectionClosed),
-            open_socket(
-                f"{live_server.replace('http', 'ws')}/api/v1/stream", close_timeout=1
-            ) as noisy,
+            open_socket(address, close_timeout=1) as noisy,
         ):
             noisy.socket.sendall(noise)
             noisy.socket.close()
-        client.send(frame)
-        assert json.loads(client.recv(PATIENCE))["frame"] == number + 1
+        check_answer(client, number + 1)

@@ -1,4 +1,4 @@
-"""Write crops and read logits as the Open Inference Protocol (KServe v2) has them over HTTP.
+"""Encode requests and decode responses of the Open Inference Protocol (KServe v2) over HTTP.
 
 Source: KServe, "Open Inference Protocol" and its "Binary Tensor Data Extension".
 """
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-# Says where the JSON ends and the tensors' own bytes begin.
+# Header with the length of the JSON, which the tensors' bytes follow.
 JSON_LENGTH = "Inference-Header-Content-Length"
-# The datatype's name in the protocol, and in numpy as it is sent: little-endian.
+# The datatype in the protocol, and the little-endian dtype in which it is sent.
 LOGITS, LOGITS_SENT = "FP32", np.dtype("<f4")
 
 
 class _Tensor(BaseModel):
-    """Describe one tensor of an answer; its values are in `data`, or follow the JSON."""
+    """A tensor of a response; its values are in `data`, or follow the JSON."""
 
     name: str
     datatype: str
@@ -29,50 +29,47 @@ class _Tensor(BaseModel):
 
     @property
     def binary_size(self) -> int:
-        """Return how many bytes after the JSON are this tensor's."""
         return int((self.parameters or {}).get("binary_data_size", 0))
 
 
-class _Answer(BaseModel):
-    """Describe an answer; what else a server says is passed over."""
-
+class _Response(BaseModel):
     outputs: list[_Tensor]
 
 
 def write_request(
     name: str, crops: np.ndarray, heads: Iterable[str], binary: bool
 ) -> tuple[bytes, dict[str, str]]:
-    """Ask for the logits of some heads; returns the body and its headers.
+    """Return the body and the headers of a request for some heads' logits.
 
-    `crops` is uint8 (count, size, size, channels) for the input `name`; `binary` sends them as
-    their own bytes after the JSON, else they are numbers in it, about four times as many bytes.
+    `crops` is uint8 (count, size, size, channels) for the input `name`. They are bytes after the
+    JSON (`binary`), or numbers in it, which take about four times as many bytes.
     """
     tensor: dict[str, Any] = {"name": name, "shape": list(crops.shape), "datatype": "UINT8"}
     if not binary:
         tensor["data"] = crops.ravel().tolist()
-        asked = {"inputs": [tensor], "outputs": [{"name": head} for head in heads]}
-        return _write(asked), {"Content-Type": "application/json"}
+        request = {"inputs": [tensor], "outputs": [{"name": head} for head in heads]}
+        return _dump(request), {"Content-Type": "application/json"}
     content = crops.tobytes()
     tensor["parameters"] = {"binary_data_size": len(content)}
     outputs = [{"name": head, "parameters": {"binary_data": True}} for head in heads]
-    described = _write({"inputs": [tensor], "outputs": outputs})
+    described = _dump({"inputs": [tensor], "outputs": outputs})
     headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(described))}
     return described + content, headers
 
 
-def read_answer(
+def read_response(
     body: bytes, json_length: str | None, count: int, heads: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
-    """Return each head's float32 logits (count, classes) from an answer.
+    """Return each head's float32 logits (count, classes) from a response's body.
 
-    `json_length` is the answer's header of that name, `heads` maps names to their classes' count.
+    `json_length` is its `JSON_LENGTH` header, `heads` maps names to their number of classes.
     Raises `ValueError` for anything but finite logits of these shapes.
     """
     end = len(body) if json_length is None else int(json_length)
     if not 0 <= end <= len(body):
-        raise ValueError("The JSON is said to be longer than the answer.")
+        raise ValueError("The JSON would be longer than the body.")
     found: dict[str, np.ndarray] = {}
-    for tensor in _Answer.model_validate_json(body[:end]).outputs:
+    for tensor in _Response.model_validate_json(body[:end]).outputs:
         following = body[end : end + tensor.binary_size]
         end += len(following)
         if tensor.name in heads:
@@ -83,8 +80,8 @@ def read_answer(
     return found
 
 
-def _write(described: dict[str, Any]) -> bytes:
-    """Write JSON without the spaces, of which there would be one for each pixel."""
+def _dump(described: dict[str, Any]) -> bytes:
+    # Without spaces, of which there would be one for each pixel.
     return json.dumps(described, separators=(",", ":")).encode()
 
 
