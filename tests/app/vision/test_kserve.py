@@ -35,7 +35,7 @@ from app.vision.models.cards import ModelError
 from app.web.api.stream import MOST_FAULTS
 from bench.moving import encode_frame
 from bench.serving import list_children
-from tests.browser.answers import picture_file
+from tests.browser.helpers import picture_file
 from tests.helpers.cards import copy_face_models, read_card
 from tests.helpers.forms import post
 from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
