@@ -16,7 +16,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import softmax
 
 from app.markdown import markdown_table, percent
 from app.vision.models.classifiers import energy_scores
@@ -224,7 +223,7 @@ class Search:
                     "kind": kind.name,
                     "count": len(logits),
                     "answered": predicted.most_common(1)[0][0],
-                    "probability": round(float(softmax(logits, axis=1).max(axis=1).mean()), 4),
+                    "probability": round(float(softmax(logits).max(axis=1).mean()), 4),
                     "refused": int((energy_scores(logits) > limit).sum()),
                 }
             )

@@ -17,7 +17,7 @@ def test_the_version_and_the_citation_are_one(client: FlaskClient) -> None:
     page = client.get("/about").get_data(as_text=True)
     cited = re.search(r"^version: (.+)$", Path("CITATION.cff").read_text(encoding="utf-8"), re.M)
     assert cited
-    assert f"This is version {cited[1]}." in page
+    assert f"To cite version {cited[1]}, " in page
 
 
 def test_the_licences_are_of_what_is_installed(client: FlaskClient) -> None:

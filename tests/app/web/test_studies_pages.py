@@ -60,4 +60,4 @@ def test_results_that_are_none_are_named_before_the_start(tmp_path: Path) -> Non
 def test_the_studies_pages_speak_indonesian(client: FlaskClient) -> None:
     address = f"/models/studies/{NAMES[0]}"
     text = client.get(address, headers={"Accept-Language": "id"}).get_data(as_text=True)
-    assert "Di samping makalahnya" in text
+    assert "Perbandingan dengan makalah" in text
