@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from app.markdown import markdown_table, percent
+from app.vision.geometry import softmax
 from app.vision.models.classifiers import energy_scores
 from training.datasets.experiment import Splits, read_splits, read_validation
 from training.datasets.loading import Split, list_pictures
