@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
+from playwright.sync_api import JSHandle, Locator, Page, Route, WebSocketRoute, expect
 
 from tests.helpers.servers import started
 
@@ -95,6 +95,11 @@ def server(live: Page) -> Server:
 
 
 @pytest.fixture
+def running(live: Page, server: Server) -> Page:
+    return live
+
+
+@pytest.fixture
 def blocked(page: Page, live_server: str) -> str:
     """The page's address on a network that blocks sockets."""
     page.add_init_script(NO_SOCKETS)
@@ -121,6 +126,19 @@ def cards(page: Page) -> Locator:
 def camera_is_on(page: Page) -> bool:
     on: bool = page.evaluate("document.getElementById('video').srcObject !== null")
     return on
+
+
+def texts_of(page: Page, identifier: str) -> JSHandle:
+    """Return the list of texts that an element gets from now on."""
+    return page.evaluate_handle(
+        """(id) => {
+          const [element, texts] = [document.getElementById(id), []];
+          const observer = new MutationObserver(() => texts.push(element.textContent));
+          observer.observe(element, { subtree: true, childList: true });
+          return texts;
+        }""",
+        identifier,
+    )
 
 
 def let_pass(page: Page, seconds: float) -> None:
@@ -201,60 +219,53 @@ def test_the_button_pauses_and_goes_on(live: Page, server: Server) -> None:
     expect(message(live)).to_contain_text("Live.")
 
 
-@pytest.mark.usefixtures("server")
-def test_the_keys_pause_go_on_and_stop(live: Page) -> None:
-    expect(live.locator("#view")).to_be_focused()
-    live.keyboard.press("Space")
-    expect(state(live)).to_have_text("PAUSED")
-    live.keyboard.press("Space")
-    expect(state(live)).to_have_text("LIVE")
-    live.keyboard.press("Escape")
-    expect(state(live)).to_have_text("STOPPED")
-    assert not camera_is_on(live)
+def test_the_keys_pause_go_on_and_stop_while_the_view_has_the_focus(running: Page) -> None:
+    expect(running.locator("#view")).to_be_focused()
+    running.focus("#smoothing")
+    running.keyboard.press("Escape")
+    expect(state(running)).to_have_text("LIVE")
+    running.focus("#view")
+    running.keyboard.press("Space")
+    expect(state(running)).to_have_text("PAUSED")
+    running.keyboard.press("Space")
+    expect(state(running)).to_have_text("LIVE")
+    running.keyboard.press("Escape")
+    expect(state(running)).to_have_text("STOPPED")
+    assert not camera_is_on(running)
 
 
-@pytest.mark.usefixtures("server")
-def test_keys_do_nothing_while_another_control_has_the_focus(live: Page) -> None:
-    live.focus("#smoothing")
-    live.keyboard.press("Escape")
-    expect(state(live)).to_have_text("LIVE")
-
-
-@pytest.mark.usefixtures("server")
-def test_leaving_the_tab_pauses(live: Page) -> None:
-    live.evaluate(
+def test_leaving_the_tab_pauses(running: Page) -> None:
+    running.evaluate(
         """() => {
           Object.defineProperty(document, "hidden", { value: true });
           document.dispatchEvent(new Event("visibilitychange"));
         }"""
     )
-    expect(state(live)).to_have_text("PAUSED")
-    expect(message(live)).to_contain_text("because you left this tab")
+    expect(state(running)).to_have_text("PAUSED")
+    expect(message(running)).to_contain_text("because you left this tab")
 
 
-@pytest.mark.usefixtures("server")
-def test_stopping_lets_go_of_the_camera_and_starting_again_works(live: Page) -> None:
-    expect(cards(live)).to_have_count(1)
-    track = live.evaluate_handle("document.getElementById('video').srcObject.getTracks()[0]")
-    live.click("#stop")
-    expect(state(live)).to_have_text("STOPPED")
-    expect(cards(live)).to_have_count(0)
+def test_stopping_lets_go_of_the_camera_and_starting_again_works(running: Page) -> None:
+    expect(cards(running)).to_have_count(1)
+    track = running.evaluate_handle("document.getElementById('video').srcObject.getTracks()[0]")
+    running.click("#stop")
+    expect(state(running)).to_have_text("STOPPED")
+    expect(cards(running)).to_have_count(0)
     assert track.evaluate("(track) => track.readyState") == "ended"
-    live.click("#again")
-    expect(state(live)).to_have_text("LIVE")
-    expect(cards(live)).to_have_count(1)
+    running.click("#again")
+    expect(state(running)).to_have_text("LIVE")
+    expect(cards(running)).to_have_count(1)
 
 
-@pytest.mark.usefixtures("server")
-def test_a_camera_that_goes_away_stops_the_page(live: Page) -> None:
-    live.evaluate(
+def test_a_camera_that_goes_away_stops_the_page(running: Page) -> None:
+    running.evaluate(
         """() => {
           const [track] = document.getElementById("video").srcObject.getTracks();
           track.dispatchEvent(new Event("ended"));
         }"""
     )
-    expect(state(live)).to_have_text("STOPPED")
-    expect(message(live)).to_contain_text("The camera went away")
+    expect(state(running)).to_have_text("STOPPED")
+    expect(message(running)).to_contain_text("The camera went away")
 
 
 @pytest.mark.parametrize(
@@ -289,15 +300,7 @@ def test_a_passing_trouble_is_named_and_the_page_connects_again(
     live: Page, server: Server, code: int, reason: str, sentence: str
 ) -> None:
     expect(cards(live)).to_have_count(1)
-    said = live.evaluate_handle(
-        """() => {
-          const said = [];
-          const observer = new MutationObserver(() =>
-            said.push(document.getElementById("message-text").textContent));
-          observer.observe(document.getElementById("message"), { subtree: true, childList: true });
-          return said;
-        }"""
-    )
+    said = texts_of(live, "message-text")
     server.close(code, reason)
     live.wait_for_function("(said) => said.at(-1)?.startsWith('Live.')", arg=said)
     assert any(sentence in each for each in said.json_value())
@@ -465,13 +468,12 @@ def test_a_face_is_chosen_by_its_card_and_by_its_box(live: Page) -> None:
     expect(live.locator("#timeline-face")).to_have_text("Face 1")
 
 
-@pytest.mark.usefixtures("server")
-def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(live: Page) -> None:
-    classes = live.locator("#classes button")
+def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(running: Page) -> None:
+    classes = running.locator("#classes button")
     expect(classes).to_have_count(7)
     classes.first.click()
     expect(classes.first).to_have_attribute("aria-pressed", "false")
-    expect(live.locator("#timeline-summary")).to_contain_text("mostly happy")
+    expect(running.locator("#timeline-summary")).to_contain_text("mostly happy")
 
 
 def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
@@ -503,22 +505,14 @@ def test_a_recording_holds_readings_and_what_they_were_made_with(live: Page) -> 
     assert f"# time_zone: {about['time_zone']}" in saved.decode().splitlines()
 
 
-@pytest.mark.usefixtures("server")
-def test_full_screen_shows_the_picture_alone(live: Page) -> None:
-    live.click("#full-screen")
-    live.wait_for_function("() => document.fullscreenElement?.id === 'view'")
-    expect(live.locator("#rate")).to_be_visible()
+def test_full_screen_shows_the_picture_alone(running: Page) -> None:
+    running.click("#full-screen")
+    running.wait_for_function("() => document.fullscreenElement?.id === 'view'")
+    expect(running.locator("#rate")).to_be_visible()
 
 
 def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page, server: Server) -> None:
-    spoken = live.evaluate_handle(
-        """() => {
-          const spoken = [];
-          new MutationObserver(() => spoken.push(0)).observe(
-            document.getElementById("announcement"), { childList: true });
-          return spoken;
-        }"""
-    )
+    spoken = texts_of(live, "announcement")
     expect(live.locator("#announcement")).to_have_text("Face 1: happy")
     for label in ("sad", "angry", "fear"):
         server.faces = [tracked(1, 50, 100, label)]
