@@ -11,7 +11,7 @@ import click
 from app import create_app
 from app.paths import PACKAGE
 from app.settings import Settings, variable_of
-from app.web.server.error_responses import CODES, STATUSES
+from app.web.server.error_responses import STATUSES
 
 DOCS = Path(__file__).parent
 HEAD = "<!-- Written by `make docs`; edit the code instead. -->\n"
@@ -68,7 +68,7 @@ def http_api() -> str:
     lines += _fields_table(document, document["components"]["schemas"]["Problem"])
     lines += ["\nThe codes are stable:\n", *_table("Code", "Status")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
-    codes = {*STATUSES, *CODES.values(), *RAISED.findall(sources)}
+    codes = {*STATUSES, *RAISED.findall(sources)}
     lines += sorted(_row(f"`{code}`", str(STATUSES.get(code, 400))) for code in codes)
     return "\n".join(lines) + "\n"
 

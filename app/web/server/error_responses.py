@@ -25,7 +25,8 @@ PROBLEM_TYPE = "application/problem+json"
 PAGE_TYPE = "text/html"
 # Nobody reads a page that a program, or a page's script, was answered with.
 PROGRAMS_PATH = "/api/"
-# Codes are part of the API; Python's own names of the statuses change with its versions.
+# The codes of what Flask and Werkzeug raise: part of the API, while Python's own names of the
+# statuses change with its versions.
 CODES = {
     400: "bad_request",
     404: "not_found",
@@ -36,19 +37,14 @@ CODES = {
 }
 OTHER_REFUSAL = "refused"
 # What isn't listed is a client's mistake: 400.
-STATUSES = {
+STATUSES = {code: status for status, code in CODES.items()} | {
     "token_missing": 401,
     "token_unknown": 401,
     "foreign_origin": 403,
-    "not_found": 404,
-    "method_not_allowed": 405,
     "request_slow": 408,
-    "request_too_large": 413,
     "field_too_large": 413,
     "image_too_large": 413,
     "image_type": 415,
-    "media_type_unsupported": 415,
-    "range_unsatisfiable": 416,
     "image_dimensions": 422,
     "image_unreadable": 422,
     "rate_limited": 429,
@@ -85,9 +81,12 @@ def list_headers(error: RautError) -> dict[str, str]:
     return headers
 
 
-def problem_details(error: RautError) -> dict[str, Any]:
-    """Return an error's members as RFC 9457 names them, with the request's id where it has one."""
-    status = find_status(error)
+def problem_details(error: RautError, status: int | None = None) -> dict[str, Any]:
+    """Return an error's members as RFC 9457 names them, with the request's id where it has one.
+
+    `status` is that of the error's code by default.
+    """
+    status = status or find_status(error)
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -105,13 +104,14 @@ def render_error(error: RautError) -> dict[str, str]:
     return {"code": error.code, "sentence": error_sentence(error)}
 
 
-def error_response(error: RautError) -> Response:
-    """Answer an error as whoever asked can read it."""
+def error_response(error: RautError, status: int | None = None) -> Response:
+    """Answer an error as a page or a problem document; `status` is its code's by default."""
+    status = status or find_status(error)
     if _wants_html():
-        return _error_page(error)
+        return _error_page(error, status)
     _count_error(error)
-    problem = json.dumps(problem_details(error))
-    return Response(problem, find_status(error), list_headers(error), content_type=PROBLEM_TYPE)
+    problem = json.dumps(problem_details(error, status))
+    return Response(problem, status, list_headers(error), content_type=PROBLEM_TYPE)
 
 
 def _count_error(error: RautError) -> None:
@@ -130,8 +130,7 @@ def _wants_html() -> bool:
     return wanted == PAGE_TYPE and not request.path.startswith(PROGRAMS_PATH)
 
 
-def _error_page(error: RautError) -> Response:
-    status = find_status(error)
+def _error_page(error: RautError, status: int) -> Response:
     page = render_template("error.html", status=status, **render_error(error))
     return make_response(page, status, list_headers(error))
 
@@ -139,7 +138,8 @@ def _error_page(error: RautError) -> Response:
 def _http_error_response(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown addresses, methods, malformed requests."""
     status = error.code or 500
-    answer = error_response(RautError(CODES.get(status, OTHER_REFUSAL), error.description or ""))
+    named = RautError(CODES.get(status, OTHER_REFUSAL), error.description or "")
+    answer = error_response(named, status)
     if status == 405:
         answer.headers["Allow"] = error.get_response().headers.get("Allow", "")
     return answer

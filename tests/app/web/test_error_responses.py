@@ -1,7 +1,7 @@
 """Test that refusals and faults are answered for whoever asked, without internals."""
 
 import pytest
-from flask import Flask
+from flask import Flask, abort
 from flask.testing import FlaskClient
 
 from app import create_app
@@ -61,3 +61,13 @@ def test_a_fault_is_logged_under_the_number_that_the_answer_names(
     (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
     assert record.request_id == number  # type: ignore[attr-defined]
     assert "the inside of the program" in caplog.text
+
+
+def test_a_status_without_a_code_of_its_own_is_kept() -> None:
+    app = create_app(Settings())
+    app.add_url_rule("/gone", "gone", lambda: abort(410))
+    client = app.test_client()
+    problem = client.get("/gone", headers={"Accept": "*/*"})
+    assert (problem.status_code, problem.get_json()["status"]) == (410, 410)
+    assert problem.get_json()["code"] == "refused"
+    assert client.get("/gone", headers=BROWSER).status_code == 410
