@@ -12,7 +12,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from app import create_app
 from app.settings import Settings
 from tests.helpers.cards import rewrite_card
-from tests.helpers.clothing import write_clothing, write_wardrobe
+from tests.helpers.clothing import write_all_models, write_clothing
 from tests.helpers.servers import serving
 
 from .helpers import content, downloaded, expect_accessible, picture_file, rows_of
@@ -24,7 +24,7 @@ DRESS, UNSURE, NONE = (255, 0, 0), (214, 40, 40), (20, 20, 20)
 def clothing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the faces' models and one of clothes; its address."""
     folder = tmp_path_factory.mktemp("clothing")
-    write_wardrobe(folder)
+    write_all_models(folder)
     with serving(create_app(Settings(models=folder))) as address:
         yield address
 

@@ -26,7 +26,7 @@ FIGURES = {
 }
 
 
-def write_wardrobe(folder: Path) -> None:
+def write_all_models(folder: Path) -> None:
     """Write the served models of faces into a folder, and `clothing` beside them."""
     copy_face_models(folder)
     write_clothing(folder / "clothing")

@@ -108,12 +108,12 @@ class StreamSession:
     """Talk with one client."""
 
     def __init__(
-        self, socket: Socket, reader: LiveReader, readiness: Readiness, turns: AdmissionQueue
+        self, socket: Socket, reader: LiveReader, readiness: Readiness, admission: AdmissionQueue
     ) -> None:
         self._socket = socket
         self._reader = reader
         self._readiness = readiness
-        self._turns = turns
+        self._admission = admission
         self._frame = 0
         self._dropped = 0
         self._faults = 0
@@ -154,7 +154,7 @@ class StreamSession:
     def _read(self, data: bytes) -> dict[str, Any]:
         counts = {"frame": self._frame, "dropped": self._dropped}
         try:
-            with self._turns.frame():
+            with self._admission.frame():
                 analysis = self._reader.read_frame(data)
         except RautError as error:
             if find_status(error) < 500:  # Else the client isn't at fault, and may go on.

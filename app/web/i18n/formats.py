@@ -75,7 +75,7 @@ def date(value: datetime.date) -> str:
 
 def localized(text: LocalizedText) -> str:
     """Return a card's text in the reader's language."""
-    return text.id if str(get_locale()) == "id" else text.en
+    return str(getattr(text, get_locale().language, text.en))
 
 
 def weakness(found: Mapping[str, Any]) -> str:

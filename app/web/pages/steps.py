@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from app.errors import RautError
 from app.vision.detection.detector import EFFORTS
-from app.vision.explain.explanation import ADJUSTABLE, Explainer, Explanation
+from app.vision.explain.explanation import ADJUSTABLE, Explanation
 from app.vision.pipeline import of_region
 from app.web.api import model_selection
 from app.web.api.model_selection import EFFORT, LABELS
@@ -117,7 +117,7 @@ def _explain_uploads() -> list[Panel]:
 def _explain(field: str, data: bytes) -> Panel:
     choice = model_selection.visitors_choice(request, state().analyzer)
     model = _model(choice)
-    explanation = _explainer().explain(
+    explanation = state().explainer.explain(
         data,
         model,
         face=max(0, int(_number(FACES[field], 1)) - 1),
@@ -129,11 +129,6 @@ def _explain(field: str, data: bytes) -> Panel:
     )
     name = request.files[field].filename or ""
     return Panel(field, name, explanation, step_views.view_stages(explanation))
-
-
-def _explainer() -> Explainer:
-    explainer = state().explainer
-    return explainer
 
 
 def _model(choice: model_selection.Choice) -> str:

@@ -12,9 +12,9 @@ from app.web.server.metrics import OVERLOADED, count_overloaded
 class Readiness:
     """Know of this process whether it goes on, and of all workers whether they are overloaded."""
 
-    def __init__(self, turns: AdmissionQueue, workers: int) -> None:
+    def __init__(self, admission: AdmissionQueue, workers: int) -> None:
         self.is_running: Callable[[], bool] = lambda: True
-        self._turns = turns
+        self._admission = admission
         self._workers = workers
 
     def check(self) -> None:
@@ -40,4 +40,4 @@ class Readiness:
 
     def publish_load(self) -> None:
         """Report the other workers whether this one is overloaded."""
-        OVERLOADED.set(self._turns.overloaded)
+        OVERLOADED.set(self._admission.overloaded)

@@ -202,9 +202,9 @@ class BufferingWorker(ThreadWorker):
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, but let a worker that has less to do go first."""
-        burden = min(self.nr_conns, MOST_BURDEN) + (MOST_BURDEN if self._turns.taken else 0)
+        burden = min(self.nr_conns, MOST_BURDEN) + (MOST_BURDEN if self._admission.taken else 0)
         # Where photos are refused, the others have no less to do.
-        time.sleep(0 if self._turns.full else burden * COURTESY_SECONDS)
+        time.sleep(0 if self._admission.full else burden * COURTESY_SECONDS)
         super().accept(listener)
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -289,8 +289,8 @@ class BufferingWorker(ThreadWorker):
         return state_of(self.wsgi).readiness
 
     @property
-    def _turns(self) -> AdmissionQueue:
-        """Return the application's turns."""
+    def _admission(self) -> AdmissionQueue:
+        """Return the application's admission queue."""
         return state_of(self.wsgi).admission
 
     def _hand_over(self, conn: TConn) -> None:
@@ -298,7 +298,7 @@ class BufferingWorker(ThreadWorker):
 
         Under many times the load that can be served, it is the refusals that take the processors.
         """
-        if self._turns.full and self._arrivals[conn].data.startswith(API_PHOTO):
+        if self._admission.full and self._arrivals[conn].data.startswith(API_PHOTO):
             self._refuse(conn, busy())
             return
         arrival = self._forget(conn)

@@ -17,9 +17,9 @@ from tests.helpers.forms import post
 class Queue:
     """Let threads ask for turns one after another, and note in which order they get them."""
 
-    def __init__(self, turns: AdmissionQueue) -> None:
+    def __init__(self, admission: AdmissionQueue) -> None:
         self.order: list[str] = []
-        self._turns = turns
+        self._queue = admission
         self._threads: list[threading.Thread] = []
 
     def ask(self, name: str, turn: Callable[[], AbstractContextManager[None]]) -> None:
@@ -40,36 +40,36 @@ class Queue:
             self.order.append(name)
 
     def _waiting(self) -> int:
-        return len(self._turns._photos) + len(self._turns._frames)
+        return len(self._queue._photos) + len(self._queue._frames)
 
 
 def test_photos_go_before_frames_but_one_frame_goes_between_two() -> None:
-    turns = AdmissionQueue(at_once=1, most_waiting=2)
-    queue = Queue(turns)
-    with turns.frame():
-        queue.ask("first frame", turns.frame)
-        queue.ask("second frame", turns.frame)
-        queue.ask("first photo", turns.photo)
-        queue.ask("second photo", turns.photo)
+    admission = AdmissionQueue(at_once=1, most_waiting=2)
+    queue = Queue(admission)
+    with admission.frame():
+        queue.ask("first frame", admission.frame)
+        queue.ask("second frame", admission.frame)
+        queue.ask("first photo", admission.photo)
+        queue.ask("second photo", admission.photo)
     assert queue.finish() == ["first photo", "first frame", "second photo", "second frame"]
 
 
 def test_a_photo_too_many_is_refused_and_those_before_it_are_not() -> None:
-    turns = AdmissionQueue(at_once=1, most_waiting=1)
-    queue = Queue(turns)
-    with turns.photo():
-        queue.ask("waiting", turns.photo)
-        with pytest.raises(RautError) as refused, turns.photo():
+    admission = AdmissionQueue(at_once=1, most_waiting=1)
+    queue = Queue(admission)
+    with admission.photo():
+        queue.ask("waiting", admission.photo)
+        with pytest.raises(RautError) as refused, admission.photo():
             pass
     assert refused.value.code == "busy"
     assert queue.finish() == ["waiting"]
 
 
 def test_a_turn_is_given_back_after_a_fault() -> None:
-    turns = AdmissionQueue(at_once=1, most_waiting=0)
-    with pytest.raises(ZeroDivisionError), turns.photo():
+    admission = AdmissionQueue(at_once=1, most_waiting=0)
+    with pytest.raises(ZeroDivisionError), admission.photo():
         1 / 0  # noqa: B018
-    with turns.photo():
+    with admission.photo():
         pass
 
 

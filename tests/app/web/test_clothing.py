@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from tests.helpers.cards import read_card, rewrite_card
-from tests.helpers.clothing import CLASSES, OOD, SIZE, write_wardrobe
+from tests.helpers.clothing import CLASSES, OOD, SIZE, write_all_models
 from tests.helpers.forms import post
 from tests.helpers.inference import FakeInferenceServer
 from tests.helpers.servers import PATIENCE, serving
@@ -31,16 +31,16 @@ RED, ROSE, BLACK = (255, 0, 0), (200, 60, 60), (0, 0, 0)
 
 
 @pytest.fixture(scope="module")
-def wardrobe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clothing_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The served models of faces, and one of clothes."""
-    folder = tmp_path_factory.mktemp("wardrobe")
-    write_wardrobe(folder)
+    folder = tmp_path_factory.mktemp("clothing-models")
+    write_all_models(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def dressed_app(wardrobe: Path) -> Flask:
-    return create_app(Settings(models=wardrobe))
+def dressed_app(clothing_models: Path) -> Flask:
+    return create_app(Settings(models=clothing_models))
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def dressed(dressed_app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def classifier(wardrobe: Path) -> Classifier:
-    return load_classifier(wardrobe / "clothing")
+def classifier(clothing_models: Path) -> Classifier:
+    return load_classifier(clothing_models / "clothing")
 
 
 def fill(colour: tuple[int, int, int], side: int = 64) -> np.ndarray:
@@ -201,10 +201,10 @@ def test_the_live_page_asks_models_of_faces_only(
 
 
 def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
-    dressed: FlaskClient, wardrobe: Path, tmp_path: Path
+    dressed: FlaskClient, clothing_models: Path, tmp_path: Path
 ) -> None:
     for name in ("clothing", "face_classifier"):
-        shutil.copytree(wardrobe / name, tmp_path / name)
+        shutil.copytree(clothing_models / name, tmp_path / name)
     alone = create_app(Settings(models=tmp_path)).test_client()
     answer = post(alone, "/api/v1/analyze", {"image": encode(fill(RED))}).get_json()
     assert answer["image_predictions"]["clothing"]["label"] == "dress"
@@ -214,9 +214,9 @@ def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
 
 
 def test_the_command_line_writes_a_row_a_picture(
-    wardrobe: Path, tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
+    monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "album").mkdir()
     (tmp_path / "album" / "dress.png").write_bytes(encode(fill(RED)))
     command = ["analyze", str(tmp_path / "album"), "--models"]
@@ -239,7 +239,7 @@ def test_the_command_line_writes_a_row_a_picture(
 def test_the_command_line_loads_only_the_models_that_answer(
     tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_wardrobe(tmp_path / "models")
+    write_all_models(tmp_path / "models")
     (tmp_path / "models" / "clothing" / "model.onnx").write_bytes(b"altered")
     (tmp_path / "face.png").write_bytes(astronaut_png)
     monkeypatch.setenv("RAUT_MODELS", str(tmp_path / "models"))
@@ -252,9 +252,9 @@ def test_the_command_line_loads_only_the_models_that_answer(
 
 
 def test_an_archive_can_be_read_for_clothes(
-    wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
+    monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "dress.png").write_bytes(encode(fill(RED)))
     (tmp_path / "black.png").write_bytes(encode(fill(BLACK)))
     rows, tables = read_archive(tmp_path, "clothing")
@@ -267,9 +267,9 @@ def test_an_archive_can_be_read_for_clothes(
 
 
 def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
-    wardrobe: Path, tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAUT_MODELS", str(wardrobe))
+    monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "dress.png").write_bytes(encode(fill(RED)))
     (tmp_path / "two.png").write_bytes(encode(np.hstack([astronaut, astronaut])))
     rows, tables = read_archive(tmp_path, "gender,clothing")
@@ -283,10 +283,10 @@ def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
     }
 
 
-def test_an_inference_server_answers_for_whole_pictures_too(wardrobe: Path) -> None:
-    folders = [wardrobe / name for name in ("clothing", "expression", "gender")]
+def test_an_inference_server_answers_for_whole_pictures_too(clothing_models: Path) -> None:
+    folders = [clothing_models / name for name in ("clothing", "expression", "gender")]
     with FakeInferenceServer(*folders) as far:
-        settings = Settings(models=wardrobe, runtime="remote", inference_url=far.url)
+        settings = Settings(models=clothing_models, runtime="remote", inference_url=far.url)
         client = create_app(settings).test_client()
         asked = len(far.paths)
         assert ask(client, RED)["image_predictions"]["clothing"]["label"] == "dress"

@@ -25,9 +25,9 @@ from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, goodbye, star
 class Instance:
     """An application with one turn and no waiting room, whose seconds pass when it is told."""
 
-    def __init__(self, app: Flask, turns: AdmissionQueue) -> None:
+    def __init__(self, app: Flask, admission: AdmissionQueue) -> None:
         self._client = app.test_client()
-        self._turns = turns
+        self._queue = admission
         self.now = 1000.0
 
     def ready(self) -> str:
@@ -37,7 +37,7 @@ class Instance:
 
     @contextmanager
     def full(self, seconds: float) -> Iterator[None]:
-        with self._turns.photo():
+        with self._queue.photo():
             self.now += seconds
             yield
 
@@ -47,12 +47,12 @@ class Instance:
 
 @pytest.fixture
 def instance(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Instance:
-    turns = AdmissionQueue(at_once=1, most_waiting=0)
-    instance = Instance(app, turns)
-    monkeypatch.setattr(state_of(app), "admission", turns)
-    monkeypatch.setattr(state_of(app), "readiness", Readiness(turns, workers=1))
+    admission = AdmissionQueue(at_once=1, most_waiting=0)
+    instance = Instance(app, admission)
+    monkeypatch.setattr(state_of(app), "admission", admission)
+    monkeypatch.setattr(state_of(app), "readiness", Readiness(admission, workers=1))
     monkeypatch.setattr("app.web.server.admission.time.monotonic", lambda: instance.now)
-    turns._load._noted = instance.now
+    admission._load._noted = instance.now
     return instance
 
 
