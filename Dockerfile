@@ -13,7 +13,7 @@ RUN /opt/raut/bin/pybabel compile -d translations
 FROM python:3.11.14-slim-bookworm
 COPY --from=packages /opt/raut /opt/raut
 WORKDIR /app
-COPY wsgi.py gunicorn.conf.py CITATION.cff ./
+COPY asgi.py wsgi.py gunicorn.conf.py CITATION.cff ./
 COPY app app
 COPY static static
 COPY templates templates
@@ -26,4 +26,4 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/opt/raut/bin/python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-CMD ["/opt/raut/bin/gunicorn", "--no-control-socket", "--bind", "0.0.0.0:8000", "wsgi:app"]
+CMD ["/opt/raut/bin/python", "-m", "gunicorn", "--no-control-socket", "--bind", "0.0.0.0:8000", "asgi:app"]

@@ -6,7 +6,7 @@ CATALOG := translations/id/LC_MESSAGES/messages.mo
 .PHONY: serve test check docs programs audit sbom lock
 
 serve: .venv/serve.stamp $(CATALOG)
-	exec $(BIN)/gunicorn --no-control-socket wsgi:app
+	exec $(BIN)/python -m gunicorn --no-control-socket asgi:app
 
 test: .venv/test.stamp $(CATALOG) programs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -15,7 +15,7 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/bandit -q -r -ll app training setup.py wsgi.py gunicorn.conf.py
+	$(BIN)/bandit -q -r -ll app training setup.py asgi.py wsgi.py gunicorn.conf.py
 
 # Write the pages of docs/ that are generated from the code.
 docs: .venv/test.stamp $(CATALOG)

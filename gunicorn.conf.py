@@ -4,6 +4,7 @@ import atexit
 import math
 import multiprocessing
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from app.settings import SettingsError, count_processors, read_settings
 from app.vision.models.cards import ModelError
+from app.web.server.connections import MOST_CONNECTIONS
 from app.web.server.logging import LOGGING
+from app.web.server.worker import PROTOCOL_SETTINGS
 
 # A worker holds its own models; more workers than cores only queue elsewhere.
 # The application shares out the live sockets among the workers.
@@ -27,15 +30,16 @@ workers = settings.workers
 # where the system has such a folder.
 memory = Path("/dev/shm")  # nosec B108
 memory_folder = str(memory) if memory.is_dir() else None
+# A connection takes a descriptor.
+_, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_files, 4 * MOST_CONNECTIONS), most_files))
 first_process = os.getpid()
 counts = tempfile.mkdtemp(prefix=f"raut-{first_process}-", dir=memory_folder)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
 os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{counts}/limits.sqlite")
-# Slow clients hold no thread. A live socket holds one as long as it is open, so these come on top
-# and requests keep their 8.
-worker_class = "app.web.server.worker.BufferingWorker"
-threads = 8 + settings.streams_per_worker
+worker_class = "app.web.server.worker.Worker"
 timeout = 60
+globals().update(PROTOCOL_SETTINGS)
 # For requests under way, once no more are taken.
 graceful_timeout = 30 + math.ceil(settings.drain_seconds)
 control_socket_disable = True
@@ -82,7 +86,7 @@ def post_worker_init(worker):
     """Let the application know when its worker is told to end."""
     from app.web.server.state import state_of
 
-    state_of(worker.wsgi).readiness.is_running = lambda: not worker.leaving
+    state_of(worker.asgi.flask).readiness.is_running = lambda: not worker.leaving
 
 
 def child_exit(server, worker):

@@ -1,4 +1,4 @@
-"""Give gunicorn the application."""
+"""Give a WSGI server the application: pages and API; the live page posts single frames."""
 
 from app import create_app
 

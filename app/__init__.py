@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.settings import Settings
+    from app.web.asgi import ASGIApplication
 
 __version__ = "0.1.0"
 
@@ -23,3 +24,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.web.factory import build_application
 
     return build_application(settings)
+
+
+def create_asgi_app(settings: Settings | None = None) -> ASGIApplication:
+    """Build the web application with its live streams. Raises as `create_app`."""
+    from app.web.asgi import ASGIApplication
+
+    return ASGIApplication(create_app(settings))

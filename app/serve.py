@@ -7,8 +7,6 @@ import sys
 from app.paths import DATA, PACKAGE
 from app.settings import Settings
 
-THREADS = 8  # as each worker of gunicorn has for requests
-
 
 def serve(settings: Settings, host: str, server: str | None = None) -> None:
     """Serve on a host until the process is terminated.
@@ -25,7 +23,7 @@ def serve(settings: Settings, host: str, server: str | None = None) -> None:
         os.chdir(PACKAGE.parent)
         config = ["--config", str(DATA / "gunicorn.conf.py"), "--no-control-socket"]
         bind = ["--bind", f"{host}:{settings.port}"]
-        command = [sys.executable, "-m", "gunicorn", *config, *bind, "app:create_app()"]
+        command = [sys.executable, "-m", "gunicorn", *config, *bind, "app:create_asgi_app()"]
         os.execv(sys.executable, command)  # nosec B606
     _serve_with_waitress(settings, host)
 
@@ -42,6 +40,7 @@ def _serve_with_waitress(settings: Settings, host: str) -> None:
     from waitress import create_server
 
     from app import create_app
+    from app.web.server.bridge import THREADS
     from app.web.server.logging import LOGGING
 
     logging.config.dictConfig(LOGGING)

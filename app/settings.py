@@ -99,6 +99,12 @@ class Settings(BaseSettings):
         description="Concurrent WebSocket streams, divided evenly among the workers. Further "
         "clients are told to try again later.",
     )
+    max_streams_per_client: int = Field(
+        8,
+        ge=1,
+        description="Concurrent WebSocket streams of one client, divided evenly among the workers. "
+        "A client is a token, an IPv4 address or an IPv6 network.",
+    )
     queue_size: int = Field(
         1,
         ge=0,
@@ -167,6 +173,11 @@ class Settings(BaseSettings):
     def streams_per_worker(self) -> int:
         """Return a worker's share of the WebSocket streams, at least one."""
         return max(1, self.max_streams // self.workers)
+
+    @property
+    def streams_per_client(self) -> int:
+        """Return a worker's share of one client's WebSocket streams, at least one."""
+        return max(1, self.max_streams_per_client // self.workers)
 
 
 def read_settings() -> Settings:

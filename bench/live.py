@@ -12,13 +12,14 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
 from app.vision.imaging.decoding import decode_image
-from app.web.api.websocket import Socket, SocketClosed
 from bench.load import Clients, Round
 from bench.moving import encode_frame, move_picture
 from bench.report import figures_table
@@ -61,14 +62,20 @@ class Client:
     ) -> None:
         """Stream frames until `ends` on `time.monotonic`; `phase` (0 to 1) shifts the camera."""
         try:
-            socket = Socket.connect(f"{url.replace('http', 'ws', 1)}/api/v1/stream")
-            with closing(socket):
+            with connect(
+                f"{url.replace('http', 'ws', 1)}/api/v1/stream", compression=None
+            ) as socket:
                 self._play_over(socket, frames, rate, phase, ends)
-        except SocketClosed as error:
+        except (OSError, WebSocketException) as error:
             self.closed = str(error)
 
     def _play_over(
-        self, socket: Socket, frames: Sequence[bytes], rate: float, phase: float, ends: float
+        self,
+        socket: ClientConnection,
+        frames: Sequence[bytes],
+        rate: float,
+        phase: float,
+        ends: float,
     ) -> None:
         begun = time.monotonic() - (phase / rate if rate else 0)
         while (now := time.monotonic()) < ends:
@@ -81,9 +88,7 @@ class Client:
                 time.sleep(max(0.0, taken - now))
             self.camera_frames = number
             socket.send(frames[number % len(frames)])
-            answer = socket.receive(ANSWER_SECONDS)
-            if not isinstance(answer, str):
-                raise SocketClosed(1006, f"no answer within {ANSWER_SECONDS:g} s")
+            answer = socket.recv(ANSWER_SECONDS)
             self.delays.append((time.monotonic() - taken) * 1000)
             self.faceless += not json.loads(answer).get("faces")
 

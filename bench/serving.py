@@ -75,7 +75,7 @@ def own_server(**environment: str) -> Iterator[tuple[str, int]]:
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
+        [sys.executable, "-m", "gunicorn", "--no-control-socket", "asgi:app"],
         cwd=ROOT,
         env={**os.environ, "RAUT_RATE_LIMIT": "", **environment, "PORT": str(port)},
         stdout=subprocess.DEVNULL,

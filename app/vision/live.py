@@ -73,7 +73,7 @@ class LiveReader:
     def smoothing_seconds(self, seconds: float) -> None:
         self._tracker.smoothing_seconds = seconds
 
-    def read_frame(self, data: bytes) -> Analysis:
+    def read_frame(self, data: bytes, budget: object = None) -> Analysis:
         """Read the faces in a JPEG frame; each is a `TrackedFace`.
 
         Raises `RautError` as `decode_frame` does, and where an inference server doesn't answer.

@@ -76,7 +76,7 @@ def _build_state(settings: Settings) -> AppState:
         explainer=Explainer(analyzer, settings.threads),
         studies=read_studies(settings.studies),
         admission=queue,
-        stream_slots=StreamSlots(settings.streams_per_worker),
+        stream_slots=StreamSlots(settings.streams_per_worker, settings.streams_per_client),
         readiness=Readiness(queue, settings.workers),
         rate_limiter=rate_limit.build_rate_limiter(settings),
     )

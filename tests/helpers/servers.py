@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,14 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 from flask import Flask
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
-from werkzeug.serving import make_server
+
+from app.web.asgi import ASGIApplication
+from app.web.server.worker import PROTOCOL_SETTINGS, Worker
 
 GRACE_SECONDS = 30  # gunicorn's own, for requests under way
 PATIENCE = 20
@@ -78,7 +84,7 @@ class Server:
 def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.Popen[str]:
     """Start a server, within another program if one is given."""
     return subprocess.Popen(
-        [*within, sys.executable, "-m", "gunicorn", "--no-control-socket", "wsgi:app"],
+        [*within, sys.executable, "-m", "gunicorn", "--no-control-socket", "asgi:app"],
         env={**os.environ, "WEB_CONCURRENCY": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,18 +114,42 @@ def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[S
         yield server
 
 
+class InProcessWorker(Worker):
+    """gunicorn's worker, without its processes and signals."""
+
+    def __init__(self, app: Flask, listener: socket.socket) -> None:
+        settings = Config()
+        for name, value in PROTOCOL_SETTINGS.items():
+            settings.set(name, value)
+        inherited = SimpleNamespace(sock=listener, close=listener.close)
+        super().__init__(0, os.getppid(), [inherited], None, 60, settings, Logger(settings))
+        self.asgi = ASGIApplication(app)
+        self._setup_event_loop()
+        self._served = self.loop.create_task(self._serve())
+
+    def run(self) -> None:
+        self.loop.run_until_complete(self._served)
+        self._cleanup()
+        self.tmp.close()
+
+    def end(self) -> None:
+        self._quick_shutdown = True
+        self.loop.call_soon_threadsafe(self._served.cancel)
+
+
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
     """Serve an application from this process; yields its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = "http://{}:{}".format(*listener.getsockname())
+        worker = InProcessWorker(app, listener)
+        thread = Thread(target=worker.run)
+        thread.start()
+        try:
+            yield address
+        finally:
+            worker.end()
+            thread.join()
 
 
 def goodbye(client: ClientConnection) -> tuple[int, str]:

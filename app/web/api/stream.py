@@ -6,45 +6,47 @@ ahead only the newest is read, so that nothing ever queues and the delay stays b
 
 from __future__ import annotations
 
-import time
-from contextlib import closing, suppress
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, json, request
+from flask import Blueprint, Flask, json, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RautError
+from app.vision.budget import Budget
 from app.vision.live import LiveReader
+from app.vision.readings import Analysis
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
 from app.web.api.model_selection import LABELS, MODELS, Choice, model_names, named_choice
-from app.web.api.websocket import GOING_AWAY, POLICY, TRY_LATER, Socket, SocketClosed
-from app.web.server.admission import AdmissionQueue
-from app.web.server.auth import authenticate
+from app.web.server.bridge import HANDSHAKE, Receive, Scope, Send, WSGIBridge, write_http
+from app.web.server.connections import current_connection
 from app.web.server.error_responses import find_status, problem_details
 from app.web.server.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
-from app.web.server.rate_limit import consume_quota
-from app.web.server.readiness import Readiness
-from app.web.server.security import refuse_foreign
-from app.web.server.state import state
+from app.web.server.rate_limit import client_name
+from app.web.server.state import state, state_of
 
-MOST_MESSAGE_BYTES = 2_000_000  # A frame of 640 by 480 at the best quality has a tenth of it.
-SILENCE_SECONDS = 30.0
+GOING_AWAY = 1001
+POLICY = 1008
+TRY_LATER = 1013
+
+SILENCE_SECONDS = 30.0  # without a frame
 MOST_FAULTS = 10  # Messages refused in a row; a client that goes on sends nothing of use.
-# How soon an idle socket notices that its worker ends.
+MOST_WAITING_SETTINGS = 100
+# How soon an idle stream notices that its worker ends.
 TICK_SECONDS = 1.0
-# Messages taken in one go: a client that sends faster than we read must not keep us reading.
-MOST_WAITING = 100
+# A client that doesn't read its answers is given up after this long.
+SEND_SECONDS = 10.0
+# How long a client that was told to go has to close the connection.
+LINGER_SECONDS = 2.0
 
-# What the handshake is made of; of the others, some would not pass the protocol's own parser.
-HANDSHAKE_HEADERS = {
-    "host",
-    "connection",
-    "upgrade",
-    "sec-websocket-key",
-    "sec-websocket-version",
-}
+# What is answered to the handshake itself.
+BEFORE_HANDSHAKE = {HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
@@ -70,92 +72,139 @@ class StreamSettings(BaseModel):
 
 @blueprint.route("/stream", websocket=True)
 def stream() -> ResponseReturnValue:
-    """Answer a camera's frames until either side has had enough.
+    """Allow the handshake that `StreamServer` received; no other server has WebSockets.
 
-    A server that leaves refuses before the handshake, so that a proxy can ask another one.
+    A server that leaves refuses before the handshake, so that a proxy can choose another one.
     """
-    shared = state()
-    shared.readiness.check_running()
-    socket = _accept()
-    # A client that left, or was told why, is no fault.
-    with closing(socket), shared.stream_slots.hold() as free, suppress(SocketClosed):
-        if error := _handshake_error():
-            REFUSALS.labels(error.code).inc()
-            socket.close(
-                TRY_LATER if find_status(error) == HTTPStatus.TOO_MANY_REQUESTS else POLICY,
-                error.code,
-            )
-        elif not free:
-            socket.close(TRY_LATER, "too_many_streams")
-        else:
-            reader = LiveReader(shared.analyzer, shared.settings.track_max_age)
+    state().readiness.check_running()
+    if HANDSHAKE not in request.environ:
+        raise RautError("sockets_unsupported", "This web server can't open a WebSocket.")
+    request.environ[HANDSHAKE].client = client_name()
+    return "", HTTPStatus.NO_CONTENT
+
+
+@dataclass
+class Handshake:
+    """Hold what the application learned from a handshake: who the client is."""
+
+    client: str = ""
+
+
+class StreamServer:
+    """Serve the streams of one worker."""
+
+    def __init__(self, app: Flask, bridge: WSGIBridge) -> None:
+        self._app = app
+        self._bridge = bridge
+        # More at once than analyses would only wait.
+        self._pool = ThreadPoolExecutor(state_of(app).settings.at_once, "frame")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        connection = current_connection()
+        with connection.working():
+            await receive()
+            handshake = Handshake()
+            answer = await self._bridge.call(scope, {HANDSHAKE: handshake})
+            if answer.status in BEFORE_HANDSHAKE:
+                connection.answer_and_close(write_http(answer))
+                return
+            await send({"type": "websocket.accept"})
+            if answer.status == HTTPStatus.NO_CONTENT:
+                await self._serve(handshake.client, receive, send)
+                return
+            # Of a handshake that is refused a page learns no reason, over a socket it does.
+            later = answer.status == HTTPStatus.TOO_MANY_REQUESTS
+            await close(send, TRY_LATER if later else POLICY, json.loads(answer.body)["code"])
+
+    def shut_down(self) -> None:
+        """Read no more frames."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _serve(self, client: str, receive: Receive, send: Send) -> None:
+        with state_of(self._app).stream_slots.hold(client) as free:
+            if not free:
+                await close(send, TRY_LATER, "too_many_streams")
+                return
             with OPEN_STREAMS.track_inprogress():
-                StreamSession(socket, reader, shared.readiness, shared.admission).run()
-    return Finished()
-
-
-class Finished(Response):
-    """Report the web server that its connection has been used up."""
-
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        """Send nothing more on a connection that spoke WebSocket."""
-        if "gunicorn.socket" in environ:
-            raise StopIteration  # The sign on which gunicorn closes without an answer.
-        return super().__call__(environ, start_response)
+                await StreamSession(self._app, self._pool, receive, send).run()
 
 
 class StreamSession:
-    """Talk with one client."""
+    """Answer the messages of one client."""
 
-    def __init__(
-        self, socket: Socket, reader: LiveReader, readiness: Readiness, admission: AdmissionQueue
-    ) -> None:
-        self._socket = socket
-        self._reader = reader
-        self._readiness = readiness
-        self._admission = admission
+    def __init__(self, app: Flask, pool: ThreadPoolExecutor, receive: Receive, send: Send) -> None:
+        shared = state_of(app)
+        self._app = app
+        self._pool = pool
+        self._receive = receive
+        self._send_message = send
+        self._readiness = shared.readiness
+        self._admission = shared.admission
+        self._reader = LiveReader(shared.analyzer, shared.settings.track_max_age)
+        self._settings: deque[str] = deque()
+        self._newest: bytes | None = None
         self._frame = 0
         self._dropped = 0
         self._faults = 0
+        self._left = False
+        self._came = asyncio.Event()
 
-    def run(self) -> None:
-        """Answer messages until the socket closes."""
-        heard = time.monotonic()
-        while self._readiness.is_running():
-            message = self._socket.receive(TICK_SECONDS)
-            if message is not None:
-                self._answer(message)
-                heard = time.monotonic()
-            elif time.monotonic() - heard > SILENCE_SECONDS:
-                return self._socket.close(POLICY, "silent")
-            if self._faults >= MOST_FAULTS:
-                return self._socket.close(POLICY, "too_many_faults")
-        self._socket.close(GOING_AWAY, "server_stops")
+    async def run(self) -> None:
+        """Answer messages until either side closes."""
+        receiving = asyncio.create_task(self._receive_messages())
+        try:
+            if reason := await self._answer_messages():
+                await close(self._send_message, *reason)
+        finally:
+            receiving.cancel()
 
-    def _answer(self, message: bytes | str) -> None:
-        newest = None
-        waiting: bytes | str | None = message
-        for count in range(MOST_WAITING):
-            if count:
-                waiting = self._socket.receive(0)
-            if waiting is None:
-                break
-            if isinstance(waiting, str):
-                self._send(self._set(waiting))
+    async def _receive_messages(self) -> None:
+        while (message := await self._receive())["type"] == "websocket.receive":
+            if (data := message.get("bytes")) is None:
+                self._settings.append(message["text"])
             else:
                 self._frame += 1
-                if newest is not None:
+                if self._newest is not None:
                     self._dropped += 1
                     FRAMES.labels("dropped").inc()
-                newest = waiting
-        if newest is not None:
-            self._send(self._read(newest))
+                self._newest = data
+            self._came.set()
+        self._left = True
+        self._came.set()
 
-    def _read(self, data: bytes) -> dict[str, Any]:
+    async def _answer_messages(self) -> tuple[int, str] | None:
+        """Answer until the client leaves, or return the code and reason to close it with."""
+        clock = asyncio.get_running_loop().time
+        framed = clock()
+        while not self._left:
+            self._came.clear()
+            if not self._readiness.is_running():
+                return GOING_AWAY, "server_stops"
+            if self._faults >= MOST_FAULTS or len(self._settings) > MOST_WAITING_SETTINGS:
+                return POLICY, "too_many_faults"
+            if self._settings:
+                await self._answer(self._set(self._settings.popleft()))
+            elif self._newest is not None:
+                data, self._newest = self._newest, None
+                await self._answer(await self._read(data))
+                framed = clock()
+            elif clock() - framed > SILENCE_SECONDS:
+                return POLICY, "silent"
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._came.wait(), TICK_SECONDS)
+        return None
+
+    async def _read(self, data: bytes) -> dict[str, Any]:
         counts = {"frame": self._frame, "dropped": self._dropped}
+        budget = Budget()
+        loop = asyncio.get_running_loop()
         try:
-            with self._admission.frame():
-                analysis = self._reader.read_frame(data)
+            analysis = await loop.run_in_executor(self._pool, self._read_frame, data, budget)
+        except asyncio.CancelledError:
+            budget.cancel()
+            raise
         except RautError as error:
             if find_status(error) < 500:  # Else the client isn't at fault, and may go on.
                 self._faults += 1
@@ -166,51 +215,35 @@ class StreamSession:
         count_stages(analysis.timings_ms)
         return {**counts, **analysis.to_json()}
 
+    def _read_frame(self, data: bytes, budget: Budget) -> Analysis:
+        with self._admission.frame():
+            return self._reader.read_frame(data, budget)
+
     def _set(self, message: str) -> dict[str, Any]:
         try:
             settings = _parse_settings(message)
-            self._reader.choose(model_names(settings.choice), settings.choice.get(LABELS))
+            with self._app.app_context():
+                names = model_names(settings.choice)
+            self._reader.choose(names, settings.choice.get(LABELS))
         except RautError as error:
             self._faults += 1
             return {"problem": problem_details(error)}
         self._reader.smoothing_seconds = settings.smoothing_seconds
         return {"settings": settings.model_dump(exclude_none=True)}
 
-    def _send(self, answer: dict[str, Any]) -> None:
-        self._socket.send(json.dumps(answer))
+    async def _answer(self, answer: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send_message({"type": "websocket.send", "text": json.dumps(answer)})
+        except TimeoutError:  # The client doesn't read.
+            current_connection().abort()
+            self._left = True
 
 
-def _accept() -> Socket:
-    connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
-    if connection is None:
-        raise RautError(
-            "sockets_unsupported", "This web server hands over no connection for a WebSocket."
-        )
-    headers = [
-        (name.lower().encode(), value.encode())
-        for name, value in request.headers
-        if name.lower() in HANDSHAKE_HEADERS
-    ]
-    try:
-        return Socket.accept(connection, headers, request.path, MOST_MESSAGE_BYTES)
-    except SocketClosed as error:
-        raise RautError(
-            "handshake_invalid", f"This is no WebSocket handshake (RFC 6455): {error.reason}."
-        ) from error
-
-
-def _handshake_error() -> RautError | None:
-    """Return why this client may open no socket, if it may not.
-
-    It is told over the socket: a page would not learn what a handshake was answered with.
-    """
-    try:
-        refuse_foreign()
-        authenticate()
-        consume_quota()
-    except RautError as error:
-        return error
-    return None
+async def close(send: Send, code: int, reason: str) -> None:
+    """Close a WebSocket, and its connection soon after, whatever the client does."""
+    current_connection().abort_within(LINGER_SECONDS)
+    await send({"type": "websocket.close", "code": code, "reason": reason})
 
 
 def _parse_settings(message: str) -> StreamSettings:

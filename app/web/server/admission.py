@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -118,24 +118,26 @@ class AdmissionQueue:
 
 
 class StreamSlots:
-    """Count the live sockets of this process."""
+    """Count the live streams of this process, and those of each client."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_per_client: int) -> None:
         self._limit = limit
-        self._open = 0
-        self._lock = threading.Lock()
+        self._limit_per_client = limit_per_client
+        self._open: Counter[str] = Counter()
 
     @contextmanager
-    def hold(self) -> Iterator[bool]:
-        """Hold a slot for one socket; yields False where all are taken."""
-        with self._lock:
-            free = self._open < self._limit
-            self._open += free
+    def hold(self, client: str) -> Iterator[bool]:
+        """Hold a slot for one stream of a client; yields False where all are taken.
+
+        For the event loop's thread alone.
+        """
+        free = self._open.total() < self._limit and self._open[client] < self._limit_per_client
+        self._open[client] += free
         try:
             yield free
         finally:
-            with self._lock:
-                self._open -= free
+            self._open[client] -= free
+            self._open += Counter()  # without clients that have none
 
 
 def busy() -> RautError:

@@ -22,7 +22,10 @@ COOKIE = "raut_access"
 FIELD = "token"
 
 # What has a photo read, by a program or by a page's form.
-READING = frozenset({"api.analyze", "pages.photo_without_script", "steps.show", "steps.download"})
+PHOTO_POSTS = frozenset(
+    {"api.analyze", "pages.photo_without_script", "steps.show", "steps.download"}
+)
+READING = PHOTO_POSTS | {"stream.stream"}
 # Pages that are of no use without.
 PAGES = frozenset({"pages.photo", "realtime.page", "steps.page"})
 GUARDED = READING | {"api.models"}

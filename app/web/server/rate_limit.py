@@ -142,7 +142,12 @@ def consume_quota() -> None:
     """Count one photo, or one live socket, of the client that asks. Raises `RautError`."""
     limiter = state().rate_limiter
     if limiter:
-        limiter.spend(token_name() or name_network(request.remote_addr or ""))
+        limiter.spend(client_name())
+
+
+def client_name() -> str:
+    """Return what the client that asks is counted by: its token's name, or its network."""
+    return token_name() or name_network(request.remote_addr or "")
 
 
 def name_network(address: str) -> str:

@@ -7,6 +7,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.errors import RautError
 from app.settings import Settings
+from app.web.server.bridge import HANDSHAKE
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -44,7 +45,7 @@ def init_security(app: Flask, settings: Settings) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
         )
-    app.before_request(_refuse_foreign_posts)
+    app.before_request(_refuse_foreign_requests)
     app.after_request(_add_headers)
 
 
@@ -70,8 +71,8 @@ def refuse_foreign() -> None:
         )
 
 
-def _refuse_foreign_posts() -> None:
-    if request.method == "POST":
+def _refuse_foreign_requests() -> None:
+    if request.method == "POST" or HANDSHAKE in request.environ:
         refuse_foreign()
 
 

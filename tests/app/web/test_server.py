@@ -19,7 +19,7 @@ from werkzeug.test import encode_multipart
 from app.settings import Settings
 from app.vision.models.cards import load_card
 from app.vision.models.files import FILES, choose_file
-from app.web.server.worker import PATIENCE_SECONDS
+from app.web.server.bridge import PATIENCE_SECONDS
 from tests.helpers.cards import hash_files, read_card, rewrite_card
 from tests.helpers.servers import PATIENCE, start, started
 

@@ -1,0 +1,6 @@
+"""Stub, replaced by the merge."""
+
+
+class Budget:
+    def cancel(self) -> None: ...
+    def check(self) -> None: ...

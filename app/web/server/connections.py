@@ -1,0 +1,233 @@
+"""Accept the connections of one worker, and end those that hold it up.
+
+An ASGI server on asyncio leaves three things open: a connection that sends no complete request head
+stays for good, one that doesn't read its answer stays in the transport's buffer, and a worker
+accepts all that wait even while another one is idle. They are settled here between the event loop
+and the server's protocol, on the public interfaces of asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, cast
+
+# From the connection, or from the last answer on it, to the end of the next request's head. It is
+# also the time that a closed connection has to take the rest of its answer.
+HEAD_SECONDS = 10.0
+# Connections of one worker; beyond, the one whose client has been waited for longest is closed.
+MOST_CONNECTIONS = 1000
+# How long a busy worker leaves new connections to the others.
+COURTESY_SECONDS = 0.008
+RETRY_SECONDS = 0.1  # where no descriptor is left
+TICK_SECONDS = 1.0  # between two looks for connections whose time is over
+
+_current: ContextVar[Connection] = ContextVar("connection")
+
+
+def current_connection() -> Connection:
+    """Return the connection whose request is served in this task.
+
+    Raises `LookupError` where the connection wasn't accepted by a `Listener`.
+    """
+    return _current.get()
+
+
+class Connections:
+    """Hold the connections of one worker; those that wait for their client in order."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiting: dict[Connection, float] = {}  # to the time at which each is aborted
+
+    def add(self, connection: Connection) -> None:
+        """Add a new connection, in place of the one that has waited longest where it is full."""
+        self._count += 1
+        if self._count > MOST_CONNECTIONS:
+            next(iter(self._waiting), connection).abort()
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is lost."""
+        self._count -= 1
+        self.work(connection)
+
+    def wait(self, connection: Connection, until: float) -> None:
+        """Wait for a client until a time of the event loop, from now on."""
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = until
+
+    def work(self, connection: Connection) -> None:
+        """Wait for a client no more."""
+        self._waiting.pop(connection, None)
+
+    def abort_late(self, now: float) -> None:
+        """Abort the connections whose time is over; to be called now and then."""
+        for connection in [each for each, until in self._waiting.items() if until < now]:
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """Stand before the server's protocol, and know whether its client is waited for."""
+
+    def __init__(self, protocol: asyncio.Protocol, connections: Connections) -> None:
+        self._protocol = protocol
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+        self._wait(HEAD_SECONDS)
+        # The tasks that the server starts for this connection inherit the variable.
+        token = _current.set(self)
+        self._protocol.connection_made(transport)
+        _current.reset(token)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on."""
+        self._protocol.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass on that the client sends no more."""
+        return self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass on that the client reads too slowly."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that the client has read."""
+        self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._transport = None
+        self._connections.remove(self)
+        self._protocol.connection_lost(exc)
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Exchange a request and its answer in the `with` block, whose deadlines apply there."""
+        self._wait(math.inf)
+        try:
+            yield
+        finally:
+            self._wait(HEAD_SECONDS)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Keep the connection during the `with` block, however many others come."""
+        self._connections.work(self)
+        try:
+            yield
+        finally:
+            self._wait(math.inf)
+
+    def abort(self) -> None:
+        """End the connection at once, whatever is unsent."""
+        if self._transport:
+            self._connections.work(self)
+            self._transport.abort()
+
+    def abort_within(self, seconds: float) -> None:
+        """End the connection after that time, unless its client does."""
+        self._loop.call_later(seconds, self.abort)
+
+    def answer_and_close(self, answer: bytes) -> None:
+        """Write an answer past the server's protocol, as the last on this connection."""
+        if self._transport:
+            self._transport.write(answer)
+            self._transport.close()
+
+    def _wait(self, seconds: float) -> None:
+        if self._transport:
+            self._connections.wait(self, self._loop.time() + seconds)
+
+
+class Listener:
+    """Accept connections at a socket that several workers share.
+
+    While `is_busy()`, another worker may go first.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        make_protocol: Callable[[], asyncio.Protocol],
+        connections: Connections,
+        is_busy: Callable[[], bool],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = listener
+        self._make_protocol = make_protocol
+        self._connections = connections
+        self._is_busy = is_busy
+        self._tasks: set[asyncio.Task[Any]] = set()
+        listener.setblocking(False)
+        self._loop.add_reader(listener, self._notice)
+        self._abort_late()
+
+    def close(self) -> None:
+        """Accept what waits already, and nothing more: elsewhere it would wait in vain."""
+        if self.is_serving():
+            self._loop.remove_reader(self._socket)
+            self._accept()
+            self._socket.close()
+
+    async def wait_closed(self) -> None:
+        """Return once the accepted connections have their protocols."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def is_serving(self) -> bool:
+        """Return whether connections are accepted."""
+        return self._socket.fileno() >= 0
+
+    def _abort_late(self) -> None:
+        self._connections.abort_late(self._loop.time())
+        if self.is_serving():
+            self._loop.call_later(TICK_SECONDS, self._abort_late)
+
+    def _notice(self) -> None:
+        if self._is_busy():
+            self._pause(COURTESY_SECONDS)
+        elif not self._accept(1):
+            self._pause(RETRY_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._socket)
+        self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        """Accept all that nobody else has, so that the pause isn't one for each connection."""
+        if self.is_serving():
+            self._loop.add_reader(self._socket, self._notice)
+            if not self._accept():
+                self._pause(RETRY_SECONDS)
+
+    def _accept(self, most: int = MOST_CONNECTIONS) -> bool:
+        """Accept up to `most` connections; return False where no descriptor is left."""
+        for _ in range(most):
+            try:
+                accepted, _address = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                break  # another worker was faster, or the client left
+            except OSError:
+                return False
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._join(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _join(self, accepted: socket.socket) -> None:
+        with suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                lambda: Connection(self._make_protocol(), self._connections), accepted
+            )
