@@ -97,7 +97,7 @@ class WSGIBridge:
         connection = current_connection()
         with connection.request(), suppress(ClientLeft):
             try:
-                answer, whole = await self._answer(scope, receive)
+                answer, whole = await self._answer(connection, scope, receive)
                 await self._send(connection, answer, send)
             except TimeoutError:  # The client doesn't read.
                 connection.abort()
@@ -123,8 +123,7 @@ class WSGIBridge:
         self._held_bytes += len(body)
         job.add_done_callback(forget)
         try:
-            with current_connection().working():
-                return await asyncio.wrap_future(job)
+            return await asyncio.wrap_future(job)
         except asyncio.CancelledError:
             budget.cancel()
             raise
@@ -137,7 +136,9 @@ class WSGIBridge:
         """Take no more requests."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
+    async def _answer(
+        self, connection: Connection, scope: Scope, receive: Receive
+    ) -> tuple[Answer, bool]:
         """Return the answer, and whether the request was received to its end or given up."""
         method, path = scope["method"], scope["path"]
         most = self._most_body_bytes(method, path)
@@ -147,15 +148,18 @@ class WSGIBridge:
             if whole:
                 body, whole = await self._receive_body(receive, most)
         except RautError as refusal:
-            return _problem(refusal), False
+            # Who is slow sends little more, and tiny chunks would go on to cost.
+            return _problem(refusal), refusal.code != "busy"
         if not whole:
             too_many = {"CONTENT_LENGTH": str(max(declared, most + 1))}
-            return await self.call(scope, too_many), False
+            with connection.working():
+                return await self.call(scope, too_many), False
         if len(self._jobs) >= MOST_WAITING:
             return _problem(_full()), True
         if error := self._find_refusal(method, path):
             return _problem(error), True
-        return await self.call(scope, {}, body), True
+        with connection.working():
+            return await self.call(scope, {}, body), True
 
     async def _receive_body(self, receive: Receive, most: int) -> tuple[bytes, bool]:
         """Return the body, and whether it is whole; one over `most` bytes isn't.

@@ -220,6 +220,25 @@ def test_a_silent_socket_is_closed(connect: Connect, monkeypatch: pytest.MonkeyP
     assert goodbye(connect()) == (1008, "silent")
 
 
+def test_a_socket_that_sends_settings_and_no_frames_is_silent(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(stream, "TICK_SECONDS", 0.05)
+    client = connect()
+    with suppress(ConnectionClosed):
+        while True:
+            ask(client, '{"smoothing_seconds": 0.5}')
+    assert client.close_reason == "silent"
+
+
+def test_one_client_cannot_hold_all_places(connect: Connect, frame: bytes) -> None:
+    with serving(create_app(Settings(max_streams=4, max_streams_per_client=2))) as server:
+        clients = [connect(server) for _ in range(3)]
+        assert goodbye(clients[2]) == (1013, "too_many_streams")
+        assert ask(clients[1], frame)["frame"] == 1
+
+
 def test_a_stopping_server_says_goodbye(
     connect: Connect, app: Flask, frame: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

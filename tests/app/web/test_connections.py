@@ -1,0 +1,152 @@
+"""Test that no client holds up the server: with what it sends, doesn't send, or doesn't read."""
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+from gunicorn.asgi.websocket import WebSocketProtocol
+
+from app.settings import FORM_BYTES
+from app.web.server import bridge, connections
+from tests.helpers.servers import PATIENCE, serving
+
+POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
+STATIC = b"GET /bootstrap/static/css/bootstrap.min.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Clients:
+    """Open raw connections to a server."""
+
+    def __init__(self, server: str, opened: ExitStack) -> None:
+        place = urlsplit(server)
+        self.address = place.hostname or "", place.port or 0
+        self._opened = opened
+
+    def send(self, data: bytes, receive_buffer: int = 0) -> socket.socket:
+        client = self._opened.enter_context(closing(socket.socket()))
+        client.settimeout(PATIENCE)
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.connect(self.address)
+        client.sendall(data)
+        return client
+
+    def is_answered(self) -> bool:
+        with closing(http.client.HTTPConnection(*self.address, timeout=PATIENCE)) as client:
+            client.request("GET", "/healthz")
+            return client.getresponse().status == 200
+
+
+@pytest.fixture
+def clients(app: Flask) -> Iterator[Clients]:
+    with ExitStack() as opened, serving(app) as server:
+        yield Clients(server, opened)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """What the server sends until it closes the connection."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while data := client.recv(65_536):
+            received += data
+    return received
+
+
+def read_code(client: socket.socket) -> tuple[int, str]:
+    """The status and the code of a problem."""
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    return answer.status, json.load(answer)["code"]
+
+
+def test_the_oldest_silent_connections_make_room_for_new_ones(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
+    silent = [clients.send(b"") for _ in range(50)]
+    assert clients.is_answered()
+    assert [read_all(each) for each in silent[:30]] == [b""] * 30
+
+
+def test_an_open_stream_outlasts_any_number_of_silent_connections(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 5)
+    stream = clients.send(
+        b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert stream.recv(65_536).startswith(b"HTTP/1.1 101 ")
+    for _ in range(20):
+        clients.send(b"")
+    assert clients.is_answered()
+    stream.sendall(b"\x89\x80\0\0\0\0")
+    assert stream.recv(2) == b"\x8a\0"  # a pong
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: lo"], ids=["nothing", "half"])
+def test_a_head_that_does_not_end_is_not_waited_for(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
+    assert read_all(clients.send(begun)) == b""
+
+
+def test_a_body_that_comes_too_slowly_is_refused(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "PATIENCE_SECONDS", 0.1)
+    client = clients.send(POST + b"Content-Length: 1000\r\n\r\nbegun")
+    assert read_code(client) == (408, "request_slow")
+
+
+def test_clients_that_read_nothing_are_given_up_and_hold_nobody_up(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(bridge, "LEAST_BYTES_PER_SECOND", 10_000_000)
+    readers = [clients.send(STATIC * 40, receive_buffer=1024) for _ in range(20)]
+    assert clients.is_answered()
+    whole = 40 * 230_000
+    assert all(len(read_all(each)) < whole for each in readers)
+
+
+def test_a_body_of_tiny_chunks_is_refused(clients: Clients) -> None:
+    client = clients.send(
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + 2 * bridge.MOST_CHUNKS * b"1\r\nA\r\n"
+    )
+    assert read_code(client) == (400, "body_fragmented")
+
+
+def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.web.asgi.MOST_LARGE_UPLOADS", 1)
+    upload = POST + b"Content-Length: 20000000\r\n\r\n" + bytes(12_000_000)
+    with ExitStack() as opened, serving(app) as server:
+        clients = Clients(server, opened)
+        clients.send(upload)
+        assert read_code(clients.send(upload)) == (503, "busy")
+        assert clients.is_answered()
+
+
+def test_a_form_without_a_photo_is_bounded_far_below_one_with(clients: Clients) -> None:
+    client = clients.send(
+        b"POST /language HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        % (FORM_BYTES + 1)
+    )
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    assert answer.status == 413
+
+
+def test_payloads_are_unmasked_as_gunicorn_does_it() -> None:
+    payload, key = os.urandom(1003), os.urandom(4)
+    expected = bytes(byte ^ key[place % 4] for place, byte in enumerate(payload))
+    assert WebSocketProtocol._unmask(None, payload, key) == expected
+    assert WebSocketProtocol._unmask(None, b"", key) == b""
