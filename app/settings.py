@@ -145,6 +145,13 @@ class Settings(BaseSettings):
         "name, as printed by `raut token NAME`; everybody by default.",
     )
 
+    sandbox: Literal["auto", "require", "off"] = Field(
+        "auto",
+        description="Whether the kernel restricts the workers, by Landlock and seccomp on Linux. "
+        "`auto` restricts them as far as the kernel can; `require` refuses to start where it "
+        "can't; `off` leaves them alone.",
+    )
+
     @property
     def most_photo_bytes(self) -> int:
         """Return the size of the largest accepted photo."""
