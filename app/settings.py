@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         """Return the size of the largest accepted request body."""
         return self.most_photo_bytes + FORM_BYTES
 
+    @property
+    def counts_clients(self) -> bool:
+        """Return whether clients are counted: their photos, or the tokens that they guess."""
+        return bool(self.rate_limit or self.tokens)
+
     @model_validator(mode="after")
     def _check_server(self) -> "Settings":
         url = self.inference_url

@@ -52,7 +52,7 @@ def confine_worker(settings: Settings, counts: Path | None) -> str:
     """
     if settings.sandbox == "off":
         return "nothing: RAUT_SANDBOX is off"
-    storage = urlsplit(settings.rate_limit_storage if settings.rate_limit else "memory://")
+    storage = urlsplit(settings.rate_limit_storage if settings.counts_clients else "memory://")
     hosts: dict[str, int] = {}
     if storage.scheme in ("redis", "rediss"):
         hosts[storage.hostname or ""] = storage.port or REDIS_PORT
