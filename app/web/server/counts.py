@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import tempfile
+from functools import cache
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")  # nosec B108
@@ -23,10 +24,12 @@ def memory_folder() -> Path:
     return MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
 
 
+@cache
 def open_counts() -> Path:
-    """Make the folder of a server, which this process and its children hold while they live.
+    """Return the folder of this server, which this process and its children hold while they live.
 
-    Folders of servers that were killed are removed. Raises `OSError`.
+    It is made at the first call, so that a reload of the configuration goes on counting. Folders of
+    servers that were killed are removed then. Raises `OSError`.
     """
     parent = memory_folder()
     for left in parent.glob(f"{PREFIX}*"):

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from app.web.server import counts
-from app.web.server.counts import FILES, RESERVED_BYTES, open_counts, release, reserve
+from app.web.server.counts import FILES, RESERVED_BYTES, release, reserve
 
 # A worker that counts under many labels, in the folder of its first argument.
 COUNTING = """
@@ -37,6 +37,7 @@ import pathlib, sys, time
 from app.web.server import counts
 counts.MEMORY = pathlib.Path(sys.argv[1])
 print(counts.open_counts(), flush=True)
+assert counts.open_counts() == counts.open_counts()
 time.sleep(600)
 """
 
@@ -97,17 +98,20 @@ def test_a_dead_workers_counts_stay_and_take_no_more_than_they_need(tmp_path: Pa
     assert sum(file.stat().st_size for file in tmp_path.glob("*.db")) < 2_000
 
 
-def test_a_killed_servers_folder_is_removed_and_a_running_ones_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(counts, "MEMORY", tmp_path)
-    command = [sys.executable, "-c", HOLDING, str(tmp_path)]
+@contextmanager
+def holding(memory: Path) -> Iterator[Path]:
+    """Run a server that holds a folder, and kill it."""
+    command = [sys.executable, "-c", HOLDING, str(memory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
-        held = Path(server.stdout.readline().strip())
-        own = open_counts()
-        assert held.is_dir()
+        yield Path(server.stdout.readline().strip())
         server.kill()
-    assert open_counts() != own
-    assert own.is_dir()
-    assert not held.exists()
+
+
+def test_a_killed_servers_folder_is_removed_and_a_running_ones_stays(tmp_path: Path) -> None:
+    with holding(tmp_path) as running:
+        with holding(tmp_path) as killed:
+            assert running.is_dir()
+        assert killed.is_dir()
+        with holding(tmp_path) as another:
+            assert list(tmp_path.iterdir()) in ([running, another], [another, running])

@@ -141,10 +141,10 @@ def _list_readable(settings: Settings) -> list[Path]:
     python = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     # The checkout, and the working folder, are on the path with whatever else lies there.
     late = {each for each in sys.path if each and Path(each).resolve() not in (DATA, Path.cwd())}
-    own = [PACKAGE, *(DATA / name for name in ("models", "static", "templates", "translations"))]
+    data = ["models", "static", "templates", "translations", "CITATION.cff", "asgi.py", "wsgi.py"]
     return [
-        *own,
-        DATA / "CITATION.cff",
+        PACKAGE,
+        *(DATA / name for name in data),
         settings.models,
         settings.studies,
         *map(Path, sorted(python | late)),
