@@ -145,6 +145,13 @@ class Settings(BaseSettings):
         "name, as printed by `raut token NAME`; everybody by default.",
     )
 
+    sandbox: Literal["auto", "require", "off"] = Field(
+        "auto",
+        description="Whether the kernel restricts the workers, by Landlock and seccomp on Linux. "
+        "`auto` restricts them as far as the kernel can; `require` refuses to start where it "
+        "can't; `off` leaves them alone.",
+    )
+
     @property
     def most_photo_bytes(self) -> int:
         """Return the size of the largest accepted photo."""
@@ -154,6 +161,11 @@ class Settings(BaseSettings):
     def most_body_bytes(self) -> int:
         """Return the size of the largest accepted request body."""
         return self.most_photo_bytes + FORM_BYTES
+
+    @property
+    def counts_clients(self) -> bool:
+        """Return whether clients are counted: their photos, or the tokens that they guess."""
+        return bool(self.rate_limit or self.tokens)
 
     @model_validator(mode="after")
     def _check_server(self) -> "Settings":

@@ -143,7 +143,7 @@ ERRORS = {
         "This server knows no such effort. It knows {choices}. Reload the page and try again."
     ),
     "rate_limited": _(
-        "Too many photos came from your address in a short time. Wait a minute and try again."
+        "Too much came from your address in a short time. Wait a minute and try again."
     ),
     "token_missing": _(
         "This server reads photos only for those who hold a token. Reload the page to enter yours."
@@ -152,6 +152,10 @@ ERRORS = {
     "foreign_origin": _(
         "That came from another site's page, and was not read. Use Raut's own pages, at the "
         "server's own address."
+    ),
+    "host_not_trusted": _(
+        "On this machine Raut answers only at localhost or at an IP address. Its operator can "
+        "allow other names by RAUT_TRUSTED_HOSTS."
     ),
     "not_found": _("There is nothing at this address. It may have been mistyped."),
     "method_not_allowed": _(

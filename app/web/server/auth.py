@@ -16,6 +16,7 @@ from app.errors import RautError
 from app.settings import Settings
 from app.web.i18n import strings
 from app.web.i18n.locale import current_path, path_within_site
+from app.web.server.addresses import name_network
 from app.web.server.state import state
 
 COOKIE = "raut_access"
@@ -69,7 +70,7 @@ def authenticate() -> None:
     token = _sent_token()
     if not token:
         raise _refusal("token_missing", "This server reads photos only for those who hold a token.")
-    g.client = find_token_name(token, hashes)
+    g.client = _identify(token)
     if g.client is None:
         raise _refusal("token_unknown", "This server doesn't know the token.")
 
@@ -89,7 +90,7 @@ def page() -> str:
 def enter() -> ResponseReturnValue:
     """Keep a token in a cookie, and go on to the page that was wanted."""
     token, wanted = request.form.get(FIELD, "").strip(), request.form.get("next", "")
-    if not find_token_name(token, state().settings.tokens):
+    if not _identify(token):
         return _page(wanted, problem=str(strings.ERRORS["token_unknown"])), 401
     response = redirect(path_within_site(wanted), 303)
     response.set_cookie(COOKIE, token, secure=request.is_secure, httponly=True, samesite="Strict")
@@ -109,6 +110,18 @@ def _guard() -> AnyResponse | None:
         except RautError:
             return redirect(url_for("access.page", next=current_path()), 303)
     return None
+
+
+def _identify(token: str) -> str | None:
+    """Return the token's name. Raises `RautError` for a client that has guessed too often."""
+    shared, client = state(), name_network(request.remote_addr or "")
+    # Before comparing: else the answer to a right guess would still be another one.
+    if shared.rate_limiter:
+        shared.rate_limiter.check_guesses(client)
+    name = find_token_name(token, shared.settings.tokens)
+    if shared.rate_limiter and name is None:
+        shared.rate_limiter.count_guess(client)
+    return name
 
 
 def _sent_token() -> str:

@@ -1,9 +1,12 @@
 """Write a line of JSON for each request: when, what, how it ended, and how long it took.
 
-Nothing of a photo, a file's name, an answer or a client's address is in it.
+Nothing of a photo, a file's name, a header, an answer or a client's address is in it.
 """
 
+import logging
 import time
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request
@@ -20,7 +23,10 @@ LOGGING: dict[str, Any] = {
             "timestamp": "time",
         }
     },
-    "handlers": {"lines": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "filters": {"private": {"()": "app.web.server.logging.ExceptionMessageFilter"}},
+    "handlers": {
+        "lines": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["private"]}
+    },
     "root": {"level": "WARNING", "handlers": ["lines"]},
     "loggers": {
         "raut": {"level": "INFO", "handlers": ["lines"], "propagate": False},
@@ -29,6 +35,37 @@ LOGGING: dict[str, Any] = {
 }
 # Asked for so often, and saying so little, that they would hide the others.
 UNTOLD = frozenset({"static", "bootstrap.static", "health.healthz", "health.readyz"})
+
+
+class ExceptionMessageFilter(logging.Filter):
+    """Leave out the messages of exceptions, which may quote what a client sent.
+
+    Their types and where they were raised stay. gunicorn's arbiter logs faults of the start.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; it is always logged."""
+        if record.module == "arbiter":
+            return True
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                type(each).__name__ if isinstance(each, BaseException) else each
+                for each in record.args
+            )
+        if record.exc_info and record.exc_info[1]:
+            record.exc_text = "\n".join(_trace(record.exc_info[1]))
+            record.exc_info = None
+        return True
+
+
+def _trace(error: BaseException) -> Iterator[str]:
+    """Yield where an exception was raised, and its type; its cause first."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause:
+        yield from _trace(cause)
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"{frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
+    yield f"{type(error).__module__}.{type(error).__qualname__}"
 
 
 def init_logging(app: Flask) -> None:

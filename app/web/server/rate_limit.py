@@ -1,9 +1,12 @@
-"""Limit how many photos one client may send, whichever worker of whichever server answers."""
+"""Limit how many photos one client may send, and how many tokens it may guess.
 
-import ipaddress
+All workers of all servers count together.
+"""
+
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -16,11 +19,12 @@ from limits.strategies import FixedWindowRateLimiter
 from app.errors import RautError
 from app.settings import Settings
 from app.web.server import sqlite_storage  # noqa: F401 - makes the scheme shared:// known
+from app.web.server.addresses import name_network
 from app.web.server.auth import READING, token_name
 from app.web.server.state import state
 
-# Whoever has one address of IPv6 has a whole network of them.
-IPV6_PREFIX = 64
+# Tokens are too long to be guessed; the limit is for those that somebody thought up.
+GUESSES = parse("10/minute")
 
 # Redis answers within a millisecond. A photo waits no longer than this for one that doesn't, and
 # those of the next seconds don't wait at all.
@@ -33,36 +37,45 @@ class StorageError(Exception):
 
 
 class RateLimiter:
-    """Count each client's photos, and refuse those over the limit."""
+    """Count each client's photos and guesses, and refuse those over the limit.
 
-    def __init__(self, limit: RateLimitItem, storage: Storage) -> None:
-        self._limit = limit
+    `photos` is None for no limit of photos. While the storage is lost all requests pass: nobody is
+    to go without an answer because we can't count.
+    """
+
+    def __init__(self, storage: Storage, photos: RateLimitItem | None) -> None:
         self._storage = storage
+        self._photos = photos
         self._limiter = FixedWindowRateLimiter(storage)
         self._lost = False
         self._tried_again = 0.0
         self._trying = threading.Lock()
 
     def spend(self, client: str) -> None:
-        """Count one photo. Raises `RautError` with the code `rate_limited` over the limit.
+        """Count one photo. Raises `RautError` with the code `rate_limited` over the limit."""
+        if self._photos:
+            self._ask("photos", self._limiter.hit, self._photos, client)
 
-        While the storage is lost all photos pass: nobody is to go without an answer because we
-        can't count.
-        """
+    def check_guesses(self, client: str) -> None:
+        """Raise `RautError` with the code `rate_limited` for whom no token is compared any more."""
+        self._ask("unknown tokens", self._limiter.test, GUESSES, "guess", client)
+
+    def count_guess(self, client: str) -> None:
+        """Count one unknown token. Raises `RautError` with the code `rate_limited`."""
+        self._ask("unknown tokens", self._limiter.hit, GUESSES, "guess", client)
+
+    def _ask(self, what: str, ask: Callable[..., bool], limit: RateLimitItem, *client: str) -> None:
         if not self._may_try():
             return
         try:
-            allowed = self._limiter.hit(self._limit, client)
-            ends = 0.0 if allowed else self._window_end(client)
+            allowed = ask(limit, *client)
+            ends = 0.0 if allowed else self._limiter.get_window_stats(limit, *client).reset_time
         except self._storage.base_exceptions as error:
             self._report_loss(error)
             return
         self._recover()
         if not allowed:
-            raise self._refusal(ends)
-
-    def _window_end(self, client: str) -> float:
-        return self._limiter.get_window_stats(self._limit, client).reset_time
+            raise _refusal(what, limit, ends)
 
     def _may_try(self) -> bool:
         """Return whether to ask the storage: one photo tries now and then while it is lost."""
@@ -86,22 +99,13 @@ class RateLimiter:
         if lost_before:
             current_app.logger.info("photos are counted again")
 
-    def _refusal(self, ends: float) -> RautError:
-        seconds = max(1, math.ceil(ends - time.time()))
-        return RautError(
-            "rate_limited",
-            f"More photos came from this client than {self._limit}. "
-            f"Try again in {seconds} seconds, or ask the server's operator for more.",
-            limit=str(self._limit),
-            retry_after=seconds,
-        )
-
 
 def build_rate_limiter(settings: Settings) -> RateLimiter | None:
-    """Return the limiter that the settings describe, None for no limit."""
-    if not settings.rate_limit:
+    """Return the limiter that the settings describe, None where nothing is counted."""
+    if not settings.counts_clients:
         return None
-    return RateLimiter(parse(settings.rate_limit), open_storage(settings.rate_limit_storage))
+    photos = parse(settings.rate_limit) if settings.rate_limit else None
+    return RateLimiter(open_storage(settings.rate_limit_storage), photos)
 
 
 def init_rate_limit(app: Flask) -> None:
@@ -125,9 +129,9 @@ def open_storage(address: str) -> Storage:
 
 
 def check_storage(settings: Settings) -> None:
-    """Raise `StorageError` where photos are limited and can't be counted."""
+    """Raise `StorageError` where clients are to be counted and can't be."""
     address = settings.rate_limit_storage
-    if settings.rate_limit and not open_storage(address).check():
+    if settings.counts_clients and not open_storage(address).check():
         raise StorageError(
             f"RAUT_RATE_LIMIT_STORAGE is {_without_password(address)}, where nothing answers. "
             "Start the Redis server there, or name another one."
@@ -150,17 +154,17 @@ def client_name() -> str:
     return token_name() or name_network(request.remote_addr or "")
 
 
-def name_network(address: str) -> str:
-    """Return what stands for one client: its address, or its network of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:  # A socket of the file system has none.
-        return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
-
-
 def _spend_on_photos() -> None:
     if request.endpoint in READING:
         consume_quota()
+
+
+def _refusal(what: str, limit: RateLimitItem, ends: float) -> RautError:
+    seconds = max(1, math.ceil(ends - time.time()))
+    return RautError(
+        "rate_limited",
+        f"More {what} came from this client than {limit}. "
+        f"Try again in {seconds} seconds, or ask the server's operator for more.",
+        limit=str(limit),
+        retry_after=seconds,
+    )

@@ -1,4 +1,4 @@
-"""Keep a page to itself: the headers of every answer, and no posts from other sites' pages."""
+"""Keep a page to itself: the headers of every answer, and no requests of other sites' pages."""
 
 from urllib.parse import urlsplit
 
@@ -6,8 +6,11 @@ from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.errors import RautError
-from app.settings import Settings
+from app.settings import FORM_BYTES, Settings
+from app.web.server.addresses import is_rebindable, parse_address
+from app.web.server.auth import PHOTO_POSTS
 from app.web.server.bridge import HANDSHAKE
+from app.web.server.state import state
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -38,15 +41,50 @@ STRICT_TRANSPORT = "max-age=31536000"
 
 
 def init_security(app: Flask, settings: Settings) -> None:
-    """Believe the proxies that the settings name, refuse foreign posts, and send the headers."""
+    """Believe the proxies that the settings name, refuse foreign requests, and send the headers."""
     app.debug = False  # Flask would take it from FLASK_DEBUG.
     if settings.trusted_proxies:
         # The host comes as the Host header, which the proxy passes on.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
         )
+    app.before_request(_check_host)
+    app.before_request(_bound_forms)
     app.before_request(_refuse_foreign_requests)
     app.after_request(_add_headers)
+
+
+def _check_host() -> None:
+    """Raise `RautError` where the request looks like DNS rebinding.
+
+    A page of evil.example may read what its own host answers, and its DNS may name 127.0.0.1. Flask
+    checks the host where the settings name those that are trusted; behind a proxy only the proxy
+    could be addressed so.
+    """
+    settings = state().settings
+    if settings.trusted_hosts or settings.trusted_proxies:
+        return
+    client = parse_address(request.remote_addr or "")
+    if client and client.is_loopback and is_rebindable(request.host):
+        raise RautError(
+            "host_not_trusted",
+            "On this machine only localhost and IP addresses are answered. Name the host in "
+            "RAUT_TRUSTED_HOSTS to have it answered, too.",
+        )
+
+
+def _bound_forms() -> None:
+    """Read no more than a form's fields where no photo is expected. Raises `RautError`."""
+    if request.endpoint in PHOTO_POSTS:
+        return
+    request.max_content_length = FORM_BYTES  # for a body that doesn't tell its length
+    if (request.content_length or 0) > FORM_BYTES:
+        limit_kb = FORM_BYTES // 1000
+        raise RautError(
+            "request_too_large",
+            f"The request holds more than {limit_kb} kB, and no photo is read at this address.",
+            limit_kb=limit_kb,
+        )
 
 
 def _is_foreign(origin: str | None) -> bool:

@@ -24,7 +24,7 @@ KEY = "raut"  # in Flask's `app.extensions`
 class AppState:
     """Join the settings and the objects made from them at the start.
 
-    `studies` maps names to results; `rate_limiter` is None where photos aren't limited.
+    `studies` maps names to results; `rate_limiter` is None where no client is counted.
     """
 
     settings: Settings

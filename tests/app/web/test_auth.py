@@ -80,6 +80,32 @@ def test_a_wrong_token_is_asked_for_again(stranger: FlaskClient) -> None:
     assert "Set-Cookie" not in answer.headers
 
 
+def guess(client: FlaskClient, address: str, token: str, by_form: bool) -> int:
+    environ = {"REMOTE_ADDR": address}
+    if by_form:
+        return client.post("/access", data={"token": token}, environ_base=environ).status_code
+    headers = {"Authorization": f"Bearer {token}"}
+    return client.get("/api/v1/models", headers=headers, environ_base=environ).status_code
+
+
+@pytest.mark.parametrize("rate_limit", ["", "600/minute"])
+def test_whoever_guesses_tokens_is_heard_no_more_for_a_while(rate_limit: str) -> None:
+    settings = Settings(tokens={"lab": hash_token(TOKEN)}, rate_limit=rate_limit)
+    client = create_app(settings).test_client()
+    guesses = [guess(client, "192.0.2.1", f"guess {n}", by_form=n % 2 == 0) for n in range(11)]
+    assert guesses == [401] * 10 + [429]
+    # Nor is the right one told apart from others then.
+    assert guess(client, "::ffff:192.0.2.1", TOKEN, by_form=False) == 429
+    assert guess(client, "192.0.2.1", TOKEN, by_form=True) == 429
+    assert client.get("/about", environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 200
+    assert guess(client, "192.0.2.2", TOKEN, by_form=True) == 303
+
+
+def test_a_token_that_is_known_may_be_sent_as_often_as_it_is_needed() -> None:
+    client = create_app(Settings(tokens={"lab": hash_token(TOKEN)})).test_client()
+    assert {guess(client, "192.0.2.1", TOKEN, by_form=False) for _ in range(30)} == {200}
+
+
 def test_entering_leads_to_no_other_site(stranger: FlaskClient) -> None:
     assert enter(stranger, TOKEN, "//evil.example").location == "/"
 

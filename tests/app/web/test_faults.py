@@ -29,7 +29,7 @@ class Upload:
         self.connection = connection
         body, kind = write_form(photo)
         head = (
-            "POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            "POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         connection.sendall(head.encode() + body[:100])

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from app.settings import Settings
-from app.web.server.rate_limit import name_network
+from app.web.server.addresses import name_network
 from bench.serving import write_form
 from tests.helpers.servers import goodbye, serving, started
 
@@ -73,6 +73,11 @@ def test_all_addresses_of_a_network_of_ipv6_are_one_client() -> None:
     assert name_network("2001:db8::1") == name_network("2001:db8::ffff:1") == "2001:db8::/64"
     assert name_network("2001:db8:0:1::1") != name_network("2001:db8::1")
     assert name_network("192.0.2.1") == "192.0.2.1"
+
+
+def test_an_address_of_ipv4_within_ipv6_is_that_client_alone() -> None:
+    assert name_network("::ffff:192.0.2.1") == "192.0.2.1"
+    assert name_network("::ffff:192.0.2.2") == "192.0.2.2"
 
 
 def test_live_sockets_count_as_well() -> None:

@@ -1,10 +1,13 @@
 """Test what every answer says to browsers, and whom the application believes."""
 
+import io
+
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.settings import Settings
+from app.settings import FORM_BYTES, Settings
 
 PLACES = ["/", "/realtime", "/steps", "/models", "/about", "/api/v1/models", "/nowhere"]
 
@@ -59,3 +62,66 @@ def test_only_hosts_that_are_named_are_answered() -> None:
         refused = client.get("/", headers={"Host": "evil.example", "Accept": accept})
         assert refused.status_code == 400
     assert client.get("/", headers={"Host": "raut.example.org"}).status_code == 200
+
+
+ELSEWHERE = {"REMOTE_ADDR": "192.0.2.1"}
+
+
+def test_no_address_answers_a_name_that_was_rebound_to_this_machine(app: Flask) -> None:
+    client = app.test_client()
+    rules = [rule for rule in app.url_map.iter_rules() if not rule.websocket]
+    assert {"/metrics", "/healthz", "/static/<path:filename>"} <= {rule.rule for rule in rules}
+    for path in ["/nowhere", *(rule.rule for rule in rules)]:
+        for method in ["GET", "POST"]:
+            headers = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}
+            answer = client.open(path, method=method, headers=headers)
+            assert (answer.status_code, answer.get_json()["code"]) == (400, "host_not_trusted")
+            assert "RAUT_TRUSTED_HOSTS" in answer.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8000", "raut.localhost", "localhost.", "127.0.0.1:80", "[::1]:8000"],
+)
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_this_machines_own_names_are_answered(client: FlaskClient, host: str, address: str) -> None:
+    answer = client.get("/about", headers={"Host": host}, environ_base={"REMOTE_ADDR": address})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost.evil.example", "evillocalhost", "127.0.0.1.evil", "1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_names_that_only_look_so_are_not(client: FlaskClient, host: str, address: str) -> None:
+    answer = client.get("/about", headers={"Host": host}, environ_base={"REMOTE_ADDR": address})
+    assert answer.get_json()["code"] == "host_not_trusted"
+
+
+def test_names_are_answered_in_a_network_and_behind_proxies_and_where_they_are_named() -> None:
+    host = {"Host": "raut.example.org"}
+    open_one, proxied, named = (
+        create_app(settings).test_client()
+        for settings in [
+            Settings(),
+            Settings(trusted_proxies=1),
+            Settings(trusted_hosts=["raut.example.org"]),
+        ]
+    )
+    assert open_one.get("/about", headers=host, environ_base=ELSEWHERE).status_code == 200
+    assert proxied.get("/about", headers=host).status_code == 200
+    assert named.get("/about", headers=host).status_code == 200
+
+
+class Unreadable(io.BytesIO):
+    def read(self, *_: object) -> bytes:
+        raise AssertionError("The body was read.")
+
+
+@pytest.mark.parametrize("path", ["/language", "/models/choice", "/access", "/about", "/nowhere"])
+def test_a_long_body_is_not_read_where_no_photo_is_expected(client: FlaskClient, path: str) -> None:
+    answer = client.post(
+        path,
+        input_stream=Unreadable(),
+        content_type="multipart/form-data",
+        environ_overrides={"CONTENT_LENGTH": str(FORM_BYTES + 1)},
+    )
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "request_too_large")
