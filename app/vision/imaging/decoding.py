@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app.errors import RautError
+from app.vision.imaging.jpeg_markers import SOI, read_markers
 
 FORMATS = ("JPEG", "PNG", "WebP")
 MAX_MEGAPIXELS = 40  # 120 MB as RGB: bounds the memory of a request; phones make 12 to 50
@@ -87,13 +88,16 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
     The content determines the format, the EXIF orientation is applied, transparency is composited
     over white, and an animation's first frame is taken.
 
-    Raises `RautError` with the code `image_empty`, `image_type`, `image_dimensions` or
-    `image_unreadable`.
+    Raises `RautError` with the code `image_empty`, `image_type`, `image_dimensions`,
+    `image_scans` or `image_unreadable`.
     """
     if not data:
         raise RautError(
             "image_empty", "The file is empty. Choose a photo that opens on your own machine."
         )
+    markers = read_markers(data)
+    if markers is None and data.startswith(SOI):
+        raise _unreadable()
     image = _open(data, formats)
     _check_dimensions(image.width, image.height)
     if not isinstance(image, JpegImageFile):
@@ -104,10 +108,13 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
     except Exception as error:  # A header can be broken in as many ways as a body.
         raise _unreadable() from error
     size, mode = image.size, image.mode
+    if markers is None or (markers.width, markers.height) != size:
+        raise _unreadable()
+    ends = markers.ends
 
     def decode(scale: int) -> np.ndarray:
         if mode in ("RGB", "L"):
-            return _decode_jpeg(data, size, orientation, scale)
+            return _decode_jpeg(data, size, orientation, scale, ends)
         return _decode(_open(data, formats), scale)  # CMYK
 
     width, height = size[::-1] if orientation in LYING else size
@@ -136,15 +143,20 @@ def decode_frame(data: bytes) -> np.ndarray:
     return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
 
 
-def _decode_jpeg(data: bytes, size: tuple[int, int], orientation: int, scale: int) -> np.ndarray:
+def _decode_jpeg(
+    data: bytes, size: tuple[int, int], orientation: int, scale: int, ends: bool
+) -> np.ndarray:
     """Decode a JPEG of `size`, (width, height) as it is stored, upright at a scale.
 
-    The pixels equal Pillow's, but are decoded right into an array.
+    The pixels equal Pillow's, but are decoded right into an array. Slight damage is read over if
+    the file `ends`; whether one without an end breaks off, Pillow tells.
     """
     width, height = (math.ceil(side / scale) for side in size)
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
-    except ValueError:  # Pillow may still read what is slightly damaged or CMYK.
+        pixels = simplejpeg.decode_jpeg(
+            data, "RGB", min_width=width, min_height=height, strict=not ends
+        )
+    except ValueError:  # Pillow may still read it.
         return _decode(_open(data, ("JPEG",)), scale)
     return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 

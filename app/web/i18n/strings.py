@@ -116,6 +116,10 @@ ERRORS = {
         "{minimum_side} pixels, and the whole photo at most {limit_megapixels} megapixels. "
         "Resize it and try again."
     ),
+    "image_scans": _(
+        "This JPEG is stored in more than {limit_scans} scans, the most that are read at its "
+        "size. Save the photo again as a JPEG that is not progressive, and try that copy."
+    ),
     "image_type": _(
         "This kind of file is not read here. Save the photo as {accepted} and try again."
     ),
@@ -228,6 +232,10 @@ PHOTO_PAGE = {
             "again, or choose a photo instead."
         ),
         "missing": _("No camera was found on this device. Choose a photo instead."),
+        "analysis_timeout": _(
+            "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
+            "lower effort, or wait until the server is less busy."
+        ),
         "busy": _(
             "The camera could not be opened; another program may be using it. "
             "Close that program and try again."
@@ -312,6 +320,10 @@ LIVE_PAGE = {
             "The browser did not allow the camera. Allow it in the site's settings and start again."
         ),
         "missing": _("No camera was found on this device."),
+        "analysis_timeout": _(
+            "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
+            "lower effort, or wait until the server is less busy."
+        ),
         "busy": _(
             "The camera could not be opened; another program may be using it. "
             "Close that program and start again."

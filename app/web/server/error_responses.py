@@ -46,6 +46,7 @@ STATUSES = {code: status for status, code in CODES.items()} | {
     "image_too_large": 413,
     "image_type": 415,
     "image_dimensions": 422,
+    "image_scans": 422,
     "image_unreadable": 422,
     "rate_limited": 429,
     "internal": 500,
