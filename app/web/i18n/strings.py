@@ -162,6 +162,10 @@ ERRORS = {
         "This address is not for opening: a form sends to it. Go back and start again."
     ),
     "bad_request": _("The server could not understand what this browser sent."),
+    "analysis_timeout": _(
+        "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
+        "lower effort, or wait until the server is less busy."
+    ),
     "busy": _("The server is busy with other photos. Wait a few seconds and try again."),
     "inference_unavailable": _(
         "The machine that computes the readings for this server does not answer at the "
