@@ -236,10 +236,6 @@ PHOTO_PAGE = {
             "again, or choose a photo instead."
         ),
         "missing": _("No camera was found on this device. Choose a photo instead."),
-        "analysis_timeout": _(
-            "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
-            "lower effort, or wait until the server is less busy."
-        ),
         "busy": _(
             "The camera could not be opened; another program may be using it. "
             "Close that program and try again."
@@ -324,10 +320,6 @@ LIVE_PAGE = {
             "The browser did not allow the camera. Allow it in the site's settings and start again."
         ),
         "missing": _("No camera was found on this device."),
-        "analysis_timeout": _(
-            "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
-            "lower effort, or wait until the server is less busy."
-        ),
         "busy": _(
             "The camera could not be opened; another program may be using it. "
             "Close that program and start again."
