@@ -63,6 +63,13 @@ class Settings(BaseSettings):
         "where no face was found; `thorough` searches all rotations and sizes.",
     )
     threads: int = Field(1, ge=1, description="ONNX Runtime threads for each batch.")
+    analysis_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds after which the analysis of one request or live frame is ended, and "
+        "refused with 503.",
+    )
     track_max_age: float = Field(
         1.0, ge=0, le=10, description="Seconds for which a track survives without a detection."
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from app.errors import RautError
+from app.vision.budget import Budget
 from app.vision.detection.detector import suppress_overlaps
 from app.vision.imaging.decoding import LazyImage, decode_frame
 from app.vision.models.classifiers import Classifier
@@ -73,18 +74,19 @@ class LiveReader:
     def smoothing_seconds(self, seconds: float) -> None:
         self._tracker.smoothing_seconds = seconds
 
-    def read_frame(self, data: bytes, budget: object = None) -> Analysis:
+    def read_frame(self, data: bytes, budget: Budget | None = None) -> Analysis:
         """Read the faces in a JPEG frame; each is a `TrackedFace`.
 
-        Raises `RautError` as `decode_frame` does, and where an inference server doesn't answer.
+        Raises `RautError` as `decode_frame` and the budget do, and where an inference server
+        doesn't answer.
         """
-        trace = Trace()
+        trace = Trace(budget=budget)
         now = self._clock()
         with trace.timed("decode"):
             image = decode_frame(data)
         self._follow_size(image.shape[:2])
         with trace.timed("detect"):
-            detections = self._detect(image, now)
+            detections = self._detect(image, now, trace.budget)
         with trace.timed("classify"):
             faces = self._read(image, detections, trace)
             tracked = self._tracker.update(faces, now)
@@ -116,7 +118,7 @@ class LiveReader:
                 self._searched_at = -float("inf")
         self._size = size
 
-    def _detect(self, image: np.ndarray, now: float) -> list[Detection]:
+    def _detect(self, image: np.ndarray, now: float, budget: Budget) -> list[Detection]:
         """Find the known faces near their last positions, or search the frame."""
         last = self._tracker.last_detections(now)
         since = now - self._searched_at
@@ -125,7 +127,7 @@ class LiveReader:
             if since < SEARCH_AGAIN_SECONDS or (last and None not in found):
                 return suppress_overlaps([face for face in found if face], SAME_FACE)
         self._searched_at = now
-        return self._analyzer.detector.detect(image, effort="fast")
+        return self._analyzer.detector.detect(image, effort="fast", budget=budget)
 
 
 def _head_names(classifiers: dict[str, Classifier]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import RautError
+from app.vision.budget import Budget
 from app.vision.detection.detector import EFFORTS, FACE_CLASSIFIER, Effort, FaceDetector, PassResult
 from app.vision.imaging.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.imaging.decoding import LazyImage, open_image
@@ -82,15 +83,16 @@ class FaceAnalyzer:
         label_set: str | None = None,
         effort: str = "balanced",
         trace: Trace | None = None,
+        budget: Budget | None = None,
     ) -> Analysis:
         """Decode a JPEG, PNG or WebP and analyze it.
 
         `models` and `label_set` are as in `choose`; `effort` is one of `EFFORTS`; `trace` may keep
-        what each stage hands on. Raises `RautError` for unreadable content and for an unknown
-        model, label set or effort.
+        what each stage hands on, and then holds the budget. Raises `RautError` for unreadable
+        content, for an unknown model, label set or effort, and as the budget does.
         """
         chosen, checked = self.choose(models, label_set), check_effort(effort)
-        trace = trace or Trace()
+        trace = trace or Trace(budget=budget)
         with trace.timed("decode"):
             photo = open_image(data)
             photo.pixels(self._first_scale(photo, chosen.values(), checked))
@@ -180,7 +182,7 @@ class FaceAnalyzer:
     def _detect(self, photo: LazyImage, effort: Effort, trace: Trace) -> list[Detection]:
         passes: list[PassResult] = []
         with trace.timed("detect"):
-            detections = self.detector.detect(photo, effort, passes)
+            detections = self.detector.detect(photo, effort, passes, trace.budget)
         trace.set_time("detect_first_pass", sum(each.milliseconds for each in passes[:1]))
         trace.set_time("detect_more_passes", sum(each.milliseconds for each in passes[1:]))
         # The first pass that found a face is kept with the times of all passes.
@@ -232,7 +234,8 @@ def read_faces(
     if detections:
         for classifier in classifiers:
             shape = classifier.card.shape
-            crops = np.stack([cut_from_photo(photo, found, shape) for found in detections])
+            each = trace.budget.over(detections)  # may decode the photo at another scale
+            crops = np.stack([cut_from_photo(photo, found, shape) for found in each])
             trace.add("crops", classifier.card.name, crops=crops)
             answers = classifier.predict(crops, trace)
             for by_task, prediction in zip(predictions, answers, strict=True):

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from app.vision.budget import Budget
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -18,9 +20,13 @@ class Stage:
 
 
 class Trace:
-    """Time the stages of one image; with `keep`, collect their values in order."""
+    """Time the stages of one image; with `keep`, collect their values in order.
 
-    def __init__(self, keep: bool = False) -> None:
+    No stage begins after the `budget` has ended: `timed` and `add` raise what it does.
+    """
+
+    def __init__(self, keep: bool = False, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self.stages: list[Stage] = []
         self._keep = keep
         self._started = self._since = time.perf_counter()
@@ -29,6 +35,7 @@ class Trace:
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Time the `with` block under a name of `timings_ms`."""
+        self.budget.check()
         started = time.perf_counter()
         yield
         self._timings[name] = (time.perf_counter() - started) * 1000
@@ -45,6 +52,7 @@ class Trace:
         self, name: str, model: str = "", milliseconds: float | None = None, **values: Any
     ) -> None:
         """Add a stage that ends now; by default it lasted since the last one."""
+        self.budget.check()
         if self._keep:
             if milliseconds is None:
                 milliseconds = (time.perf_counter() - self._since) * 1000

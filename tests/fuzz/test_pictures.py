@@ -27,6 +27,7 @@ OUTCOMES = {
     "frame_empty",
     "image_type",
     "image_dimensions",
+    "image_scans",
     "image_unreadable",
 }
 # Allocators keep some; a leak of one photo's pixels in a hundred would show.

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from app.vision.budget import Budget
 from app.vision.detection.face_classifier import Candidates, FaceClassifier
 from app.vision.detection.proposals import WINDOW, CascadeProposer
 from app.vision.geometry import nms, square_corners
@@ -144,17 +145,18 @@ class FaceDetector:
         image: np.ndarray | LazyImage,
         effort: Effort = "balanced",
         passes: list[PassResult] | None = None,
+        budget: Budget | None = None,
     ) -> list[Detection]:
         """Find the faces in a photo.
 
         `image` is RGB uint8 (height, width, 3), or a photo that is decoded no further than
         needed. Returns detections in its pixels, sorted from left to right, none overlapping
         another by more than the settings allow. The result of each pass is appended to `passes`.
-        Raises `RautError` for a truncated photo.
+        Raises `RautError` for a truncated photo, and as the budget does.
         """
         passes = [] if passes is None else passes
         photo = image if isinstance(image, LazyImage) else LazyImage.of(image)
-        pyramid = _Pyramid(photo, self.settings.working_side)
+        pyramid = _Pyramid(photo, self.settings.working_side, budget)
         found = self._run_pass(pyramid, UPRIGHT, passes)
         for octave in range(1, pyramid.finest_octave() + 1):
             if not self._needs_octave(pyramid, octave, effort, found, passes):
@@ -218,7 +220,7 @@ class FaceDetector:
         # Only the first pass is for all sizes: a finer one adds the smaller faces.
         octaves = 1 if search_pass.octave else 6
         proposed = []
-        for left, top, tile in _cut_tiles(level):
+        for left, top, tile in pyramid.budget.over(_cut_tiles(level)):
             searched, windows, found = self._proposer.propose(tile, octaves, search_pass.rotation)
             found = found[: self.settings.most_proposals]
             proposed.append((found + np.array((left, top, 0, 0))) * (scale, scale, scale, 1))
@@ -290,7 +292,8 @@ class FaceDetector:
 class _Pyramid:
     """Compute a photo's grey levels, each twice as fine as the one before, each once."""
 
-    def __init__(self, photo: LazyImage, working_side: int) -> None:
+    def __init__(self, photo: LazyImage, working_side: int, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self._since = time.perf_counter()
         self._photo = photo
         self._working_side = working_side
@@ -315,7 +318,8 @@ class _Pyramid:
         return octave
 
     def level(self, octave: int) -> tuple[np.ndarray, float]:
-        """Return a grey level, uint8 (height, width), and its scale."""
+        """Return a grey level, uint8 (height, width), and its scale, while there is time."""
+        self.budget.check()
         if octave not in self._levels:
             scale = self.scale(octave)
             finer, _ = self._levels.get(octave + 1, (None, 0.0))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import RautError
+from app.vision.budget import Budget
 from app.vision.explain.feature_maps import FeatureExtractor, Layer
 from app.vision.explain.saliency import grad_cam, occlude
 from app.vision.models.classifiers import Classifier, energy_scores, read_probabilities
@@ -92,13 +93,14 @@ class Explainer:
         label_set: str | None = None,
         effort: str = "balanced",
         adjustments: dict[str, float] | None = None,
+        budget: Budget | None = None,
     ) -> Explanation:
         """Analyze a photo as the API does, and explain one model's prediction for one face.
 
         `model` names one of the models used, `face` the index of the face (the last one if there
         are fewer). `models`, `label_set` and `effort` are as in `FaceAnalyzer.analyze_file`;
-        `adjustments` change the detector's settings. Raises `RautError` as the analyzer does, and
-        for an adjustment out of its range.
+        `adjustments` change the detector's settings. Raises `RautError` as the analyzer and the
+        budget do, and for an adjustment out of its range.
         """
         analyzer = self._adjusted(adjustments or {})
         used = analyzer.choose(models, label_set)
@@ -108,7 +110,7 @@ class Explainer:
                 f"There is no model {model!r} that answers. Choose from {', '.join(sorted(used))}.",
                 choices=sorted(used),
             )
-        classifier, trace = used[model], Trace(keep=True)
+        classifier, trace = used[model], Trace(keep=True, budget=budget)
         analysis = analyzer.analyze_file(data, models, label_set, effort, trace)
         if classifier.card.region == "image":
             prediction = analysis.image_predictions[model]
@@ -162,7 +164,7 @@ class Explainer:
             prediction=prediction,
             filters=extractor.filters,
             layers=extractor.layers(crop),
-            occlusion=occlude(classifier, crop),
+            occlusion=occlude(classifier, crop, trace.budget),
             cam=grad_cam(classifier, crop),
         )
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from app.vision.budget import Budget
 from app.vision.models.classifiers import Classifier, read_probabilities, run_in_batches
 from app.vision.models.keras_network import KerasNetwork
 
@@ -11,12 +12,12 @@ STRIDE = 1 / 8  # half a patch, so that each pixel is covered by four of them
 MOST_PIXELS = 2**18
 
 
-def occlude(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
+def occlude(classifier: Classifier, crop: np.ndarray, budget: Budget | None = None) -> np.ndarray:
     """Return the drop of each class's probability when a part of the crop is occluded.
 
     `crop` is uint8 (size, size, channels). A patch of the crop's mean grey or colour slides over
     it; a pixel's value is the mean over the patches that cover it. Returns float (classes, size,
-    size), in the order of the answerable classes.
+    size), in the order of the answerable classes. Raises `RautError` as the budget does.
 
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014),
     section 4.2.
@@ -31,7 +32,7 @@ def occlude(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
     for covered, (rows, columns) in zip(variants[1:], patches, strict=True):
         covered[rows, columns] = crop.mean(axis=(0, 1))
     count = max(1, MOST_PIXELS // size**2)
-    logits = run_in_batches(classifier.network, variants, count)
+    logits = run_in_batches(classifier.network, variants, count, budget)
     _, probabilities = read_probabilities(classifier.head, logits[classifier.head_name])
     drops = np.zeros((probabilities.shape[1], size, size))
     counts = np.zeros((size, size))

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from app.errors import RautError
+from app.vision.budget import Budget
 from app.vision.geometry import softmax
 from app.vision.models.cards import Card, Head, ModelError, load_card
 from app.vision.models.files import FILES, Runtime, choose_file, hash_file, read_verified
@@ -104,11 +105,15 @@ def read_probabilities(head: Head, logits: np.ndarray) -> tuple[list[str], np.nd
     return head.answerable, softmax(scaled)
 
 
-def run_in_batches(network: Network, crops: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """Run a network on `count` crops at a time: each head's float32 (crops, classes)."""
-    batches = [
-        network.logits(crops[start : start + count]) for start in range(0, len(crops), count)
-    ]
+def run_in_batches(
+    network: Network, crops: np.ndarray, count: int, budget: Budget | None = None
+) -> dict[str, np.ndarray]:
+    """Run a network on `count` crops at a time: each head's float32 (crops, classes).
+
+    Raises `RautError` as the budget does.
+    """
+    starts = (budget or Budget()).over(range(0, len(crops), count))
+    batches = [network.logits(crops[start : start + count]) for start in starts]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 

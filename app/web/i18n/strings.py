@@ -116,6 +116,10 @@ ERRORS = {
         "{minimum_side} pixels, and the whole photo at most {limit_megapixels} megapixels. "
         "Resize it and try again."
     ),
+    "image_scans": _(
+        "This JPEG is stored in more than {limit_scans} scans, the most that are read at its "
+        "size. Save the photo again as a JPEG that is not progressive, and try that copy."
+    ),
     "image_type": _(
         "This kind of file is not read here. Save the photo as {accepted} and try again."
     ),
@@ -162,6 +166,10 @@ ERRORS = {
         "This address is not for opening: a form sends to it. Go back and start again."
     ),
     "bad_request": _("The server could not understand what this browser sent."),
+    "analysis_timeout": _(
+        "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
+        "lower effort, or wait until the server is less busy."
+    ),
     "busy": _("The server is busy with other photos. Wait a few seconds and try again."),
     "inference_unavailable": _(
         "The machine that computes the readings for this server does not answer at the "

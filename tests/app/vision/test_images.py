@@ -69,6 +69,7 @@ def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert difference(save(stored, "PNG", exif=exif), FACE) == 0
+    assert difference(save(stored, "WEBP", exif=exif, lossless=True), FACE) == 0
     assert difference(save(stored, "JPEG", exif=exif, quality=95), FACE) < LOSS
 
 
@@ -116,19 +117,38 @@ def test_each_accepted_kind_is_read(form: str) -> None:
     assert difference(save(FACE, form, quality=95), FACE) < LOSS
 
 
-def test_transparency_is_laid_over_white() -> None:
+@pytest.mark.parametrize("saving", [{"form": "PNG"}, {"form": "WEBP", "lossless": True}])
+def test_transparency_is_laid_over_white(saving: dict[str, Any]) -> None:
     picture = FACE.convert("RGBA")
     picture.putalpha(0)
-    assert difference(save(picture), Image.new("RGB", FACE.size, "white")) == 0
+    assert difference(save(picture, **saving), Image.new("RGB", FACE.size, "white")) == 0
     picture.putalpha(255)
-    assert difference(save(picture), FACE) == 0
+    assert difference(save(picture, **saving), FACE) == 0
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("animated", [{}, {"save_all": True, "append_images": [FACE]}])
+def test_a_webp_is_decoded_as_pillow_does_to_the_last_bit(
+    transparent: bool, animated: dict[str, Any]
+) -> None:
+    picture = FACE.copy()
+    if transparent:
+        picture.putalpha(FACE.convert("L"))
+    data = save(picture, "WEBP", quality=50, **animated)
+    decoded = Image.open(io.BytesIO(data)).convert("RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", FACE.size, "white"), decoded)
+    assert difference(data, expected) == 0
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="Only Linux tells a process's peak of memory.")
-def test_transparency_costs_no_more_memory_than_the_picture_and_its_pixels() -> None:
-    large = Image.new("RGBA", (6300, 6300), (20, 30, 40, 128))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("saving", [{"form": "PNG"}, {"form": "WEBP", "method": 0}])
+def test_no_format_costs_more_memory_than_the_picture_and_its_pixels(
+    mode: str, saving: dict[str, Any]
+) -> None:
+    large = save(Image.new(mode, (6300, 6300), (20, 30, 40, 128)[: len(mode)]), **saving)
     done = subprocess.run(
-        [sys.executable, "-c", PEAK], input=save(large), capture_output=True, check=True
+        [sys.executable, "-c", PEAK], input=large, capture_output=True, check=True
     )
     picture, pixels = 6300 * 6300 * 4, 6300 * 6300 * 3
     assert int(done.stdout) * 1000 < 1.2 * (picture + pixels)
@@ -190,3 +210,41 @@ def test_a_picture_of_more_than_forty_megapixels_is_refused_unread() -> None:
         decode_image(content)
     assert refused.value.code == "image_dimensions"
     assert refused.value.extensions["limit_megapixels"] == 40
+
+
+def test_an_animation_of_more_than_twelve_megapixels_is_refused() -> None:
+    frames = [Image.new("RGB", (4001, 3000), colour) for colour in ("red", "blue")]
+    content = save(frames[0], "WEBP", save_all=True, append_images=frames[1:], method=0)
+    with pytest.raises(RautError) as refused:
+        decode_image(content)
+    assert refused.value.extensions["limit_megapixels"] == 12
+    assert decode_image(save(frames[0], "WEBP", method=0)).shape == (3000, 4001, 3)
+
+
+# Prints the memory that threads keep of what they decoded, in kB.
+KEPT = """
+import re, sys
+from concurrent.futures import ThreadPoolExecutor
+from app.vision.imaging.decoding import decode_image
+from app.vision.imaging.memory import return_large_blocks
+
+def resident(_=None):
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+return_large_blocks()
+data = sys.stdin.buffer.read()
+before = resident()
+with ThreadPoolExecutor(4) as pool:
+    for _ in range(3):
+        list(pool.map(lambda _: decode_image(data).shape, range(4)))
+    print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="Only Linux tells a process's memory.")
+def test_threads_give_the_memory_of_large_pictures_back() -> None:
+    large = save(Image.new("RGBA", (3000, 3000), (20, 30, 40, 128)))
+    done = subprocess.run(
+        [sys.executable, "-c", KEPT], input=large, capture_output=True, check=True
+    )
+    assert int(done.stdout) < 30_000

@@ -1,0 +1,71 @@
+"""Test that an analysis ends when its time is over, and when its client left, at every stage."""
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from app.errors import RautError
+from app.vision.budget import Budget
+from app.vision.explain.explanation import Explainer
+from app.vision.live import LiveReader
+from app.vision.pipeline import FaceAnalyzer
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> FaceAnalyzer:
+    return FaceAnalyzer.load("models")
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", astronaut[:, :, ::-1])[1].tobytes()
+
+
+class CountedBudget(Budget):
+    """Be cancelled at one of its checks."""
+
+    def __init__(self, last: float = np.inf) -> None:
+        super().__init__()
+        self.checks = 0
+        self._last = last
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks > self._last:
+            self.cancel()
+        super().check()
+
+
+def interfaces(analyzer: FaceAnalyzer) -> dict[str, Callable[..., Any]]:
+    return {
+        "photo": lambda data, budget: analyzer.analyze_file(data, effort="thorough", budget=budget),
+        "frame": lambda data, budget: LiveReader(analyzer, 1.0).read_frame(data, budget),
+        "steps": lambda data, budget: Explainer(analyzer).explain(
+            data, "expression", budget=budget
+        ),
+    }
+
+
+@pytest.mark.parametrize("interface", ["photo", "frame", "steps"])
+def test_an_analysis_ends_at_any_check(
+    analyzer: FaceAnalyzer, photo: bytes, interface: str
+) -> None:
+    read = interfaces(analyzer)[interface]
+    whole = CountedBudget()
+    read(photo, whole)
+    assert whole.checks > 10
+    for last in range(whole.checks):
+        with pytest.raises(RautError) as ended:
+            read(photo, CountedBudget(last))
+        assert ended.value.code == "cancelled"
+
+
+def test_a_late_analysis_is_refused_with_its_limit(analyzer: FaceAnalyzer, photo: bytes) -> None:
+    with pytest.raises(RautError, match=r"0\.0001 seconds") as ended:
+        analyzer.analyze_file(photo, budget=Budget(0.0001))
+    assert ended.value.code == "analysis_timeout"
+    assert ended.value.extensions == {"limit_seconds": 0.0001}
+    assert analyzer.analyze_file(photo).faces
