@@ -7,36 +7,33 @@ import os
 import resource
 import shutil
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 from app.settings import SettingsError, count_processors, read_settings
 from app.vision.models.cards import ModelError
+from app.web.server import counts
 from app.web.server.connections import MOST_CONNECTIONS
 from app.web.server.logging import LOGGING
+from app.web.server.sandbox import SandboxError, confine_worker, harden_process
 from app.web.server.worker import PROTOCOL_SETTINGS
 
 # A worker holds its own models; more workers than cores only queue elsewhere.
 # The application shares out the live sockets among the workers.
 os.environ.setdefault("WEB_CONCURRENCY", str(min(4, count_processors())))
+first_process = os.getpid()
+# The workers count for /metrics in files here, and each client's photos for their limit.
+folder = counts.open_counts()
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{folder}/limits.sqlite")
 try:
     settings = read_settings()
 except SettingsError as error:
     sys.exit(f"Raut can't start: {error}")
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.workers
-# The workers count for /metrics in files here, and each client's photos for their limit; in memory,
-# where the system has such a folder.
-memory = Path("/dev/shm")  # nosec B108
-memory_folder = str(memory) if memory.is_dir() else None
 # A connection takes a descriptor.
 _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_files, 4 * MOST_CONNECTIONS), most_files))
-first_process = os.getpid()
-counts = tempfile.mkdtemp(prefix=f"raut-{first_process}-", dir=memory_folder)
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{counts}/limits.sqlite")
 worker_class = "app.web.server.worker.Worker"
 timeout = 60
 globals().update(PROTOCOL_SETTINGS)
@@ -45,7 +42,7 @@ graceful_timeout = 30 + math.ceil(settings.drain_seconds)
 control_socket_disable = True
 # Where each worker shows that it is alive, under random names; in memory, so that the file system
 # may be read-only.
-worker_tmp_dir = memory_folder
+worker_tmp_dir = str(counts.memory_folder())
 # Nothing of a request is written down but by the application, which logs no file names.
 accesslog = None
 logconfig_dict = LOGGING
@@ -58,6 +55,7 @@ def on_starting(server):
 
     In a process of its own: workers forked from one that has run ONNX Runtime hang when they end.
     """
+    harden_process()
     check = multiprocessing.get_context("fork").Process(target=_check_needs)
     check.start()
     check.join()
@@ -75,11 +73,22 @@ def _check_needs():
     from app.web.server.rate_limit import StorageError, check_storage
 
     try:
+        confine_worker(settings, folder)
         check_storage(settings)
         load_analyzer(settings)
         read_studies(settings.studies)
-    except (ModelError, StorageError, StudyError) as error:
+    except (ModelError, SandboxError, StorageError, StudyError) as error:
         sys.exit(f"Raut can't start: {error}")
+
+
+def post_fork(server, worker):
+    """Reserve the worker's counts, and take from it what it doesn't need."""
+    harden_process()
+    if not counts.reserve(folder, worker.pid):
+        # Decided before prometheus_client is imported.
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        server.log.warning("%s is full: this worker's counts are its own", folder.parent)
+    server.log.info("Sandbox: %s", confine_worker(settings, folder))
 
 
 def post_worker_init(worker):
@@ -90,17 +99,15 @@ def post_worker_init(worker):
 
 
 def child_exit(server, worker):
-    """Count no more streams of a worker that has ended."""
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)
+    """Keep of a worker that has ended what it counted."""
+    counts.release(folder, worker.pid)
 
 
 @atexit.register
 def _remove_counts():
     """Leave nothing of the counts, however far the start came; the workers come here too."""
     if os.getpid() == first_process:
-        shutil.rmtree(counts, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def when_ready(server):

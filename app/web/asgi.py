@@ -38,6 +38,7 @@ class ASGIApplication:
             self._most_body_bytes,
             MOST_LARGE_UPLOADS * settings.most_body_bytes,
             self._find_refusal,
+            settings.analysis_timeout,
         )
         self._streams = StreamServer(app, self._bridge)
 

@@ -141,6 +141,7 @@ class StreamSession:
         self._send_message = send
         self._readiness = shared.readiness
         self._admission = shared.admission
+        self._seconds = shared.settings.analysis_timeout
         self._reader = LiveReader(shared.analyzer, shared.settings.track_max_age)
         self._settings: deque[str] = deque()
         self._newest: bytes | None = None
@@ -198,7 +199,7 @@ class StreamSession:
 
     async def _read(self, data: bytes) -> dict[str, Any]:
         counts = {"frame": self._frame, "dropped": self._dropped}
-        budget = Budget()
+        budget = Budget(self._seconds)
         loop = asyncio.get_running_loop()
         try:
             analysis = await loop.run_in_executor(self._pool, self._read_frame, data, budget)

@@ -3,14 +3,16 @@
 import io
 from typing import IO, Any
 
-from flask import Request
+from flask import Request, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import RautError
 from app.settings import FORM_BYTES
+from app.vision.budget import Budget
 from app.vision.readings import Analysis
 from app.web.api.model_selection import EFFORT, LABELS, Choice, model_names
+from app.web.server.bridge import BUDGET
 from app.web.server.logging import record_stages
 from app.web.server.metrics import count_stages
 from app.web.server.state import state
@@ -34,10 +36,15 @@ def analyze(data: bytes, choice: Choice) -> Analysis:
     """Analyze a photo with the models and the effort of a choice. Raises `RautError`."""
     effort = choice.get(EFFORT) or state().settings.effort
     names, labels = model_names(choice), choice.get(LABELS)
-    analysis = state().analyzer.analyze_file(data, names, labels, effort)
+    analysis = state().analyzer.analyze_file(data, names, labels, effort, budget=request_budget())
     count_stages(analysis.timings_ms)
     record_stages(analysis.timings_ms)
     return analysis
+
+
+def request_budget() -> Budget:
+    """Return the budget of the current request, which the server cancels if the client leaves."""
+    return request.environ.get(BUDGET) or Budget(state().settings.analysis_timeout)
 
 
 def read_upload(request: Request, field: str = FIELD) -> bytes:

@@ -16,15 +16,17 @@ from app.vision.explain.explanation import ADJUSTABLE, Explanation
 from app.vision.pipeline import of_region
 from app.web.api import model_selection
 from app.web.api.model_selection import EFFORT, LABELS
-from app.web.api.uploads import FIELD, find_upload, read_upload
+from app.web.api.uploads import FIELD, find_upload, read_upload, request_budget
 from app.web.i18n import strings
 from app.web.i18n.step_text import STEPS
 from app.web.pages import step_views
 from app.web.pages.step_views import View
 from app.web.server.error_responses import find_status, list_headers, render_error
+from app.web.server.rate_limit import consume_quota
 from app.web.server.state import state
 
 SECOND = "second"  # The form's field of a second photo, shown beside the first.
+PHOTOS_PER_EXPLANATION = 4  # in processor time, about
 FACES = {FIELD: "face", SECOND: "second_face"}  # Each photo's field, and that of its face.
 
 
@@ -111,6 +113,7 @@ def _explain_uploads() -> list[Panel]:
         photos = {FIELD: read_upload(request)}
         if second := find_upload(request, SECOND):
             photos[SECOND] = second.stream.read()
+        consume_quota(PHOTOS_PER_EXPLANATION * len(photos) - 1)  # One is counted for any request.
         return [_explain(field, data) for field, data in photos.items()]
 
 
@@ -126,6 +129,7 @@ def _explain(field: str, data: bytes) -> Panel:
         label_set=choice.get(LABELS),
         effort=choice.get(EFFORT) or state().settings.effort,
         adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
+        budget=request_budget(),
     )
     name = request.files[field].filename or ""
     return Panel(field, name, explanation, step_views.view_stages(explanation))

@@ -73,7 +73,7 @@ class WSGIBridge:
 
     `most_body_bytes(method, path)` bounds a body; one over the bound reaches the application
     without its content, for it to refuse. `find_refusal(method, path)` returns the error by which
-    a whole request is refused without the application, if any.
+    a whole request is refused without the application, if any. `seconds` is the budget of each.
     """
 
     def __init__(
@@ -82,11 +82,13 @@ class WSGIBridge:
         most_body_bytes: Callable[[str, str], int],
         most_bytes: int,
         find_refusal: Callable[[str, str], RautError | None],
+        seconds: float,
     ) -> None:
         self._wsgi = wsgi
         self._most_body_bytes = most_body_bytes
         self._most_bytes = most_bytes
         self._find_refusal = find_refusal
+        self._seconds = seconds
         self._pool = ThreadPoolExecutor(THREADS, "request")
         self._jobs: dict[Future[Answer], float] = {}  # to the time of the loop at which each began
         self._held_bytes = 0
@@ -111,7 +113,7 @@ class WSGIBridge:
         The environment has a `Budget` as `raut.budget`, which is cancelled where the client leaves.
         """
         loop = asyncio.get_running_loop()
-        budget = Budget()
+        budget = Budget(self._seconds)
         environ = {**build_environ(scope, body), BUDGET: budget, **extra}
         job = self._pool.submit(self._run_wsgi, environ)
         self._jobs[job] = loop.time()

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -51,10 +52,11 @@ class RateLimiter:
         self._tried_again = 0.0
         self._trying = threading.Lock()
 
-    def spend(self, client: str) -> None:
-        """Count one photo. Raises `RautError` with the code `rate_limited` over the limit."""
+    def spend(self, client: str, photos: int = 1) -> None:
+        """Count photos. Raises `RautError` with the code `rate_limited` over the limit."""
         if self._photos:
-            self._ask("photos", self._limiter.hit, self._photos, client)
+            hit = partial(self._limiter.hit, cost=photos)
+            self._ask("photos", hit, self._photos, client)
 
     def check_guesses(self, client: str) -> None:
         """Raise `RautError` with the code `rate_limited` for whom no token is compared any more."""
@@ -142,11 +144,11 @@ def _without_password(address: str) -> str:
     return address.replace(f"{urlsplit(address).password or ''}@", "@", 1)
 
 
-def consume_quota() -> None:
-    """Count one photo, or one live socket, of the client that asks. Raises `RautError`."""
+def consume_quota(photos: int = 1) -> None:
+    """Count photos, or live sockets, of the client that asks. Raises `RautError`."""
     limiter = state().rate_limiter
     if limiter:
-        limiter.spend(client_name())
+        limiter.spend(client_name(), photos)
 
 
 def client_name() -> str:
