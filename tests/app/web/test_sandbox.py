@@ -120,8 +120,12 @@ def test_a_kernel_without_either_is_told_of_or_refused(monkeypatch: pytest.Monke
         confine_worker(Settings(sandbox="require"), None)
 
 
-def test_it_can_be_turned_off() -> None:
+def test_it_can_be_turned_off_and_is_off_for_keras() -> None:
     assert confine_worker(Settings(sandbox="off"), None) == "nothing: RAUT_SANDBOX is off"
+    told = "nothing: Keras needs temporary files"
+    assert confine_worker(Settings(runtime="keras"), None) == told
+    with pytest.raises(SandboxError, match="Keras"):
+        confine_worker(Settings(runtime="keras", sandbox="require"), None)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +138,15 @@ def test_it_can_be_turned_off() -> None:
         ({"rate_limit_storage": "redis+unix:///run/redis.sock"}, set(), True),
         ({"runtime": "remote", "inference_url": "http://localhost:8080"}, {8080}, False),
         ({"runtime": "remote", "inference_url": "https://inference"}, {443, 53}, False),
+        (
+            {
+                "runtime": "remote",
+                "inference_url": "http://10.0.0.1:8080",
+                "rate_limit_storage": "rediss://10.0.0.1/0",
+            },
+            {8080, 6379},
+            False,
+        ),
     ],
 )
 def test_the_settings_name_the_only_ports(
