@@ -32,8 +32,9 @@ class Upload:
             "POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        connection.sendall(head.encode() + body[:100])
+        connection.sendall(head.encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body[:100])
         self._body = body[100:]
 
     def finish(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import pytest
 from app.settings import Settings
 from app.web.server import sandbox
 from app.web.server.sandbox import SandboxError, confine_worker, landlock, seccomp
+from bench.serving import write_form
+from tests.helpers.processes import PROC, list_children
+from tests.helpers.servers import started
 
 pytestmark = pytest.mark.skipif(
     not sandbox.IS_LINUX or landlock.find_abi() < landlock.NETWORK_ABI or not seccomp.can_filter(),
@@ -102,6 +106,19 @@ def test_the_application_loads_and_answers_in_the_sandbox(
     assert {answer.split()[0] for answer in answers} <= {"200", "302"}, answers
 
 
+def test_the_workers_of_a_server_are_in_it_and_those_after_a_reload(astronaut_png: bytes) -> None:
+    in_force = f'Sandbox: Landlock ABI {landlock.find_abi()} and seccomp"'
+    with started(RAUT_SANDBOX="require") as server:
+        for _ in range(2):
+            server.wait_for(in_force)
+            server.wait_for("ASGI server listening")
+            assert server.ask("/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
+            for worker in list_children(server.process.pid):
+                status = (PROC / str(worker.pid) / "status").read_text()
+                assert {"NoNewPrivs:\t1", "Seccomp:\t2"} <= set(status.splitlines())
+            server.process.send_signal(signal.SIGHUP)
+
+
 def test_a_crash_leaves_no_core_and_nobody_reads_the_memory() -> None:
     get_dumpable = "ctypes.CDLL(None).prctl(3)"
     code = (
@@ -120,8 +137,12 @@ def test_a_kernel_without_either_is_told_of_or_refused(monkeypatch: pytest.Monke
         confine_worker(Settings(sandbox="require"), None)
 
 
-def test_it_can_be_turned_off() -> None:
+def test_it_can_be_turned_off_and_is_off_for_keras() -> None:
     assert confine_worker(Settings(sandbox="off"), None) == "nothing: RAUT_SANDBOX is off"
+    told = "nothing: Keras needs temporary files"
+    assert confine_worker(Settings(runtime="keras"), None) == told
+    with pytest.raises(SandboxError, match="Keras"):
+        confine_worker(Settings(runtime="keras", sandbox="require"), None)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +155,15 @@ def test_it_can_be_turned_off() -> None:
         ({"rate_limit_storage": "redis+unix:///run/redis.sock"}, set(), True),
         ({"runtime": "remote", "inference_url": "http://localhost:8080"}, {8080}, False),
         ({"runtime": "remote", "inference_url": "https://inference"}, {443, 53}, False),
+        (
+            {
+                "runtime": "remote",
+                "inference_url": "http://10.0.0.1:8080",
+                "rate_limit_storage": "rediss://10.0.0.1/0",
+            },
+            {8080, 6379},
+            False,
+        ),
     ],
 )
 def test_the_settings_name_the_only_ports(

@@ -52,14 +52,18 @@ def confine_worker(settings: Settings, counts: Path | None) -> str:
     """
     if settings.sandbox == "off":
         return "nothing: RAUT_SANDBOX is off"
+    if settings.runtime == "keras":
+        if settings.sandbox == "require":
+            raise SandboxError("RAUT_SANDBOX is require, and Keras needs temporary files.")
+        return "nothing: Keras needs temporary files"
     storage = urlsplit(settings.rate_limit_storage if settings.counts_clients else "memory://")
-    hosts: dict[str, int] = {}
+    servers = set()
     if storage.scheme in ("redis", "rediss"):
-        hosts[storage.hostname or ""] = storage.port or REDIS_PORT
+        servers.add((storage.hostname or "localhost", storage.port or REDIS_PORT))
     if settings.inference_url and settings.runtime == "remote":
-        hosts[settings.inference_url.host or ""] = settings.inference_url.port or 80
-    ports = set(hosts.values())
-    if any(_needs_lookup(host) for host in hosts):
+        servers.add((settings.inference_url.host or "", settings.inference_url.port or 80))
+    ports = {port for _, port in servers}
+    if any(_needs_lookup(host) for host, _ in servers):
         # UDP is shut: the C library asks by TCP then, see resolv.conf(5).
         os.environ.setdefault("RES_OPTIONS", "use-vc")
         ports.add(DNS_PORT)
