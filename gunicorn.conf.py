@@ -55,7 +55,6 @@ def on_starting(server):
 
     In a process of its own: workers forked from one that has run ONNX Runtime hang when they end.
     """
-    harden_process()
     check = multiprocessing.get_context("fork").Process(target=_check_needs)
     check.start()
     check.join()

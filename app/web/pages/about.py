@@ -8,6 +8,7 @@ from flask import Blueprint, render_template
 
 from app import __version__
 from app.paths import DATA
+from app.web.server import sandbox
 
 CITATION = DATA / "CITATION.cff"
 LONGEST_LICENCE = 60  # Some packages give the licence's whole text where its name belongs.
@@ -32,6 +33,7 @@ def page() -> str:
         version=__version__,
         citation=CITATION.read_text(encoding="utf-8"),
         parts=list_parts(),
+        mechanisms=sandbox.in_force,
     )
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from flask import json
 
@@ -241,7 +241,7 @@ def build_environ(scope: Scope, body: bytes) -> Environ:
     query = scope["query_string"].decode("latin-1")
     path = scope["raw_path"].decode("latin-1")
     if not path.startswith("/"):  # the absolute form (RFC 9112, section 3.2.2)
-        path = urlsplit(path).path or "/"
+        path = "/" + path.partition("://")[2].partition("/")[2]
     environ: Environ = {
         "REQUEST_METHOD": scope.get("method", "GET"),
         "SCRIPT_NAME": "",

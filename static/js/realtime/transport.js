@@ -19,7 +19,7 @@ const PASSING_REASONS = new Set(["server_stops", "silent", "too_many_streams", "
 // After these the next photo waits.
 const BACKOFF_CODES = new Set(["busy", "rate_limited", "inference_unavailable", "internal"]);
 const BACKOFF_MS = 2000;
-const CODE_REASONS = { 1001: "server_stops", 1009: "message_too_large", 1013: "too_many_streams" };
+const CODE_REASONS = { 1002: "protocol_error", 1007: "protocol_error", 1009: "message_too_large" };
 const REACHABLE_TIMEOUT_MS = 5000;
 
 export class Transport {
@@ -122,7 +122,7 @@ export class Transport {
       if (socket === this.#socket) this.#take(JSON.parse(data));
     });
     socket.addEventListener("close", ({ code, reason }) => {
-      if (socket === this.#socket) this.#closed(opened, reason || CODE_REASONS[code]);
+      if (socket === this.#socket) this.#closed(opened, CODE_REASONS[code] || reason);
     });
   }
 

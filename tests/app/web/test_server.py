@@ -107,8 +107,8 @@ MANY = 8 + Settings().max_streams + 10
     [
         b"",
         b"GET /readyz HTT",
-        b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n--bound",
-        b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n--",
+        b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n--bound",
+        b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n--",
     ],
     ids=["nothing", "half a head", "half a body", "half a chunk"],
 )
@@ -127,7 +127,7 @@ def test_clients_that_send_no_more_hold_nobody_up(address: tuple[str, int], begu
 def test_a_request_may_come_in_any_pieces(address: tuple[str, int], astronaut_png: bytes) -> None:
     boundary, body = encode_multipart({"image": FileStorage(io.BytesIO(astronaut_png), "a.png")})
     head = (
-        "POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\n"
+        "POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
     ).encode()
     halves = body[:100_001], body[100_001:]
@@ -151,8 +151,8 @@ def test_a_request_may_come_in_any_pieces(address: tuple[str, int], astronaut_pn
 def test_requests_sent_ahead_are_answered_in_turn(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=30) as client:
         client.sendall(
-            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-            b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )
         answers = b"".join(iter(lambda: client.recv(65_536), b""))
     assert answers.count(b"HTTP/1.1 200 OK") == 2
@@ -162,7 +162,7 @@ def test_requests_sent_ahead_are_answered_in_turn(address: tuple[str, int]) -> N
 def test_a_client_that_asks_before_it_sends_is_told_to(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=30) as client:
         client.sendall(
-            b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             b"Content-Length: 5\r\n\r\n"
         )
         assert client.recv(65_536).startswith(b"HTTP/1.1 100 ")
@@ -199,9 +199,9 @@ def test_what_follows_a_body_that_was_refused_unread_is_no_request(
 ) -> None:
     with socket.create_connection(address, timeout=30) as client:
         client.sendall(
-            b"POST /api/v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n"
+            b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
         )
         answers = b"".join(iter(lambda: client.recv(65_536), b""))
     assert answers.count(b"HTTP/1.1 ") == 1

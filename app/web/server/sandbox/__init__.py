@@ -30,6 +30,8 @@ SYSTEM = """
 /proc/self /proc/cpuinfo /proc/meminfo /sys/bus/pci/devices /sys/devices /sys/fs/cgroup
 """
 
+in_force: list[str] = []  # What restricts this process, by name.
+
 
 class SandboxError(Exception):
     """Report in a sentence what the kernel can't restrict."""
@@ -119,7 +121,7 @@ def enter(
 
 def _describe(abi: int, filters: bool, uncovered: int) -> str:
     threads = f" (but for {uncovered} threads that ran before)" if uncovered else ""
-    names = [f"Landlock ABI {abi}{threads}"] * bool(abi) + ["seccomp"] * filters
+    in_force[:] = names = [f"Landlock ABI {abi}{threads}"] * bool(abi) + ["seccomp"] * filters
     if not names:
         return "nothing: this kernel has neither Landlock nor seccomp"
     return " and ".join(names) if len(names) > 1 else f"{names[0]} only"
