@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx.external_data_helper import set_external_data
 
 from app.vision.geometry import Box
 from app.vision.imaging.crops import cut_crop
@@ -142,6 +144,24 @@ def test_a_file_swapped_after_its_hash_was_checked_is_not_what_is_loaded(
     classifier = load_classifier(models / "gender", "keras")
     crops = np.zeros((1, *([classifier.card.size] * 2), classifier.card.channels), np.uint8)
     assert len(classifier.predict(crops)) == 1
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["an initializer", "a node's attribute"])
+def test_a_model_with_weights_in_another_file_is_refused(models: Path, nested: bool) -> None:
+    folder = models / "gender"
+    model = onnx.load(folder / "model.onnx")
+    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    (models / "weights.bin").write_bytes(weights.raw_data)
+    set_external_data(weights, str(models / "weights.bin"))
+    weights.ClearField("raw_data")
+    if nested:
+        constant = onnx.helper.make_node("Constant", [], [weights.name], value=weights)
+        model.graph.node.insert(0, constant)
+        model.graph.initializer.remove(weights)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    rewrite_card(folder, files=hash_files(folder))
+    with pytest.raises(ModelError, match=r"model\.onnx takes weights from other files"):
+        FaceAnalyzer.load(models)
 
 
 def test_a_loaded_model_leaves_nothing_in_the_home_directory(tmp_path: Path) -> None:
