@@ -2,11 +2,13 @@
 
 import dataclasses
 import gc
+import gzip
 import json
 import logging
 import os
 import signal
 import sys
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +34,7 @@ from app.settings import Settings
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.loading import load_analyzer
 from app.vision.models.cards import ModelError
+from app.vision.models.kserve.tensors import read_response
 from app.web.api.stream import MOST_FAULTS
 from bench.moving import encode_frame
 from bench.serving import list_children
@@ -312,39 +315,62 @@ def never(handler: Handler) -> None:
     handler.connection.recv(1)
 
 
-def in_drops(handler: Handler) -> None:
-    """Answer a byte every now and then until the client has gone."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+def drip(handler: Handler, start: bytes, drop: bytes) -> None:
+    """Answer a drop every now and then until the client has gone."""
+    handler.wfile.write(start)
     handler.connection.settimeout(0.02)
     while True:
-        handler.wfile.write(b" ")
+        handler.wfile.write(drop)
         with suppress(TimeoutError):
             if not handler.connection.recv(1):
                 return
 
 
-@pytest.mark.parametrize("fault", [never, in_drops])
+def a_body_in_drops(handler: Handler) -> None:
+    drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ")
+
+
+def a_head_in_drops(handler: Handler) -> None:
+    drip(handler, b"HTTP/1.1 200 OK\r\nX-Long: ", b"a")
+
+
+def go_on_for_ever(handler: Handler) -> None:
+    drip(handler, b"", b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+@pytest.mark.parametrize("fault", [never, a_body_in_drops, a_head_in_drops, go_on_for_ever])
 def test_a_server_that_takes_too_long_is_not_waited_for(
     server: FakeInferenceServer, fault: Any
 ) -> None:
     remote = start_client(server.url, inference_timeout=0.3)
     server.fault = fault
+    started = time.monotonic()
     assert is_unavailable(analyze(remote))
+    assert time.monotonic() - started < PATIENCE
     assert is_unavailable(remote.get("/readyz"))
 
 
 LOGITS = {"original": np.zeros((2, 7), np.float32), "ferplus": np.zeros((2, 8), np.float32)}
 SOUND = write_logits(LOGITS, binary=True)
 LENGTH = "Inference-Header-Content-Length"
-OTHER_DATA = (
-    b'{"outputs": [{"name": "original", "datatype": "FP32", "shape": [2, 7], "data": [{}]}]}'
-)
+
+
+def tell(**fields: Any) -> Answer:
+    """Answer sound logits, the first head's with other fields."""
+    tensors = [
+        {"name": name, "datatype": "FP32", "shape": logits.shape, "data": logits.ravel().tolist()}
+        for name, logits in LOGITS.items()
+    ]
+    return Answer(body=json.dumps({"outputs": [tensors[0] | fields, *tensors[1:]]}).encode())
+
+
 NONSENSE = {
     "nothing": Answer(200, b""),
     "no JSON": Answer(200, b"\xff\xfe{"),
     "another JSON": Answer(200, b"[1, 2]"),
     "no tensors": Answer(200, b'{"outputs": []}'),
-    "data of another kind": Answer(200, OTHER_DATA),
+    "lists in lists": Answer(200, b"[" * 900_000),
+    "a compressed answer": Answer(200, gzip.compress(SOUND.body), {"Content-Encoding": "gzip"}),
     "other shapes": write_logits({name: logits[:1] for name, logits in LOGITS.items()}, True),
     "not finite": write_logits({name: logits + np.nan for name, logits in LOGITS.items()}, True),
     "cut short": dataclasses.replace(SOUND, body=SOUND.body[:-1]),
@@ -354,6 +380,27 @@ NONSENSE = {
     "too much": Answer(200, bytes(2_000_000)),
     "a redirect": Answer(307, b"", {"Location": "/elsewhere"}),
 }
+
+
+LIES = {
+    "data of another kind": tell(data=[{}]),
+    "words for numbers": tell(data=["1"] * 14),
+    "an infinity as JSON has it": Answer(body=tell(data=[0.5] * 14).body.replace(b"0.5", b"1e999")),
+    "a number beyond any float": tell(data=[10**400] * 14),
+    "a shape beyond any memory": tell(shape=[10**30, 7]),
+    "a negative shape": tell(shape=[-2, -7]),
+    "a negative length": tell(parameters={"binary_data_size": -5}),
+    "an infinite length": tell(parameters={"binary_data_size": float("inf")}),
+    "a head twice": tell(name="ferplus", shape=[2, 8], data=[0.5] * 16),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_tensors_of_other_kinds_are_no_logits(lie: Answer) -> None:
+    heads = {name: logits.shape[1] for name, logits in LOGITS.items()}
+    assert read_response(tell().body, None, 2, heads).keys() == heads.keys()
+    with pytest.raises(ValueError, match=r"."):
+        read_response(lie.body, None, 2, heads)
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import logging
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -38,6 +41,9 @@ MOST_RESPONSE_BYTES = 1_000_000
 READ_BYTES = 65_536
 RETRY_SECONDS = 1  # Retry-After while the breaker is closed
 
+# A compressed answer of a kilobyte can have a gigabyte.
+HEADERS = {"Accept-Encoding": "identity"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,6 +63,40 @@ class ModelMismatchError(InferenceError):
     """Report that the server's model isn't the one that the card describes."""
 
 
+class _TimedReader(io.RawIOBase):
+    """Read from a response's socket until the time that it had when the response began is over.
+
+    A socket's own timeout begins anew with each byte.
+    """
+
+    def __init__(self, sock: socket.socket, stream: io.BufferedReader) -> None:
+        self._sock = sock
+        self._stream = stream
+        self._deadline = time.monotonic() + (sock.gettimeout() or 0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._sock.settimeout(remaining)
+        return self._stream.raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """Bound the time of the whole response: its head, any "100 Continue" before it, its body."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_TimedReader(sock, self.fp))
+
+
 class KServeClient:
     """Client of one server for any number of threads."""
 
@@ -74,6 +114,9 @@ class KServeClient:
         self._timeout = timeout
         # Redirects aren't followed: crops go to the operator's server and to no other.
         self._pool = urllib3.connection_from_url(url, maxsize=KEPT_CONNECTIONS, retries=False)
+        self._pool.ConnectionCls = type(
+            "TimedConnection", (self._pool.ConnectionCls,), {"response_class": _TimedResponse}
+        )
         # One for each model: another's successes don't make up for its failures.
         self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(
             lambda: CircuitBreaker(breaker_threshold, breaker_reset, InferenceError)
@@ -113,8 +156,8 @@ class KServeClient:
         for path in (_path(model), f"{_path(model)}/config"):
             try:
                 described = json.loads(self._request("GET", path, deadline)[1])
-            except (ResponseError, ValueError):  # Only the metadata are part of the protocol.
-                continue
+            except (ResponseError, ValueError, RecursionError):
+                continue  # Only the metadata are part of the protocol.
             if isinstance(described, dict) and isinstance(described.get("parameters"), dict):
                 parameters |= described["parameters"]
         return parameters
@@ -177,7 +220,7 @@ class KServeClient:
                 method,
                 self._path + path,
                 body,
-                headers,
+                {**HEADERS, **(headers or {})},
                 redirect=False,
                 timeout=urllib3.Timeout(total=self._remaining(deadline)),
                 preload_content=False,
@@ -195,10 +238,12 @@ class KServeClient:
         return response.headers, content
 
     def _read(self, response: BaseHTTPResponse, deadline: float) -> bytes:
-        """Read in pieces, so that a slow response doesn't outlast the deadline."""
+        """Read in pieces, none decoded, so that a response of any length is bounded."""
         content = bytearray()
         try:
-            while piece := response.read1(READ_BYTES):
+            if "Content-Encoding" in response.headers:
+                raise ResponseError("it answered in a content encoding, which wasn't accepted.")
+            while piece := response.read1(READ_BYTES, decode_content=False):
                 content += piece
                 if len(content) > MOST_RESPONSE_BYTES:
                     raise ResponseError(f"it answered more than {MOST_RESPONSE_BYTES} bytes.")

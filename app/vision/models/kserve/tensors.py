@@ -10,12 +10,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 # Header with the length of the JSON, which the tensors' bytes follow.
 JSON_LENGTH = "Inference-Header-Content-Length"
 # The datatype in the protocol, and the little-endian dtype in which it is sent.
 LOGITS, LOGITS_SENT = "FP32", np.dtype("<f4")
+
+
+class _Parameters(BaseModel):
+    binary_data_size: int = Field(0, ge=0)
 
 
 class _Tensor(BaseModel):
@@ -24,12 +28,12 @@ class _Tensor(BaseModel):
     name: str
     datatype: str
     shape: list[int]
-    parameters: dict[str, Any] | None = None
+    parameters: _Parameters | None = None
     data: list[Any] | None = None
 
     @property
     def binary_size(self) -> int:
-        return int((self.parameters or {}).get("binary_data_size", 0))
+        return self.parameters.binary_data_size if self.parameters else 0
 
 
 class _Response(BaseModel):
@@ -72,6 +76,8 @@ def read_response(
     for tensor in _Response.model_validate_json(body[:end]).outputs:
         following = body[end : end + tensor.binary_size]
         end += len(following)
+        if tensor.name in found:
+            raise ValueError(f"{tensor.name} came twice.")
         if tensor.name in heads:
             shape = (count, heads[tensor.name])
             found[tensor.name] = _read_logits(tensor, following, shape)
@@ -91,7 +97,11 @@ def _read_logits(tensor: _Tensor, following: bytes, shape: tuple[int, int]) -> n
     if tensor.data is None:
         values = np.frombuffer(following, LOGITS_SENT)
     else:
-        values = np.asarray(tensor.data, LOGITS_SENT)
+        values = np.asarray(tensor.data)
+    if values.dtype.kind not in "fiu":
+        raise ValueError("Not all logits are numbers.")
+    with np.errstate(over="ignore"):
+        values = values.reshape(shape).astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError("Not all logits are finite.")
-    return values.reshape(shape).astype(np.float32)
+    return values
