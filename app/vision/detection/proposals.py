@@ -12,7 +12,7 @@ from app.vision.geometry import iou
 
 WINDOW = 24  # the side of the cascade's own window, in pixels
 LARGEST = 46  # the largest window searched on one pyramid level; the next level is half as large
-MOST_WINDOWS = 2048  # compared with each other, in 16 MB; a photo has a hundred
+MOST_WINDOWS = 1024  # compared with each other, in 4 MB; a photo has a hundred
 FRONTAL = "haarcascade_frontalface_default.xml"
 ROOM = 8  # pixels added on each side of a level: a third of the smallest face
 

@@ -8,8 +8,8 @@ from app.vision.models.keras_network import KerasNetwork
 
 PATCH = 1 / 4  # of the crop's side: about a mouth's width or the height of a pair of eyes
 STRIDE = 1 / 8  # half a patch, so that each pixel is covered by four of them
-# In one batch: all variants of a face, some of a whole image, whose maps would take a gigabyte.
-MOST_PIXELS = 2**18
+# In one batch: all variants of a small face, three of a whole image, whose maps take 80 MB then.
+MOST_PIXELS = 2**17
 
 
 def occlude(classifier: Classifier, crop: np.ndarray, budget: Budget | None = None) -> np.ndarray:

@@ -74,10 +74,11 @@ class LazyImage:
         The coarsest decoded scale that is fine enough is reused; otherwise one is decoded. Raises
         `RautError` with the code `image_unreadable`.
         """
+        scale = max(scale, 1)  # there are no finer pixels than the photo's own
         for decoded in self.decoded_scales:
             if decoded <= scale:
                 return self._decoded[decoded], decoded
-        chosen = max((each for each in self._scales if each <= scale), default=1)
+        chosen = max(each for each in self._scales if each <= scale)
         self._decoded[chosen] = self._decode(chosen)
         return self._decoded[chosen], chosen
 

@@ -9,9 +9,10 @@ import pytest
 import skimage.data
 
 from app.errors import RautError
-from app.vision.detection.detector import EFFORTS, FaceDetector, PassResult
+from app.vision.detection.detector import EFFORTS, MOST_SEARCHED, FaceDetector, PassResult
 from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_crop
+from app.vision.imaging.decoding import JPEG_SCALES, LazyImage
 from app.vision.models.cards import ModelError
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection
@@ -238,3 +239,15 @@ def test_an_altered_face_classifier_is_refused_at_the_start(tmp_path: Path) -> N
 
 def test_the_face_classifier_answers_to_nobody_as_a_model_of_faces(analyzer: FaceAnalyzer) -> None:
     assert "face_classifier" not in analyzer.classifiers
+
+
+def test_the_finest_search_of_a_huge_photo_is_bounded(detector: FaceDetector) -> None:
+    def decode(scale: int) -> np.ndarray:
+        return np.full((5000 // scale, 8000 // scale, 3), 120, np.uint8)
+
+    passes: list[PassResult] = []
+    assert detector.detect(LazyImage(8000, 5000, decode, JPEG_SCALES), "thorough", passes) == []
+    octaves = [each.search_pass.octave for each in passes]
+    assert max(octaves) == 4
+    finest = min(each.scale for each in passes)
+    assert 8000 * 5000 / finest**2 <= MOST_SEARCHED

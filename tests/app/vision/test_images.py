@@ -89,6 +89,9 @@ def test_a_jpeg_can_be_decoded_upright_at_a_quarter(orientation: int) -> None:
     # What is fine enough for a coarser wish is not decoded anew; a finer wish is.
     assert photo.pixels(100.0)[0] is pixels
     assert photo.pixels(3.0)[1] == 2
+    # Nor is the whole photo, for crops finer than its own pixels.
+    whole, _ = photo.pixels(0.5)
+    assert photo.pixels(0.3)[0] is photo.pixels(1.0)[0] is whole
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
