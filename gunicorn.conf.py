@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 
 from app.settings import SettingsError, count_processors, read_settings
+from app.vision.imaging.memory import return_large_blocks
 from app.vision.models.cards import ModelError
 from app.web.server import counts
 from app.web.server.connections import MOST_CONNECTIONS
@@ -81,8 +82,9 @@ def _check_needs():
 
 
 def post_fork(server, worker):
-    """Reserve the worker's counts, and take from it what it doesn't need."""
+    """Set the new process up before it loads anything: memory, counts, and what it may do."""
     harden_process()
+    return_large_blocks()
     if not counts.reserve(folder, worker.pid):
         # Decided before prometheus_client is imported.
         del os.environ["PROMETHEUS_MULTIPROC_DIR"]

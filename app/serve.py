@@ -40,10 +40,12 @@ def _serve_with_waitress(settings: Settings, host: str) -> None:
     from waitress import create_server
 
     from app import create_app
+    from app.vision.imaging.memory import return_large_blocks
     from app.web.server.bridge import THREADS
     from app.web.server.logging import LOGGING
 
     logging.config.dictConfig(LOGGING)
+    return_large_blocks()
     # waitress would write long bodies to temporary files, but photos stay in memory. Bodies beyond
     # the app's own limit still reach it, so that they get its problem document.
     most_bytes = 4 * settings.most_body_bytes
