@@ -98,7 +98,8 @@ def test_a_photo_of_just_the_limit_is_read(address: tuple[str, int], astronaut_p
         assert len(json.load(answer)["faces"]) == 1
 
 
-# More than the threads of one worker: 8, and one for each live socket.
+POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
+# More than the threads of one worker, and the live streams.
 MANY = 8 + Settings().max_streams + 10
 
 
@@ -107,8 +108,8 @@ MANY = 8 + Settings().max_streams + 10
     [
         b"",
         b"GET /readyz HTT",
-        b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n--bound",
-        b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n--",
+        POST + b"Content-Length: 1000\r\n\r\n--bound",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n--",
     ],
     ids=["nothing", "half a head", "half a body", "half a chunk"],
 )
