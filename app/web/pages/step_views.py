@@ -1,4 +1,4 @@
-"""What the steps page shows of each stage: pictures, figures and two sentences."""
+"""What the steps page shows of each stage: pictures, named values, and what its template draws."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +10,9 @@ from flask_babel import gettext
 from app.vision.detection.proposals import WINDOW
 from app.vision.explain import visualization
 from app.vision.explain.explanation import Explanation, Reading
+from app.vision.explain.feature_maps import Layer
 from app.vision.explain.haar_features import first_features
-from app.vision.explain.visualization import Picture, Tiles
+from app.vision.explain.visualization import Picture
 from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_from_photo
 from app.vision.models.cards import NONE_OF_THESE
@@ -19,16 +20,26 @@ from app.vision.readings import Detection
 from app.web.i18n.formats import decimal, label, number, percent, share
 from app.web.i18n.step_text import STEPS
 
-FEATURES = 3  # How many of the cascade's first features are drawn.
+FEATURES = 3  # Haar features drawn.
 BEST = 5  # Scores listed, the best first.
 BINS = 32  # Bars of a histogram.
 CHANNELS = 3  # Values of a pixel: red, green and blue.
 MODEL_SIDE = 288  # Side of the crop shown before it is shrunk, in pixels.
+# The stage of the trace whose time a step shows; the other steps take part in no analysis.
+TIMED = {
+    "photo": "photo",
+    "grey": "working_copy",
+    "windows": "windows",
+    "proposals": "proposals",
+    "crop": "crops",
+    "whole": "crops",
+    "softmax": "logits",
+}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Hold a picture of a stage, its name in the ZIP file, and what it shows in words."""
+    """Hold a picture of a stage, its name in the ZIP file, and its caption."""
 
     name: str
     picture: Picture
@@ -39,13 +50,12 @@ class Figure:
 class View:
     """Hold what one stage of one photo shows.
 
-    `figures` are names and values in words; `milliseconds` is None where the stage takes part
-    in no analysis; `more` is for the stage's own template.
+    `figures` are names and formatted values; `more` is for the stage's own template, which
+    places the pictures under its key "shots" itself.
     """
 
-    shots: list[Figure]
+    shots: list[Figure] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
-    milliseconds: float | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def all_shots(self) -> list[Figure]:
@@ -53,19 +63,30 @@ class View:
         return [*self.shots, *self.more.get("shots", [])]
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """Hold how many values fall in each of some bins of equal width, as shares of the fullest."""
-
-    bars: list[float]
-    low: float
-    high: float
-
-
 def view_stages(explanation: Explanation) -> dict[str, View]:
-    """Return the views of the stages that a photo came to, by the step's id, in their order."""
-    found = {step.id: VIEWS[step.id](explanation) for step in STEPS if step.id in VIEWS}
-    return {step: view for step, view in found.items() if view is not None}
+    """Return the views of the stages that a photo reached, by the step's id, in their order."""
+    views = {}
+    for step in STEPS:
+        view = _view(step.id, explanation)
+        if view is not None:
+            view.figures.extend(_list_times(step.id, explanation))
+            views[step.id] = view
+    return views
+
+
+def _view(step: str, explanation: Explanation) -> View | None:
+    if step in VIEWS:
+        return VIEWS[step](explanation)
+    return READING_VIEWS[step](explanation, explanation.reading) if explanation.reading else None
+
+
+def _list_times(step: str, explanation: Explanation) -> list[tuple[str, str]]:
+    name, reading = TIMED.get(step, ""), explanation.reading
+    model = reading.classifier.card.name if reading and name in ("crops", "logits") else ""
+    stage = explanation.trace.find(name, model)
+    if stage is None:
+        return []
+    return [(gettext("Time"), gettext("%(time)s ms", time=decimal(stage.milliseconds, 1)))]
 
 
 def list_numbers(explanation: Explanation) -> dict[str, Any]:
@@ -92,370 +113,256 @@ def list_numbers(explanation: Explanation) -> dict[str, Any]:
     return numbers
 
 
+def _figure(name: str, pixels: np.ndarray, caption: str, kind: str = "jpeg") -> Figure:
+    return Figure(name, visualization.encode(pixels, kind), caption)
+
+
+def _pixels(width: int, height: int) -> str:
+    size = {"width": number(width), "height": number(height)}
+    return str(gettext("%(width)s × %(height)s pixels", **size))
+
+
+def _histogram(values: np.ndarray, top: float) -> list[float]:
+    """Count values between 0 and `top` in bins of equal width, as shares of the fullest."""
+    counts, _ = np.histogram(values, bins=BINS, range=(0, top))
+    shares: list[float] = (counts / max(counts.max(), 1)).tolist()
+    return shares
+
+
 def _photo(explanation: Explanation) -> View:
-    stage = explanation.trace.find("photo")
-    assert stage is not None
-    photo = stage.values["photo"]
-    width, height = photo.width, photo.height
-    return View(
-        [
-            Figure(
-                "photo",
-                visualization.encode(visualization.fit(photo), "jpeg"),
-                gettext("The photo upright"),
-            )
-        ],
-        [
-            (
-                gettext("Size"),
-                gettext(
-                    "%(width)s × %(height)s pixels", width=number(width), height=number(height)
-                ),
-            ),
-            (gettext("Megapixels"), decimal(width * height / 1e6, 1)),
-            (gettext("Values"), number(width * height * CHANNELS)),
-        ],
-        stage.milliseconds,
-    )
+    photo = _stage(explanation, "photo")["photo"]
+    figures = [
+        (gettext("Size"), _pixels(photo.width, photo.height)),
+        (gettext("Megapixels"), decimal(photo.width * photo.height / 1e6, 1)),
+        (gettext("Values"), number(photo.width * photo.height * CHANNELS)),
+    ]
+    shown = _figure("photo", visualization.fit(photo), gettext("The photo upright"))
+    return View([shown], figures)
 
 
 def _grey(explanation: Explanation) -> View | None:
-    stage = explanation.trace.find("working_copy")
-    if stage is None:
+    stage = _stage(explanation, "working_copy")
+    if not stage:
         return None
-    copy = stage.values["picture"]
+    copy = stage["picture"]
     height, width = copy.shape
-    counts, _ = np.histogram(copy, bins=BINS, range=(0, 256))
-    return View(
-        [
-            Figure(
-                "grey",
-                visualization.encode(copy, "jpeg"),
-                gettext("The grey copy that is searched"),
-            )
-        ],
-        [
-            (
-                gettext("Size"),
-                gettext(
-                    "%(width)s × %(height)s pixels", width=number(width), height=number(height)
-                ),
-            ),
-            (
-                gettext("One of its pixels spans"),
-                gettext("%(count)s of the photo's", count=decimal(stage.values["scale"], 2)),
-            ),
-            (
-                gettext("Mean brightness"),
-                gettext("%(grey)s of 255", grey=decimal(float(copy.mean()))),
-            ),
-        ],
-        stage.milliseconds,
-        {"histogram": Histogram((counts / counts.max()).tolist(), 0, 255)},
-    )
+    figures = [
+        (gettext("Size"), _pixels(width, height)),
+        (gettext("Photo pixels for each of its pixels"), decimal(stage["scale"], 2)),
+        (
+            gettext("Mean brightness"),
+            gettext("%(grey)s of 255", grey=decimal(float(copy.mean()))),
+        ),
+    ]
+    shown = _figure("grey", copy, gettext("The grey copy that is searched"))
+    return View([shown], figures, {"histogram": _histogram(copy, 256)})
 
 
 def _features(explanation: Explanation) -> View | None:
-    """Show the cascade's first features on the chosen face."""
-    photo, place = explanation.trace.find("photo"), _chosen_place(explanation)
-    if photo is None or place is None:
+    """Show the cascade's first features on the explained face, or else the best proposal."""
+    face = _best_detection(explanation)
+    if face is None:
         return None
-    window = cut_from_photo(photo.values["photo"], place, CropShape(WINDOW, 1))[:, :, 0]
-    shots, figures = [], []
+    photo = _stage(explanation, "photo")["photo"]
+    window = cut_from_photo(photo, face, CropShape(WINDOW, 1))[:, :, 0]
+    view = View()
     for index, feature in enumerate(first_features(FEATURES), start=1):
-        light, dark = feature.contrast(window)
-        caption = gettext("Question %(number)s", number=index)
+        light, dark = map(decimal, feature.contrast(window))
+        caption = gettext("Feature %(number)s", number=index)
         drawn = visualization.draw_feature(window, feature)
-        shots.append(Figure(f"question-{index}", visualization.encode(drawn, "jpeg"), caption))
-        figures.append(
-            (
-                caption,
-                gettext(
-                    "yellow part %(light)s, dark part %(dark)s of 255",
-                    light=decimal(light),
-                    dark=decimal(dark),
-                ),
-            )
+        view.shots.append(_figure(f"feature-{index}", drawn, caption))
+        contrast = gettext(
+            "yellow part %(light)s, dark part %(dark)s of 255", light=light, dark=dark
         )
-    return View(shots, figures)
+        view.figures.append((caption, contrast))
+    return view
 
 
 def _windows(explanation: Explanation) -> View | None:
-    stage, copy = explanation.trace.find("windows"), explanation.trace.find("working_copy")
-    if stage is None or copy is None:
+    stage = _stage(explanation, "windows")
+    if not stage:
         return None
-    boxes = [Box(round(x), round(y), round(s), round(s)) for x, y, s in stage.values["windows"]]
-    drawn = visualization.draw_boxes(copy.values["picture"], boxes, 1.0)
-    sides = [box.width for box in boxes]
+    copy = _stage(explanation, "working_copy")["picture"]
+    boxes = [Box(round(x), round(y), round(s), round(s)) for x, y, s in stage["windows"]]
     figures = [(gettext("Windows that pass"), number(len(boxes)))]
-    if sides:
+    if sides := [box.width for box in boxes]:
         sizes = gettext(
             "%(low)s to %(high)s pixels of the copy",
             low=number(min(sides)),
             high=number(max(sides)),
         )
         figures.append((gettext("Their sides"), sizes))
-    shot = Figure(
-        "windows", visualization.encode(drawn, "jpeg"), gettext("Every window that passes")
-    )
-    return View([shot], figures, stage.milliseconds)
+    drawn = visualization.draw_boxes(copy, boxes, 1.0)
+    return View([_figure("windows", drawn, gettext("Every window that passes"))], figures)
 
 
 def _proposals(explanation: Explanation) -> View | None:
-    stage, photo = explanation.trace.find("proposals"), explanation.trace.find("photo")
-    if stage is None or photo is None:
+    stage, photo = _stage(explanation, "proposals"), _stage(explanation, "photo")["photo"]
+    if not stage:
         return None
-    shown = visualization.fit(photo.values["photo"])
-    scale = shown.shape[1] / photo.values["photo"].width
-    squares = stage.values["squares"]
-    best = " · ".join(decimal(each, 2) for each in sorted(squares.scores.tolist())[::-1][:BEST])
+    shown = visualization.fit(photo)
+    scores = sorted(stage["squares"].scores.tolist(), reverse=True)
     faces = explanation.analysis.faces
     boxes = [face.box for face in faces]
-    drawn = visualization.draw_boxes(shown, boxes, scale, explanation.face)
+    drawn = visualization.draw_boxes(shown, boxes, shown.shape[1] / photo.width, explanation.face)
     figures = [
-        (gettext("Looks at the photo"), number(len(stage.values["passes"]))),
-        (gettext("Places asked about"), number(len(squares))),
-        (gettext("Best scores"), best or "–"),
-        (gettext("Faces answered"), number(len(faces))),
+        (gettext("Search passes"), number(len(stage["passes"]))),
+        (gettext("Regions classified"), number(len(scores))),
+        (gettext("Best scores"), " · ".join(decimal(each, 2) for each in scores[:BEST]) or "–"),
+        (gettext("Faces detected"), number(len(faces))),
     ]
-    figures += [
-        (
-            gettext("Face %(number)s", number=place),
-            gettext(
-                "score %(score)s, %(size)s pixels wide, %(left)s from the left, "
-                "%(top)s from the top, turned by %(roll)s°",
-                roll=decimal(face.roll_degrees),
-                score=decimal(face.score, 2),
-                size=number(face.box.width),
-                left=number(face.box.x),
-                top=number(face.box.y),
-            ),
+    for index, face in enumerate(faces, start=1):
+        words = gettext(
+            "score %(score)s, %(size)s pixels wide, %(left)s from the left, "
+            "%(top)s from the top, turned by %(roll)s°",
+            roll=decimal(face.roll_degrees),
+            score=decimal(face.score, 2),
+            size=number(face.box.width),
+            left=number(face.box.x),
+            top=number(face.box.y),
         )
-        for place, face in enumerate(faces, start=1)
-    ]
-    shot = Figure(
-        "faces", visualization.encode(drawn, "jpeg"), gettext("The boxes that are answered")
-    )
-    return View([shot], figures, stage.milliseconds)
+        figures.append((gettext("Face %(number)s", number=index), words))
+    return View([_figure("faces", drawn, gettext("The boxes of the detected faces"))], figures)
 
 
-def _crop(explanation: Explanation) -> View | None:
-    reading, photo = explanation.reading, explanation.trace.find("photo")
-    if reading is None or photo is None or reading.classifier.card.region != "face":
-        return None
+def _crop(explanation: Explanation, reading: Reading) -> View | None:
     shape = reading.classifier.card.shape
-    shots = []
-    place = _chosen_place(explanation)
-    if place is not None and explanation.face is not None:
-        cut = cut_from_photo(photo.values["photo"], place, CropShape(MODEL_SIDE, 3, shape.margin))
-        shots.append(
-            Figure("cut", visualization.encode(cut, "jpeg"), gettext("As cut from the photo"))
-        )
-    margin = (gettext("Margin on each side"), percent(shape.margin))
-    return _input(explanation, reading, shots, [margin])
-
-
-def _whole(explanation: Explanation) -> View | None:
-    reading = explanation.reading
-    if reading is None or reading.classifier.card.region != "image":
+    face = _best_detection(explanation)
+    if explanation.face is None or face is None:
         return None
-    return _input(explanation, reading, [], [])
+    photo = _stage(explanation, "photo")["photo"]
+    cut = cut_from_photo(photo, face, CropShape(MODEL_SIDE, 3, shape.margin))
+    view = _input(reading)
+    view.shots.insert(0, _figure("cut", cut, gettext("As cut from the photo")))
+    view.figures.insert(1, (gettext("Margin on each side"), percent(shape.margin)))
+    return view
 
 
-def _input(
-    explanation: Explanation, reading: Reading, shots: list[Figure], figures: list[tuple[str, str]]
-) -> View:
+def _whole(explanation: Explanation, reading: Reading) -> View | None:
+    return _input(reading) if explanation.face is None else None
+
+
+def _input(reading: Reading) -> View:
     shape = reading.classifier.card.shape
-    shown = visualization.encode(visualization.as_rgb(reading.crop))
-    stage = explanation.trace.find("crops", reading.classifier.card.name)
     colours = gettext("grey") if shape.channels == 1 else gettext("colour")
     size = gettext("%(size)s × %(size)s pixels, %(channels)s", size=shape.size, channels=colours)
+    shown = visualization.as_rgb(reading.crop)
     return View(
-        [*shots, Figure("input", shown, gettext("As the network gets it"))],
-        [
-            (gettext("The network's size"), size),
-            *figures,
-            (gettext("Values"), number(reading.crop.size)),
-        ],
-        stage.milliseconds if stage else None,
+        [_figure("input", shown, gettext("The network's input"), "png")],
+        [(gettext("Input size"), size), (gettext("Values"), number(reading.crop.size))],
     )
 
 
-def _filters(explanation: Explanation) -> View | None:
-    """Show the first layer's filters."""
-    reading = explanation.reading
-    if reading is None or reading.filters is None or reading.filters.shape[1] not in (1, 3):
+def _filters(_: Explanation, reading: Reading) -> View | None:
+    if reading.filters is None or reading.filters.shape[1] not in (1, 3):
         return None
     tiles = visualization.tile_filters(reading.filters)
+    count, _channels, height, width = reading.filters.shape
+    figures = [
+        (gettext("Filters"), number(count)),
+        (gettext("Size"), _pixels(width, height)),
+        (gettext("Weights"), number(reading.filters.size)),
+    ]
     shot = Figure("filters", tiles.picture, gettext("The filters of the first layer"))
-    count, _, height, width = reading.filters.shape
-    return View(
-        [],
-        [
-            (gettext("Filters"), number(count)),
-            (gettext("Size"), gettext("%(width)s × %(height)s pixels", width=width, height=height)),
-            (gettext("Weights"), number(reading.filters.size)),
-        ],
-        more={"tiles": tiles, "shots": [shot]},
-    )
+    return View([], figures, {"tiles": tiles, "shots": [shot]})
 
 
-def _maps(explanation: Explanation) -> View | None:
-    blocks = [each for each in _layers(explanation) if each.ends_block] or _layers(explanation)
-    if not blocks:
-        return None
-    shown = []
-    for place, layer in enumerate(blocks, start=1):
-        strengths = layer.maps.mean(axis=(1, 2))
-        shown.append(
-            {
-                "number": place,
-                "tiles": visualization.tile_maps(layer.maps),
-                "strongest": int(strengths.argmax()) + 1,
-                "silent": int((layer.maps.max(axis=(1, 2)) == 0).sum()),
-            }
-        )
+def _maps(_: Explanation, reading: Reading) -> View | None:
+    layers = [each for each in reading.layers if each.ends_block] or reading.layers
+    blocks = [_describe_block(index, layer) for index, layer in enumerate(layers, start=1)]
     shots = [
         Figure(
             f"block-{each['number']}",
-            _sheet(each).picture,
+            each["tiles"].picture,
             gettext("Block %(number)s", number=each["number"]),
         )
-        for each in shown
+        for each in blocks
     ]
-    return View([], more={"blocks": shown, "shots": shots})
+    return View(more={"blocks": blocks, "shots": shots}) if blocks else None
 
 
-def _sheet(block: dict[str, Any]) -> Tiles:
-    tiles: Tiles = block["tiles"]
-    return tiles
+def _describe_block(index: int, layer: Layer) -> dict[str, Any]:
+    return {
+        "number": index,
+        "tiles": visualization.tile_maps(layer.maps),
+        "strongest": int(layer.maps.mean(axis=(1, 2)).argmax()) + 1,
+        "silent": int((layer.maps.max(axis=(1, 2)) == 0).sum()),
+    }
 
 
-def _spread(explanation: Explanation) -> View | None:
-    layers = _layers(explanation)
-    if not layers:
-        return None
-    rows = []
-    for place, layer in enumerate(layers, start=1):
-        values = layer.maps.ravel()
-        above = values[values > 0]
-        top = float(np.percentile(above, 99.5)) if above.size else 1.0
-        counts, _ = np.histogram(np.minimum(above, top), bins=BINS, range=(0, top))
-        channels, height, width = layer.maps.shape
-        rows.append(
-            {
-                "number": place,
-                "shape": f"{channels} × {height} × {width}",
-                "zero": share(float((values == 0).mean())),
-                "mean": decimal(float(values.mean()), 3),
-                "largest": decimal(float(values.max()), 2),
-                "histogram": Histogram((counts / max(counts.max(), 1)).tolist(), 0, top),
-            }
-        )
-    return View([], more={"rows": rows})
+def _spread(_: Explanation, reading: Reading) -> View | None:
+    rows = [_describe_layer(each.maps) for each in reading.layers]
+    return View(more={"rows": rows}) if rows else None
 
 
-def _where(explanation: Explanation) -> View | None:
-    reading = explanation.reading
-    if reading is None:
-        return None
-    methods = [("occlusion", gettext("Covering places"), reading.occlusion)]
+def _describe_layer(maps: np.ndarray) -> dict[str, Any]:
+    above = maps[maps > 0]
+    top = float(np.percentile(above, 99.5)) if above.size else 1.0
+    return {
+        "shape": " × ".join(map(str, maps.shape)),
+        "zero": float((maps == 0).mean()),
+        "mean": float(maps.mean()),
+        "largest": float(maps.max()),
+        "bars": _histogram(np.minimum(above, top), top),
+    }
+
+
+def _where(_: Explanation, reading: Reading) -> View:
+    methods = [("occlusion", gettext("Occlusion"), reading.occlusion)]
     if reading.cam is not None:
         methods.append(("grad-cam", "Grad-CAM", reading.cam))
-    classes = []
+    classes: list[dict[str, Any]] = []
     for index, name in enumerate(reading.names):
-        drop = float(reading.occlusion[index].max())
         shots = [
-            Figure(
-                f"{method}-{name}",
-                visualization.encode(visualization.draw_heat(reading.crop, heat[index]), "jpeg"),
-                title,
-            )
+            _figure(f"{method}-{name}", visualization.draw_heat(reading.crop, heat[index]), title)
             for method, title, heat in methods
         ]
-        classes.append({"name": name, "shots": shots, "drop": percent(max(drop, 0.0))})
-    chosen = int(reading.shares.argmax())
-    return View(
-        [],
-        more={
-            "classes": classes,
-            "chosen": chosen,
-            "shots": [shot for each in classes for shot in each["shots"]],
-        },
-    )
+        drop = max(float(reading.occlusion[index].max()), 0.0)
+        classes.append({"name": name, "shots": shots, "drop": percent(drop)})
+    shots = [shot for each in classes for shot in each["shots"]]
+    return View(more={"classes": classes, "chosen": int(reading.shares.argmax()), "shots": shots})
 
 
-def _softmax(explanation: Explanation) -> View | None:
-    reading = explanation.reading
-    if reading is None:
-        return None
-    stage = explanation.trace.find("logits", reading.classifier.card.name)
-    return View(
-        [],
-        [
-            (gettext("Temperature"), decimal(reading.classifier.head.temperature, 2)),
-        ],
-        stage.milliseconds if stage else None,
-        {
-            "rows": [
-                {
-                    "name": name,
-                    "logit": float(logit),
-                    "scaled": float(scaled),
-                    "probability": round(float(probability), 4),
-                }
-                for name, logit, scaled, probability in zip(
-                    reading.names, reading.logits, reading.scaled, reading.shares, strict=True
-                )
-            ],
-            "temperature": reading.classifier.head.temperature,
-        },
-    )
+def _softmax(_: Explanation, reading: Reading) -> View:
+    temperature = reading.classifier.head.temperature
+    values = (each.tolist() for each in (reading.logits, reading.scaled, reading.shares))
+    rows = list(zip(reading.names, *values, strict=True))
+    figures = [(gettext("Temperature"), decimal(temperature, 2))]
+    return View([], figures, {"rows": rows, "temperature": temperature})
 
 
-def _decision(explanation: Explanation) -> View | None:
-    reading = explanation.reading
-    if reading is None:
-        return None
+def _decision(explanation: Explanation, reading: Reading) -> View:
     prediction = reading.prediction
     figures = [
-        (gettext("Likeliest class"), label(prediction.label)),
+        (gettext("Most probable class"), label(prediction.label)),
         (gettext("Its probability"), share(prediction.probability)),
         (gettext("Threshold"), share(prediction.threshold)),
     ]
-    outside = reading.classifier.head.ood
-    if outside:
+    if ood := reading.classifier.head.ood:
         none = prediction.probabilities[NONE_OF_THESE]
         figures += [
-            (gettext("Probability that it is none of these"), share(none)),
+            (gettext("Probability of “none of these”"), share(none)),
             (gettext("Energy of the logits"), decimal(reading.energy, 2)),
-            (gettext("Energy at which that is half likely"), decimal(outside.energy_limit, 2)),
+            (gettext("Energy at a probability of one half"), decimal(ood.energy_limit, 2)),
         ]
-    return View(
-        [],
-        figures,
-        more={
-            "confident": prediction.confident,
-            "label": prediction.label,
-            "limit": prediction.threshold,
-            "probabilities": prediction.to_json()["probabilities"],
-            "numbers": list_numbers(explanation),
-        },
-    )
+    return View([], figures, {"prediction": prediction, "numbers": list_numbers(explanation)})
 
 
-def _layers(explanation: Explanation) -> list[Any]:
-    return explanation.reading.layers if explanation.reading else []
+def _stage(explanation: Explanation, name: str) -> dict[str, Any]:
+    """Return what a stage recorded; nothing where the photo did not reach it."""
+    stage = explanation.trace.find(name)
+    return stage.values if stage else {}
 
 
-def _chosen_place(explanation: Explanation) -> Detection | None:
+def _best_detection(explanation: Explanation) -> Detection | None:
+    """Return the explained face, or else the proposal with the best score."""
     if explanation.face is not None:
         return explanation.analysis.faces[explanation.face]
-    stage = explanation.trace.find("proposals")
-    if stage is None or not len(stage.values["squares"]):
+    squares = _stage(explanation, "proposals").get("squares")
+    if squares is None or not len(squares):
         return None
-    squares = stage.values["squares"]
-    return squares.take([int(squares.scores.argmax())]).to_detections()[0]
+    best: Detection = squares.take([int(squares.scores.argmax())]).to_detections()[0]
+    return best
 
 
 VIEWS: dict[str, Callable[[Explanation], View | None]] = {
@@ -464,6 +371,8 @@ VIEWS: dict[str, Callable[[Explanation], View | None]] = {
     "features": _features,
     "windows": _windows,
     "proposals": _proposals,
+}
+READING_VIEWS: dict[str, Callable[[Explanation, Reading], View | None]] = {
     "crop": _crop,
     "whole": _whole,
     "filters": _filters,
