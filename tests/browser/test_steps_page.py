@@ -90,9 +90,9 @@ def test_a_channel_can_be_chosen(walk: Page) -> None:
 
 def test_a_class_can_be_chosen(walk: Page) -> None:
     shown = walk.locator("#where .class-body:visible img")
-    expect(shown).to_have_attribute("alt", "Covering places for happy")
+    expect(shown).to_have_attribute("alt", "Occlusion for happy")
     walk.locator("#where").get_by_text("sad", exact=True).click()
-    expect(shown).to_have_attribute("alt", "Covering places for sad")
+    expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
 def test_a_changed_search_is_shown_at_once(walk: Page) -> None:
@@ -169,7 +169,7 @@ def test_the_steps_are_shown_without_script(
     expect(steps(page)).to_have_count(12)
     page.locator("#where").get_by_text("sad", exact=True).click()
     shown = page.locator("#where .class-body:visible img")
-    expect(shown).to_have_attribute("alt", "Covering places for sad")
+    expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
 def test_every_step_is_on_paper(walk: Page) -> None:

@@ -1,13 +1,12 @@
-"""What each step of the steps page teaches: a title and two sentences."""
+"""What each step of the steps page shows: a title and a description."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flask_babel import lazy_gettext as _
 from flask_babel.speaklater import LazyString
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """Describe a step of the page; `id` is also its fragment in the address."""
 
     id: str
@@ -20,123 +19,119 @@ STEPS = (
         "photo",
         _("Opened and turned upright"),
         _(
-            "The file's bytes become red, green and blue values for each pixel, and a note "
-            "in the file says which way the camera was held. Everything that follows works "
-            "on this upright picture."
+            "The file is decoded into red, green and blue values for each pixel and rotated "
+            "upright by its EXIF orientation. All further steps use this upright photo."
         ),
     ),
     Step(
         "grey",
         _("Grey and small"),
         _(
-            "The search for faces looks at brightness alone, and first on a copy of bounded "
-            "size, where most faces are found at once; finer copies are searched only where "
-            "they promise more. The histogram counts how many pixels have each brightness, "
-            "from black on the left to white on the right."
+            "Detection uses brightness alone. It first searches a copy of bounded size and goes "
+            "on to finer copies only where that may find more faces. The histogram counts the "
+            "pixels of each brightness, from black on the left to white on the right."
         ),
     ),
     Step(
         "features",
-        _("The first questions"),
+        _("The first Haar features"),
         _(
-            "The search slides a window over the copy and compares the brightness of two "
-            "parts of it: eyes, for one, are darker than the cheeks below them. These are "
-            "the first three comparisons, drawn on the face turned upright; a window that "
-            "fails early is dropped at once, which makes the search fast."
+            "A window slides over the copy. Each Haar feature compares the brightness of two "
+            "parts of it: eyes, for example, are darker than the cheeks below them. The first "
+            "three features of the cascade are drawn on the upright face. A window that fails "
+            "an early stage is rejected at once, which makes the search fast."
         ),
     ),
     Step(
         "windows",
         _("Windows that pass"),
         _(
-            "Only the first stages of questions are asked, so that turned and dark faces "
-            "pass too, and much that is no face. Every window that passes is drawn here; "
-            "where no face is found, the photo is turned or lightened and searched again."
+            "Only the first stages of the cascade are applied, so that rotated and dark faces "
+            "pass, as do many windows without a face. Every window that passes is drawn. Where "
+            "no face is detected, further search passes rotate or brighten the photo."
         ),
     ),
     Step(
         "proposals",
-        _("A network decides"),
+        _("Face or not"),
         _(
-            "Windows that overlap become one place, and a small network looks at each: is "
-            "it a face, where exactly, and how far is it turned? The score is its "
-            "probability; the places with the best scores are listed."
+            "Overlapping windows are merged into regions. A small network classifies each "
+            "region and estimates the exact position and rotation of the face. The score is the "
+            "probability that the region holds a face."
         ),
     ),
     Step(
         "crop",
         _("The crop"),
         _(
-            "The square around the face is cut out with the margin that the network was "
-            "trained with, and what lies beyond the photo's edge repeats that edge. Then "
-            "the square is brought to the network's size, and these few pixels are all that "
-            "it ever sees."
+            "The square around the face is cropped with the margin used in training; beyond the "
+            "photo's edge, the edge is repeated. The crop is resized to the network's input "
+            "size. The network sees nothing else of the photo."
         ),
     ),
     Step(
         "whole",
-        _("The whole picture, small"),
+        _("The whole photo, resized"),
         _(
-            "This model is asked about the whole picture, so that nothing is searched or cut "
-            "out. It is brought to the network's size, a square whatever its shape was, and "
-            "these few pixels are all that the network ever sees."
+            "This model classifies the whole photo; no face is detected or cropped. The photo "
+            "is resized to the square input of the network, whatever its shape. The network "
+            "sees nothing else of it."
         ),
     ),
     Step(
         "filters",
         _("The first filters"),
         _(
-            "The first layer slides these small patterns over the crop: middle grey stands "
-            "for zero, lighter adds and darker takes away. Nobody drew them; training found "
-            "them, and many react to edges of one direction."
+            "The first layer convolves the crop with these filters. Middle grey is a weight of "
+            "zero; lighter weights are positive and darker ones negative. The weights were "
+            "learned in training, and many filters respond to edges of one direction."
         ),
     ),
     Step(
         "maps",
         _("Feature maps"),
         _(
-            "Each tile shows where one learned pattern was found in the crop, the brighter "
-            "the stronger. From block to block the picture is halved, and a tile stands for "
-            "larger and less nameable parts of the picture."
+            "Each tile is one channel: it shows where a learned pattern occurs in the crop, the "
+            "brighter the stronger. Each block halves the resolution, so that a value covers a "
+            "larger part of the crop."
         ),
     ),
     Step(
         "spread",
-        _("How strong the layers answer"),
+        _("Activations of the layers"),
         _(
-            "Each histogram counts the values of one layer above zero, from weak on the "
-            "left to strong on the right. The layers set everything negative to zero, so a "
-            "large share is exactly zero and only some patterns speak up for this picture."
+            "Each histogram counts the activations of one layer above zero, from weak on the "
+            "left to strong on the right. The ReLU sets negative values to zero, so that a "
+            "large share of them is exactly zero."
         ),
     ),
     Step(
         "where",
-        _("What the answer hangs on"),
+        _("What the prediction depends on"),
         _(
-            "A patch covers one place of the crop after another, and the colour shows how "
-            "much of the class's probability goes with it. It shows what this network uses, "
-            "not what a person would look at, and not what anybody feels."
+            "A patch occludes one region of the crop after another; the colour shows how much "
+            "the probability of the class drops. This is the evidence that the network uses. It "
+            "says nothing about what a person would look at or what anybody feels."
         ),
     ),
     Step(
         "softmax",
         _("From logits to probabilities"),
         _(
-            "The network ends with one number for each class, its logit; each is divided by "
-            "the temperature, and softmax turns them into shares of one. The temperature "
-            "was fitted once, on photos with known labels, so that of answers given with "
-            "seven tenths, about seven in ten are right."
+            "The network returns a logit for each class. The logits are divided by the "
+            "temperature, and softmax turns them into probabilities. The temperature was fitted "
+            "on labelled photos, so that about 70 in 100 predictions with a probability of 0.7 "
+            "are right."
         ),
     ),
     Step(
         "decision",
         _("The decision"),
         _(
-            "The likeliest class is the answer where it reaches the threshold; below it "
-            "Raut says “unsure”. The threshold is the lowest at which sure answers were "
-            "right as often as the model's recipe asks. A model that may say “none of these” "
-            "takes that label's probability from the logits' energy, which is high where no "
-            "class speaks up."
+            "The most probable class is the answer if it reaches the threshold; otherwise the "
+            "answer is “unsure”. The threshold is the lowest at which confident answers reach "
+            "the precision required by the model's recipe. The probability of “none of these”, "
+            "where a model has it, follows from the energy of the logits."
         ),
     ),
 )
