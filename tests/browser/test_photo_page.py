@@ -53,9 +53,9 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"code": "busy", "status": 503}, "busy with other photos"),
     (
         {"code": "inference_unavailable", "status": 503, "retry_after": 9},
-        "computes the readings for this server does not answer",
+        "The inference server does not respond at the moment",
     ),
-    ({"code": "internal", "status": 500}, "Something failed on the server"),
+    ({"code": "internal", "status": 500}, "The server failed to read this photo"),
     ({"code": "from_the_future", "status": 400}, "What the server says."),
     ({"code": "image_dimensions", "status": 422}, "What the server says."),
 ]

@@ -265,7 +265,7 @@ def test_a_camera_that_goes_away_stops_the_page(running: Page) -> None:
         }"""
     )
     expect(state(running)).to_have_text("STOPPED")
-    expect(message(running)).to_contain_text("The camera went away")
+    expect(message(running)).to_contain_text("The camera is no longer available")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_camera_that_goes_away_stops_the_page(running: Page) -> None:
         (1008, "foreign_origin", "only from its own pages"),
         (1009, "message_too_large", "frames of at most 2 MB"),
         (1008, "too_many_faults", "could not read this camera's frames"),
-        (1002, "protocol_error", "garbled the connection"),
+        (1002, "protocol_error", "The connection was corrupted"),
     ],
 )
 def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
@@ -290,7 +290,7 @@ def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
     ("code", "reason", "sentence"),
     [
         (1001, "server_stops", "The server is restarting. Trying again in"),
-        (1013, "too_many_streams", "All live places on this server are taken. Trying again in"),
+        (1013, "too_many_streams", "All live streams of this server are in use. Trying again in"),
         (1008, "silent", "silent for too long. Trying again in"),
         (3000, "", "The connection to the server was lost. Trying again in"),
         (4000, "a_reason_of_tomorrow", "The connection to the server was lost. Trying again in"),
@@ -389,7 +389,7 @@ def test_a_server_without_its_models_is_named_and_asked_again_after_the_pause(li
         "detail": "",
         "retry_after": 4,
     }
-    expect(message(live)).to_contain_text("does not answer at the moment")
+    expect(message(live)).to_contain_text("does not respond at the moment")
     expect_colour(live, 640 - 100, 250, there=False)
     refused = server.frames
     let_pass(live, 1)

@@ -98,7 +98,7 @@ ERRORS = {
         "This file is empty. If the photo was still being copied or downloaded, "
         "wait until that is done and choose it again."
     ),
-    "frame_empty": _("The camera's picture came empty; the next one is tried."),
+    "frame_empty": _("The camera's frame was empty; the next one is tried."),
     "image_unreadable": _(
         "This file could not be opened as a picture; it may be damaged or cut short. "
         "Save it again as JPEG or PNG and try that copy."
@@ -108,8 +108,8 @@ ERRORS = {
         "Save a smaller copy of the photo and try that one."
     ),
     "request_slow": _(
-        "The photo came in too slowly and was not read. Try a better connection, or save a "
-        "smaller copy of the photo and try that one."
+        "The upload was too slow and was cancelled. Use a better connection, or save a smaller "
+        "copy of the photo and try that one."
     ),
     "image_dimensions": _(
         "This photo is too small or too large to read. Each side must have at least "
@@ -131,40 +131,36 @@ ERRORS = {
         "Reload the page and try again."
     ),
     "no_face_model": _(
-        "A live stream reads faces, and the models that were asked for do not. "
-        "Choose one of {choices}."
+        "A live stream reads faces, and the chosen models do not. Choose one of {choices}."
     ),
-    "models_of_one_task": _(
-        "Only one model at a time can answer one question. Choose one of {choices}."
-    ),
-    "model_of_other_task": _("That model answers another question. Choose one of {choices}."),
+    "models_of_one_task": _("Choose only one model for each task: one of {choices}."),
+    "model_of_other_task": _("That model is for another task. Choose one of {choices}."),
     "detector_setting": _(
         "The setting {name} must lie between {low} and {high}. Change it and try again."
     ),
     "not_a_whole_number": _("The field {name} must be a whole number. Change it and try again."),
     "not_a_number": _("The field {name} must hold a number. Change it and try again."),
     "unknown_effort": _(
-        "This server knows no such effort. It knows {choices}. Reload the page and try again."
+        "This server has no search effort of that name. It has {choices}. Reload the page and "
+        "try again."
     ),
     "rate_limited": _(
         "Too much came from your address in a short time. Wait a minute and try again."
     ),
     "token_missing": _(
-        "This server reads photos only for those who hold a token. Reload the page to enter yours."
+        "This server requires a token to read photos. Reload the page to enter yours."
     ),
     "token_unknown": _("This server doesn't know that token. Check it and try again."),
     "foreign_origin": _(
-        "That came from another site's page, and was not read. Use Raut's own pages, at the "
-        "server's own address."
+        "The request came from another site's page and was rejected. Use Raut's own pages, at "
+        "the server's own address."
     ),
     "host_not_trusted": _(
         "On this machine Raut answers only at localhost or at an IP address. Its operator can "
         "allow other names by RAUT_TRUSTED_HOSTS."
     ),
     "not_found": _("There is nothing at this address. It may have been mistyped."),
-    "method_not_allowed": _(
-        "This address is not for opening: a form sends to it. Go back and start again."
-    ),
+    "method_not_allowed": _("This address accepts submitted forms only. Go back and start again."),
     "bad_request": _("The server could not understand what this browser sent."),
     "analysis_timeout": _(
         "The photo could not be read within {limit_seconds} seconds. Try a smaller copy or a "
@@ -172,19 +168,47 @@ ERRORS = {
     ),
     "busy": _("The server is busy with other photos. Wait a few seconds and try again."),
     "inference_unavailable": _(
-        "The machine that computes the readings for this server does not answer at the "
-        "moment. Wait a few seconds and try again; the live page goes on by itself."
+        "The inference server does not respond at the moment. Wait a few seconds and try again; "
+        "the live page resumes by itself."
     ),
     "internal": _(
-        "Something failed on the server while it read this photo. Try again; "
-        "if it keeps failing, tell the person who runs this server."
+        "The server failed to read this photo. Try again; if it keeps failing, report it to "
+        "this server's operator."
     ),
     "network": _("The server could not be reached. Check your connection and try again."),
 }
 
-PHOTO_PAGE = {
+# What the scripts of every page that shows faces say.
+FACES = {
     "labels": LABELS,
     "refusals": ERRORS,
+    "no_face": _("No face found"),
+    "unsure": _("unsure"),
+    "face": _("Face {number}"),
+    "box_name": _("Face {number}: {expression}"),
+    "gender": _("Perceived gender"),
+}
+
+CAMERA = {
+    "opening": _("Opening the camera…"),
+    "insecure": _(
+        "The browser gives a camera only to pages over HTTPS or on this same computer. "
+        "Open Raut that way, or choose a photo instead."
+    ),
+    "unsupported": _("This browser offers no camera to web pages. Choose a photo instead."),
+    "denied": _(
+        "The browser did not allow the camera. Allow it in the site's settings and try "
+        "again, or choose a photo instead."
+    ),
+    "missing": _("No camera was found on this device. Choose a photo instead."),
+    "busy": _(
+        "The camera could not be opened; another program may be using it. "
+        "Close that program and try again."
+    ),
+}
+
+PHOTO_PAGE = {
+    **FACES,
     "found": {
         "one": ngettext("{count} face found", "{count} faces found", 1),
         "other": ngettext("{count} face found", "{count} faces found", 2),
@@ -192,31 +216,26 @@ PHOTO_PAGE = {
     "tasks": TASKS,
     "no_garment": _("None of these kinds of clothes"),
     "no_garment_help": _(
-        "Nothing here looks enough like one of the kinds of clothes that Raut knows. What "
-        "helps: one garment that fills the picture, in good light."
+        "The picture shows none of the kinds of clothing that the model knows. What helps: one "
+        "garment that fills the picture, in good light."
     ),
-    "no_face": _("No face found"),
     "no_face_help": _(
         "What helps: come closer, find more light, keep the head upright and face the camera."
     ),
     "no_answer": _("No answer for this photo"),
     "reading": _("Reading the photo…"),
     "cancelled": _("Cancelled. Choose another photo."),
-    "unsure": _("unsure"),
     "why_unsure": _(
         "Nothing stands out enough to name. Nearest: {first} {first_probability}, "
         "then {second} {second_probability}."
     ),
-    "face": _("Face {number}"),
-    "box_name": _("Face {number}: {expression}"),
     "expression": _("Expression shown"),
-    "gender": _("Perceived gender"),
     "score": _("Face score {score} · {width} × {height} pixels"),
     "photo_of": _("Your photo, {name}"),
-    "photo_not_shown": _("Your browser cannot show this photo; the readings still hold."),
+    "photo_not_shown": _("Your browser cannot show this photo. The readings are not affected."),
     "nothing_to_paste": _("There is no picture on the clipboard."),
     "nothing_to_drop": _("What you dropped is not a file. Drop a photo from your device."),
-    "first_of_several": _("Raut reads one photo at a time; the first one was taken."),
+    "first_of_several": _("Raut reads one photo at a time: this is the first one."),
     "snapshot": _("snapshot"),
     "pasted": _("pasted photo"),
     "steps": {
@@ -228,33 +247,13 @@ PHOTO_PAGE = {
         "total": _("In all"),
     },
     "camera": {
-        "opening": _("Opening the camera…"),
+        **CAMERA,
         "ready": _("The camera is on. Nothing is sent until you take the photo."),
-        "insecure": _(
-            "The browser gives a camera only to pages over HTTPS or on this same computer. "
-            "Open Raut that way, or choose a photo instead."
-        ),
-        "unsupported": _("This browser offers no camera to web pages. Choose a photo instead."),
-        "denied": _(
-            "The browser did not allow the camera. Allow it in the site's settings and try "
-            "again, or choose a photo instead."
-        ),
-        "missing": _("No camera was found on this device. Choose a photo instead."),
-        "busy": _(
-            "The camera could not be opened; another program may be using it. "
-            "Close that program and try again."
-        ),
     },
 }
 
 LIVE_PAGE = {
-    "labels": LABELS,
-    "refusals": ERRORS,
-    "no_face": _("No face found"),
-    "unsure": _("unsure"),
-    "face": _("Face {number}"),
-    "box_name": _("Face {number}: {expression}"),
-    "gender": _("Perceived gender"),
+    **FACES,
     "milliseconds": _("{count} ms"),
     "seconds": _("{count} s"),
     "camera_number": _("Camera {number}"),
@@ -277,9 +276,9 @@ LIVE_PAGE = {
             "Face {number} in the last minute: mostly {expression}, {share} of the frames."
         ),
     },
-    "said": {
+    "status": {
         "connecting": _("Connecting to the server…"),
-        "live": _("Live. Each frame is read and dropped."),
+        "live": _("Live. Each frame is read and discarded."),
         "paused": _("Paused. The camera is on, and nothing is sent."),
         "left": _("Paused, because you left this tab. Nothing is sent until you go on."),
         "stopped": _("Stopped. The camera is released."),
@@ -294,7 +293,7 @@ LIVE_PAGE = {
         "lost": _("The connection to the server was lost."),
         "server_stops": _("The server is restarting."),
         "silent": _("The server closed a connection that was silent for too long."),
-        "too_many_streams": _("All live places on this server are taken."),
+        "too_many_streams": _("All live streams of this server are in use."),
         "message_too_large": _(
             "The server takes frames of at most 2 MB; this camera's are larger."
         ),
@@ -303,39 +302,23 @@ LIVE_PAGE = {
             "Open this page at the server's own address."
         ),
         "too_many_faults": _("The server could not read this camera's frames."),
-        "rate_limited": _("Too much came from your address in a short time."),
-        "token_missing": _(
-            "This server reads photos only for those who hold a token. Reload the page to "
-            "enter yours."
-        ),
-        "token_unknown": _("This server doesn't know that token any more."),
-        "protocol_error": _(
-            "Something between this browser and the server garbled the connection."
-        ),
+        "rate_limited": _("Too many frames came from your address in a short time."),
+        "token_missing": ERRORS["token_missing"],
+        "token_unknown": ERRORS["token_unknown"],
+        "protocol_error": _("The connection was corrupted between this browser and the server."),
     },
     "camera": {
-        "opening": _("Opening the camera…"),
-        "insecure": _(
-            "The browser gives a camera only to pages over HTTPS or on this same computer. "
-            "Open Raut that way."
+        **CAMERA,
+        "gone": _(
+            "The camera is no longer available: it was unplugged, or its permission was withdrawn."
         ),
-        "unsupported": _("This browser offers no camera to web pages."),
-        "denied": _(
-            "The browser did not allow the camera. Allow it in the site's settings and start again."
-        ),
-        "missing": _("No camera was found on this device."),
-        "busy": _(
-            "The camera could not be opened; another program may be using it. "
-            "Close that program and start again."
-        ),
-        "gone": _("The camera went away: it was unplugged or taken back."),
     },
 }
 
 STEPS_PAGE = {
     "refusals": ERRORS,
     "labels": LABELS,
-    "working": _("Taking the photo through every step…"),
+    "working": _("Computing every step…"),
     "done": _("Every step is shown. The arrow keys go from one to the next."),
     "channel": _("Channel {number} of {count}"),
 }

@@ -55,8 +55,8 @@ let summarizedAt = -Infinity;
 const clicks = {
   start: () => start(),
   again: () => start(),
-  pause: () => (state === "live" ? pause("said.paused") : resume()),
-  stop: () => stop("said.stopped"),
+  pause: () => (state === "live" ? pause("status.paused") : resume()),
+  stop: () => stop("status.stopped"),
   snapshot: saveSnapshot,
   "full-screen": toggleFullScreen,
   record: toggleRecording,
@@ -75,9 +75,9 @@ element("camera").addEventListener("change", ({ target }) => start(target.value)
 element("first-camera").addEventListener("change", ({ target }) => (element("camera").value = target.value));
 view.addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden && state === "live") pause("said.left");
+  if (document.hidden && state === "live") pause("status.left");
 });
-window.addEventListener("pagehide", () => stop("said.stopped"));
+window.addEventListener("pagehide", () => stop("status.stopped"));
 window.addEventListener("beforeunload", (event) => {
   if (recording.running && recording.count) event.preventDefault();
 });
@@ -110,7 +110,7 @@ function failToOpen(fault) {
 
 function resume() {
   setState("live");
-  say("said.connecting");
+  say("status.connecting");
   transport.open();
 }
 
@@ -187,7 +187,7 @@ function showProblem(problem) {
 
 function connected(how) {
   problemAt = null;
-  say(how === "socket" ? "said.live" : "said.photos");
+  say(how === "socket" ? "status.live" : "status.photos");
 }
 
 function renumbered() {
@@ -199,7 +199,7 @@ function waiting(reason, milliseconds) {
   hud.rest();
   overlay.clearBoxes();
   const seconds = formatNumber(Math.ceil(milliseconds / 1000));
-  say([text(`closed.${reason}`), text("said.waiting", { seconds })].join(" "));
+  say([text(`closed.${reason}`), text("status.waiting", { seconds })].join(" "));
 }
 
 function rejected(reason) {
@@ -227,7 +227,7 @@ async function saveSnapshot() {
 
 function toggleFullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else view.requestFullscreen?.().catch(() => say("said.no_full_screen"));
+  else view.requestFullscreen?.().catch(() => say("status.no_full_screen"));
 }
 
 function toggleRecording() {
