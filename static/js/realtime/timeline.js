@@ -96,7 +96,7 @@ export class Timeline {
     const item = clone("timeline-class");
     const button = item.querySelector("button");
     const line = item.querySelector("path");
-    line.setAttribute("class", `line-${index}`);
+    line.style.setProperty("stroke", `var(--line-${index})`);
     line.setAttribute("stroke-dasharray", DASHES[index % DASHES.length].join(" "));
     button.append(className(name));
     button.addEventListener("click", () => {
@@ -115,14 +115,20 @@ export class Timeline {
     this.#canvas.height = Math.round(height * density);
     const context = this.#canvas.getContext("2d");
     context.scale(density, density);
-    return { context, width, height, style: getComputedStyle(this.#canvas) };
+    // The canvas's own style resolves a variable to the colour of the current theme.
+    const style = getComputedStyle(this.#canvas);
+    const colour = (name) => {
+      this.#canvas.style.setProperty("color", `var(${name})`);
+      return style.color;
+    };
+    return { context, width, height, colour, font: `${FONT_PIXELS}px ${style.fontFamily}` };
   }
 }
 
-function drawGrid({ context, width, height, style }) {
-  context.font = `${FONT_PIXELS}px ${style.fontFamily}`;
-  context.fillStyle = style.getPropertyValue("--ink-soft");
-  context.strokeStyle = style.getPropertyValue("--line");
+function drawGrid({ context, width, height, colour, font }) {
+  context.font = font;
+  context.fillStyle = colour("--ink-soft");
+  context.strokeStyle = colour("--line");
   context.lineWidth = 1;
   context.textAlign = "end";
   context.textBaseline = "middle";
@@ -143,8 +149,8 @@ function drawGrid({ context, width, height, style }) {
   }
 }
 
-function drawLine({ context, width, height, style }, points, name, index, now) {
-  context.strokeStyle = style.getPropertyValue(`--line-${index}`);
+function drawLine({ context, width, height, colour }, points, name, index, now) {
+  context.strokeStyle = colour(`--line-${index}`);
   context.lineWidth = 2;
   context.setLineDash(DASHES[index % DASHES.length]);
   context.beginPath();
