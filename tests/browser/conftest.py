@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import FilePayload, Page
+from playwright.sync_api import Browser, FilePayload, Page
 from skimage import data
 
 from bench.moving import encode_frame, move_picture
 
-from .helpers import picture_file
+from .helpers import picture_file, without_errors
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -64,11 +64,17 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 
 @pytest.fixture
 def page(page: Page) -> Iterator[Page]:
-    """Fail a test whose page throws an error."""
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    assert errors == []
+    with without_errors(page):
+        yield page
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser: Browser, browser_context_args: dict[str, Any]) -> Iterator[Page]:
+    """One page for the tests of a module that leave it as they found it."""
+    context = browser.new_context(**browser_context_args)
+    with without_errors(context.new_page()) as page:
+        yield page
+    context.close()
 
 
 @pytest.fixture

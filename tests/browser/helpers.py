@@ -1,6 +1,8 @@
 """Photos, fixed answers for tests of the page alone, and what tests of several pages share."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from playwright.sync_api import Download, FilePayload, Page, Route
 SERVICE = "**/api/v1/analyze"
 INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
 WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
-NARROW = pytest.mark.browser_context_args(viewport={"width": 320, "height": 640})
 NO_PHOTO: FilePayload = {
     "name": "words.png",
     "mimeType": "image/png",
@@ -97,9 +98,28 @@ def expect_accessible(page: Page) -> None:
     assert result.violations_count == 0, result.generate_report()
 
 
-def expect_width(page: Page, width: int) -> None:
+def expect_width(page: Page, *widths: int) -> None:
     """Fail where the page scrolls sideways."""
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+
+
+def expect_usable(page: Page) -> None:
+    """Fail where axe finds a fault in either theme, or a narrow phone scrolls sideways."""
+    for colours in ("light", "dark"):
+        page.emulate_media(color_scheme=colours, reduced_motion="reduce")
+        expect_accessible(page)
+    expect_width(page, 320)
+
+
+@contextmanager
+def without_errors(page: Page) -> Iterator[Page]:
+    """Fail where the page throws an error."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    assert errors == []
 
 
 def console_of(page: Page) -> list[str]:

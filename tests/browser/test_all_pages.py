@@ -1,12 +1,11 @@
 """What holds for every page, in every language, colour and width."""
 
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from .helpers import WITHOUT_SCRIPT, console_of, expect_accessible, expect_width
+from .helpers import INDONESIAN, WITHOUT_SCRIPT, console_of, expect_usable, expect_width
 
 FIRST_VISIT_LIMIT = 400_000
 ADDRESSES = [
@@ -21,18 +20,20 @@ ADDRESSES = [
     "/about",
 ]
 EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES)
-LANGUAGES = pytest.mark.parametrize(
-    "language",
-    [
-        pytest.param(code, marks=pytest.mark.browser_context_args(locale=code))
-        for code in ("en", "id")
-    ],
-)
+WIDTHS = (320, 390, 768, 1024, 1280, 1920, 2560)
 
 
 def open_all(page: Page) -> None:
     """Open every details element, so that its content is checked too."""
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+
+
+@pytest.fixture(scope="module", params=ADDRESSES)
+def opened(request: pytest.FixtureRequest, live_server: str, shared_page: Page) -> Page:
+    """One of the pages, loaded once for the tests that change nothing on it."""
+    shared_page.goto(live_server + request.param)
+    open_all(shared_page)
+    return shared_page
 
 
 @EVERY_PAGE
@@ -52,28 +53,22 @@ def test_a_visit_is_light_and_keeps_to_this_host_and_the_security_policy(
     assert said == []
 
 
-@EVERY_PAGE
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.browser_context_args(reduced_motion="reduce")
-def test_axe_finds_nothing_on_any_page(
-    live_server: str, page: Page, address: str, colours: Any
-) -> None:
-    page.emulate_media(color_scheme=colours)
-    page.goto(live_server + address)
-    open_all(page)
-    expect_accessible(page)
+def test_every_page_is_accessible_in_both_themes(opened: Page) -> None:
+    expect_usable(opened)
+
+
+def test_no_width_scrolls_sideways(opened: Page) -> None:
+    expect_width(opened, *WIDTHS)
 
 
 @EVERY_PAGE
-@LANGUAGES
-def test_no_width_scrolls_sideways(
-    live_server: str, page: Page, address: str, language: str
+@INDONESIAN
+def test_no_width_scrolls_sideways_in_indonesian(
+    live_server: str, page: Page, address: str
 ) -> None:
     page.goto(live_server + address)
     open_all(page)
-    for width in (320, 390, 768, 1024, 1280, 1920, 2560):
-        page.set_viewport_size({"width": width, "height": 900})
-        expect_width(page, width)
+    expect_width(page, *WIDTHS)
 
 
 @EVERY_PAGE
@@ -84,21 +79,14 @@ def test_a_page_says_what_it_is_without_script(live_server: str, page: Page, add
     expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).not_to_have_count(0)
 
 
-@EVERY_PAGE
-def test_a_page_has_a_social_card_of_its_own_host(
-    live_server: str, page: Page, address: str
-) -> None:
-    page.goto(live_server + address)
-    card = page.locator("meta[property='og:image']").get_attribute("content") or ""
+def test_a_page_has_a_social_card_of_its_own_host(live_server: str, opened: Page) -> None:
+    card = opened.locator("meta[property='og:image']").get_attribute("content") or ""
     assert card.startswith(live_server)
-    assert page.request.get(card).headers["content-type"] == "image/png"
+    assert opened.request.get(card).headers["content-type"] == "image/png"
 
 
-@EVERY_PAGE
-def test_a_printed_page_leaves_the_navigation_out(
-    live_server: str, page: Page, address: str
-) -> None:
-    page.goto(live_server + address)
-    page.emulate_media(media="print")
-    expect(page.locator(".site-nav")).to_be_hidden()
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+def test_a_printed_page_leaves_the_navigation_out(opened: Page) -> None:
+    opened.emulate_media(media="print")
+    expect(opened.locator(".site-nav")).to_be_hidden()
+    expect(opened.get_by_role("heading", level=1)).to_be_visible()
+    opened.emulate_media(media="null")

@@ -12,14 +12,12 @@ from tests.helpers.servers import started
 
 from .helpers import (
     INDONESIAN,
-    NARROW,
     SERVICE,
     WITHOUT_SCRIPT,
     answer,
     console_of,
     content,
-    expect_accessible,
-    expect_width,
+    expect_usable,
     face,
     rows_of,
 )
@@ -572,19 +570,9 @@ STATES = pytest.mark.parametrize(
 
 
 @STATES
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.browser_context_args(reduced_motion="reduce")
-def test_axe_finds_nothing(live: Page, wanted: str, colours: Any) -> None:
-    live.emulate_media(color_scheme=colours)
+def test_every_state_is_accessible_and_fits_a_narrow_phone(live: Page, wanted: str) -> None:
     bring_about(live, wanted)
-    expect_accessible(live)
-
-
-@STATES
-@NARROW
-def test_a_narrow_phone_scrolls_in_one_direction_only(live: Page, wanted: str) -> None:
-    bring_about(live, wanted)
-    expect_width(live, 320)
+    expect_usable(live)
 
 
 def test_the_page_goes_on_by_itself_when_the_server_was_restarted(page: Page) -> None:

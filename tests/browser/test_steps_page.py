@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,11 +11,10 @@ from skimage import data
 
 from .helpers import (
     INDONESIAN,
-    NARROW,
     NO_PHOTO,
     WITHOUT_SCRIPT,
     expect_accessible,
-    expect_width,
+    expect_usable,
     picture_file,
 )
 
@@ -24,8 +24,25 @@ SHOW = "Show the steps"
 @pytest.fixture
 def walk(live_server: str, page: Page, astronaut: FilePayload) -> Page:
     """Open the page and take the astronaut through every step."""
+    return take(page, live_server, astronaut)
+
+
+@pytest.fixture(scope="module")
+def walked_page(live_server: str, shared_page: Page, astronaut: FilePayload) -> Page:
+    return take(shared_page, live_server, astronaut)
+
+
+@pytest.fixture
+def walked(walked_page: Page) -> Iterator[Page]:
+    """The page after every step, shared by the tests that send no other form."""
+    yield walked_page
+    walked_page.emulate_media(media="null", color_scheme="null", reduced_motion="null")
+    walked_page.get_by_role("button", name="The model's own").click()
+
+
+def take(page: Page, live_server: str, photo: FilePayload) -> Page:
     page.goto(f"{live_server}/steps")
-    page.set_input_files("#image", [astronaut])
+    page.set_input_files("#image", [photo])
     expect(steps(page)).to_have_count(12)
     return page
 
@@ -34,52 +51,52 @@ def steps(page: Page) -> Locator:
     return page.locator(".step")
 
 
-def test_a_chosen_photo_is_taken_through_every_step(walk: Page) -> None:
-    expect(walk.locator("#decision .verdict")).to_contain_text("happy")
-    expect(walk.locator("#status")).to_have_text(
+def test_a_chosen_photo_is_taken_through_every_step(walked: Page) -> None:
+    expect(walked.locator("#decision .verdict")).to_contain_text("happy")
+    expect(walked.locator("#status")).to_have_text(
         "Every step is shown. The arrow keys go from one to the next."
     )
-    expect(walk.locator("#status")).to_have_attribute("role", "status")
+    expect(walked.locator("#status")).to_have_attribute("role", "status")
 
 
-def test_the_arrow_keys_go_from_step_to_step(walk: Page) -> None:
-    walk.get_by_role("button", name=SHOW).click()
-    expect(walk.locator("#photo")).to_be_focused()
-    walk.keyboard.press("ArrowRight")
-    expect(walk.locator("#grey")).to_be_focused()
-    assert walk.url.endswith("#grey")
-    walk.keyboard.press("ArrowRight")
-    walk.keyboard.press("ArrowLeft")
-    expect(walk.locator("#grey")).to_be_focused()
-    expect(walk.locator(".steps-nav [aria-current=step]")).to_have_text("Grey and small")
+def test_the_arrow_keys_go_from_step_to_step(walked: Page) -> None:
+    walked.get_by_role("button", name=SHOW).click()
+    expect(walked.locator("#photo")).to_be_focused()
+    walked.keyboard.press("ArrowRight")
+    expect(walked.locator("#grey")).to_be_focused()
+    assert walked.url.endswith("#grey")
+    walked.keyboard.press("ArrowRight")
+    walked.keyboard.press("ArrowLeft")
+    expect(walked.locator("#grey")).to_be_focused()
+    expect(walked.locator(".steps-nav [aria-current=step]")).to_have_text("Grey and small")
 
 
-def test_the_arrow_keys_stay_with_a_field_in_use(walk: Page) -> None:
-    slider = walk.locator("#softmax input")
+def test_the_arrow_keys_stay_with_a_field_in_use(walked: Page) -> None:
+    slider = walked.locator("#softmax input")
     slider.focus()
-    walk.keyboard.press("ArrowRight")
+    walked.keyboard.press("ArrowRight")
     expect(slider).to_be_focused()
     assert float(slider.input_value()) > 0
 
 
-def test_a_link_leads_to_its_step(walk: Page) -> None:
-    walk.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
-    expect(walk.locator("#maps")).to_be_in_viewport()
+def test_a_link_leads_to_its_step(walked: Page) -> None:
+    walked.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
+    expect(walked.locator("#maps")).to_be_in_viewport()
 
 
-def test_a_higher_temperature_flattens_the_probabilities(walk: Page) -> None:
-    best = walk.locator("#softmax tr[data-class=happy] data")
+def test_a_higher_temperature_flattens_the_probabilities(walked: Page) -> None:
+    best = walked.locator("#softmax tr[data-class=happy] data")
     own, written = float(best.get_attribute("value") or 0), best.inner_text()
-    walk.locator("#softmax input").fill("3")
+    walked.locator("#softmax input").fill("3")
     flat = float(best.get_attribute("value") or 0)
     assert 1 / 7 < flat < own
-    walk.get_by_role("button", name="The model's own").click()
+    walked.get_by_role("button", name="The model's own").click()
     expect(best).to_have_text(written)
     assert float(best.get_attribute("value") or 0) == pytest.approx(own, abs=1e-4)
 
 
-def test_a_channel_can_be_chosen(walk: Page) -> None:
-    block = walk.locator(".block").first
+def test_a_channel_can_be_chosen(walked: Page) -> None:
+    block = walked.locator(".block").first
     canvas = block.locator("canvas")
     block.locator("input").fill("1")
     expect(block.locator("output")).to_have_text(re.compile(r"Channel 1 of \d+"))
@@ -88,10 +105,10 @@ def test_a_channel_can_be_chosen(walk: Page) -> None:
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != first
 
 
-def test_a_class_can_be_chosen(walk: Page) -> None:
-    shown = walk.locator("#where .class-body:visible img")
+def test_a_class_can_be_chosen(walked: Page) -> None:
+    shown = walked.locator("#where .class-body:visible img")
     expect(shown).to_have_attribute("alt", "Occlusion for happy")
-    walk.locator("#where").get_by_text("sad", exact=True).click()
+    walked.locator("#where").get_by_text("sad", exact=True).click()
     expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
@@ -172,10 +189,10 @@ def test_the_steps_are_shown_without_script(
     expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
-def test_every_step_is_on_paper(walk: Page) -> None:
-    walk.emulate_media(media="print")
-    expect(walk.locator("#steps-form")).to_be_hidden()
-    for step in steps(walk).all():
+def test_every_step_is_on_paper(walked: Page) -> None:
+    walked.emulate_media(media="print")
+    expect(walked.locator("#steps-form")).to_be_hidden()
+    for step in steps(walked).all():
         expect(step).to_be_visible()
 
 
@@ -185,11 +202,8 @@ def test_the_steps_speak_indonesian(walk: Page) -> None:
     expect(walk.locator("#softmax tr[data-class=happy] data")).to_contain_text(",")
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.browser_context_args(reduced_motion="reduce")
-def test_axe_finds_nothing_on_the_steps(walk: Page, colours: Any) -> None:
-    walk.emulate_media(color_scheme=colours)
-    expect_accessible(walk)
+def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
+    expect_usable(walked)
 
 
 def test_axe_finds_nothing_where_there_are_no_steps_or_two_photos(
@@ -201,11 +215,6 @@ def test_axe_finds_nothing_where_there_are_no_steps_or_two_photos(
     walk.set_input_files("#image", [NO_PHOTO])
     expect(walk.locator(".problem")).to_be_visible()
     expect_accessible(walk)
-
-
-@NARROW
-def test_the_steps_fit_a_narrow_phone(walk: Page) -> None:
-    expect_width(walk, 320)
 
 
 def test_the_photo_page_asks_for_the_chosen_labels(
