@@ -98,17 +98,21 @@ def answer_file_chooser(page: Page, photo: FilePayload) -> None:
     page.on("filechooser", lambda chooser: chooser.set_files([photo]))
 
 
+def read(page: Page, photo: FilePayload, body: Any, status: int = 200) -> None:
+    """Choose a photo that is answered with this body."""
+    answer_with(page, body, status)
+    choose(page, photo)
+
+
 @pytest.fixture
 def two_faces(start: Page, astronaut: FilePayload) -> Page:
     """The page with the answer for two faces: a happy one, and an unsure one that is tilted."""
-    answer_with(start, TWO_FACES)
-    choose(start, astronaut)
+    read(start, astronaut, TWO_FACES)
     return start
 
 
 def test_a_chosen_photo_shows_a_box_and_seven_bars(start: Page, astronaut: FilePayload) -> None:
-    answer_with(start, answer(face(170, 70)))
-    choose(start, astronaut)
+    read(start, astronaut, answer(face(170, 70)))
     expect(heading(start)).to_have_text("1 face found")
     expect(boxes(start)).to_have_count(1)
     expect(boxes(start)).to_have_text("1 · happy 93%")
@@ -147,8 +151,7 @@ def test_pasting_words_says_that_there_is_no_picture(start: Page) -> None:
 
 
 def test_a_box_lies_where_the_answer_says(start: Page, astronaut: FilePayload) -> None:
-    answer_with(start, answer(face(128, 64)))
-    choose(start, astronaut)
+    read(start, astronaut, answer(face(128, 64)))
     photo, box = place(start.locator("#picture")), place(boxes(start))
     scale = photo["width"] / 512
     assert box["x"] - photo["x"] == pytest.approx(128 * scale, abs=1)
@@ -180,8 +183,7 @@ def test_a_face_without_readings_still_has_its_box_and_card(
 ) -> None:
     bare = face(170, 70)
     del bare["expression"], bare["gender"]
-    answer_with(start, answer(bare))
-    choose(start, astronaut)
+    read(start, astronaut, answer(bare))
     expect(boxes(start)).to_have_text("1")
     expect(cards(start).locator(".face-label")).to_have_text("Face 1")
 
@@ -190,8 +192,7 @@ def test_sixty_four_faces_keep_one_card_open(start: Page, astronaut: FilePayload
     crowd = [face(60 * (at % 8), 60 * (at // 8)) for at in range(64)]
     for each in crowd:
         each["box"].update(width=40.0, height=40.0)
-    answer_with(start, answer(*crowd))
-    choose(start, astronaut)
+    read(start, astronaut, answer(*crowd))
     expect(boxes(start)).to_have_count(64)
     boxes(start).nth(40).click()
     opened = start.locator(".face-card-head button[aria-expanded='true']")
@@ -269,8 +270,7 @@ def test_a_photo_held_sideways_is_shown_and_saved_upright(start: Page) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     sideways = picture_file(data.astronaut()[:256], "sideways.jpg", exif=exif)
-    answer_with(start, answer(face(20, 20), width=256, height=512))
-    choose(start, sideways)
+    read(start, sideways, answer(face(20, 20), width=256, height=512))
     expect(boxes(start)).to_have_count(1)
     shown = place(start.locator("#picture"))
     assert shown["height"] == pytest.approx(2 * shown["width"], rel=0.01)
@@ -286,8 +286,7 @@ def test_how_it_was_answered_shows_times_and_models(two_faces: Page) -> None:
 
 
 def test_no_face_is_said_clearly_with_what_helps(start: Page, rocket: FilePayload) -> None:
-    answer_with(start, answer())
-    choose(start, rocket)
+    read(start, rocket, answer())
     expect(heading(start)).to_have_text("No face found")
     expect(start.locator("#message")).to_contain_text("come closer, find more light")
     expect(start.locator("#download-png")).to_be_hidden()
@@ -303,16 +302,15 @@ def test_a_photo_without_a_face_can_be_searched_thoroughly(start: Page) -> None:
 
 def test_each_error_code_has_its_sentence(start: Page, astronaut: FilePayload) -> None:
     for problem, sentence in ERRORS:
-        answer_with(start, {"detail": "What the server says.", **problem}, problem["status"])
-        choose(start, astronaut)
+        body = {"detail": "What the server says.", **problem}
+        read(start, astronaut, body, problem["status"])
         expect(start.locator("#message")).to_be_visible()
         expect(heading(start)).to_have_text("No answer for this photo")
         expect(start.locator("#message")).to_contain_text(sentence)
 
 
 def test_an_error_shows_the_request_id(start: Page, astronaut: FilePayload) -> None:
-    answer_with(start, {"code": "internal", "detail": "", "request_id": "7f3a91c2"}, 500)
-    choose(start, astronaut)
+    read(start, astronaut, {"code": "internal", "detail": "", "request_id": "7f3a91c2"}, 500)
     expect(start.locator("#message-reference")).to_have_text("Request 7f3a91c2")
 
 
@@ -469,8 +467,7 @@ def test_an_indonesian_browser_gets_indonesian(start: Page, astronaut: FilePaylo
     expect(start.get_by_role("heading", level=1)).to_have_text(
         "Ekspresi apa yang tampak di foto ini?"
     )
-    answer_with(start, TWO_FACES)
-    choose(start, astronaut)
+    read(start, astronaut, TWO_FACES)
     expect(heading(start)).to_have_text("2 wajah ditemukan")
     expect(boxes(start).first).to_have_text("1 · senang 93%")
     expect(boxes(start).nth(1)).to_have_text("2 · tidak yakin")
@@ -517,8 +514,7 @@ def bring_about(page: Page, state: str, photo: FilePayload) -> None:
     }
     if state in outcomes:
         body, status, title = outcomes[state]
-        answer_with(page, body, status)
-        choose(page, photo)
+        read(page, photo, body, status)
         expect(heading(page)).to_have_text(title)
     elif state == "reading":
         page.route(SERVICE, lambda route: None)

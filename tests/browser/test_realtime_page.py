@@ -87,9 +87,7 @@ def live(live_server: str, page: Page) -> Page:
 @pytest.fixture
 def server(live: Page) -> Server:
     """The page live, with a server that finds one happy face in every frame."""
-    stand_in = Server(live, tracked(1, 50, 100))
-    begin(live)
-    return stand_in
+    return serve(live, tracked(1, 50, 100))
 
 
 @pytest.fixture
@@ -107,6 +105,14 @@ def blocked(page: Page, live_server: str) -> str:
 def begin(page: Page) -> None:
     page.click("#start")
     expect(page.locator("#state")).to_have_text("LIVE")
+
+
+def serve(page: Page, *faces: Any, mute: bool = False) -> Server:
+    """Answer each frame with these faces, and start the camera."""
+    server = Server(page, *faces)
+    server.mute = mute
+    begin(page)
+    return server
 
 
 def state(page: Page) -> Locator:
@@ -166,8 +172,7 @@ def test_the_real_server_reads_the_camera(live: Page) -> None:
 
 
 def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
-    begin(live)
+    server = serve(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     expect(cards(live)).to_have_count(2)
     second = cards(live).nth(1)
     colour = second.get_attribute("style")
@@ -178,23 +183,19 @@ def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
 
 
 def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
-    Server(live, tracked(1, 50, 100, "sad", confident=False))
-    begin(live)
+    serve(live, tracked(1, 50, 100, "sad", confident=False))
     expect(cards(live).locator(".face-label")).to_have_text("unsure")
     expect(cards(live).locator(".answered")).to_have_text("female88%")
 
 
 def test_without_a_face_the_page_says_what_helps(live: Page) -> None:
-    Server(live)
-    begin(live)
+    serve(live)
     expect(live.locator("#no-face")).to_contain_text("come closer")
     expect(cards(live)).to_have_count(0)
 
 
 def test_one_frame_is_under_way_at_a_time_and_the_others_are_counted(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    server.mute = True
-    begin(live)
+    server = serve(live, tracked(1, 50, 100), mute=True)
     let_pass(live, 0.5)
     assert server.frames == 1
     server.mute = False
@@ -307,9 +308,7 @@ def test_a_passing_trouble_is_named_and_the_page_connects_again(
 
 
 def test_a_connection_that_is_lost_again_and_again_is_tried_less_and_less_often(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    server.mute = True
-    begin(live)
+    server = serve(live, tracked(1, 50, 100), mute=True)
     for seconds in (1, 1, 2, 4):
         expect(message(live)).to_contain_text("Live.")
         server.close(4000, "a_reason_of_tomorrow")
@@ -366,9 +365,7 @@ def test_the_real_server_reads_photos_where_sockets_are_blocked(blocked: str, pa
 
 
 def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> None:
-    server = Server(live, tracked(1, 50, 100))
-    server.mute = True
-    begin(live)
+    server = serve(live, tracked(1, 50, 100), mute=True)
     let_pass(live, 0.3)
     problem = {"code": "image_unreadable", "status": 422, "detail": ""}
     server.mute = False
@@ -378,8 +375,7 @@ def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> No
 
 
 def test_a_server_without_its_models_is_named_and_asked_again_after_the_pause(live: Page) -> None:
-    server = Server(live, tracked(1, 100, 200))
-    begin(live)
+    server = serve(live, tracked(1, 100, 200))
     expect_colour(live, 640 - 100, 250)
     server.problem = {
         "code": "inference_unavailable",
@@ -437,8 +433,7 @@ def expect_colour(page: Page, x: int, y: int, there: bool = True) -> None:
 
 @pytest.mark.parametrize("locked", [True, False])
 def test_the_mirror_turns_the_view_and_not_the_data(live: Page, locked: bool) -> None:
-    Server(live, tracked(1, 100, 200))
-    begin(live)
+    serve(live, tracked(1, 100, 200))
     live.set_checked("#locked", locked)
     expect(cards(live)).to_have_count(1)
     expect_colour(live, 640 - 100, 250)
@@ -452,8 +447,7 @@ def test_the_mirror_turns_the_view_and_not_the_data(live: Page, locked: bool) ->
 
 
 def test_a_face_is_chosen_by_its_card_and_by_its_box(live: Page) -> None:
-    Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
-    begin(live)
+    serve(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     expect(live.locator("#timeline-face")).to_have_text("Face 1")
     cards(live).nth(1).get_by_role("button").click()
     expect(live.locator("#timeline-face")).to_have_text("Face 2")
@@ -475,8 +469,7 @@ def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(running: Page) 
 
 
 def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
-    Server(live, tracked(1, 100, 200))
-    begin(live)
+    serve(live, tracked(1, 100, 200))
     expect(cards(live)).to_have_count(1)
     picture = Image.open(BytesIO(content(live, "#snapshot"))).convert("RGB")
     assert picture.size == (640, 480)
@@ -484,8 +477,7 @@ def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
 
 
 def test_a_recording_holds_readings_and_what_they_were_made_with(live: Page) -> None:
-    Server(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
-    begin(live)
+    serve(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     live.click("#record")
     expect(live.locator("#recorded")).not_to_have_text("0 readings")
     live.get_by_role("button", name="Stop recording").click()
@@ -553,8 +545,7 @@ def bring_about(page: Page, wanted: str) -> None:
         page.click("#start")
         expect(message(page)).to_be_visible()
         return
-    Server(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
-    begin(page)
+    serve(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
     expect(cards(page)).to_have_count(2)
     if wanted == "recorded":
         page.click("#record")

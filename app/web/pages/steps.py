@@ -17,7 +17,7 @@ from app.vision.pipeline import of_region
 from app.web.api import model_selection
 from app.web.api.model_selection import EFFORT, LABELS
 from app.web.api.uploads import FIELD, find_upload, read_upload, request_budget
-from app.web.i18n import strings
+from app.web.i18n import formats, strings
 from app.web.i18n.step_text import STEPS
 from app.web.pages import step_views
 from app.web.pages.step_views import View
@@ -82,16 +82,16 @@ def _page(**outcome: Any) -> str:
     analyzer = state().analyzer
     choice = model_selection.shown_choice(request, analyzer)
     sides, sent = outcome.get("sides", []), model_selection.sent_form(request)
-    answering = model_selection.choose(analyzer, choice)
+    models = model_selection.choose(analyzer, choice) | analyzer.choose(analyzer.image_models)
     return render_template(
         "steps.html",
         strings=strings.STEPS_PAGE,
         limit_mb=state().settings.max_upload_mb,
         choice=choice,
-        models=answering | analyzer.choose(analyzer.image_models),
+        tasks=[(name, formats.task(each.card.task)) for name, each in models.items()],
         model=sent.get("model", ""),
         faces={field: sent.get(field, "1") for field in FACES.values()},
-        efforts=EFFORTS,
+        efforts=[(name, formats.effort(name)) for name in EFFORTS],
         effort=choice.get(EFFORT) or state().settings.effort,
         adjustable=ADJUSTABLE,
         settings={
