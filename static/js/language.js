@@ -37,9 +37,9 @@ export const stepName = (name) => strings.steps[name] ?? name;
 
 /** Return the sentence for a problem document, or its own detail where a placeholder has no value. */
 export function problemSentence(problem) {
-  const template = strings.refusals[problem.code];
+  const template = strings.errors[problem.code];
   const names = [...(template ?? "").matchAll(PLACEHOLDER)].map((match) => match[1]);
-  if (!template || !names.every((name) => name in problem)) return problem.detail || strings.refusals.internal;
+  if (!template || !names.every((name) => name in problem)) return problem.detail || strings.errors.internal;
   return fill(template, Object.fromEntries(names.map((name) => [name, formatValue(problem[name])])));
 }
 

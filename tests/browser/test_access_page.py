@@ -19,7 +19,7 @@ def guarded() -> Iterator[str]:
         yield address
 
 
-def test_a_person_enters_a_token_and_has_a_photo_read(
+def test_a_visitor_enters_a_token_and_gets_an_analysis(
     guarded: str, page: Page, astronaut: FilePayload
 ) -> None:
     page.goto(guarded)
@@ -34,7 +34,7 @@ def test_a_person_enters_a_token_and_has_a_photo_read(
     expect(page.get_by_role("heading", name="1 face found")).to_be_visible()
 
 
-def test_an_address_of_nothing_leads_back_to_the_photo_page(live_server: str, page: Page) -> None:
+def test_an_unknown_address_links_to_the_photo_page(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/nowhere")
     expect(page.locator("main")).to_contain_text("There is nothing at this address.")
     expect_accessible(page)

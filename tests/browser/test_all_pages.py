@@ -37,7 +37,7 @@ def opened(request: pytest.FixtureRequest, live_server: str, shared_page: Page) 
 
 
 @EVERY_PAGE
-def test_a_visit_is_light_and_keeps_to_this_host_and_the_security_policy(
+def test_a_first_visit_is_small_and_follows_the_content_security_policy(
     live_server: str, page: Page, address: str
 ) -> None:
     hosts: set[str] = set()

@@ -22,7 +22,7 @@ DENY = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMExcept
     ],
     ids=["denied", "missing", "busy", "insecure"],
 )
-def test_a_camera_that_does_not_open_says_why(
+def test_a_camera_error_is_reported_with_its_reason(
     live_server: str,
     page: Page,
     address: str,

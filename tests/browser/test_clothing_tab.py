@@ -39,7 +39,7 @@ def read(page: Page, address: str, colour: tuple[int, int, int]) -> None:
     expect(page.locator("#downloads")).to_be_visible()
 
 
-def test_the_tabs_are_reached_by_the_keyboard_and_kept_by_the_language(
+def test_the_tabs_work_by_keyboard_and_survive_a_language_switch(
     clothing_server: str, page: Page
 ) -> None:
     page.goto(clothing_server)
@@ -75,7 +75,7 @@ def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) 
     ],
     ids=["a garment", "unsure", "none of these"],
 )
-def test_a_picture_s_answer_stands_above_its_bars(
+def test_the_answer_for_an_image_stands_above_its_bars(
     clothing_server: str, page: Page, colour: tuple[int, int, int], title: str, said: str
 ) -> None:
     read(page, clothing_server, colour)
@@ -86,7 +86,7 @@ def test_a_picture_s_answer_stands_above_its_bars(
     expect_accessible(page)
 
 
-def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_path: Path) -> None:
+def test_an_image_model_of_another_task_mentions_no_clothing(page: Page, tmp_path: Path) -> None:
     write_clothing(tmp_path / "scenes")
     rewrite_card(tmp_path / "scenes", name="scenes", task="scenes")
     shutil.copytree(Path("models") / "face_classifier", tmp_path / "face_classifier")
@@ -97,7 +97,7 @@ def test_another_model_of_whole_pictures_speaks_of_no_garment(page: Page, tmp_pa
         expect(page.locator("#outcome-view")).not_to_contain_text("kinds of clothes")
 
 
-def test_the_answer_can_be_taken_along(clothing_server: str, page: Page) -> None:
+def test_the_answer_can_be_downloaded(clothing_server: str, page: Page) -> None:
     read(page, clothing_server, DRESS)
     given = json.loads(content(page, "#download-json"))
     (row,) = rows_of(content(page, "#download-csv"))

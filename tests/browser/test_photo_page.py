@@ -136,14 +136,14 @@ def test_a_dropped_or_pasted_photo_is_read(start: Page, astronaut: FilePayload, 
     expect(boxes(start)).to_have_count(2)
 
 
-def test_a_file_over_the_page_shows_where_to_drop_it(start: Page, astronaut: FilePayload) -> None:
+def test_a_dragged_file_shows_the_drop_zone(start: Page, astronaut: FilePayload) -> None:
     hand_over(start, "dragover", astronaut)
     expect(start.locator("#drop-veil")).to_be_visible()
     hand_over(start, "dragleave", astronaut)
     expect(start.locator("#drop-veil")).to_be_hidden()
 
 
-def test_pasting_words_says_that_there_is_no_picture(start: Page) -> None:
+def test_pasting_text_reports_that_there_is_no_image(start: Page) -> None:
     start.evaluate(
         "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
     )
@@ -225,7 +225,7 @@ def test_the_page_works_with_the_keyboard_alone(start: Page, astronaut: FilePayl
     expect(cards(start).nth(0)).to_have_attribute("aria-current", "true")
 
 
-def test_the_result_is_announced_politely(two_faces: Page) -> None:
+def test_the_result_is_announced_in_a_live_region(two_faces: Page) -> None:
     announcement = two_faces.locator("#announcement")
     expect(announcement).to_have_attribute("aria-live", "polite")
     expect(announcement).to_have_text("2 faces found. Face 1: happy. Face 2: unsure")
@@ -266,7 +266,7 @@ def test_the_png_download_is_the_photo_with_boxes(two_faces: Page, astronaut: Fi
     assert annotated.getpixel((500, 500)) == original.getpixel((500, 500))
 
 
-def test_a_photo_held_sideways_is_shown_and_saved_upright(start: Page) -> None:
+def test_exif_orientation_is_applied_on_screen_and_in_the_download(start: Page) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     sideways = picture_file(data.astronaut()[:256], "sideways.jpg", exif=exif)
@@ -278,14 +278,14 @@ def test_a_photo_held_sideways_is_shown_and_saved_upright(start: Page) -> None:
     assert saved.size == (256, 512)
 
 
-def test_how_it_was_answered_shows_times_and_models(two_faces: Page) -> None:
+def test_the_details_show_timings_and_models(two_faces: Page) -> None:
     two_faces.get_by_text("Timings and models").click()
     expect(two_faces.locator("#timings tr")).to_have_count(4)
     expect(two_faces.locator("#timings")).to_contain_text("35.4 ms")
     expect(two_faces.locator("#models")).to_contain_text("0123456789ab")
 
 
-def test_no_face_is_said_clearly_with_what_helps(start: Page, rocket: FilePayload) -> None:
+def test_no_face_is_reported_with_advice(start: Page, rocket: FilePayload) -> None:
     read(start, rocket, answer())
     expect(heading(start)).to_have_text("No face found")
     expect(start.locator("#message")).to_contain_text("come closer, find more light")
@@ -314,7 +314,7 @@ def test_an_error_shows_the_request_id(start: Page, astronaut: FilePayload) -> N
     expect(start.locator("#message-reference")).to_have_text("Request 7f3a91c2")
 
 
-def test_an_unreachable_server_is_said_and_can_be_tried_again(
+def test_an_unreachable_server_is_reported_and_can_be_retried(
     start: Page, astronaut: FilePayload
 ) -> None:
     start.route(SERVICE, lambda route: route.abort("connectionrefused"))
@@ -337,7 +337,7 @@ def test_a_file_over_the_limit_is_refused_without_sending_it(
     assert "POST" not in sent
 
 
-def test_an_older_answer_never_covers_a_newer_photo(
+def test_a_stale_answer_never_replaces_a_newer_photo(
     start: Page, astronaut: FilePayload, rocket: FilePayload
 ) -> None:
     # Without its signal the older request lives on, as it may when the abort comes too late.
@@ -367,7 +367,7 @@ def test_an_older_answer_never_covers_a_newer_photo(
     expect(boxes(start)).to_have_count(0)
 
 
-def test_a_newer_photo_ends_the_older_request(
+def test_a_newer_photo_aborts_the_older_request(
     start: Page, astronaut: FilePayload, rocket: FilePayload
 ) -> None:
     start.route(SERVICE, lambda route: None)
@@ -378,7 +378,7 @@ def test_a_newer_photo_ends_the_older_request(
     assert waiting.value.failure == "net::ERR_ABORTED"
 
 
-def test_a_photo_under_way_can_be_cancelled(start: Page, astronaut: FilePayload) -> None:
+def test_a_pending_request_can_be_cancelled(start: Page, astronaut: FilePayload) -> None:
     start.route(SERVICE, lambda route: None)
     choose(start, astronaut)
     expect(heading(start)).to_have_text("Reading the photo…")
@@ -403,7 +403,7 @@ def test_a_snapshot_from_the_camera_is_read(start: Page) -> None:
     assert start.evaluate("document.getElementById('camera-video').srcObject") is None
 
 
-def test_closing_the_camera_lets_go_of_it(start: Page) -> None:
+def test_closing_the_dialog_releases_the_camera(start: Page) -> None:
     start.click("#snap")
     expect(start.locator("#camera-take")).to_be_enabled()
     track = start.evaluate_handle(
@@ -414,7 +414,7 @@ def test_closing_the_camera_lets_go_of_it(start: Page) -> None:
     start.wait_for_function("(track) => track.readyState === 'ended'", arg=track)
 
 
-def test_an_answer_involves_no_other_host_and_breaks_no_policy(
+def test_an_analysis_contacts_no_other_host_and_follows_the_content_security_policy(
     live_server: str, page: Page, astronaut: FilePayload
 ) -> None:
     hosts: set[str] = set()
@@ -438,7 +438,7 @@ def test_the_real_server_reads_the_astronaut(start: Page, astronaut: FilePayload
     assert middle == pytest.approx(225 / 512, abs=0.05)
 
 
-def test_the_real_server_refuses_words_in_a_photo_s_place(start: Page) -> None:
+def test_the_real_server_rejects_text_as_a_photo(start: Page) -> None:
     choose(start, NO_PHOTO)
     expect(start.locator("#message")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
 

@@ -153,7 +153,7 @@ def let_pass(page: Page, seconds: float) -> None:
     )
 
 
-def test_before_the_camera_the_page_says_where_the_picture_goes(live: Page) -> None:
+def test_the_privacy_notice_precedes_the_camera(live: Page) -> None:
     before = live.locator("#before")
     expect(before).to_contain_text("Your camera's frames go to this server's memory")
     expect(before).to_contain_text("Nothing is kept")
@@ -194,7 +194,7 @@ def test_without_a_face_the_page_says_what_helps(live: Page) -> None:
     expect(cards(live)).to_have_count(0)
 
 
-def test_one_frame_is_under_way_at_a_time_and_the_others_are_counted(live: Page) -> None:
+def test_one_frame_is_in_flight_and_dropped_frames_are_counted(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
     let_pass(live, 0.5)
     assert server.frames == 1
@@ -204,7 +204,7 @@ def test_one_frame_is_under_way_at_a_time_and_the_others_are_counted(live: Page)
     expect(live.locator("#dropped")).not_to_have_text("0")
 
 
-def test_the_button_pauses_and_goes_on(live: Page, server: Server) -> None:
+def test_the_button_pauses_and_resumes(live: Page, server: Server) -> None:
     expect(cards(live)).to_have_count(1)
     live.click("#pause")
     expect(state(live)).to_have_text("PAUSED")
@@ -218,7 +218,7 @@ def test_the_button_pauses_and_goes_on(live: Page, server: Server) -> None:
     expect(message(live)).to_contain_text("Live.")
 
 
-def test_the_keys_pause_go_on_and_stop_while_the_view_has_the_focus(running: Page) -> None:
+def test_shortcuts_pause_resume_and_stop_while_the_view_has_the_focus(running: Page) -> None:
     expect(running.locator("#view")).to_be_focused()
     running.focus("#smoothing")
     running.keyboard.press("Escape")
@@ -244,7 +244,7 @@ def test_leaving_the_tab_pauses(running: Page) -> None:
     expect(message(running)).to_contain_text("because you left this tab")
 
 
-def test_stopping_lets_go_of_the_camera_and_starting_again_works(running: Page) -> None:
+def test_stopping_releases_the_camera_and_starting_again_works(running: Page) -> None:
     expect(cards(running)).to_have_count(1)
     track = running.evaluate_handle("document.getElementById('video').srcObject.getTracks()[0]")
     running.click("#stop")
@@ -256,7 +256,7 @@ def test_stopping_lets_go_of_the_camera_and_starting_again_works(running: Page) 
     expect(cards(running)).to_have_count(1)
 
 
-def test_a_camera_that_goes_away_stops_the_page(running: Page) -> None:
+def test_a_camera_that_is_unplugged_stops_the_page(running: Page) -> None:
     running.evaluate(
         """() => {
           const [track] = document.getElementById("video").srcObject.getTracks();
@@ -276,7 +276,7 @@ def test_a_camera_that_goes_away_stops_the_page(running: Page) -> None:
         (1002, "protocol_error", "The connection was corrupted"),
     ],
 )
-def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
+def test_a_permanent_close_code_pauses_with_the_reason(
     live: Page, server: Server, code: int, reason: str, sentence: str
 ) -> None:
     expect(cards(live)).to_have_count(1)
@@ -295,7 +295,7 @@ def test_a_refusal_that_would_be_repeated_pauses_with_the_reason(
         (4000, "a_reason_of_tomorrow", "The connection to the server was lost. Trying again in"),
     ],
 )
-def test_a_passing_trouble_is_named_and_the_page_connects_again(
+def test_a_transient_close_code_is_shown_and_the_page_reconnects(
     live: Page, server: Server, code: int, reason: str, sentence: str
 ) -> None:
     expect(cards(live)).to_have_count(1)
@@ -307,7 +307,7 @@ def test_a_passing_trouble_is_named_and_the_page_connects_again(
     expect(state(live)).to_have_text("LIVE")
 
 
-def test_a_connection_that_is_lost_again_and_again_is_tried_less_and_less_often(live: Page) -> None:
+def test_reconnection_backs_off_exponentially(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
     for seconds in (1, 1, 2, 4):
         expect(message(live)).to_contain_text("Live.")
@@ -315,18 +315,16 @@ def test_a_connection_that_is_lost_again_and_again_is_tried_less_and_less_often(
         expect(message(live)).to_contain_text(f"Trying again in {seconds} s")
 
 
-def test_another_socket_numbers_faces_anew_and_continues_no_older_curve(
-    live: Page, server: Server
-) -> None:
+def test_a_new_socket_resets_track_numbers_and_timelines(live: Page, server: Server) -> None:
     expect(live.locator("#timeline-summary")).to_contain_text("mostly happy")
-    for _ in range(9):  # so that "happy" would long be the commoner
+    for _ in range(9):  # so that "happy" would stay the most frequent
         let_pass(live, 0.2)
     server.faces = [tracked(1, 300, 100, "sad")]
     server.close(1001, "server_stops")
     expect(live.locator("#timeline-summary")).to_contain_text("mostly sad, >99%", timeout=15_000)
 
 
-def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(blocked: str, page: Page) -> None:
+def test_without_sockets_frames_are_sent_one_by_one_as_photos(blocked: str, page: Page) -> None:
     under_way = 0
     most = 0
     count = 0
@@ -349,7 +347,7 @@ def test_where_sockets_are_blocked_frames_go_one_by_one_as_photos(blocked: str, 
     assert count > 1
 
 
-def test_photos_that_do_not_arrive_are_tried_again_later(blocked: str, page: Page) -> None:
+def test_failed_photo_requests_are_retried(blocked: str, page: Page) -> None:
     page.route(SERVICE, lambda route: route.abort(), times=1)
     page.goto(blocked)
     begin(page)
@@ -358,13 +356,13 @@ def test_photos_that_do_not_arrive_are_tried_again_later(blocked: str, page: Pag
     expect(message(page)).to_contain_text("Live connections are blocked")
 
 
-def test_the_real_server_reads_photos_where_sockets_are_blocked(blocked: str, page: Page) -> None:
+def test_the_real_server_reads_photos_without_sockets(blocked: str, page: Page) -> None:
     page.goto(blocked)
     begin(page)
     expect(cards(page).first.locator(".face-label")).to_have_text("happy")
 
 
-def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> None:
+def test_a_rejected_frame_shows_its_error_and_the_next_is_sent(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
     let_pass(live, 0.3)
     problem = {"code": "image_unreadable", "status": 422, "detail": ""}
@@ -374,7 +372,7 @@ def test_a_frame_that_is_refused_is_named_and_the_next_is_sent(live: Page) -> No
     expect(cards(live)).to_have_count(1)
 
 
-def test_a_server_without_its_models_is_named_and_asked_again_after_the_pause(live: Page) -> None:
+def test_an_unavailable_inference_server_is_retried_after_its_retry_after(live: Page) -> None:
     server = serve(live, tracked(1, 100, 200))
     expect_colour(live, 640 - 100, 250)
     server.problem = {
@@ -402,7 +400,7 @@ def test_the_slider_sets_the_server_s_smoothing(live: Page, server: Server) -> N
     assert [each["smoothing_seconds"] for each in server.texts] == [0.2, 1]
 
 
-def test_the_camera_is_read_by_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
+def test_the_stream_uses_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
     server = Server(page, tracked(1, 50, 100))
     page.goto(f"{live_server}/realtime?models=expression&label_set=original")
     begin(page)
@@ -411,7 +409,7 @@ def test_the_camera_is_read_by_the_visitor_s_choice_of_models(live_server: str, 
     assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
 
 
-def test_single_photos_are_read_by_the_visitor_s_choice_too(blocked: str, page: Page) -> None:
+def test_the_photo_fallback_uses_the_visitor_s_choice_of_models(blocked: str, page: Page) -> None:
     page.goto(f"{blocked}?models=expression")
     begin(page)
     expect(cards(page).first.locator(".face-label")).to_have_text("happy")
@@ -432,7 +430,7 @@ def expect_colour(page: Page, x: int, y: int, there: bool = True) -> None:
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_the_mirror_turns_the_view_and_not_the_data(live: Page, locked: bool) -> None:
+def test_the_mirror_flips_the_view_and_not_the_data(live: Page, locked: bool) -> None:
     serve(live, tracked(1, 100, 200))
     live.set_checked("#locked", locked)
     expect(cards(live)).to_have_count(1)
@@ -460,7 +458,7 @@ def test_a_face_is_chosen_by_its_card_and_by_its_box(live: Page) -> None:
     expect(live.locator("#timeline-face")).to_have_text("Face 1")
 
 
-def test_the_timeline_tells_of_the_chosen_face_and_hides_classes(running: Page) -> None:
+def test_the_timeline_shows_the_selected_face_and_hides_classes(running: Page) -> None:
     classes = running.locator("#classes button")
     expect(classes).to_have_count(7)
     classes.first.click()
@@ -476,7 +474,7 @@ def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
     assert picture.getpixel((100, 250)) == FIRST_COLOUR
 
 
-def test_a_recording_holds_readings_and_what_they_were_made_with(live: Page) -> None:
+def test_a_recording_has_readings_models_and_settings(live: Page) -> None:
     serve(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     live.click("#record")
     expect(live.locator("#recorded")).not_to_have_text("0 readings")
@@ -501,7 +499,7 @@ def test_full_screen_shows_the_picture_alone(running: Page) -> None:
     expect(running.locator("#rate")).to_be_visible()
 
 
-def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page, server: Server) -> None:
+def test_screen_reader_announcements_are_throttled(live: Page, server: Server) -> None:
     spoken = texts_of(live, "announcement")
     expect(live.locator("#announcement")).to_have_text("Face 1: happy")
     for label in ("sad", "angry", "fear"):
@@ -511,7 +509,7 @@ def test_results_are_spoken_now_and_then_and_not_at_every_frame(live: Page, serv
     assert server.frames > 3
 
 
-def test_the_security_policy_is_never_broken(live: Page) -> None:
+def test_the_live_page_follows_the_content_security_policy(live: Page) -> None:
     said = console_of(live)
     live.reload()
     begin(live)
@@ -521,7 +519,7 @@ def test_the_security_policy_is_never_broken(live: Page) -> None:
 
 
 @WITHOUT_SCRIPT
-def test_without_javascript_the_page_says_what_it_is_and_what_else_there_is(live: Page) -> None:
+def test_without_javascript_the_page_links_to_the_photo_page(live: Page) -> None:
     expect(live.get_by_role("heading", level=1)).to_have_text("See what faces show, as they move")
     expect(live.locator("#before")).to_contain_text("The camera needs JavaScript")
     expect(live.locator("#start")).to_be_hidden()
@@ -566,7 +564,7 @@ def test_every_state_is_accessible_and_fits_a_narrow_phone(live: Page, wanted: s
     expect_usable(live)
 
 
-def test_the_page_goes_on_by_itself_when_the_server_was_restarted(page: Page) -> None:
+def test_the_page_reconnects_after_a_server_restart(page: Page) -> None:
     with started() as first:
         port = first.port
         page.goto(f"http://{first.netloc}/realtime")

@@ -51,7 +51,7 @@ def steps(page: Page) -> Locator:
     return page.locator(".step")
 
 
-def test_a_chosen_photo_is_taken_through_every_step(walked: Page) -> None:
+def test_a_chosen_photo_passes_every_step(walked: Page) -> None:
     expect(walked.locator("#decision .verdict")).to_contain_text("happy")
     expect(walked.locator("#status")).to_have_text(
         "Every step is shown. The arrow keys go from one to the next."
@@ -112,7 +112,7 @@ def test_a_class_can_be_chosen(walked: Page) -> None:
     expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
-def test_a_changed_search_is_shown_at_once(walk: Page) -> None:
+def test_a_changed_detector_setting_takes_effect_at_once(walk: Page) -> None:
     walk.get_by_text("Face and search settings").click()
     side = walk.get_by_label("Side of the searched copy")
     for pixels in ("160", "320"):
@@ -131,7 +131,7 @@ def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page
     expect(page.locator("#decision .verdict")).to_contain_text("happy")
 
 
-def test_another_model_can_be_looked_into(walk: Page) -> None:
+def test_another_model_can_be_explained(walk: Page) -> None:
     walk.get_by_label("Model to explain").select_option("gender")
     expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
 
@@ -152,20 +152,20 @@ def test_all_steps_can_be_saved(walk: Page) -> None:
     expect(steps(walk)).to_have_count(12)
 
 
-def test_a_refusal_is_shown_in_words(walk: Page) -> None:
+def test_an_error_is_shown_as_a_sentence(walk: Page) -> None:
     walk.set_input_files("#image", [NO_PHOTO])
     expect(walk.locator(".problem")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
     expect(steps(walk)).to_have_count(0)
 
 
-def test_an_unreachable_server_is_said(walk: Page) -> None:
+def test_an_unreachable_server_is_reported(walk: Page) -> None:
     walk.route("**/steps", lambda route: route.abort("connectionrefused"))
     walk.get_by_role("button", name=SHOW).click()
     expect(walk.locator("#status")).to_contain_text("The server could not be reached.")
     expect(walk.locator("#outcome")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_an_older_answer_never_covers_a_newer_one(walk: Page) -> None:
+def test_a_stale_answer_never_replaces_a_newer_one(walk: Page) -> None:
     held: list[Route] = []
     walk.route("**/steps", lambda route: route.continue_() if held else held.append(route))
     with walk.expect_request("**/steps"):
@@ -189,7 +189,7 @@ def test_the_steps_are_shown_without_script(
     expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
-def test_every_step_is_on_paper(walked: Page) -> None:
+def test_every_step_is_printed(walked: Page) -> None:
     walked.emulate_media(media="print")
     expect(walked.locator("#steps-form")).to_be_hidden()
     for step in steps(walked).all():
@@ -197,7 +197,7 @@ def test_every_step_is_on_paper(walked: Page) -> None:
 
 
 @INDONESIAN
-def test_the_steps_speak_indonesian(walk: Page) -> None:
+def test_the_steps_are_in_indonesian(walk: Page) -> None:
     expect(walk.locator("#decision h2")).to_have_text("Keputusan")
     expect(walk.locator("#softmax tr[data-class=happy] data")).to_contain_text(",")
 
@@ -206,9 +206,7 @@ def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
     expect_usable(walked)
 
 
-def test_axe_finds_nothing_where_there_are_no_steps_or_two_photos(
-    walk: Page, rocket: FilePayload
-) -> None:
+def test_two_photos_and_an_error_are_accessible(walk: Page, rocket: FilePayload) -> None:
     walk.set_input_files("#second", [rocket])
     expect(walk.locator("#photo .step-photo")).to_have_count(2)
     expect_accessible(walk)
@@ -217,7 +215,7 @@ def test_axe_finds_nothing_where_there_are_no_steps_or_two_photos(
     expect_accessible(walk)
 
 
-def test_the_photo_page_asks_for_the_chosen_labels(
+def test_the_photo_page_requests_the_chosen_label_set(
     live_server: str, page: Page, astronaut: FilePayload
 ) -> None:
     page.goto(f"{live_server}/models")

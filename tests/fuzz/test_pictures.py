@@ -64,7 +64,7 @@ def outcome(client: FlaskClient, data: bytes) -> str:
     return code
 
 
-def test_broken_pictures_are_read_or_refused_by_name(
+def test_corrupt_images_are_read_or_rejected_with_a_code(
     client: FlaskClient, corpus: list[bytes], fuzz_count: int
 ) -> None:
     outcomes: Counter[str] = Counter()
@@ -92,7 +92,7 @@ STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"RIFF\0\0\1\0
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_frame])
-def test_bytes_of_any_kind_are_decoded_or_refused(
+def test_arbitrary_bytes_are_decoded_or_rejected(
     decode: Callable[[bytes], np.ndarray], fuzz_count: int
 ) -> None:
     @settings(
@@ -108,7 +108,7 @@ def test_bytes_of_any_kind_are_decoded_or_refused(
     check()
 
 
-def test_frames_of_any_kind_are_decoded_or_refused(corpus: list[bytes], fuzz_count: int) -> None:
+def test_arbitrary_frames_are_decoded_or_rejected(corpus: list[bytes], fuzz_count: int) -> None:
     for number in range(fuzz_count):
         name, data = mutate(corpus, number)
         assert decoded(decode_frame, data) in OUTCOMES, f"number {number}, {name}"

@@ -70,14 +70,14 @@ def test_a_broken_frame_closes_its_socket_with_a_reason(
 @pytest.mark.parametrize(
     "half", [b"\x82", b"\x82\xfe\xff", b"\x82\xfe\xff\xff" + MASK + bytes(100)]
 )
-def test_a_client_that_leaves_in_the_middle_of_a_frame_disturbs_nobody(
+def test_a_client_that_disconnects_within_a_frame_affects_no_other(
     client: ClientConnection, half: bytes
 ) -> None:
     client.socket.sendall(half)
     client.socket.close()
 
 
-def test_noise_of_any_kind_disturbs_nobody(
+def test_random_bytes_on_a_socket_affect_no_other(
     client: ClientConnection, address: str, fuzz_count: int
 ) -> None:
     for number in range(fuzz_count // 50):

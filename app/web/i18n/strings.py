@@ -181,7 +181,7 @@ ERRORS = {
 # What the scripts of every page that shows faces say.
 FACES = {
     "labels": LABELS,
-    "refusals": ERRORS,
+    "errors": ERRORS,
     "no_face": _("No face found"),
     "unsure": _("unsure"),
     "face": _("Face {number}"),
@@ -316,7 +316,7 @@ LIVE_PAGE = {
 }
 
 STEPS_PAGE = {
-    "refusals": ERRORS,
+    "errors": ERRORS,
     "labels": LABELS,
     "working": _("Computing every step…"),
     "done": _("Every step is shown. The arrow keys go from one to the next."),

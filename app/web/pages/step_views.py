@@ -50,17 +50,17 @@ class Figure:
 class View:
     """Hold what one stage of one photo shows.
 
-    `figures` are names and formatted values; `more` is for the stage's own template, which
-    places the pictures under its key "shots" itself.
+    `values` are names and formatted values; `more` is for the stage's own template, which
+    places the pictures under its key "figures" itself.
     """
 
-    shots: list[Figure] = field(default_factory=list)
-    figures: list[tuple[str, str]] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    values: list[tuple[str, str]] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
 
-    def all_shots(self) -> list[Figure]:
+    def all_figures(self) -> list[Figure]:
         """Return every picture, also those that a stage's own template places."""
-        return [*self.shots, *self.more.get("shots", [])]
+        return [*self.figures, *self.more.get("figures", [])]
 
 
 def view_stages(explanation: Explanation) -> dict[str, View]:
@@ -69,7 +69,7 @@ def view_stages(explanation: Explanation) -> dict[str, View]:
     for step in STEPS:
         view = _view(step.id, explanation)
         if view is not None:
-            view.figures.extend(_list_times(step.id, explanation))
+            view.values.extend(_list_times(step.id, explanation))
             views[step.id] = view
     return views
 
@@ -131,13 +131,13 @@ def _histogram(values: np.ndarray, top: float) -> list[float]:
 
 def _photo(explanation: Explanation) -> View:
     photo = _stage(explanation, "photo")["photo"]
-    figures = [
+    values = [
         (gettext("Size"), _pixels(photo.width, photo.height)),
         (gettext("Megapixels"), decimal(photo.width * photo.height / 1e6, 1)),
         (gettext("Values"), number(photo.width * photo.height * CHANNELS)),
     ]
     shown = _figure("photo", visualization.fit(photo), gettext("The photo upright"))
-    return View([shown], figures)
+    return View([shown], values)
 
 
 def _grey(explanation: Explanation) -> View | None:
@@ -146,7 +146,7 @@ def _grey(explanation: Explanation) -> View | None:
         return None
     copy = stage["picture"]
     height, width = copy.shape
-    figures = [
+    values = [
         (gettext("Size"), _pixels(width, height)),
         (gettext("Photo pixels for each of its pixels"), decimal(stage["scale"], 2)),
         (
@@ -155,7 +155,7 @@ def _grey(explanation: Explanation) -> View | None:
         ),
     ]
     shown = _figure("grey", copy, gettext("The grey copy that is searched"))
-    return View([shown], figures, {"histogram": _histogram(copy, 256)})
+    return View([shown], values, {"histogram": _histogram(copy, 256)})
 
 
 def _features(explanation: Explanation) -> View | None:
@@ -170,11 +170,11 @@ def _features(explanation: Explanation) -> View | None:
         light, dark = map(decimal, feature.contrast(window))
         caption = gettext("Feature %(number)s", number=index)
         drawn = visualization.draw_feature(window, feature)
-        view.shots.append(_figure(f"feature-{index}", drawn, caption))
+        view.figures.append(_figure(f"feature-{index}", drawn, caption))
         contrast = gettext(
             "yellow part %(light)s, dark part %(dark)s of 255", light=light, dark=dark
         )
-        view.figures.append((caption, contrast))
+        view.values.append((caption, contrast))
     return view
 
 
@@ -184,16 +184,16 @@ def _windows(explanation: Explanation) -> View | None:
         return None
     copy = _stage(explanation, "working_copy")["picture"]
     boxes = [Box(round(x), round(y), round(s), round(s)) for x, y, s in stage["windows"]]
-    figures = [(gettext("Windows that pass"), number(len(boxes)))]
+    values = [(gettext("Windows that pass"), number(len(boxes)))]
     if sides := [box.width for box in boxes]:
         sizes = gettext(
             "%(low)s to %(high)s pixels of the copy",
             low=number(min(sides)),
             high=number(max(sides)),
         )
-        figures.append((gettext("Their sides"), sizes))
+        values.append((gettext("Their sides"), sizes))
     drawn = visualization.draw_boxes(copy, boxes, 1.0)
-    return View([_figure("windows", drawn, gettext("Every window that passes"))], figures)
+    return View([_figure("windows", drawn, gettext("Every window that passes"))], values)
 
 
 def _proposals(explanation: Explanation) -> View | None:
@@ -205,7 +205,7 @@ def _proposals(explanation: Explanation) -> View | None:
     faces = explanation.analysis.faces
     boxes = [face.box for face in faces]
     drawn = visualization.draw_boxes(shown, boxes, shown.shape[1] / photo.width, explanation.face)
-    figures = [
+    values = [
         (gettext("Search passes"), number(len(stage["passes"]))),
         (gettext("Regions classified"), number(len(scores))),
         (gettext("Best scores"), " · ".join(decimal(each, 2) for each in scores[:BEST]) or "–"),
@@ -221,8 +221,8 @@ def _proposals(explanation: Explanation) -> View | None:
             left=number(face.box.x),
             top=number(face.box.y),
         )
-        figures.append((gettext("Face %(number)s", number=index), words))
-    return View([_figure("faces", drawn, gettext("The boxes of the detected faces"))], figures)
+        values.append((gettext("Face %(number)s", number=index), words))
+    return View([_figure("faces", drawn, gettext("The boxes of the detected faces"))], values)
 
 
 def _crop(explanation: Explanation, reading: Reading) -> View | None:
@@ -233,8 +233,8 @@ def _crop(explanation: Explanation, reading: Reading) -> View | None:
     photo = _stage(explanation, "photo")["photo"]
     cut = cut_from_photo(photo, face, CropShape(MODEL_SIDE, 3, shape.margin))
     view = _input(reading)
-    view.shots.insert(0, _figure("cut", cut, gettext("As cut from the photo")))
-    view.figures.insert(1, (gettext("Margin on each side"), percent(shape.margin)))
+    view.figures.insert(0, _figure("cut", cut, gettext("As cut from the photo")))
+    view.values.insert(1, (gettext("Margin on each side"), percent(shape.margin)))
     return view
 
 
@@ -258,19 +258,19 @@ def _filters(_: Explanation, reading: Reading) -> View | None:
         return None
     tiles = visualization.tile_filters(reading.filters)
     count, _channels, height, width = reading.filters.shape
-    figures = [
+    values = [
         (gettext("Filters"), number(count)),
         (gettext("Size"), _pixels(width, height)),
         (gettext("Weights"), number(reading.filters.size)),
     ]
-    shot = Figure("filters", tiles.picture, gettext("The filters of the first layer"))
-    return View([], figures, {"tiles": tiles, "shots": [shot]})
+    figure = Figure("filters", tiles.picture, gettext("The filters of the first layer"))
+    return View([], values, {"tiles": tiles, "figures": [figure]})
 
 
 def _maps(_: Explanation, reading: Reading) -> View | None:
     layers = [each for each in reading.layers if each.ends_block] or reading.layers
     blocks = [_describe_block(index, layer) for index, layer in enumerate(layers, start=1)]
-    shots = [
+    figures = [
         Figure(
             f"block-{each['number']}",
             each["tiles"].picture,
@@ -278,7 +278,7 @@ def _maps(_: Explanation, reading: Reading) -> View | None:
         )
         for each in blocks
     ]
-    return View(more={"blocks": blocks, "shots": shots}) if blocks else None
+    return View(more={"blocks": blocks, "figures": figures}) if blocks else None
 
 
 def _describe_block(index: int, layer: Layer) -> dict[str, Any]:
@@ -313,39 +313,41 @@ def _where(_: Explanation, reading: Reading) -> View:
         methods.append(("grad-cam", "Grad-CAM", reading.cam))
     classes: list[dict[str, Any]] = []
     for index, name in enumerate(reading.names):
-        shots = [
+        figures = [
             _figure(f"{method}-{name}", visualization.draw_heat(reading.crop, heat[index]), title)
             for method, title, heat in methods
         ]
         drop = max(float(reading.occlusion[index].max()), 0.0)
-        classes.append({"name": name, "shots": shots, "drop": percent(drop)})
-    shots = [shot for each in classes for shot in each["shots"]]
-    return View(more={"classes": classes, "chosen": int(reading.shares.argmax()), "shots": shots})
+        classes.append({"name": name, "figures": figures, "drop": percent(drop)})
+    figures = [figure for each in classes for figure in each["figures"]]
+    return View(
+        more={"classes": classes, "chosen": int(reading.shares.argmax()), "figures": figures}
+    )
 
 
 def _softmax(_: Explanation, reading: Reading) -> View:
     temperature = reading.classifier.head.temperature
-    values = (each.tolist() for each in (reading.logits, reading.scaled, reading.shares))
-    rows = list(zip(reading.names, *values, strict=True))
-    figures = [(gettext("Temperature"), decimal(temperature, 2))]
-    return View([], figures, {"rows": rows, "temperature": temperature})
+    columns = (each.tolist() for each in (reading.logits, reading.scaled, reading.shares))
+    rows = list(zip(reading.names, *columns, strict=True))
+    values = [(gettext("Temperature"), decimal(temperature, 2))]
+    return View([], values, {"rows": rows, "temperature": temperature})
 
 
 def _decision(explanation: Explanation, reading: Reading) -> View:
     prediction = reading.prediction
-    figures = [
+    values = [
         (gettext("Most probable class"), label(prediction.label)),
         (gettext("Its probability"), share(prediction.probability)),
         (gettext("Threshold"), share(prediction.threshold)),
     ]
     if ood := reading.classifier.head.ood:
         none = prediction.probabilities[NONE_OF_THESE]
-        figures += [
+        values += [
             (gettext("Probability of “none of these”"), share(none)),
             (gettext("Energy of the logits"), decimal(reading.energy, 2)),
             (gettext("Energy at a probability of one half"), decimal(ood.energy_limit, 2)),
         ]
-    return View([], figures, {"prediction": prediction, "numbers": list_numbers(explanation)})
+    return View([], values, {"prediction": prediction, "numbers": list_numbers(explanation)})
 
 
 def _stage(explanation: Explanation, name: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def page() -> ResponseReturnValue:
 def show() -> ResponseReturnValue:
     """Show the stages of the photo that the form brings, and of a second one beside it."""
     try:
-        return _page(sides=_explain_uploads())
+        return _page(panels=_explain_uploads())
     except RautError as error:
         return _error_page(error)
 
@@ -62,11 +62,11 @@ def show() -> ResponseReturnValue:
 def download() -> ResponseReturnValue:
     """Answer with every stage's pictures and numbers as one ZIP file."""
     try:
-        sides = _explain_uploads()
+        panels = _explain_uploads()
     except RautError as error:
         return _error_page(error)
     headers = {"Content-Disposition": 'attachment; filename="raut-steps.zip"'}
-    return Response(_zip(sides), mimetype="application/zip", headers=headers)
+    return Response(_zip(panels), mimetype="application/zip", headers=headers)
 
 
 @blueprint.get("/stages.zip")
@@ -81,7 +81,7 @@ def download_nothing() -> ResponseReturnValue:
 def _page(**outcome: Any) -> str:
     analyzer = state().analyzer
     choice = model_selection.shown_choice(request, analyzer)
-    sides, sent = outcome.get("sides", []), model_selection.sent_form(request)
+    panels, sent = outcome.get("panels", []), model_selection.sent_form(request)
     models = model_selection.choose(analyzer, choice) | analyzer.choose(analyzer.image_models)
     return render_template(
         "steps.html",
@@ -97,7 +97,7 @@ def _page(**outcome: Any) -> str:
         settings={
             name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE
         },
-        steps=[each for each in STEPS if any(each.id in s.views for s in sides)],
+        steps=[each for each in STEPS if any(each.id in panel.views for panel in panels)],
         **outcome,
     )
 
@@ -156,16 +156,16 @@ def _number(field: str, default: float = 0) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _zip(sides: list[Panel]) -> bytes:
+def _zip(panels: list[Panel]) -> bytes:
     """Pack the pictures of every stage and the numbers, in memory."""
     stream = io.BytesIO()
     # The pictures are compressed already.
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for side in sides:
-            for place, (step, view) in enumerate(side.views.items(), start=1):
-                for shot in view.all_shots():
-                    name = f"{side.field}/{place:02}-{step}-{shot.name}.{shot.picture.kind}"
-                    archive.writestr(name, shot.picture.content)
-            numbers = step_views.list_numbers(side.explanation)
-            archive.writestr(f"{side.field}/numbers.json", json.dumps(numbers, indent=2))
+        for panel in panels:
+            for place, (step, view) in enumerate(panel.views.items(), start=1):
+                for figure in view.all_figures():
+                    name = f"{panel.field}/{place:02}-{step}-{figure.name}.{figure.picture.kind}"
+                    archive.writestr(name, figure.picture.content)
+            numbers = step_views.list_numbers(panel.explanation)
+            archive.writestr(f"{panel.field}/numbers.json", json.dumps(numbers, indent=2))
     return stream.getvalue()
