@@ -5,6 +5,13 @@ export const element = (id) => document.getElementById(id);
 /** Return a copy of a template's only element. */
 export const clone = (id) => element(id).content.firstElementChild.cloneNode(true);
 
+/** Make an element with properties and children. */
+export function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
 /** Write text; unchanged text is left alone, so that no screen reader speaks it twice. */
 export function write(target, words) {
   if (target.textContent !== words) target.textContent = words;
@@ -20,9 +27,7 @@ export function markCurrent(elements, index, kind = "true") {
 
 /** Let the visitor save a blob as a file. */
 export function saveFile(content, type, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([content].flat(), { type }));
-  link.download = name;
+  const link = make("a", { href: URL.createObjectURL(new Blob([content].flat(), { type })), download: name });
   link.click();
   // The browser holds the blob itself once the click's task has ended.
   setTimeout(() => URL.revokeObjectURL(link.href));

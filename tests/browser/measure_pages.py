@@ -8,7 +8,6 @@ first visit. The last line is the time to answer a photo of 12 megapixels on the
 """
 
 import io
-import threading
 import time
 from statistics import median
 
@@ -16,11 +15,11 @@ import skimage.data
 from flask import Flask
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
-from werkzeug.serving import make_server
 
 from app import create_app
 from app.settings import Settings
 from tests.helpers.forms import post
+from tests.helpers.servers import serving
 
 from .conftest import CHROMIUM
 
@@ -65,24 +64,18 @@ def time_large_photo(app: Flask) -> float:
 def main() -> None:
     """Print the table."""
     app = create_app(Settings())
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     print("| page | first contentful paint | layout shift | first visit |")
     print("| --- | --- | --- | --- |")
-    with sync_playwright() as playwright:
+    with serving(app) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM if CHROMIUM.exists() else None,
             args=["--no-sandbox", "--disable-gpu"],
         )
         for address in ADDRESSES:
-            visits = [
-                visit(browser, f"http://127.0.0.1:{server.server_port}{address}")
-                for _ in range(VISITS)
-            ]
+            visits = [visit(browser, server + address) for _ in range(VISITS)]
             paint, shift, weight = (median(each) for each in zip(*visits, strict=True))
             print(f"| `{address}` | {paint:.0f} ms | {shift:.3f} | {weight / 1000:.0f} kB |")
         browser.close()
-    server.shutdown()
     print(f"\n12 megapixels through every step: {time_large_photo(app):.2f} s")
 
 

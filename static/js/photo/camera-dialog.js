@@ -1,7 +1,7 @@
 // The camera's dialog: one photo, and the camera released whichever way the dialog closes.
 
 import { CameraStream } from "../camera-stream.js";
-import { element, encodeCanvas } from "../dom.js";
+import { element, encodeCanvas, make } from "../dom.js";
 import { text } from "../language.js";
 
 const QUALITY = 0.92;
@@ -33,9 +33,7 @@ async function open() {
 }
 
 async function snap(onPhoto) {
-  const canvas = document.createElement("canvas");
-  canvas.width = video.videoWidth;
-  canvas.height = video.videoHeight;
+  const canvas = make("canvas", { width: video.videoWidth, height: video.videoHeight });
   canvas.getContext("2d").drawImage(video, 0, 0);
   dialog.close();
   const blob = await encodeCanvas(canvas, "image/jpeg", QUALITY);

@@ -1,6 +1,6 @@
 // The cards beside the photo: one for each face, with every probability.
 
-import { clone, markCurrent } from "../dom.js";
+import { clone, make, markCurrent } from "../dom.js";
 import { createCard, TASKS, updateBars, updateSummary } from "../face-card.js";
 import { className, formatNumber, formatProbability, taskName, text } from "../language.js";
 
@@ -67,15 +67,10 @@ export class Cards {
 }
 
 function imageCard(name, prediction) {
-  const card = document.createElement("article");
-  card.className = "face-card image-card";
   const section = predictionSection(taskName(name), prediction);
   // A face's card has a heading above those of its predictions; this one has no other.
-  const title = document.createElement("h2");
-  title.textContent = taskName(name);
-  section.querySelector("h3").replaceWith(title);
-  card.append(section);
-  return card;
+  section.querySelector("h3").replaceWith(make("h2", {}, taskName(name)));
+  return make("article", { className: "face-card image-card" }, section);
 }
 
 function predictionSection(title, prediction) {

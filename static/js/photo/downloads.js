@@ -1,6 +1,6 @@
 // Files made in the browser from the answer; no further request is sent.
 
-import { encodeCanvas, saveFile } from "../dom.js";
+import { encodeCanvas, make, saveFile } from "../dom.js";
 import { chipText, colourOf, drawChip, drawFace, predictionWords, relativeBox } from "../faces.js";
 import { faceTable, flatten, toCsv } from "../table.js";
 import { clothingPrediction } from "./clothing.js";
@@ -23,9 +23,7 @@ export function downloadCsv({ faces, image_predictions: predictions = {} }, name
 
 /** Save the photo with the boxes and the answer drawn on it. */
 export async function downloadPng(picture, analysis, name) {
-  const canvas = document.createElement("canvas");
-  canvas.width = picture.naturalWidth;
-  canvas.height = picture.naturalHeight;
+  const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
   const context = canvas.getContext("2d");
   context.drawImage(picture, 0, 0);
   // Lines and letters grow with the photo, so that they look alike at any size.

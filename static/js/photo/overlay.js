@@ -1,5 +1,6 @@
 // The boxes over the photo: one button for each face, so that a keyboard reaches them all.
 
+import { make } from "../dom.js";
 import { chipText, colourOf, faceName, relativeBox } from "../faces.js";
 
 // Chips with words hide the faces of a crowd; those show their number until selected.
@@ -46,22 +47,22 @@ export class Overlay {
 
   #button(face, index) {
     const box = this.#boxes[index];
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "face-box";
-    button.tabIndex = index === 0 ? 0 : -1;
-    button.setAttribute("aria-pressed", "false");
-    button.setAttribute("aria-label", faceName(face, index + 1));
+    const outline = make("span", { className: "face-outline" });
+    const number = String(index + 1);
+    const words = make("span", { className: "chip-words" }, chipText(face, number).slice(number.length));
+    const chip = make("span", { className: "chip" }, number, words);
+    const button = make("button", {
+      type: "button",
+      className: "face-box",
+      tabIndex: index === 0 ? 0 : -1,
+      ariaPressed: "false",
+      ariaLabel: faceName(face, index + 1),
+    }, outline, chip);
     button.style.setProperty("--tone", colourOf(index));
     for (const side of ["left", "top", "width", "height"]) button.style.setProperty(side, `${box[side] * 100}%`);
     // A small face inside a large one's box must stay within reach of the pointer.
     button.style.setProperty("z-index", String(1 + Math.round((1 - box.width * box.height) * 1000)));
-    const outline = span("face-outline");
     if (box.roll) outline.style.setProperty("transform", `rotate(${box.roll}deg)`);
-    const number = String(index + 1);
-    const chip = span("chip", number);
-    chip.append(span("chip-words", chipText(face, number).slice(number.length)));
-    button.append(outline, chip);
     button.addEventListener("click", () => this.#onSelect(index));
     return button;
   }
@@ -105,11 +106,4 @@ export class Overlay {
 
 function overlap(a, b) {
   return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-}
-
-function span(kind, words = "") {
-  const made = document.createElement("span");
-  made.className = kind;
-  made.textContent = words;
-  return made;
 }

@@ -1,6 +1,6 @@
 // The photo page: takes a photo, shows its readings, and lets no older answer cover a newer photo.
 
-import { element } from "../dom.js";
+import { element, make } from "../dom.js";
 import { spokenFaces } from "../faces.js";
 import { facesFound, formatMilliseconds, formatProbability, problemSentence, stepName, taskName, text } from "../language.js";
 import { Service, ServiceError } from "../service.js";
@@ -187,22 +187,12 @@ function photoNote(sentence) {
 }
 
 function showDetails({ timings_ms: timings = {}, models = {} }) {
-  const rows = Object.entries(timings).map(([name, value]) => {
-    const row = document.createElement("tr");
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = stepName(name);
-    row.append(head);
-    row.insertCell().textContent = formatMilliseconds(value);
-    return row;
-  });
-  const items = Object.entries(models).map(([name, hash]) => {
-    const item = document.createElement("li");
-    const code = document.createElement("code");
-    code.textContent = hash;
-    item.append(taskName(name), " ", code);
-    return item;
-  });
+  const rows = Object.entries(timings).map(([name, value]) =>
+    make("tr", {}, make("th", { scope: "row" }, stepName(name)), make("td", {}, formatMilliseconds(value))),
+  );
+  const items = Object.entries(models).map(([name, hash]) =>
+    make("li", {}, taskName(name), " ", make("code", {}, hash)),
+  );
   element("timings").replaceChildren(...rows);
   element("models").replaceChildren(...items);
 }

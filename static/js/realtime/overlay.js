@@ -1,7 +1,7 @@
 // The view: the analysed frame with its boxes, or boxes that glide over the live video.
 
 import { chipText, colourOf, drawFace, relativeBox } from "../faces.js";
-import { encodeCanvas } from "../dom.js";
+import { encodeCanvas, make } from "../dom.js";
 
 const SIDES = ["left", "top", "width", "height"];
 // Time constant with which a gliding box approaches its face.
@@ -92,9 +92,7 @@ export class CanvasOverlay {
 
   /** Return a PNG of the last analysed frame with its boxes, never mirrored. */
   snapshot() {
-    const canvas = document.createElement("canvas");
-    canvas.width = this.#frame.width;
-    canvas.height = this.#frame.height;
+    const canvas = make("canvas", { width: this.#frame.width, height: this.#frame.height });
     const context = canvas.getContext("2d");
     context.drawImage(this.#frame, 0, 0);
     for (const face of this.#faces) this.#draw(context, face, relativeBox(face, this.#image), 1);
