@@ -43,7 +43,7 @@ def walked(walked_page: Page) -> Iterator[Page]:
 def take(page: Page, live_server: str, photo: FilePayload) -> Page:
     page.goto(f"{live_server}/steps")
     page.set_input_files("#image", [photo])
-    expect(steps(page)).to_have_count(12)
+    expect(steps(page)).to_have_count(12, timeout=30_000)  # The first photo loads ONNX.
     return page
 
 
