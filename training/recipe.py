@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from app.vision.models.cards import LocalizedText
 
 RECIPES = Path(__file__).parent / "recipes"
 
+Model = TypeVar("Model", bound=BaseModel)
 WORDS = {"purpose", "not_for", "default_head_reason"}  # keys that change no training
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -92,10 +93,10 @@ class Head(StrictModel):
     """Configure one head of the network.
 
     Targets: `labels` are the folders' names, `votes` the raters' shares, `children` whether the
-    age in the file's name is under 13, `places` a face's position in its square. `guarded_by`
-    names a head with the targets `children`: faces that it predicts as a child's get a
-    conditional threshold of their own. `ood_fpr` is the share of validation pictures that may be
-    predicted as "none of these"; 0 leaves that prediction out.
+    age in the file's name is under 13, `places` a face's position in its crop. `guarded_by` names
+    a head with the targets `children`, on which a second threshold is conditional: that of faces
+    predicted as a child's. `ood_fpr` is the share of validation pictures that may be predicted as
+    "none of these"; 0 leaves that prediction out.
     """
 
     targets: Literal["labels", "votes", "children", "places"]
@@ -211,17 +212,21 @@ def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     `changes` are "section.key=value" strings with TOML values. Raises `RecipeError` if the recipe
     isn't found or isn't valid.
     """
-    path = find_recipe(name)
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise RecipeError(f"There is no recipe {name!r}. Choose one of {known}, or give a path.")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+    values = read_toml(find_recipe(name), "recipe", RECIPES)
     for change in changes:
         _set(values, change)
     return parse_recipe(values)
+
+
+def read_toml(path: Path, kind: str, folder: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises `RecipeError`, which lists those in `folder` if there is none."""
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in folder.glob("*.toml")))
+        raise RecipeError(f"There is no {kind} {path.stem!r}. Choose one of {known}.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
 
 
 def find_recipe(name: str) -> Path:
@@ -231,38 +236,35 @@ def find_recipe(name: str) -> Path:
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
     """Validate a recipe's values. Raises `RecipeError` that names the invalid key."""
-    try:
-        recipe = Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError("\n".join(_explain(fault) for fault in error.errors())) from error
+    recipe = validate(Recipe, values)
     named: list[tuple[str, str | None]] = [("default_head", recipe.default_head)]
     named += [(f"heads.{name}.guarded_by", h.guarded_by) for name, h in recipe.heads.items()]
     for key, head in named:
         if head is not None and head not in recipe.heads:
             raise RecipeError(f"{key}: {head!r} is no head. Heads: {', '.join(recipe.heads)}.")
-    sizes = recipe.schedule.progressive_sizes
-    if sizes and sizes[-1][1] != recipe.data.size:
-        raise RecipeError(
-            f"schedule.progressive_sizes: the last one must be data.size, {recipe.data.size}."
-        )
-    _check_ood(recipe)
+    size, sizes = recipe.data.size, recipe.schedule.progressive_sizes
+    if sizes and sizes[-1][1] != size:
+        raise RecipeError(f"schedule.progressive_sizes: the last one must be data.size, {size}.")
+    sets = recipe.data.ood
+    for name, ood in sets.items():
+        if ood.jigsaw > size:
+            pieces = f"{size} pixels can't be cut into {ood.jigsaw} pieces."
+            raise RecipeError(f"data.ood.{name}.jigsaw: {pieces}")
+    for name, settings in recipe.heads.items():
+        if settings.ood_fpr and not any(ood.train_on for ood in sets.values()):
+            raise RecipeError(
+                f"heads.{name}.ood_fpr: there are no pictures to train it on; add some to data.ood."
+            )
     return recipe
 
 
-def _check_ood(recipe: Recipe) -> None:
-    for name, ood in recipe.data.ood.items():
-        if ood.jigsaw > recipe.data.size:
-            raise RecipeError(
-                f"data.ood.{name}.jigsaw: {recipe.data.size} pixels can't be cut into "
-                f"{ood.jigsaw} pieces."
-            )
-    learned = any(ood.train_on for ood in recipe.data.ood.values())
-    for name, head in recipe.heads.items():
-        if head.ood_fpr and not learned:
-            raise RecipeError(
-                f"heads.{name}.ood_fpr: no pictures of no class are learned from. Name some in "
-                "data.ood."
-            )
+def validate(model: type[Model], values: dict[str, Any]) -> Model:
+    """Validate values read from TOML. Raises `RecipeError` that names the invalid keys."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = (_explain(model, fault) for fault in error.errors())
+        raise RecipeError("\n".join(faults)) from error
 
 
 def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -299,11 +301,12 @@ def _set(values: dict[str, Any], change: str) -> None:
     _assign(values, key, value)
 
 
-def _explain(fault: Any) -> str:
+def _explain(model: type[BaseModel], fault: Any) -> str:
     location = ".".join(str(key) for key in fault["loc"] if key != "[key]")
     if fault["type"] != "extra_forbidden":
         return f"{location}: {fault['msg']} (got {fault['input']!r})."
-    near = find_nearest(str(fault["loc"][-1]), _find_section(fault["loc"][:-1]).model_fields)
+    *sections, key = fault["loc"]
+    near = find_nearest(str(key), _find_section(model, sections).model_fields)
     return f"{location}: there is no such key. Did you mean {near!r}?"
 
 
@@ -312,10 +315,12 @@ def find_nearest(name: str, known: Iterable[str]) -> str:
     return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
-def _find_section(location: tuple[str, ...]) -> Any:
-    kind: Any = Recipe
+def _find_section(kind: Any, location: list[str]) -> Any:
     for key in location:
-        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation
+        if get_origin(kind) in (dict, list):
+            kind = get_args(kind)[-1]
+        else:
+            kind = kind.model_fields[key].annotation
         if get_origin(kind) is UnionType:  # a section that may be left out
             kind = get_args(kind)[0]
     return kind

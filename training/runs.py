@@ -64,7 +64,7 @@ def check_run(run: Path, recipe: Recipe) -> None:
 
 
 def is_finished(run: Path) -> bool:
-    """Tell whether a run holds its recipe and the fitted network."""
+    """Return whether a run holds its recipe and the fitted network."""
     return (run / RECIPE).is_file() and (run / MODEL).is_file()
 
 
@@ -90,14 +90,24 @@ def save_network(network: keras.Model, path: Path) -> None:
         atomic_write(path, lambda stream: stream.write(made.read_bytes()))
 
 
+def write_csv(path: Path, rows: list[dict[str, Any]], missing: str = "") -> None:
+    """Write rows as CSV, with the columns of all of them; `missing` stands for absent values."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list_columns(rows), restval=missing)
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(path, lambda stream: stream.write(text.getvalue().encode()))
+
+
+def list_columns(rows: list[dict[str, Any]]) -> list[str]:
+    """List the keys of all rows, in the order of their first appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
     """Replace a run's history, a CSV row per epoch."""
-    text = io.StringIO()
     # A run begun before a figure was measured has no number for its first epochs.
-    rows = csv.DictWriter(text, list(history[-1]), restval="nan")
-    rows.writeheader()
-    rows.writerows(history)
-    atomic_write(run / HISTORY, lambda stream: stream.write(text.getvalue().encode()))
+    write_csv(run / HISTORY, history, missing="nan")
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:

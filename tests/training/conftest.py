@@ -1,5 +1,3 @@
-"""Give the training tests a data set and a recipe that are learned in a second."""
-
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,4 @@
-"""Write a data set and a recipe that are learned in a second."""
+"""Write data sets and a recipe that are learned in a second, and run commands on them."""
 
 from pathlib import Path
 
@@ -49,17 +49,26 @@ erasing = 0.3
 """
 
 
+def make_pictures(
+    folder: Path,
+    count: int,
+    classes: tuple[str, ...],
+    seed: int = 0,
+    shape: tuple[int, ...] = (40, 40, 3),
+) -> None:
+    """Write noise whose left half is darker, class by class."""
+    random = np.random.default_rng(seed)
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            picture = random.integers(0, 256, shape).astype(np.float64)
+            picture[:, : shape[1] // 2] *= (label + 1) / len(classes)
+            Image.fromarray(picture.astype(np.uint8)).save(folder / name / f"{number}.png")
+
+
 def write_recipe(folder: Path) -> Path:
-    """Write a recipe for made pictures whose left half is dark in one class."""
-    random = np.random.default_rng(0)
-    for split, count in (("train", 40), ("validation", 20)):
-        for name, share in (("happy", 1.0), ("sad", 0.6)):
-            pictures = folder / "data" / split / name
-            pictures.mkdir(parents=True)
-            for number in range(count):
-                picture = random.integers(0, 256, (24, 24)).astype(np.float64)
-                picture[:, :12] *= share
-                Image.fromarray(picture.astype(np.uint8)).save(pictures / f"{number}.png")
+    for seed, (split, count) in enumerate((("train", 40), ("validation", 20))):
+        make_pictures(folder / "data" / split, count, ("sad", "happy"), seed, (24, 24))
     path = folder / "tiny.toml"
     path.write_text(RECIPE.format(folder=folder / "data"))
     return path
@@ -67,3 +76,20 @@ def write_recipe(folder: Path) -> Path:
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: str | Path) -> str:
+    """Run a command that succeeds; return its output."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fit(recipe: str | Path, out: Path, *changes: str) -> None:
+    succeed("fit", recipe, "--out", out, *(f"--set={change}" for change in changes))
+
+
+def fail(message: str, *arguments: str | Path, status: int = 1) -> None:
+    """Run a command that fails with a message."""
+    result = run(*arguments)
+    assert (result.exit_code, message in result.output) == (status, True), result.output

@@ -80,8 +80,8 @@ def read_splits(recipe: Recipe) -> Splits:
     if shared.any() and data.leakage == "refuse":
         names = ", ".join(str(train.files[i]) for i in np.flatnonzero(shared)[:3])
         raise DataError(
-            f"{shared.sum()} training pictures stand in the validation split too ({names}, ...). "
-            'Take them out, or set data.leakage = "drop" to train without them.'
+            f"{shared.sum()} training pictures are in the validation split too ({names}, ...). "
+            'Remove them, or set data.leakage = "drop" to train without them.'
         )
     list_heads(recipe, train)  # raises for targets that the data doesn't have
     served = read_validation(recipe)

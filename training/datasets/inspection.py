@@ -1,7 +1,6 @@
 """Check a data set before training: counts, faults, leakage and near-duplicates."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,7 +90,6 @@ def _list_parts(folder: Path) -> list[str]:
 
 
 def _read(split: str, label: str, file: Path) -> Picture:
-    """Read a picture and keep what is compared. Raises `DataError` where it can't be read."""
     picture = read_picture(file)
     height, width = picture.shape[:2]
     # The sides belong to the digest: the same bytes may make two pictures.
@@ -105,51 +103,47 @@ def _digest(pictures: list[Picture]) -> str:
 
 
 def _compare(pictures: list[Picture], found: Inspection) -> None:
-    _, same = np.unique([picture.digest for picture in pictures], return_inverse=True)
+    same = np.unique([picture.digest for picture in pictures], return_inverse=True)[1]
     near = group_hashes(np.stack([picture.differences for picture in pictures]))
-    sames, nears = list(_list_groups(pictures, same)), list(_list_groups(pictures, near))
-    # What is the same was told already.
+    sames, nears = _list_groups(pictures, same), _list_groups(pictures, near)
+    # Groups of identical pictures are reported already.
     nears = [group for group in nears if len({picture.digest for picture in group}) > 1]
-    across = [group for group in sames if len({picture.split for picture in group}) > 1]
-    found.leakage += _tell(across, "pictures stand in two splits")
-    across = [group for group in nears if len({picture.split for picture in group}) > 1]
-    found.leakage += _tell(across, "groups of nearly the same picture stand in two splits")
-    mixed = [group for group in sames if len({picture.label for picture in group}) > 1]
-    found.faults += _tell(mixed, "pictures stand under two labels")
-    mixed = [group for group in nears if len({picture.label for picture in group}) > 1]
-    found.remarks += _tell(mixed, "groups of nearly the same picture stand under two labels")
-    found.remarks += _tell(sames, "pictures stand there more than once")
-    found.remarks += _tell(nears, "groups of nearly the same picture were found")
+    duplicates = "groups of near-duplicates"
+    for groups, name, mixed in (
+        (sames, "pictures", found.faults),
+        (nears, duplicates, found.remarks),
+    ):
+        across = [group for group in groups if len({picture.split for picture in group}) > 1]
+        _report(across, f"{name} are in two splits", found.leakage)
+        labels = [group for group in groups if len({picture.label for picture in group}) > 1]
+        _report(labels, f"{name} have two labels", mixed)
+    _report(sames, "pictures occur more than once", found.remarks)
+    _report(nears, f"{duplicates} were found", found.remarks)
 
 
-def _list_groups(pictures: list[Picture], numbers: np.ndarray) -> Iterator[list[Picture]]:
+def _list_groups(pictures: list[Picture], numbers: np.ndarray) -> list[list[Picture]]:
     groups: dict[int, list[Picture]] = {}
     for picture, number in zip(pictures, numbers, strict=True):
         groups.setdefault(int(number), []).append(picture)
-    yield from (group for group in groups.values() if len(group) > 1)
+    return [group for group in groups.values() if len(group) > 1]
 
 
-def _tell(groups: list[list[Picture]], what: str) -> list[str]:
-    if not groups:
-        return []
-    example = " and ".join(str(picture.file) for picture in _pick_example(groups[0]))
-    return [f"{len(groups)} {what}, such as {example}."]
-
-
-def _pick_example(group: list[Picture]) -> tuple[Picture, Picture]:
-    first = group[0]
-    others = [p for p in group[1:] if (p.split, p.label) != (first.split, first.label)]
-    return first, (others or group[1:])[0]
+def _report(groups: list[list[Picture]], what: str, sentences: list[str]) -> None:
+    if groups:
+        first, *others = groups[0]
+        kind = (first.split, first.label)
+        # The most telling pair: two splits or labels, where the group has them.
+        other = next((each for each in others if (each.split, each.label) != kind), others[0])
+        sentences.append(f"{len(groups)} {what}, such as {first.file} and {other.file}.")
 
 
 def _describe_balance(counts: dict[str, dict[str, int]]) -> list[str]:
     sentences = []
     for split, classes in counts.items():
-        *_, largest = by_size = sorted(classes, key=classes.__getitem__)
-        smallest = by_size[0]
+        smallest, largest = (pick(classes, key=classes.__getitem__) for pick in (min, max))
         if classes[smallest] and classes[largest] >= UNEVEN * classes[smallest]:
             sentences.append(
-                f"Uneven classes{f' in {split}' if split else ''}: {largest} has "
+                f"Imbalanced classes{f' in {split}' if split else ''}: {largest} has "
                 f"{classes[largest]} pictures, {smallest} {classes[smallest]}. Compare "
                 "macro-F1 too, not only accuracy."
             )

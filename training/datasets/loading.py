@@ -49,10 +49,10 @@ class Split:
 
     `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
     `classes` (`OOD` for none of them), `files` the paths, and `votes` float32 (count,
-    len(VOTED_CLASSES)), each row the shares of the raters (all 0 where nobody's vote is known), or
-    None without a votes file.
-    `places` is float32 (count, len(PLACE_VALUES)), where a face lies in each crop (all 0 where
-    none does or nobody knows), or None without a places file.
+    len(VOTED_CLASSES)), each row the raters' shares (all 0 where none is known), or None without a
+    votes file.
+    `places` is float32 (count, len(PLACE_VALUES)), the face's position in each crop (all 0 where
+    there is none or it isn't known), or None without a places file.
     """
 
     pictures: np.ndarray
@@ -81,9 +81,8 @@ class Split:
         """Repeat the pictures of some classes. Raises `DataError` for an unknown class."""
         unknown = sorted(set(times) - set(self.classes))
         if unknown:
-            raise DataError(
-                f"There is no class {unknown[0]!r} to repeat. Classes: {', '.join(self.classes)}."
-            )
+            known = ", ".join(self.classes)
+            raise DataError(f"There is no class {unknown[0]!r} to repeat. Classes: {known}.")
         counts = np.array([times.get(name, 1) for name in self.classes])
         return self.subset(np.repeat(np.arange(len(self.labels)), counts[self.labels]))
 
@@ -99,14 +98,14 @@ def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarra
     if targets == "children":
         children = find_children(split.files)
         if (children < 0).all():
-            raise DataError("A head learns ages, but no file's name tells one.")
+            raise DataError("A head has ages as targets, but no file name holds one.")
         return CHILDREN, children
     if targets == "places":
         if split.places is None:
-            raise DataError(f"A head learns places, but there is no {PLACES_FILE}.")
+            raise DataError(f"A head has places as targets, but there is no {PLACES_FILE}.")
         return PLACE_VALUES, np.full(len(split.files), -1)
     if split.votes is None:
-        raise DataError(f"A head learns raters' votes, but there is no {VOTES_FILE}.")
+        raise DataError(f"A head has votes as targets, but there is no {VOTES_FILE}.")
     return tuple(VOTED_CLASSES), find_majority(split.votes)
 
 
@@ -162,9 +161,7 @@ def read_split(
     for label, name in enumerate(classes):
         found = list_pictures(folder / split / name)
         if not found:
-            raise DataError(
-                f"The class {name!r} is empty: {folder / split / name} has no pictures."
-            )
+            raise DataError(f"The class {name!r} is empty: {folder / split / name}.")
         if subset:
             found = _sample(found, subset, label, len(classes))
         files += found
@@ -184,7 +181,7 @@ def _sample(files: list[Path], subset: SubsetSpec, label: int, classes: int) -> 
     wanted = subset.count or 0
     count = max(1, int(wanted * len(files) if wanted < 1 else wanted / classes))
     if len(files) < count:
-        raise DataError(f"Class {label + 1} has {len(files)} pictures to draw {count} from.")
+        raise DataError(f"Class {label + 1} has {len(files)} pictures; {count} can't be sampled.")
     if subset.count is None:
         return files
     return sample_files(files, count, (subset.seed, label))
@@ -238,10 +235,9 @@ def find_shared(split: Split, other: Split) -> np.ndarray:
     return np.array([digest_picture(picture) in known for picture in split.pictures], dtype=bool)
 
 
-def _utkface_field(file: Path, place: int) -> int:
-    """Read one number of a name in UTKFace's form; -1 where it has none."""
+def _utkface_field(file: Path, index: int) -> int:
     fields = file.name.split("_")
-    return int(fields[place]) if len(fields) == 4 and fields[place].isdigit() else -1
+    return int(fields[index]) if len(fields) == 4 and fields[index].isdigit() else -1
 
 
 def _read_columns(

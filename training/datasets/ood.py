@@ -13,13 +13,7 @@ from scipy.optimize import minimize_scalar
 from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.models.cards import NONE_OF_THESE, Head, OODThreshold
 from app.vision.models.classifiers import energy_scores, read_answers, read_probabilities
-from training.datasets.loading import (
-    OOD,
-    Split,
-    list_pictures,
-    read_picture,
-    sample_files,
-)
+from training.datasets.loading import OOD, Split, list_pictures, read_picture, sample_files
 from training.datasets.preparation import group_near_duplicates
 from training.datasets.splitting import split_in_folds
 from training.recipe import DataError, OODSet
@@ -107,17 +101,16 @@ def _read(ood: OODSet, split: str, side: int, seed: int) -> Split:
 
 
 def _list_files(ood: OODSet, split: str, seed: int) -> list[Path]:
-    """List a set's files, sampled if it has a `count`. Raises `DataError`."""
     folder = ood.folder / split if (ood.folder / split).is_dir() else ood.folder
     folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
     files = [file for path in folders if path.is_dir() for file in list_pictures(path)]
     if not files:
-        raise DataError(f"There are no pictures of no class in {folder}.")
+        raise DataError(f"There are no out-of-distribution pictures in {folder}.")
     if folder == ood.folder and ood.train_on:
         files = _halve(folder, tuple(files), seed)[split != "train"]
     count = len(files) if ood.count is None else ood.count
     if len(files) < count:
-        raise DataError(f"{ood.folder} has {len(files)} pictures to draw {count} from.")
+        raise DataError(f"{ood.folder} has {len(files)} pictures; {count} can't be sampled.")
     return sample_files(files, count, seed)
 
 
@@ -136,7 +129,6 @@ def _as_split(files: list[Path], pictures: list[np.ndarray]) -> Split:
 
 
 def _random_window(picture: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Cut a square, `share` of the shorter side, out at random."""
     if share == 1.0:
         return picture
     height, width = picture.shape[:2]

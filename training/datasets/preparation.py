@@ -3,6 +3,7 @@
 import csv
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from training.datasets.loading import SPLITS, VOTED_CLASSES, VOTES_FILE, list_pictures, read_picture
 from training.recipe import DataError
+from training.runs import write_csv
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
@@ -71,17 +73,15 @@ def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, in
         if rating is not None and not rating["Image name"]:
             continue  # FER+ leaves the name out where it found no face.
         split, label, picture = _read_fer_row(row, f"{source}, row {index + 1}")
-        name = f"{label}/fer{index:07d}.png"
-        _write_picture(picture, out / split / name)
+        file = f"{split}/{label}/fer{index:07d}.png"
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(out / file)
         counts[split] += 1
         if rating is not None:
             columns = {column: rating[column] for column in VOTE_COLUMNS}
-            kept.append({"usage": split, "file": f"{split}/{name}", **columns})
+            kept.append({"usage": split, "file": file, **columns})
     if votes:
-        with (out / VOTES_FILE).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, ["usage", "file", *VOTE_COLUMNS])
-            writer.writeheader()
-            writer.writerows(kept)
+        write_csv(out / VOTES_FILE, kept)
     return counts
 
 
@@ -91,15 +91,13 @@ def prepare_folders(source: Path, out: Path) -> dict[str, int]:
     Returns the number of pictures of each split. Raises `DataError` where no split is found.
     """
     names = {"val": "validation", "valid": "validation", **{split: split for split in SPLITS}}
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for folder in sorted(p for p in source.iterdir() if p.is_dir() and p.name.lower() in names):
         split = names[folder.name.lower()]
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
-            target = out / split / class_folder.name.lower()
-            target.mkdir(parents=True, exist_ok=True)
             for file in list_pictures(class_folder):
-                shutil.copyfile(file, target / file.name)
-                counts[split] = counts.get(split, 0) + 1
+                _copy(file, out / split / class_folder.name.lower())
+                counts[split] += 1
     if not counts:
         raise DataError(f"{source} has no folders train, validation or test with class folders.")
     if (source / VOTES_FILE).is_file():
@@ -122,9 +120,7 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
         counts = {"train": 0, "validation": 0}
         for file, validates in zip(files, held_out, strict=True):
             split = "validation" if validates else "train"
-            target = out / split / str(_utkface_class(file))
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target / file.name)
+            _copy(file, out / split / str(_utkface_class(file)))
             counts[split] += 1
     return counts
 
@@ -134,9 +130,8 @@ def prepare_scenes(out: Path) -> dict[str, int]:
 
     OOD detection is measured on them. Returns the number of pictures.
     """
-    out.mkdir(parents=True, exist_ok=True)
     for name in SCENES:
-        shutil.copyfile(Path(skimage.data.data_dir) / name, out / name)
+        _copy(Path(skimage.data.data_dir) / name, out)
     return {"scenes": len(SCENES)}
 
 
@@ -160,6 +155,11 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
     for number, values in enumerate(kept):
         Image.fromarray(values).save(out / f"{number:05d}.jpg", quality=90)
     return {"manuals": len(kept)}
+
+
+def _copy(file: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, folder / file.name)
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:
@@ -204,7 +204,6 @@ def hash_differences(picture: np.ndarray) -> np.ndarray:
 
 
 def _sample_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Mark about a share of the pictures by whole groups: bool (count,)."""
     names = np.unique(groups)
     np.random.default_rng(seed).shuffle(names)
     counts = np.bincount(groups)[names]
@@ -213,7 +212,6 @@ def _sample_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def _utkface_class(file: Path) -> str | None:
-    """Read the class from a name of UTKFace; None where the name is incomplete."""
     fields = file.name.split("_")
     if len(fields) != 4 or fields[1] not in ("0", "1"):
         return None
@@ -233,9 +231,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
 def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
     rows = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
     if len(rows) != count:
-        raise DataError(
-            f"{votes} has {len(rows)} rows, FER2013 {count}: they don't belong together."
-        )
+        raise DataError(f"{votes} has {len(rows)} rows, but FER2013 has {count}.")
     return rows
 
 
@@ -258,23 +254,17 @@ def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, s
     return rows
 
 
-def _read_fer_row(row: dict[str, str], place: str) -> tuple[str, str, np.ndarray]:
-    """Read the split, the class and the picture, uint8 (48, 48). Raises `DataError`."""
+def _read_fer_row(row: dict[str, str], location: str) -> tuple[str, str, np.ndarray]:
     usage, emotion = row["Usage"].strip(), row["emotion"].strip()
     if usage not in FER_SPLITS:
         *others, last = FER_SPLITS
-        raise DataError(f"{place}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")
+        raise DataError(f"{location}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")
     if emotion not in map(str, range(len(FER_CLASSES))):
         highest = len(FER_CLASSES) - 1
-        raise DataError(f"{place}: emotion must be from 0 to {highest}, not {emotion!r}.")
+        raise DataError(f"{location}: emotion must be from 0 to {highest}, not {emotion!r}.")
     try:
         values = np.array(row["pixels"].split(), np.uint8).reshape(FER_SIDE, FER_SIDE)
     except (ValueError, OverflowError) as error:
         count = FER_SIDE * FER_SIDE
-        raise DataError(f"{place}: pixels must be {count} numbers from 0 to 255.") from error
+        raise DataError(f"{location}: pixels must be {count} numbers from 0 to 255.") from error
     return FER_SPLITS[usage], FER_CLASSES[int(emotion)], values
-
-
-def _write_picture(values: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)

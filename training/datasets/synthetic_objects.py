@@ -20,7 +20,7 @@ FEWEST = 2  # cut-outs and wallpapers: one for each split
 EXCLUDED = {"clothes", "people"}  # folders whose pictures show garments
 PATTERNS = ("*.png", "*.jpg", "*.webp")
 CLEAR = 0.05  # share of transparent pixels from which a picture is a cut-out
-SMALLEST_PLACE = 800  # pixels of its shorter side
+SMALLEST_WALLPAPER = 800  # pixels of its shorter side
 LARGEST_ENLARGEMENT = 3.0
 NAME = "things"
 
@@ -32,44 +32,44 @@ def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict
     `DataError` if there are too few cut-outs or wallpapers.
     """
     random = np.random.default_rng(seed)
-    cut_outs, places = _sort_files(sources, random)
-    if min(len(cut_outs), len(places)) < FEWEST:
+    cut_outs, wallpapers = _sort_files(sources, random)
+    if min(len(cut_outs), len(wallpapers)) < FEWEST:
         raise DataError(
-            f"Things need {FEWEST} pictures with transparent edges and {FEWEST} of places, "
-            f"{SMALLEST_PLACE} pixels or more; there are {len(cut_outs)} and {len(places)}."
+            f"{FEWEST} pictures with transparent edges and {FEWEST} wallpapers of "
+            f"{SMALLEST_WALLPAPER} pixels or more are needed; there are {len(cut_outs)} cut-outs "
+            f"and {len(wallpapers)} wallpapers."
         )
     counts = {}
     for split in ("train", "validation"):
-        (out / split / NAME).mkdir(parents=True, exist_ok=True)
-        some = _take(places, split)
-        pictures = _make(
-            _take(cut_outs, split), [_open(file).convert("RGB") for file in some], random
-        )
+        folder = out / split / NAME
+        folder.mkdir(parents=True, exist_ok=True)
+        grounds = [_open(file).convert("RGB") for file in _take(wallpapers, split)]
+        pictures = _make(_take(cut_outs, split), grounds, random)
         for number, picture in enumerate(pictures):
-            picture.save(out / split / NAME / f"{number:05d}.jpg", quality=90)
+            picture.save(folder / f"{number:05d}.jpg", quality=90)
             counts[split] = number + 1
     return counts
 
 
 def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[Path], list[Path]]:
     cut_outs: list[Path] = []
-    places: list[Path] = []
+    wallpapers: list[Path] = []
     for source in sources:
         files = sorted(file for pattern in PATTERNS for file in source.rglob(pattern))
         kept = [file for file in files if not EXCLUDED & set(file.relative_to(source).parts)]
-        shuffled = [kept[index] for index in random.permutation(len(kept))]
         own: list[Path] = []
-        for file in shuffled:
+        for index in random.permutation(len(kept)):
+            file = kept[index]
             picture = _open(file)
             clear = (np.asarray(picture.getchannel("A")) < 128).mean()
             if clear > CLEAR and len(own) < MAX_CUT_OUTS:
                 own.append(file)
-            elif clear == 0 and min(picture.size) >= SMALLEST_PLACE:
-                places.append(file)
+            elif clear == 0 and min(picture.size) >= SMALLEST_WALLPAPER:
+                wallpapers.append(file)
             if len(own) == MAX_CUT_OUTS:
                 break
         cut_outs += own
-    return cut_outs, places
+    return cut_outs, wallpapers
 
 
 def _take(files: list[Path], split: str) -> list[Path]:
@@ -78,24 +78,24 @@ def _take(files: list[Path], split: str) -> list[Path]:
 
 
 def _make(
-    cut_outs: list[Path], places: list[Image.Image], random: np.random.Generator
+    cut_outs: list[Path], wallpapers: list[Image.Image], random: np.random.Generator
 ) -> Iterator[Image.Image]:
-    for place in places:
+    for wallpaper in wallpapers:
         for _ in range(WINDOWS):
-            yield _frame_place(place, random)
+            yield _crop(wallpaper, random)
     for file in cut_outs:
         if random.random() < 0.5:
             colour = tuple(int(value) for value in random.integers(0, 256, 3))
             ground = Image.new("RGB", (SIDE, SIDE), colour if random.random() < 0.5 else "white")
         else:
-            ground = _frame_place(places[random.integers(len(places))], random)
+            ground = _crop(wallpapers[random.integers(len(wallpapers))], random)
         yield _paste(_open(file), ground, random)
 
 
-def _frame_place(place: Image.Image, random: np.random.Generator) -> Image.Image:
-    side = int(min(place.size) * random.uniform(0.3, 1.0))
-    left, top = (int(random.integers(length - side + 1)) for length in place.size)
-    return place.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
+def _crop(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+    side = int(min(picture.size) * random.uniform(0.3, 1.0))
+    left, top = (int(random.integers(length - side + 1)) for length in picture.size)
+    return picture.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
 
 
 def _paste(cut_out: Image.Image, ground: Image.Image, random: np.random.Generator) -> Image.Image:
@@ -110,7 +110,6 @@ def _paste(cut_out: Image.Image, ground: Image.Image, random: np.random.Generato
 
 
 def _open(file: Path) -> Image.Image:
-    """Read a picture with its transparency. Raises `DataError` where it can't be read."""
     try:
         with Image.open(file) as picture:
             return picture.convert("RGBA")

@@ -1,13 +1,11 @@
 """Ablate a recipe: fit it repeatedly, each time without one of its switches, and compare."""
 
-import csv
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
@@ -19,8 +17,8 @@ from training.evaluate.network import choose_batch, true_labels
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
 from training.fit.trainer import fit
-from training.recipe import Recipe, RecipeError, StrictModel, change_recipe, load_recipe
-from training.runs import load_run, read_history
+from training.recipe import Recipe, StrictModel, change_recipe, load_recipe, read_toml, validate
+from training.runs import load_run, read_history, write_csv
 
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
@@ -44,14 +42,7 @@ class Ablation(StrictModel):
 
 def load_ablation(name: str) -> Ablation:
     """Read an ablation by its name in training/studies/ablations. Raises `RecipeError`."""
-    path = ABLATIONS / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in ABLATIONS.glob("*.toml")))
-        raise RecipeError(f"There is no ablation {name!r}. Choose one of {known}.")
-    try:
-        return Ablation.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+    return validate(Ablation, read_toml(ABLATIONS / f"{name}.toml", "ablation", ABLATIONS))
 
 
 def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[dict[str, Any]]:
@@ -118,7 +109,6 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
 
 
 def _judge(network: Any, heads: dict[str, Head], part: Split) -> Scores:
-    """Score each head's predictions: float (count,), 1 if right, NaN where the label is unknown."""
     batch = choose_batch(part.pictures)
     logits = network.predict(part.pictures, batch_size=batch, verbose=0)
     judged: Scores = {}
@@ -130,7 +120,6 @@ def _judge(network: Any, heads: dict[str, Head], part: Split) -> Scores:
 
 
 def _compare(whole: Scores, scores: Scores) -> dict[str, float]:
-    """Return each figure, and its loss on the same pictures with its standard error."""
     row: dict[str, float] = {}
     for name, values in scores.items():
         row[name] = round(float(values.mean()), 4)
@@ -148,10 +137,7 @@ def _write(
     command: str,
     results: Path,
 ) -> None:
-    with (results / "results.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(results / "results.csv", rows)
     spreads = {name: _find_spread(name, rows, len(ablation.seeds)) for name in figures}
     cells = [
         [

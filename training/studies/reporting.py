@@ -1,6 +1,5 @@
 """Write a study's results.csv, results.json and report.md."""
 
-import csv
 import importlib.metadata
 import json
 import platform
@@ -12,6 +11,7 @@ from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES, plot_confusion, plot_curves
+from training.runs import list_columns, write_csv
 from training.studies.session import Findings, PaperFigure, Session, Trial
 
 PACKAGES = ("keras", "tensorflow-cpu", "numpy", "scikit-learn", "optuna")
@@ -74,10 +74,7 @@ def write_results(session: Session, findings: Findings) -> None:
     study, recipe = session.study, session.recipe
     session.results.mkdir(parents=True, exist_ok=True)
     if findings.rows:
-        with (session.results / "results.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, _list_columns(findings))
-            writer.writeheader()
-            writer.writerows(findings.rows)
+        write_csv(session.results / "results.csv", findings.rows)
     results = {
         "study": session.name,
         "title": study.title,
@@ -132,14 +129,10 @@ def _write_report(session: Session, findings: Findings) -> str:
     sections += ["## Differences from the paper", _list(study.differences)]
     sections += ["## Checks of the data", _list(faults + inspection.remarks)]
     if findings.rows:
-        columns = _list_columns(findings)
+        columns = list_columns(findings.rows)
         rows = [[row.get(column) for column in columns] for row in findings.rows]
         sections += ["## All trainings", markdown_table(rows, columns)]
     return "\n\n".join(sections + findings.sections) + "\n"
-
-
-def _list_columns(findings: Findings) -> list[str]:
-    return list(dict.fromkeys(key for row in findings.rows for key in row))
 
 
 def compare_with_paper(paper: list[PaperFigure], figures: dict[str, float]) -> list[dict[str, str]]:

@@ -6,17 +6,21 @@ and a module of the same name, whose `run(session)` trains and measures.
 
 import datetime
 import importlib
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.ray_session import ExecutorName
 from training.datasets.inspection import inspect
 from training.fit.pretrained import FULL_PRECISION, WeightsError, load_base
-from training.recipe import DataError, RecipeError, change_recipe, parse_recipe
+from training.recipe import (
+    DataError,
+    RecipeError,
+    change_recipe,
+    parse_recipe,
+    read_toml,
+    validate,
+)
 from training.studies.executors import open_executor
 from training.studies.reporting import write_results
 from training.studies.session import Findings, Session, Study
@@ -24,23 +28,12 @@ from training.studies.session import Findings, Session, Study
 STUDIES = Path(__file__).parent
 
 
-def list_studies() -> list[str]:
-    """Name all studies."""
-    return sorted(path.stem for path in STUDIES.glob("*.toml"))
-
-
 def load_study(name: str, scale: str) -> Study:
     """Read a study's TOML, with the smaller values of a scale other than "full".
 
     Raises `RecipeError` for an unknown name, an invalid file, or a scale the study doesn't have.
     """
-    path = STUDIES / f"{name}.toml"
-    if not path.is_file():
-        raise RecipeError(f"There is no study {name!r}. Choose one of {', '.join(list_studies())}.")
-    try:
-        study = Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+    study = validate(Study, read_toml(STUDIES / f"{name}.toml", "study", STUDIES))
     if scale == "full":
         return study
     smaller = study.smoke if scale == "smoke" else study.reduced

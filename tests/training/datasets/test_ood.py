@@ -1,13 +1,10 @@
-"""Test a network that begins as part of a pretrained one, and says what it knows nothing of."""
-
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.vision.models.cards import load_card
-from tests.training.pictures import make_pictures
-from tests.training.recipes import run
+from tests.training.recipes import fail, fit, make_pictures, succeed
 from training.datasets.ood import read_ood
 from training.recipe import DataError, OODSet
 
@@ -17,14 +14,13 @@ ALONE = {"data.oversample": "{}", "distillation.teachers": "[]"}
 
 
 @pytest.mark.usefixtures("pretrained")
-def test_pictures_of_no_class_get_an_answer_of_their_own(
+def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed, split in enumerate(("train", "validation")):
         make_pictures(tmp_path / "data" / split, 16, ("one", "two"), seed)
     make_pictures(tmp_path / "others", 8, ("three", "four"), 2)
-    prepared = run("data", "prepare", "scenes", tmp_path / "scenes")
-    assert prepared.exit_code == 0, prepared.output
+    succeed("data", "prepare", "scenes", tmp_path / "scenes")
     sets = f"""{{others = {{folder = "{tmp_path / "others"}"}},
         scenes = {{folder = "{tmp_path / "scenes"}", train_on = false}}}}""".replace("\n", "")
     changes = ALONE | {
@@ -36,15 +32,12 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
         "schedule.epochs": 1,
         "schedule.batch": 8,
     }
-    settings = [f"--set={key}={value}" for key, value in changes.items()]
-    fitted = run("fit", "clothing", "--out", tmp_path / "run", *settings)
-    assert fitted.exit_code == 0, fitted.output
+    fit("clothing", tmp_path / "run", *(f"{key}={value}" for key, value in changes.items()))
 
     # Finished, it needs ImageNet's weights no more.
     monkeypatch.delenv("RAUT_PRETRAINED")
     folder = tmp_path / "models" / "clothing"
-    exported = run("export", tmp_path / "run", folder)
-    assert exported.exit_code == 0, exported.output
+    succeed("export", tmp_path / "run", folder)
     card = load_card(folder)
     assert card.region == "image"
     assert card.heads["clothes"].ood is not None
@@ -61,7 +54,7 @@ def test_pictures_of_no_class_get_an_answer_of_their_own(
     assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
 
 
-def test_a_folder_is_halved_into_what_is_learned_from_and_what_is_measured_on(
+def test_a_folder_is_halved_into_training_and_validation(
     tmp_path: Path,
 ) -> None:
     make_pictures(tmp_path, 8, ("three", "four"), 2)
@@ -73,7 +66,7 @@ def test_a_folder_is_halved_into_what_is_learned_from_and_what_is_measured_on(
     assert not set(learned.files) & set(measured.files)
 
 
-def test_a_set_that_is_not_learned_is_measured_on_as_a_whole(tmp_path: Path) -> None:
+def test_a_set_without_training_is_for_validation_as_a_whole(tmp_path: Path) -> None:
     make_pictures(tmp_path, 8, ("three", "four"), 2)
     sets = {"others": OODSet(folder=tmp_path, train_on=False)}
     assert read_ood(sets, "train", 16, 1) == {}
@@ -81,7 +74,6 @@ def test_a_set_that_is_not_learned_is_measured_on_as_a_whole(tmp_path: Path) -> 
 
 
 def show(outside: OODSet, side: int) -> np.ndarray:
-    """Return the first picture of a set that is learned from."""
     return read_ood({"others": outside}, "train", side, 1)["others"].pictures[0]
 
 
@@ -105,16 +97,14 @@ def test_a_window_is_cut_from_its_picture_before_it_is_resized(tmp_path: Path) -
     )
 
 
-def test_more_pictures_than_there_are_can_not_be_drawn(tmp_path: Path) -> None:
+def test_more_pictures_than_there_are_can_not_be_sampled(tmp_path: Path) -> None:
     make_pictures(tmp_path, 4, ("three", "four"), 2)
-    with pytest.raises(DataError, match="has 4 pictures to draw 5 from"):
+    with pytest.raises(DataError, match="has 4 pictures; 5 can't be sampled"):
         read_ood({"others": OODSet(folder=tmp_path, count=5)}, "train", 16, 1)
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_trained(
-    tmp_path: Path, folder: str
-) -> None:
+def test_a_folder_without_pictures_is_named_before_training(tmp_path: Path, folder: str) -> None:
     make_pictures(tmp_path / "data" / "train", 4, ("one", "two"))
     make_pictures(tmp_path / "data" / "validation", 4, ("one", "two"), 1)
     make_pictures(tmp_path / "others", 4, ("three", "four"), 2)
@@ -125,12 +115,11 @@ def test_a_folder_without_pictures_of_no_class_is_named_before_anything_is_train
     )
     changes = ALONE | {"data.folder": tmp_path / "data", "data.ood": sets}
     settings = [f"--set={key}={value}" for key, value in changes.items()]
-    refused = run("fit", "clothing", "--out", tmp_path / "run", *settings)
-    assert refused.exit_code == 1
-    assert f"There are no pictures of no class in {tmp_path / folder}." in refused.output
+    message = f"There are no out-of-distribution pictures in {tmp_path / folder}."
+    fail(message, "fit", "clothing", "--out", tmp_path / "run", *settings)
 
 
-def test_pictures_that_look_the_same_can_not_be_halved(tmp_path: Path) -> None:
+def test_near_duplicates_can_not_be_halved(tmp_path: Path) -> None:
     make_pictures(tmp_path, 1, ("three",), 2)
     with pytest.raises(DataError, match="too few different pictures to be halved"):
         read_ood({"others": OODSet(folder=tmp_path)}, "train", 16, 1)
@@ -139,16 +128,17 @@ def test_pictures_that_look_the_same_can_not_be_halved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("data.ood={}", "heads.clothes.ood_fpr: no pictures of no class are learned from"),
+        (
+            "data.ood={}",
+            "heads.clothes.ood_fpr: there are no pictures to train it on",
+        ),
         (
             "data.ood={a = {folder = 'a', jigsaw = 500}}",
             "data.ood.a.jigsaw: 192 pixels can't be cut into 500 pieces",
         ),
     ],
 )
-def test_a_recipe_that_can_not_tell_what_is_outside_is_refused(
+def test_a_recipe_without_usable_out_of_distribution_pictures_is_refused(
     tmp_path: Path, change: str, sentence: str
 ) -> None:
-    refused = run("fit", "clothing", "--out", tmp_path / "run", f"--set={change}")
-    assert refused.exit_code == 1
-    assert sentence in refused.output
+    fail(sentence, "fit", "clothing", "--out", tmp_path / "run", f"--set={change}")

@@ -1,5 +1,3 @@
-"""Test the way of a model from recipe to card, as a student goes it."""
-
 import csv
 import json
 import shutil
@@ -18,7 +16,7 @@ from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import load_classifier
 from app.vision.models.keras_network import KerasNetwork
-from tests.training.recipes import run, write_recipe
+from tests.training.recipes import fail, fit, succeed, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
@@ -35,20 +33,26 @@ Usage = namedtuple("Usage", "total used free")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe's data, run and model, made once by the command line."""
     folder = tmp_path_factory.mktemp("made")
-    recipe = write_recipe(folder)
-    fitted = run("fit", recipe, "--out", folder / "run", "--set", "schedule.epochs=3")
-    assert fitted.exit_code == 0, fitted.output
-    exported = run("export", folder / "run", folder / "models" / "tiny")
-    assert exported.exit_code == 0, exported.output
+    fit(write_recipe(folder), folder / "run", "schedule.epochs=3")
+    succeed("export", folder / "run", folder / "models" / "tiny")
     return folder
 
 
 @pytest.fixture
 def model(made: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model and of its run, for one test to change."""
     for name in ("run", "models"):
         shutil.copytree(made / name, tmp_path / name)
     return tmp_path / "models" / "tiny"
+
+
+def first_kernel(network: keras.Model) -> np.ndarray:
+    convolutions = (each for each in network.layers if isinstance(each, keras.layers.Conv2D))
+    return np.asarray(next(convolutions).kernel)
+
+
+def distil(recipe: Path, teacher: str | Path) -> str:
+    """Return a recipe's text with a teacher."""
+    return f'{recipe.read_text()}[distillation]\nteachers = ["{teacher}"]\n'
 
 
 def test_a_card_has_its_figures_and_they_are_found_again(made: Path, model: Path) -> None:
@@ -64,16 +68,12 @@ def test_a_card_has_its_figures_and_they_are_found_again(made: Path, model: Path
     assert figures["command"] == f"python -m training verify {made / 'models'}"
     assert "# tiny" in (model / "README.md").read_text()
 
-    verified = run("verify", made / "models")
-    assert verified.exit_code == 0, verified.output
-
+    succeed("verify", made / "models")
     own["accuracy"] -= 0.1
     card["heads"]["original"]["temperature"] += 1
     (model / "card.json").write_text(json.dumps(card))
-    refused = run("verify", model.parent)
-    assert refused.exit_code == 1
-    assert "tiny: heads.original.accuracy is" in refused.output
-    assert "tiny: original.temperature is" in refused.output
+    for figure in ("heads.original.accuracy", "original.temperature"):
+        fail(f"tiny: {figure} is", "verify", model.parent)
 
 
 def test_all_files_of_a_model_answer_alike(model: Path) -> None:
@@ -101,29 +101,23 @@ def test_what_is_served_and_measured_has_8_bit_convolutions_where_they_lose_noth
     assert "whose convolutions compute in 8 bits" in (model / "README.md").read_text()
 
     monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
-    again = run("quantize", model)
-    assert "8-bit convolutions would lose accuracy, so it stays exact" in again.output, again.output
+    assert "8-bit convolutions would lose accuracy" in succeed("quantize", model)
     assert not (model / "model.int8.onnx").exists()
     assert load_classifier(model).digest == load_card(model).files["model.onnx"]
 
     monkeypatch.undo()
-    assert run("quantize", model).exit_code == 0
+    succeed("quantize", model)
     assert load_classifier(model).digest == served.digest
-    assert run("verify", model.parent).exit_code == 0
+    succeed("verify", model.parent)
 
 
 def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "SMALLEST_COMPRESSED", 1)
-    assert (
-        run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1").exit_code == 0
-    )
-    assert run("export", tmp_path / "run", tmp_path / "tiny").exit_code == 0
-    network = keras.saving.load_model(tmp_path / "tiny" / "model.keras")
-    kernel = next(
-        layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
-    )
+    fit(recipe, tmp_path / "run", "schedule.epochs=1")
+    succeed("export", tmp_path / "run", tmp_path / "tiny")
+    kernel = first_kernel(keras.saving.load_model(tmp_path / "tiny" / "model.keras"))
     filters = FeatureExtractor(tmp_path / "tiny", load_card(tmp_path / "tiny")).filters
     np.testing.assert_array_equal(filters, np.transpose(kernel, (3, 2, 0, 1)))
 
@@ -133,25 +127,19 @@ def test_an_export_that_answers_otherwise_ends_with_a_sentence_and_the_model_of_
 ) -> None:
     monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
-    refused = run("export", tmp_path / "run", model)
-    assert refused.exit_code == 1
-    assert "Error: The ONNX export's original logits differ by" in refused.output
+    message = "Error: The ONNX export's original logits differ by"
+    fail(message, "export", tmp_path / "run", model)
     assert before == {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
     assert [path for path in (tmp_path / "run").iterdir() if path.is_dir()] == []
 
 
 def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
-    taught = recipe.with_name("taught.toml")
-    taught.write_text(f'{recipe.read_text()}[distillation]\nteachers = ["{model}"]\n')
-    assert run("fit", taught, "--out", tmp_path / "taught").exit_code == 0
+    recipe.write_text(distil(recipe, model))
+    fit(recipe, tmp_path / "taught")
 
     stranger = recipe.read_text().replace("heads.original", "heads.other")
-    taught.write_text(
-        stranger.replace('default_head = "original"', 'default_head = "other"')
-        + f'[distillation]\nteachers = ["{model}"]\n'
-    )
-    refused = run("fit", taught, "--out", tmp_path / "refused")
-    assert "has none of the heads other" in refused.output
+    recipe.write_text(stranger.replace('default_head = "original"', 'default_head = "other"'))
+    fail("has none of the heads other", "fit", recipe, "--out", tmp_path / "refused")
 
 
 def test_a_teacher_tells_what_nobody_knows_and_nothing_of_pictures_of_no_class(
@@ -181,33 +169,28 @@ def test_a_teacher_tells_the_same_of_a_picture_that_stands_there_twice(
     nothing = np.zeros((len(split.labels), 2), np.float32)
     each = distillation_targets({"original": nothing}, split, teaching)["original"]
     assert len(np.unique(each, axis=0)) > 3
-    places = np.array([3, 0, 3, 1])
-    repeated = distillation_targets({"original": nothing[places]}, split.subset(places), teaching)
-    assert np.abs(repeated["original"] - each[places]).max() < 1e-5
+    chosen = np.array([3, 0, 3, 1])
+    repeated = distillation_targets({"original": nothing[chosen]}, split.subset(chosen), teaching)
+    assert np.abs(repeated["original"] - each[chosen]).max() < 1e-5
 
 
 def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    short = recipe.read_text().replace("epochs = 6", "epochs = 1")
+    recipe.write_text(recipe.read_text().replace("epochs = 6", "epochs = 1"))
     teacher = recipe.with_name("tiny-teacher.toml")
-    teacher.write_text(short.replace('"tiny"', '"tiny-teacher"'))
-    recipe.write_text(f'{short}[distillation]\nteachers = ["teachers/tiny-teacher"]\n')
-    rebuilt = run("rebuild", recipe)
-    assert rebuilt.exit_code == 0, rebuilt.output
-    assert "tiny-teacher, original: validation accuracy" in rebuilt.output
+    teacher.write_text(recipe.read_text().replace('"tiny"', '"tiny-teacher"'))
+    recipe.write_text(distil(recipe, "teachers/tiny-teacher"))
+    assert "tiny-teacher, original: validation accuracy" in succeed("rebuild", recipe)
     assert "needed_minutes" not in load_card(tmp_path / "teachers" / "tiny-teacher").training
 
-    recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
-    refused = run("rebuild", recipe)
-    assert refused.exit_code == 1
-    assert "was fitted by another recipe of the name 'tiny'" in refused.output
-
-    teacher.write_text(teacher.read_text().replace("seed = 1", "seed = 2"))
-    refused = run("rebuild", recipe)
-    assert refused.exit_code == 1
-    assert "teachers/tiny-teacher was fitted by another recipe than" in refused.output
+    for changed, message in (
+        (recipe, "was fitted by another recipe of the name 'tiny'"),
+        (teacher, "teachers/tiny-teacher was fitted by another recipe than"),
+    ):
+        changed.write_text(changed.read_text().replace("seed = 1", "seed = 2"))
+        fail(message, "rebuild", recipe)
 
 
 def test_missing_pictures_are_named_before_a_teacher_is_trained(
@@ -217,33 +200,30 @@ def test_missing_pictures_are_named_before_a_teacher_is_trained(
     (tmp_path / "tiny-teacher.toml").write_text(
         recipe.read_text().replace('"tiny"', '"tiny-teacher"')
     )
-    taught = f'{recipe.read_text()}[distillation]\nteachers = ["teachers/tiny-teacher"]\n'
+    taught = distil(recipe, "teachers/tiny-teacher")
     recipe.write_text(f'{taught}[data.ood.others]\nfolder = "others"\n')
-    assert "There are no pictures of no class in others." in run("rebuild", recipe).output
+    fail("There are no out-of-distribution pictures in others.", "rebuild", recipe)
     recipe.write_text(taught.replace(str(tmp_path / "data"), "elsewhere"))
-    assert "elsewhere" in run("rebuild", recipe).output
+    fail("elsewhere", "rebuild", recipe)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_card_tells_what_its_teachers_and_theirs_took_where_that_is_known(
     model: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    taught = recipe.with_name("taught.toml")
-    taught.write_text(f'{recipe.read_text()}[distillation]\nteachers = ["{model}"]\n')
-    short = ("--set", "schedule.epochs=1")
-    assert run("fit", taught, "--out", tmp_path / "taught", *short).exit_code == 0
-
+    recipe.write_text(distil(recipe, model))
+    fit(recipe, tmp_path / "taught", "schedule.epochs=1")
     card = json.loads((model / "card.json").read_text())
     card["training"]["minutes"] = 3.5
     card["training"]["recipe"]["distillation"] = {"teachers": ["somewhere"]}
-    told = {
+    sentences = {
         None: "The training time of the models it learned from was not recorded.",
         2.0: "The models it learned from took 5.5 minutes more.",
     }
-    for needed, sentence in told.items():
+    for needed, sentence in sentences.items():
         card["training"] |= {"needed_minutes": needed} if needed else {}
         (model / "card.json").write_text(json.dumps(card))
-        assert run("export", tmp_path / "taught", tmp_path / "own").exit_code == 0
+        succeed("export", tmp_path / "taught", tmp_path / "own")
         assert ("needed_minutes" in load_card(tmp_path / "own").training) == bool(needed)
         readme = (tmp_path / "own" / "README.md").read_text()
         assert sentence in readme
@@ -264,11 +244,8 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     lines = ("file,expression", "face.png,happy", "none.png,happy", "unlabelled_1.png,")
     (photos / "labels.csv").write_text("\n".join(lines))
     sheet = tmp_path / "sheet.png"
-    reported = run(
-        "evaluate-photos", photos, "--model", model, "--margins", "0,0.1", "--sheet", sheet
-    )
-    assert reported.exit_code == 0, reported.output
-    first, second = map(json.loads, reported.output.splitlines())
+    options = ("--model", model, "--margins", "0,0.1", "--sheet", sheet)
+    first, second = map(json.loads, succeed("evaluate-photos", photos, *options).splitlines())
     assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)
     assert first["accuracy"] <= 0.5
     assert (first["count"], first["labels"]) == (2, {"happy": 2})
@@ -278,12 +255,9 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
 def test_pictures_in_both_parts_are_refused_or_left_out(recipe: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copyfile(data / "validation" / "sad" / "0.png", data / "train" / "sad" / "copy.png")
-    refused = run("fit", recipe, "--out", tmp_path / "refused")
-    assert refused.exit_code == 1
-    assert "stand in the validation split too" in refused.output
-    assert "copy.png" in refused.output
-    excluded = ("--set", "data.leakage=drop", "--set", "schedule.epochs=1")
-    assert run("fit", recipe, "--out", tmp_path / "run", *excluded).exit_code == 0
+    for message in ("are in the validation split too", "copy.png"):
+        fail(message, "fit", recipe, "--out", tmp_path / "refused")
+    fit(recipe, tmp_path / "run", "data.leakage=drop", "schedule.epochs=1")
 
 
 def test_a_network_can_learn_where_a_face_lies(recipe: Path, tmp_path: Path) -> None:
@@ -292,21 +266,16 @@ def test_a_network_can_learn_where_a_face_lies(recipe: Path, tmp_path: Path) -> 
     rows = [f"{file},0.1,0,0,0,1" for file in files]
     (data / "places.csv").write_text("\n".join(["file,x,y,size,sine,cosine", *rows]))
     recipe.write_text(f'{recipe.read_text()}[heads.place]\ntargets = "places"\n')
-    fitted = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
-    assert fitted.exit_code == 0, fitted.output
-    exported = run("export", tmp_path / "run", tmp_path / "model")
-    assert exported.exit_code == 0, exported.output
-    assert "tiny, place: validation centre" in exported.output
+    fit(recipe, tmp_path / "run", "schedule.epochs=1")
+    exported = succeed("export", tmp_path / "run", tmp_path / "model")
+    assert "tiny, place: validation centre" in exported
 
     (data / "places.csv").unlink()
-    refused = run("fit", recipe, "--out", tmp_path / "refused")
-    assert refused.exit_code == 1
-    assert "A head learns places, but there is no places.csv." in refused.output
+    fail("there is no places.csv", "fit", recipe, "--out", tmp_path / "refused")
 
 
 def test_pictures_of_a_rare_class_can_be_shown_more_often(recipe: Path, tmp_path: Path) -> None:
-    often = ("--set", "data.oversample.sad=3", "--set", "schedule.epochs=1")
-    assert run("fit", recipe, "--out", tmp_path / "run", *often).exit_code == 0
+    fit(recipe, tmp_path / "run", "data.oversample.sad=3", "schedule.epochs=1")
     # 40 happy and three times 40 sad ones, in batches of 8.
     assert read_history(tmp_path / "run")[-1]["step"] == 20
 
@@ -315,24 +284,18 @@ def test_too_small_a_disk_is_refused_before_training(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**6, 10**6, 0))
-    refused = run("fit", recipe, "--out", tmp_path / "run")
-    assert refused.exit_code == 1
-    assert "0 MB free" in refused.output
+    fail("0 MB free", "fit", recipe, "--out", tmp_path / "run")
     monkeypatch.undo()
-    begun = run("fit", recipe, "--out", tmp_path / "run", "--set", "schedule.epochs=1")
-    assert begun.exit_code == 0, begun.output
+    fit(recipe, tmp_path / "run", "schedule.epochs=1")
 
 
 @pytest.mark.parametrize("sizes", ["[[0.5, 16], [0.9, 24]]", "[[0.7, 16], [0.5, 16], [1.0, 24]]"])
 def test_sizes_that_leave_steps_without_one_are_refused_before_training(
     recipe: Path, tmp_path: Path, sizes: str
 ) -> None:
-    refused = run(
-        "fit", recipe, "--out", tmp_path / "run", "--set", f"schedule.progressive_sizes={sizes}"
-    )
-    assert refused.exit_code == 1
-    assert "schedule.progressive_sizes: " in refused.output
-    assert "the last one be 1.0" in refused.output
+    change = f"schedule.progressive_sizes={sizes}"
+    for message in ("schedule.progressive_sizes: ", "the last one be 1.0"):
+        fail(message, "fit", recipe, "--out", tmp_path / "run", "--set", change)
     assert not (tmp_path / "run").exists()
 
 
@@ -389,33 +352,28 @@ def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, reci
     data = recipe.parent / "data"
     shutil.rmtree(data / "validation")
     shutil.copytree(data / "train", data / "validation")
-    measured = run("evaluate", model, data)
-    assert measured.exit_code == 0, measured.output
-    own = json.loads(measured.output)["heads"]["original"]
+    own = json.loads(succeed("evaluate", model, data))["heads"]["original"]
     assert own["count"] == 80
     assert own["without_training_faces"] == {"count": 0}
 
 
 def test_the_curves_are_written_for_tensorboard_when_asked(recipe: Path, tmp_path: Path) -> None:
-    arguments = ("--tensorboard", "--set", "schedule.epochs=1")
-    assert run("fit", recipe, "--out", tmp_path / "run", *arguments).exit_code == 0
+    options = ("--tensorboard", "--set", "schedule.epochs=1")
+    succeed("fit", recipe, "--out", tmp_path / "run", *options)
     assert list((tmp_path / "run" / "logs").glob("events.out.tfevents.*"))
     assert "best epoch" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) -> None:
-    patient = ("--set", "schedule.patience=1", "--set", "schedule.learning_rate=0.0")
-    assert run("fit", recipe, "--out", tmp_path / "run", *patient).exit_code == 0
+    fit(recipe, tmp_path / "run", "schedule.patience=1", "schedule.learning_rate=0.0")
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
 
 
 def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: Path) -> None:
     # A rate far too high: the loss grows after some epoch, and the best is not the last.
-    arguments = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
-    switches = (*arguments, "schedule.monitor=loss", "schedule.keep_best=true")
-    changes = [word for switch in switches for word in ("--set", switch)]
     folder = tmp_path / "run"
-    assert run("fit", recipe, "--out", folder, *changes).exit_code == 0
+    diverging = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
+    fit(recipe, folder, *diverging, "schedule.monitor=loss", "schedule.keep_best=true")
     history = read_history(folder)
     losses = [row["validation_loss"] for row in history]
     assert len(losses) - 1 - int(np.argmin(losses)) == 1
@@ -427,34 +385,26 @@ def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: 
     assert 0 <= history[-1]["accuracy_original"] <= 1
 
 
-def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path: Path) -> None:
-    first, still = tmp_path / "first", ("--set", "schedule.learning_rate=0.0")
-    one_epoch = ("--set", "schedule.epochs=1")
-    assert run("fit", recipe, "--out", first, *one_epoch).exit_code == 0
-    begun = ("--set", f"network.init_from={first}", *still, *one_epoch)
-    assert run("fit", recipe, "--out", tmp_path / "second", *begun).exit_code == 0
-    kernels = [
-        next(
-            layer.kernel.numpy()
-            for layer in load_run(tmp_path / name)[1].layers
-            if isinstance(layer, keras.layers.Conv2D)
-        )
-        for name in ("first", "second")
-    ]
-    np.testing.assert_array_equal(*kernels)
+def assert_other_bodies_fail(recipe: Path, folder: Path, start: Path) -> None:
+    changes = (f"--set=network.init_from={start}", "--set=network.options.widths=[8, 24]")
+    fail("has another body", "fit", recipe, "--out", folder / "other", *changes)
 
-    wider = ("--set", "network.options.widths=[8, 24]")
-    refused = run("fit", recipe, "--out", tmp_path / "third", *begun, *wider)
-    assert refused.exit_code == 1
-    assert "has another body" in refused.output
+
+def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    fit(recipe, first, "schedule.epochs=1")
+    start = (f"network.init_from={first}", "schedule.learning_rate=0.0", "schedule.epochs=1")
+    fit(recipe, tmp_path / "second", *start)
+    kernels = (first_kernel(load_run(tmp_path / name)[1]) for name in ("first", "second"))
+    np.testing.assert_array_equal(*kernels)
+    assert_other_bodies_fail(recipe, tmp_path, first)
 
 
 def test_a_network_begins_as_a_served_model_whose_normalisation_was_folded(
     recipe: Path, model: Path, tmp_path: Path
 ) -> None:
-    begun = ("--set", f"network.init_from={model}", "--set", "schedule.learning_rate=0.0")
-    once = ("--set", "schedule.epochs=1", "--set", "schedule.ema_decay=0.0")
-    assert run("fit", recipe, "--out", tmp_path / "begun", *begun, *once).exit_code == 0
+    start = (f"network.init_from={model}", "schedule.learning_rate=0.0", "schedule.epochs=1")
+    fit(recipe, tmp_path / "begun", *start, "schedule.ema_decay=0.0")
     served = load_classifier(model, "keras").network
     assert isinstance(served, KerasNetwork)
     crops = np.random.default_rng(1).integers(0, 256, (64, 24, 24, 1), np.uint8)
@@ -464,8 +414,4 @@ def test_a_network_begins_as_a_served_model_whose_normalisation_was_folded(
     ]
     # The moving moments have seen a few batches of training pictures since.
     assert np.corrcoef(*(values.ravel() for values in features))[0, 1] > 0.95
-
-    wider = ("--set", "network.options.widths=[8, 24]")
-    refused = run("fit", recipe, "--out", tmp_path / "other", *begun, *wider)
-    assert refused.exit_code == 1
-    assert "has another body" in refused.output
+    assert_other_bodies_fail(recipe, tmp_path, model)

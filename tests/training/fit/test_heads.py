@@ -1,5 +1,3 @@
-"""Test a network whose heads learn labels, raters' votes and who is a child."""
-
 import csv
 import json
 from pathlib import Path
@@ -7,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.vision.models.cards import Card, load_card
-from tests.training.recipes import run, write_recipe
+from tests.training.recipes import fail, fit, succeed, write_recipe
 from training.datasets.loading import NO_EXPRESSION, VOTED_CLASSES
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -25,10 +23,7 @@ CONTEMPT = {"contempt": 6, "sadness": 4}
 
 
 def write_heads(folder: Path) -> Path:
-    """Write a recipe of three heads, with votes and ages for the pictures of the usual one.
-
-    Of the validation split's raters two have no single majority among the classes answered.
-    """
+    """Add votes and ages; two validation pictures have no majority among the answerable classes."""
     recipe = write_recipe(folder)
     guarded = recipe.read_text().replace(
         "label_smoothing = 0.1", 'label_smoothing = 0.1\nguarded_by = "child"'
@@ -52,12 +47,9 @@ def write_heads(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data and the exported model."""
     folder = tmp_path_factory.mktemp("heads")
-    fitted = run("fit", write_heads(folder), "--out", folder / "run", "--set", "schedule.epochs=2")
-    assert fitted.exit_code == 0, fitted.output
-    exported = run("export", folder / "run", folder / "model")
-    assert exported.exit_code == 0, exported.output
+    fit(write_heads(folder), folder / "run", "schedule.epochs=2")
+    succeed("export", folder / "run", folder / "model")
     return folder
 
 
@@ -67,9 +59,7 @@ def card(made: Path) -> Card:
 
 
 def test_each_head_is_measured_against_its_own_labels(made: Path) -> None:
-    evaluated = run("evaluate", made / "model", made / "data")
-    assert evaluated.exit_code == 0, evaluated.output
-    figures = json.loads(evaluated.output)
+    figures = json.loads(succeed("evaluate", made / "model", made / "data"))
     heads = figures["heads"]
     counts = {name: head["count"] for name, head in heads.items()}
     assert counts == {"original": COUNT, "ferplus": COUNT - 2, "child": COUNT}
@@ -88,7 +78,7 @@ def test_contempt_is_learned_and_never_answered(made: Path, card: Card) -> None:
     assert "contempt as a class of its own" in (made / "model" / "README.md").read_text()
 
 
-def test_an_answer_to_a_child_s_face_must_be_surer(made: Path, card: Card) -> None:
+def test_a_child_s_face_has_a_higher_threshold(made: Path, card: Card) -> None:
     head = card.heads["original"]
     assert head.conditional_threshold
     assert (head.conditional_threshold.head, head.conditional_threshold.found) == ("child", "child")
@@ -101,16 +91,12 @@ def test_an_answer_to_a_child_s_face_must_be_surer(made: Path, card: Card) -> No
     assert "a face taken for “child” from" in (made / "model" / "README.md").read_text()
 
 
-def test_votes_and_ages_that_nobody_told_are_missed_before_training(tmp_path: Path) -> None:
+def test_missing_votes_and_ages_are_reported_before_training(tmp_path: Path) -> None:
     recipe = write_heads(tmp_path)
     (tmp_path / "data" / "ferplus.csv").unlink()
-    refused = run("fit", recipe, "--out", tmp_path / "run")
-    assert refused.exit_code == 1
-    assert "there is no ferplus.csv" in refused.output
+    fail("there is no ferplus.csv", "fit", recipe, "--out", tmp_path / "run")
     for picture in (tmp_path / "data").glob("*/*/*.png"):
         picture.rename(picture.with_name(picture.name.replace("_", "-")))
     labels = ("--set", "heads.ferplus.targets=labels")
-    refused = run("fit", recipe, "--out", tmp_path / "run", *labels)
-    assert refused.exit_code == 1
-    assert "no file's name tells one" in refused.output
+    fail("no file name holds one", "fit", recipe, "--out", tmp_path / "run", *labels)
     assert not (tmp_path / "run").exists()

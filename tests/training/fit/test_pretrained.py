@@ -1,5 +1,3 @@
-"""Test bodies of keras.applications, with weights that the tests make."""
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.vision.imaging.crops import CropShape
-from tests.training.pictures import make_pictures
+from tests.training.recipes import make_pictures
 from training.datasets.loading import Split, read_split
 from training.fit import pretrained
 from training.recipe import DataError

@@ -1,5 +1,3 @@
-"""Test that a killed training ends as one that was not killed."""
-
 import csv
 import os
 import signal
@@ -10,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.recipes import run
+from tests.training.recipes import run, succeed
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "training", "fit", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def end(process: "subprocess.Popen[str]", status: int = 0) -> None:
+    process.communicate()
+    assert process.returncode == status
 
 
 def figures(run: Path) -> list[dict[str, str]]:
@@ -27,25 +30,19 @@ def figures(run: Path) -> list[dict[str, str]]:
 def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     recipe: Path, tmp_path: Path
 ) -> None:
-    unbroken = start(recipe, "--out", tmp_path / "unbroken")
-    unbroken.communicate()
-    assert unbroken.returncode == 0
-
+    end(start(recipe, "--out", tmp_path / "unbroken"))
     killed = start(recipe, "--out", tmp_path / "killed")
     assert killed.stderr
     for line in killed.stderr:
         if line.startswith("epoch 2"):
             os.kill(killed.pid, signal.SIGKILL)  # somewhere within the third epoch
             break
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    end(killed, -signal.SIGKILL)
     assert len(figures(tmp_path / "killed")) < 6
     # What a kill in the middle of writing a checkpoint leaves must not matter.
     (tmp_path / "killed" / "checkpoint.npz.part").write_bytes(b"half a checkpoint")
 
-    resumed = start("--resume", tmp_path / "killed")
-    resumed.communicate()
-    assert resumed.returncode == 0
+    end(start("--resume", tmp_path / "killed"))
     assert figures(tmp_path / "killed") == figures(tmp_path / "unbroken")
     # The very weights too, as the history rounds.
     weights = [np.load(tmp_path / name / "checkpoint.npz") for name in ("killed", "unbroken")]
@@ -62,7 +59,7 @@ def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
         short = ("--set", "schedule.epochs=1", "--out", str(tmp_path / folder))
         return run("fit", *arguments, *short).exit_code
 
-    def end(path: Path, target: Path) -> Path:
+    def interrupt(path: Path, target: Path) -> Path:
         if target.name == file:
             raise OSError("The machine was switched off.")
         return rename(path, target)
@@ -70,10 +67,9 @@ def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
     assert fit("unbroken", str(recipe)) == 0
     rename = Path.replace
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", end)
+        patched.setattr(Path, "replace", interrupt)
         assert fit("ended", str(recipe)) == 1
     assert not (tmp_path / "ended" / file).exists()
-    resumed = run("fit", "--resume", tmp_path / "ended")
-    assert resumed.exit_code == 0, resumed.output
+    succeed("fit", "--resume", tmp_path / "ended")
     assert figures(tmp_path / "ended") == figures(tmp_path / "unbroken")
     assert (tmp_path / "ended" / "model.keras").is_file()

@@ -1,12 +1,10 @@
-"""Test that a grid is worked off together, and goes on when somebody is stopped."""
-
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
-# Names each trial that it begins, stays in it until its input ends, and tells all results.
+# Prints each trial that it begins, stays in it until its input ends, and prints all results.
 WORKER = """
 import sys
 from pathlib import Path

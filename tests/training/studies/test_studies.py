@@ -1,5 +1,3 @@
-"""Test the studies on a scale that takes seconds, with data and weights that the test makes."""
-
 import csv
 import json
 import os
@@ -11,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.vision.imaging.crops import CropShape
 from tests.helpers.processes import list_children
-from tests.training.pictures import make_pictures
-from training.__main__ import cli
+from tests.training.recipes import fail, make_pictures, succeed
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
 from training.fit import pretrained as pretrained_bodies
@@ -35,32 +31,17 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def study(name: str, data: Path, folder: Path, *arguments: str) -> Result:
-    chosen = ["study", name, "--scale", "smoke", "--data", str(data)]
-    return CliRunner().invoke(cli, [*chosen, "--out", str(folder), *arguments])
+def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
+    chosen = ["study", name, "--scale", "smoke", "--data", data, "--out", folder]
+    return [*chosen, *arguments]
 
 
-def finish(name: str, data: Path, folder: Path, *arguments: str) -> str:
-    """Run a study to its end; return its output."""
-    done = study(name, data, folder, *arguments)
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
-def assert_fails(code: int, message: str, result: Result) -> None:
-    assert result.exit_code == code
-    assert message in result.output
-
-
-def start(name: str, data: Path, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Begin a study in a process of its own."""
-    chosen = [name, "--scale", "smoke", "--data", str(data), "--out", str(folder)]
-    command = [sys.executable, "-m", "training", "study", *chosen, *arguments]
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def read_results(folder: Path) -> list[dict[str, str]]:
-    """The rows without what time they took."""
     (path,) = folder.glob("results/*/results.csv")
     with path.open(newline="") as stream:
         return [
@@ -70,7 +51,6 @@ def read_results(folder: Path) -> list[dict[str, str]]:
 
 
 def read_figures(folder: Path) -> dict[str, float]:
-    """The figures compared with the paper's."""
     (path,) = folder.glob("results/*/results.json")
     figures: dict[str, float] = json.loads(path.read_text())["figures"]
     return figures
@@ -82,7 +62,7 @@ def read_report(folder: Path) -> str:
 
 
 def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: Path) -> None:
-    finish("expression-epochs-batches", data, tmp_path / "work")
+    succeed(*study("expression-epochs-batches", data, tmp_path / "work"))
     rows = read_results(tmp_path / "work")
     assert [row["epochs_run"] for row in rows] == ["2", "3"]
     report = read_report(tmp_path / "work")
@@ -94,42 +74,38 @@ def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: 
     for name in ("curves", "confusion"):
         assert list(tmp_path.glob(f"work/results/*/figures/epochs-3-batch-8-{name}.png"))
 
-    assert_fails(2, "--resume", study("expression-epochs-batches", data, tmp_path / "work"))
+    fail("--resume", *study("expression-epochs-batches", data, tmp_path / "work"), status=2)
 
     other = Path(shutil.copytree(data, tmp_path / "other"))
-    assert_fails(
-        1,
-        "was fitted by another recipe",
-        study("expression-epochs-batches", other, tmp_path / "work", "--resume"),
-    )
+    resumed = study("expression-epochs-batches", other, tmp_path / "work", "--resume")
+    fail("was fitted by another recipe", *resumed)
 
 
 def test_an_unknown_study_is_rejected_with_the_known_names(tmp_path: Path) -> None:
-    assert_fails(1, "expression-epochs-batches", study("weather", tmp_path, tmp_path / "work"))
+    fail("expression-epochs-batches", *study("weather", tmp_path, tmp_path / "work"))
 
 
 def test_leakage_is_rejected_before_any_training(data: Path, tmp_path: Path) -> None:
     leaked = data / "validation" / "one" / "leaked.png"
     shutil.copyfile(next((data / "train" / "one").iterdir()), leaked)
-    assert_fails(
-        1, "1 pictures stand in two splits", study("gender-resnet18", data, tmp_path / "work")
-    )
+    leaking = study("gender-resnet18", data, tmp_path / "work")
+    fail("1 pictures are in two splits", *leaking)
     assert not (tmp_path / "work").exists()
 
 
-def test_a_study_that_would_take_days_has_a_reduced_scale(tmp_path: Path) -> None:
+def test_a_study_that_would_take_days_has_a_reduced_scale() -> None:
     study = load_study("finetune-depth", "reduced")
     assert study.grid["epochs"] == [10, 20]
     assert any(sentence.startswith("Reduced: 10 and 20 epochs") for sentence in study.differences)
-    none = ["study", "gender-fast-transfer", "--scale", "reduced", "--out", str(tmp_path / "work")]
-    assert_fails(1, "has no scale 'reduced'", CliRunner().invoke(cli, none))
+    fail("has no scale 'reduced'", "study", "gender-fast-transfer", "--scale", "reduced")
 
 
 def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     data: Path, tmp_path: Path
 ) -> None:
-    finish("expression-epochs-batches", data, tmp_path / "unbroken")
-    killed = start("expression-epochs-batches", data, tmp_path / "killed")
+    succeed(*study("expression-epochs-batches", data, tmp_path / "unbroken"))
+    chosen = study("expression-epochs-batches", data, tmp_path / "killed")
+    killed = start(*chosen)
     assert killed.stderr
     for line in killed.stderr:
         if line.startswith("epoch 1"):
@@ -139,7 +115,7 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     assert killed.returncode == -signal.SIGKILL
     assert not list(tmp_path.glob("killed/results"))
 
-    resumed = start("expression-epochs-batches", data, tmp_path / "killed", "--resume")
+    resumed = start(*chosen, "--resume")
     resumed.communicate()
     assert resumed.returncode == 0
     assert read_results(tmp_path / "killed") == read_results(tmp_path / "unbroken")
@@ -148,9 +124,9 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
 @pytest.mark.usefixtures("pretrained")
 def test_ray_gives_the_local_results_even_if_a_worker_is_killed(tmp_path: Path) -> None:
     make_pictures(tmp_path / "pictures", 20, ("one", "two"))
-    finish("finetune-depth", tmp_path / "pictures", tmp_path / "plain")
+    succeed(*study("finetune-depth", tmp_path / "pictures", tmp_path / "local"))
     killed, lines = False, []
-    chosen = ("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
+    chosen = study("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
     with start(*chosen) as by_ray:
         assert by_ray.stderr
         for line in by_ray.stderr:
@@ -161,25 +137,25 @@ def test_ray_gives_the_local_results_even_if_a_worker_is_killed(tmp_path: Path) 
                 killed = True
     assert by_ray.returncode == 0, lines
     assert killed
-    assert read_results(tmp_path / "ray") == read_results(tmp_path / "plain")
-    assert read_figures(tmp_path / "ray") == read_figures(tmp_path / "plain")
+    assert read_results(tmp_path / "ray") == read_results(tmp_path / "local")
+    assert read_figures(tmp_path / "ray") == read_figures(tmp_path / "local")
 
 
 def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_ray = ("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
-    assert_fails(2, "give one", study(*by_ray, "--storage", "sqlite:///grid.sqlite"))
+    by_ray = study("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
+    fail("give one", *by_ray, "--storage", "sqlite:///grid.sqlite", status=2)
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert_fails(1, "The engine ray needs ray, which is not installed here.", study(*by_ray))
+    fail("The engine ray needs ray, which is not installed here.", *by_ray)
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
-    assert_fails(1, "TF_NUM_INTRAOP_THREADS is 'many'", study(*by_ray))
+    fail("TF_NUM_INTRAOP_THREADS is 'many'", *by_ray)
 
 
 def test_resnet18_is_measured_at_its_best_epoch_and_a_missing_start_is_reported(
     data: Path, tmp_path: Path
 ) -> None:
-    finish("gender-resnet18", data, tmp_path / "work")
+    succeed(*study("gender-resnet18", data, tmp_path / "work"))
     (row,) = read_results(tmp_path / "work")
     assert (row["photos"], row["start"]) == ("8", "random")
     report = read_report(tmp_path / "work")
@@ -193,12 +169,12 @@ def test_transfer_by_kept_features_is_compared_with_a_network_from_scratch(
     data: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"
-    finish("gender-fast-transfer", data, work)
+    succeed(*study("gender-fast-transfer", data, work))
     assert [row["way"] for row in read_results(work)] == ["transfer", "scratch"]
     kept = {path: path.stat().st_mtime_ns for path in (work / "features").glob("vgg16-32-*.npy")}
     assert len(kept) == 2
 
-    finish("gender-fast-transfer", data, work, "--resume")
+    succeed(*study("gender-fast-transfer", data, work, "--resume"))
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
 
 
@@ -212,9 +188,8 @@ def test_missing_weights_are_reported_and_no_figure_is_shown(
     monkeypatch.setitem(pretrained_bodies.APPLICATIONS, "vgg16", (fail, "caffe"))
     pretrained_bodies.load_base.cache_clear()
     monkeypatch.delenv("RAUT_PRETRAINED", raising=False)
-    assert finish("gender-fast-transfer", data, tmp_path / "work").startswith(
-        "The ImageNet weights of vgg16 can't be downloaded"
-    )
+    output = succeed(*study("gender-fast-transfer", data, tmp_path / "work"))
+    assert output.startswith("The ImageNet weights of vgg16 can't be downloaded")
     report = read_report(tmp_path / "work")
     assert "| time by transfer | 102 s |  | This did not run. |" in report
     assert "vgg16.weights.h5" in report
@@ -223,7 +198,7 @@ def test_missing_weights_are_reported_and_no_figure_is_shown(
 @pytest.mark.usefixtures("pretrained")
 def test_depths_are_compared_and_the_best_is_cross_validated(tmp_path: Path) -> None:
     make_pictures(tmp_path / "pictures", 20, ("one", "two"))
-    finish("finetune-depth", tmp_path / "pictures", tmp_path / "work")
+    succeed(*study("finetune-depth", tmp_path / "pictures", tmp_path / "work"))
     rows = read_results(tmp_path / "work")
     assert [row["depth"] for row in rows] == ["3", "8"]
     assert {row["verdict"] for row in rows} <= {"underfit", "good", "overfit"}
@@ -267,26 +242,25 @@ def test_a_grid_is_searched_and_the_best_is_tested_out_of_distribution(
 ) -> None:
     make_pictures(tmp_path / "animals", 3, ("cats",), seed=5)
     make_pictures(tmp_path, 2, ("scenes",), seed=6)
-    finish("clothing-grid", data, tmp_path / "work")
+    succeed(*study("clothing-grid", data, tmp_path / "work"))
     rows = read_results(tmp_path / "work")
     assert [row["batch"] for row in rows] == ["8", "16"]
     report = read_report(tmp_path / "work")
     assert "| xception | 71 |" in report
     for network in ("xception", "clothing-teacher"):
-        table = report.partition(f"## Pictures of no class, {network}")[2]
+        table = report.partition(f"## Out-of-distribution pictures, {network}")[2]
         assert "| cats | 3 |" in table
         assert "| scenes | 2 |" in table
     fitted = {"clothing-teacher_macro_f1", "one_view_macro_f1"}
     assert fitted <= read_figures(tmp_path / "work").keys()
-    assert "There are no pictures of no class in" not in report
+    assert "There are no out-of-distribution pictures in" not in report
     assert "| macro-F1, EfficientNetB7 | 92.2% |  | This did not run. |" in report
 
     trainings = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
     shutil.rmtree(tmp_path / "scenes")
-    finish("clothing-grid", data, tmp_path / "work", "--resume")
-    assert f"There are no pictures of no class in {tmp_path / 'scenes'}" in read_report(
-        tmp_path / "work"
-    )
+    succeed(*study("clothing-grid", data, tmp_path / "work", "--resume"))
+    missing = f"There are no out-of-distribution pictures in {tmp_path / 'scenes'}"
+    assert missing in read_report(tmp_path / "work")
     assert trainings == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.keras")}
 
 
@@ -300,7 +274,7 @@ def test_a_subset_is_stratified_and_reproducible_by_its_seed(tmp_path: Path) -> 
     )
     assert [file.parent.name for file in first] == ["one"] * 3 + ["two"] * 3
     assert first == again != other
-    with pytest.raises(DataError, match="to draw 10 from"):
+    with pytest.raises(DataError, match="10 can't be sampled"):
         read_split(tmp_path, "", shape, SubsetSpec(count=20))
     (tmp_path / "two" / "8.png").unlink()
     third = read_split(tmp_path, "", shape, SubsetSpec(count=0.34)).files
