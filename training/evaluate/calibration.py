@@ -21,12 +21,12 @@ def calibrate_heads(
     """Return the heads with their temperatures and thresholds.
 
     `logits` are the network's for the split's pictures, (count, classes) for each head. A threshold
-    is the lowest at which the precision reaches the recipe's `target_precision`; pictures that a
-    guarding head takes for children's have a threshold of their own, selected among themselves. A
-    head that may predict "none of these" gets its OOD threshold too.
+    is the lowest at which the precision reaches the recipe's `target_precision`. A conditional
+    threshold is selected among the pictures that another head predicts as children's. A head that
+    may predict "none of these" gets its OOD threshold too.
     """
     calibrated = dict(heads)
-    # Places are regression targets, without a temperature or a threshold.
+    # Positions are regression targets, without a temperature or a threshold.
     classifying = {n: each for n, each in recipe.heads.items() if each.targets != "places"}
     for name in classifying:
         labels = true_labels(heads[name], split)
@@ -34,22 +34,22 @@ def calibrate_heads(
         calibrated[name] = calibrate(heads[name], logits[name][known], labels[known])
     calibrated |= _fit_ood(recipe, calibrated, network, logits)
     for name, settings in classifying.items():
-        guarded = np.zeros(len(split.files), dtype=bool)
-        if guard := settings.guarded_by:
-            names, probabilities = read_probabilities(calibrated[guard], logits[guard])
-            guarded = probabilities.argmax(axis=1) == names.index(CHILDREN[0])
+        met = np.zeros(len(split.files), dtype=bool)  # the condition of the second threshold
+        if condition := settings.guarded_by:
+            names, probabilities = read_probabilities(calibrated[condition], logits[condition])
+            met = probabilities.argmax(axis=1) == names.index(CHILDREN[0])
         head, labels = calibrated[name], true_labels(calibrated[name], split)
         thresholds = []
-        for chosen in (~guarded, guarded):
+        for chosen in (~met, met):
             known = chosen & (labels >= 0)
             probabilities = read_answers(head, logits[name][known])
             right = probabilities.argmax(axis=1) == labels[known]
             best = probabilities.max(axis=1)
             thresholds.append(select_threshold(best, right, recipe.target_precision))
         change: dict[str, object] = {"threshold": thresholds[0]}
-        if guard:
+        if condition:
             change["conditional_threshold"] = ConditionalThreshold(
-                head=guard, found=CHILDREN[0], threshold=max(thresholds)
+                head=condition, found=CHILDREN[0], threshold=max(thresholds)
             )
         calibrated[name] = head.model_copy(update=change)
     return calibrated

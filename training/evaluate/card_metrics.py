@@ -129,11 +129,8 @@ def _is_behind(group: dict[str, Any], everybody: dict[str, Any]) -> bool:
 
 
 def _compare(group: dict[str, Any], everybody: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "count": group["count"],
-        "accuracy": group["accuracy"],
-        "overall": everybody["accuracy"],
-    }
+    shown = {name: group[name] for name in ("count", "accuracy")}
+    return {**shown, "overall": everybody["accuracy"]}
 
 
 def _measure_ood(

@@ -1,6 +1,7 @@
 """Measure end to end: the served pipeline on whole photos with labelled faces."""
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,14 +73,13 @@ def analyze_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Itera
     """Analyze each photo; its main face is the one nearest to its centre."""
     for photo in photos:
         analysis = analyzer.analyze(read_picture(photo.file))
-        middle = np.array([analysis.image.width, analysis.image.height]) / 2
-
-        def distance(face: FaceReading, middle: np.ndarray = middle) -> float:
-            box = face.box
-            centre = np.array([box.x + box.width / 2, box.y + box.height / 2])
-            return float(np.linalg.norm(centre - middle))
-
-        yield Result(photo, min(analysis.faces, key=distance, default=None))
+        middle = (analysis.image.width / 2, analysis.image.height / 2)
+        distances = [
+            math.dist((box.x + box.width / 2, box.y + box.height / 2), middle)
+            for box in (face.box for face in analysis.faces)
+        ]
+        main = analysis.faces[np.argmin(distances)] if distances else None
+        yield Result(photo, main)
 
 
 def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     """
     task = classifier.card.task
     listed = list_photos(folder)
-    photos = _pick_labelled(listed, task)
+    photos = [photo for photo in listed if photo.labels.get(task)]
     if not photos:
         raise DataError(f"{folder / LABELS} has no column {task!r}.")
     answered = list(analyze_photos(_analyzer(classifier), photos))
@@ -132,7 +132,7 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
     Each has its label at the top and the heads' predictions below, in the card's order.
     """
     card = load_card(model)
-    photos = _pick_labelled(list_photos(folder), card.task)
+    photos = [photo for photo in list_photos(folder) if photo.labels.get(card.task)]
     by_head = [
         analyze_photos(_analyzer(load_classifier(model, head=head)), photos)
         for head in list_task_heads(card)
@@ -150,27 +150,22 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
 
 
 def _draw_tile(answers: tuple[Result, ...], task: str) -> np.ndarray:
-    """Draw a photo with its label and each head's prediction: RGB uint8 (TILE, TILE, 3)."""
     photo = answers[0].photo
     tile = cv2.resize(read_picture(photo.file), (TILE, TILE))
     lines = [(photo.labels[task], LINE)]
-    for place, answer in enumerate(reversed(answers)):
+    for index, answer in enumerate(reversed(answers)):
         prediction = answer.prediction(task)
-        said = f"{prediction.label} {prediction.probability:.2f}" if prediction else "no face"
-        lines.append((said, TILE - 6 - place * LINE))
+        text = f"{prediction.label} {prediction.probability:.2f}" if prediction else "no face"
+        lines.append((text, TILE - 6 - index * LINE))
     for text, row in lines:
-        cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
-        cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 0), 1)
+        for colour, width in (((0, 0, 0), 3), ((255, 255, 0), 1)):
+            cv2.putText(tile, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width)
     return tile
 
 
 def list_task_heads(card: Card) -> list[str]:
-    """List the heads for the model's task: all but those that tell children."""
+    """List the heads for the model's task: all but those that classify children."""
     return [name for name, head in card.heads.items() if head.targets != "children"]
-
-
-def _pick_labelled(photos: list[LabelledPhoto], task: str) -> list[LabelledPhoto]:
-    return [photo for photo in photos if photo.labels.get(task)]
 
 
 def _analyzer(classifier: Classifier) -> FaceAnalyzer:

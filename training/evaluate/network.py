@@ -36,12 +36,12 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
     if part != "train" and (data / "train").is_dir():
         new = ~find_shared(pictures, read_split(data, "train", card.shape))
     figures = measure_heads(card, logits, pictures, new)
-    answer: dict[str, Any] = {"model": card.name, "part": part, "heads": figures}
-    for name, head in card.heads.items():
-        key = "accuracy" if head.targets == "labels" else f"accuracy_{name}"
-        if "accuracy" in figures.get(name, {}):
-            answer[key] = figures[name]["accuracy"]
-    return answer
+    accuracies = {
+        "accuracy" if head.targets == "labels" else f"accuracy_{name}": figures[name]["accuracy"]
+        for name, head in card.heads.items()
+        if "accuracy" in figures.get(name, {})
+    }
+    return {"model": card.name, "part": part, "heads": figures, **accuracies}
 
 
 def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def measure_heads(
     """
     figures: dict[str, Any] = {}
     for name, head in card.heads.items():
-        if head.targets == "places" and has_answers(head, split):
+        if head.targets == "places" and split.places is not None:
             figures[name] = place_errors(logits[name], split)
         labels = _known_labels(head, split)
         if labels is None:
@@ -114,21 +114,14 @@ def compare_quantized(
 
 def _known_labels(head: Head, split: Split) -> np.ndarray | None:
     """Return a classifying head's labels as `true_labels` does; None if none is known."""
-    if head.targets == "places" or not has_answers(head, split):
-        return None
-    labels = true_labels(head, split)
-    return labels if (labels >= 0).any() else None
-
-
-def has_answers(head: Head, split: Split) -> bool:
-    """Return whether a split has what a head's predictions are measured against."""
     known = {
         "labels": True,
         "votes": split.votes is not None,
         "children": bool((find_children(split.files) >= 0).any()),
-        "places": split.places is not None,
+        "places": False,
     }
-    return known[head.targets]
+    labels = true_labels(head, split) if known[head.targets] else None
+    return labels if labels is not None and (labels >= 0).any() else None
 
 
 def place_errors(values: np.ndarray, split: Split) -> dict[str, float]:
@@ -157,12 +150,10 @@ def true_labels(head: Head, split: Split) -> np.ndarray:
     """
     answerable = head.answerable
     names, labels = list_answers(split, head.targets)
-    if head.targets != "votes":
-        unknown = [name for name in names if name not in answerable]
-        if unknown:
-            raise DataError(
-                f"The data has the class {unknown[0]!r}; the model knows {', '.join(answerable)}."
-            )
+    unknown = [name for name in names if name not in answerable]
+    if unknown and head.targets != "votes":
+        known = ", ".join(answerable)
+        raise DataError(f"The data has the class {unknown[0]!r}; the model knows {known}.")
     # The last entry is for the label -1, unknown.
     index = np.array([answerable.index(n) if n in answerable else -1 for n in (*names, "")])
     return index[labels]

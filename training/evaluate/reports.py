@@ -64,18 +64,16 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """
     epochs = [int(row["epoch"]) for row in rows]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(epochs, [row["loss"] for row in rows], label="training")
-    if "validation_loss" in rows[0]:
-        left.plot(epochs, [row["validation_loss"] for row in rows], label="validation")
-    left.set(xlabel="epoch", ylabel="loss")
-    left.legend()
     for key in rows[0]:
-        part, is_accuracy, head = key.rpartition("accuracy_")
+        split, is_accuracy, head = key.rpartition("accuracy_")
+        values = [row[key] for row in rows]
         if is_accuracy:
-            name = f"{head}, {part.removesuffix('_') or 'training'}"
-            right.plot(epochs, [row[key] for row in rows], label=name)
-    right.set(xlabel="epoch", ylabel="accuracy")
-    right.legend()
+            right.plot(epochs, values, label=f"{head}, {split.removesuffix('_') or 'training'}")
+        elif key in ("loss", "validation_loss"):
+            left.plot(epochs, values, label="training" if key == "loss" else "validation")
+    for axes, name in ((left, "loss"), (right, "accuracy")):
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.legend()
     save_figure(figure, path)
 
 
@@ -138,7 +136,6 @@ def builds_on_unknown(training: dict[str, Any]) -> bool:
 
 
 def _list_classes(card: Card) -> list[dict[str, Any]]:
-    """List each head's classes with their recall and precision; without pictures, none."""
     return [
         {
             "head": name,

@@ -22,23 +22,18 @@ def measure_subgroups(part: Split, right: np.ndarray, given: np.ndarray) -> list
     if (ages < 0).all():
         return []
     bands = np.digitize(ages, list(AGE_BANDS.values()))
-    axes = [
-        _axis(bands, tuple(AGE_BANDS)),
-        _axis(races, RACES),
-        _axis(part.labels, part.classes),
-    ]
+    axes = {
+        "age": _axis(bands, tuple(AGE_BANDS)),
+        "race": _axis(races, RACES),
+        "gender": _axis(part.labels, part.classes),
+    }
     cells = []
-    for (age, in_band), (race, of_race), (gender, of_gender) in product(*axes):
-        chosen = in_band & of_race & of_gender
+    for combination in product(*axes.values()):
+        names, masks = zip(*combination, strict=True)
+        chosen = np.logical_and.reduce(masks)
         if chosen.any():
-            cells.append(
-                {
-                    "age": age,
-                    "race": race,
-                    "gender": gender,
-                    **measure_given(right[chosen], given[chosen]),
-                }
-            )
+            named = dict(zip(axes, names, strict=True))
+            cells.append({**named, **measure_given(right[chosen], given[chosen])})
     return cells
 
 

@@ -142,8 +142,7 @@ def _calibrate(
 ) -> dict[str, Head]:
     """Write the quantized file unless accuracy drops; calibrate the network that will be served.
 
-    `exact` are the float network's logits for the validation split. A network with a head of
-    places is never quantized: regression has no accuracy to compare.
+    A network with a regression head is never quantized: it has no accuracy to compare.
     """
     if not any(head.targets == "places" for head in card.heads.values()):
         file = made / FILES["int8"]
@@ -221,19 +220,11 @@ def describe_heads(
 def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
     data = recipe.data
     return Card(
-        name=recipe.name,
-        task=recipe.task,
-        region=recipe.region,
-        purpose=recipe.purpose,
-        not_for=recipe.not_for,
-        size=data.size,
-        channels=data.channels,
-        margin=data.margin,
+        **recipe.model_dump(include={"name", "task", "region", "default_head", *WORDS}),
+        **data.model_dump(include={"size", "channels", "margin"}),
         heads=heads,
-        default_head=recipe.default_head,
-        default_head_reason=recipe.default_head_reason,
         files={},
-        data={"source": data.source, "licence": data.licence, "leakage": data.leakage},
+        data=data.model_dump(include={"source", "licence", "leakage"}),
         training=_describe_training(recipe, run),
         figures={},
     )

@@ -11,7 +11,7 @@ from training.export.exporting import export
 from training.export.hard_negatives import mine
 from training.fit.networks import check_network
 from training.fit.trainer import fit
-from training.recipe import Data, DataError, Recipe, find_recipe, load_recipe, parse_recipe
+from training.recipe import DataError, Recipe, find_recipe, load_recipe, parse_recipe
 from training.runs import is_finished, read_recipe
 
 RUNS = Path("runs")
@@ -27,14 +27,16 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     as fitting does, and if an existing run or needed model was fitted by another recipe.
     """
     recipe = load_recipe(name)
-    _check_data(recipe.data, recipe.seed)
+    # The data is checked before the teachers are trained.
+    if not recipe.data.mining:  # which makes the data
+        list_classes(recipe.data.folder, "train")
+    check_ood(recipe.data.ood, recipe.seed)
     for model in recipe.needed_models:
         beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
-        if not _is_made(model):
+        fitted = _find_recipe(model)
+        if fitted is None:
             yield from rebuild(beside, model)
-        elif find_recipe(beside).is_file() and not _read_recipe(model).trains_like(
-            load_recipe(beside)
-        ):
+        elif find_recipe(beside).is_file() and not fitted.trains_like(load_recipe(beside)):
             raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
     experiment = Experiment(recipe, RUNS / recipe.name)
     if not experiment.is_finished:
@@ -45,22 +47,8 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     yield export(experiment, folder or MODELS / recipe.name)
 
 
-def _check_data(data: Data, seed: int) -> None:
-    """Look for a recipe's pictures before its teachers are trained. Raises `DataError`."""
-    if not data.mining:  # which makes them
-        list_classes(data.folder, "train")
-    check_ood(data.ood, seed)
-
-
-def _is_made(model: Path) -> bool:
-    """Tell whether a folder holds an exported model or a finished run.
-
-    An export that was stopped left files without the card, which comes last.
-    """
-    return (model / CARD).is_file() or is_finished(model)
-
-
-def _read_recipe(model: Path) -> Recipe:
-    if (model / CARD).is_file():
+def _find_recipe(model: Path) -> Recipe | None:
+    """Return the recipe of an exported model or a finished run; None for anything else."""
+    if (model / CARD).is_file():  # An export writes it last.
         return parse_recipe(load_card(model).training["recipe"])
-    return read_recipe(model)
+    return read_recipe(model) if is_finished(model) else None

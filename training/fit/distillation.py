@@ -29,13 +29,13 @@ def distillation_targets(
             if name in sums:
                 sums[name] += probabilities
     mixed = {name: values.copy() for name, values in targets.items()}
-    for name, told in sums.items():
-        if told.any():
+    for name, predicted in sums.items():
+        if predicted.any():
             values = targets[name][taught]
             known = values.sum(axis=1, keepdims=True) > 0
             share = np.where(known, distillation.distill_weight, 1.0).astype(np.float32)
-            told /= told.sum(axis=1, keepdims=True)
-            mixed[name][taught] = (1 - share) * values + share * told
+            predicted /= predicted.sum(axis=1, keepdims=True)
+            mixed[name][taught] = (1 - share) * values + share * predicted
     return mixed
 
 
@@ -44,7 +44,7 @@ def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
 
     A picture that is in the split several times is predicted once.
     """
-    _, first, places = np.unique(
+    _, first, inverse = np.unique(
         [str(file) for file in split.files], return_index=True, return_inverse=True
     )
     pictures = shape_pictures(split.pictures[first], teacher.card.shape)
@@ -53,7 +53,7 @@ def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
         for side in (pictures, pictures[:, :, ::-1])
     )
     return {
-        name: (softmax(logits) + softmax(mirrored[name]))[places] for name, logits in plain.items()
+        name: (softmax(logits) + softmax(mirrored[name]))[inverse] for name, logits in plain.items()
     }
 
 

@@ -7,6 +7,7 @@ features, and a pretrained body preprocesses the crop in its own way.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -36,22 +37,18 @@ def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Bui
 
 def check_network(network: Network) -> None:
     """Raise `RecipeError` for an unknown network or option, naming the most similar one."""
-    if network.name not in NETWORKS:
-        near = find_nearest(network.name, NETWORKS)
-        raise RecipeError(
-            f"network.name: there is no network {network.name!r}. Did you mean {near!r}?"
-        )
-    parameters = inspect.signature(NETWORKS[network.name]).parameters
+    chosen = network.name
+    if chosen not in NETWORKS:
+        near = find_nearest(chosen, NETWORKS)
+        raise RecipeError(f"network.name: there is no network {chosen!r}. Did you mean {near!r}?")
+    parameters = inspect.signature(NETWORKS[chosen]).parameters
     options = {n: p for n, p in parameters.items() if n not in ("inputs", "normalization")}
-    for name in network.options:
-        if name not in options:
-            raise RecipeError(
-                f"network.options.{name}: there is no such option of {network.name}. "
-                f"Did you mean {find_nearest(name, options)!r}?"
-            )
+    for name in network.options.keys() - options.keys():
+        near = f"there is no such option of {chosen}. Did you mean {find_nearest(name, options)!r}?"
+        raise RecipeError(f"network.options.{name}: {near}")
     for name, option in options.items():
         if option.default is option.empty and name not in network.options:
-            raise RecipeError(f"network.options.{name} is missing: {network.name} needs it.")
+            raise RecipeError(f"network.options.{name} is missing: {chosen} needs it.")
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -118,6 +115,18 @@ def _standardize(inputs: keras.KerasTensor) -> keras.KerasTensor:
     return layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-4)(scaled)
 
 
+def _convolve(
+    normalization: type[layers.Layer] | None,
+    x: keras.KerasTensor,
+    width: int,
+    kernel: int,
+    stride: int = 1,
+) -> keras.KerasTensor:
+    bias = normalization is None
+    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=bias)(x)
+    return normalization(momentum=0.9)(x) if normalization else x
+
+
 @register("vgg")
 def vgg(
     inputs: keras.KerasTensor,
@@ -137,10 +146,7 @@ def vgg(
         if stage:
             x = layers.MaxPooling2D(2)(x)
         for _ in range(depth):
-            x = layers.Conv2D(width, 3, padding="same", use_bias=normalization is None)(x)
-            if normalization:
-                x = normalization(momentum=0.9)(x)
-            x = layers.ReLU()(x)
+            x = layers.ReLU()(_convolve(normalization, x, width, 3))
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 
@@ -182,12 +188,7 @@ def resnet18(
     Source: He et al., "Deep residual learning for image recognition" (2016), table 1 and option B
     for shortcuts. `widths` gives the channels of the four stages: 64, 128, 256 and 512 there.
     """
-
-    def convolve(x: keras.KerasTensor, width: int, kernel: int, stride: int) -> keras.KerasTensor:
-        bias = normalization is None
-        x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=bias)(x)
-        return normalization(momentum=0.9)(x) if normalization else x
-
+    convolve = partial(_convolve, normalization)
     x = layers.ReLU()(convolve(inputs, widths[0], 7, 2))
     x = layers.MaxPooling2D(3, 2, padding="same")(x)
     for stage, width in enumerate(widths):
@@ -215,9 +216,5 @@ def compact(
     for stage, width in enumerate(widths):
         for step in range(1 if stage == 0 else 2):
             size, stride = (5, 2) if stage == 0 else (3, 2 - step)
-            bias = normalization is None
-            x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=bias)(x)
-            if normalization:
-                x = normalization(momentum=0.9)(x)
-            x = layers.ReLU()(x)
+            x = layers.ReLU()(_convolve(normalization, x, width, size, stride))
     return layers.Dropout(dropout)(layers.Flatten()(x))

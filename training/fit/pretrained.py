@@ -107,17 +107,11 @@ def _finish_standardizing(base: keras.Model) -> None:
     layer.finalize_state()
 
 
-def hash_weights(name: str) -> str:
-    """Return a hash of a base's weights: features belong to the weights that made them."""
+def _hash(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
-    for weight in load_base(name, FULL_PRECISION).get_weights():
-        digest.update(weight.tobytes())
+    for array in arrays:
+        digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def hash_pictures(split: Split) -> str:
-    """Return a hash of a split's pictures in their order."""
-    return hashlib.sha256(np.ascontiguousarray(split.pictures).tobytes()).hexdigest()
 
 
 def compute_features(
@@ -126,16 +120,16 @@ def compute_features(
     """Return a split with the frozen base's features in place of its pictures.
 
     `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
-    the places; `precision` is what the base computes in. Features are float16 (count, ...), kept
+    positions; `precision` is what the base computes in. Features are float16 (count, ...), kept
     in `folder` under a key of all that they depend on, and read from there the next time.
     """
     key = {
         "network": name,
-        "weights": hash_weights(name),
+        "weights": _hash(*load_base(name, FULL_PRECISION).get_weights()),
         "trainable": trainable,
         "pool": pool,
         "size": split.pictures.shape[1],
-        "data": hash_pictures(split),
+        "data": _hash(split.pictures),
         "precision": precision,
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
@@ -159,22 +153,6 @@ def compute_features(
     return Split(features, split.labels, split.classes, split.files, split.votes)
 
 
-def compute_both(
-    splits: tuple[Split, Split],
-    name: str,
-    trainable: int,
-    pool: bool,
-    folder: Path,
-    precision: str = "float32",
-) -> tuple[Split, Split]:
-    """Return training and validation splits with features; see `compute_features`."""
-    train, validation = splits
-    return (
-        compute_features(train, name, trainable, pool, folder, precision),
-        compute_features(validation, name, trainable, pool, folder, precision),
-    )
-
-
 def read_seconds(split: Split) -> float:
     """Return how long a split's features took, when they were computed."""
     assert isinstance(split.pictures, np.memmap)
@@ -194,7 +172,6 @@ def count_parameters(name: str) -> int:
 
 @cache
 def _freeze(name: str, size: int, trainable: int, pool: bool, precision: str) -> keras.Model:
-    """Return the lower part of a body: raw RGB crops, uint8, to features."""
     base = load_base(name, precision)
     inputs = keras.Input((size, size, 3), dtype="uint8")
     lower = keras.Model(base.inputs, base.layers[_boundary(base, trainable)].output)
@@ -301,7 +278,7 @@ def backbone_head(
     """Build the part of a pretrained body that is fitted, and dense layers on it.
 
     The last `trainable` layers of the body keep their normalisation and start from ImageNet.
-    `pooling` is "average", "flatten" or "none", which features without places need. `dense`
+    `pooling` is "average", "flatten" or "none", which pooled features need. `dense`
     gives the widths of the layers before the logits, with `dropout` after each.
     """
     x = inputs

@@ -44,6 +44,8 @@ from training.runs import (
 
 HUBER_LIMIT = 0.1
 MOMENTS_COUNT = 512  # pictures from which a folded normalisation's moments are measured
+# Attributes of a trainer that a checkpoint keeps, beside the variables.
+POSITION = ("step", "seconds", "loss_sum", "right_sums", "history")
 CHECKPOINTS_ON_DISK = 2  # the last one, and the next one aside until it is whole
 MODELS_ON_DISK = 2  # the finished network, and slack for history and curves
 
@@ -176,24 +178,15 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Copy the state out."""
-        position = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "loss_sum": self.loss_sum,
-            "right_sums": self.right_sums,
-            "history": self.history,
-        }
-        return Checkpoint([keras.ops.convert_to_numpy(v) for v in self._variables()], position)
+        values = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
+        return Checkpoint(values, {name: getattr(self, name) for name in POSITION})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take a state over."""
         for variable, value in zip(self._variables(), checkpoint.values, strict=True):
             variable.assign(value)
-        self.step = checkpoint.position["step"]
-        self.seconds = checkpoint.position["seconds"]
-        self.loss_sum = checkpoint.position["loss_sum"]
-        self.right_sums = checkpoint.position.get("right_sums", self.right_sums)
-        self.history = checkpoint.position["history"]
+        for name, value in checkpoint.position.items():
+            setattr(self, name, value)
 
     def learning_rate(self, step: int) -> float:
         """Return a step's learning rate: a linear warm-up, then a cosine to 0 or no decay.
@@ -221,18 +214,15 @@ class Trainer:
         A row of zeros says that the right answer is unknown.
         """
         settings = self.recipe.heads[head]
-        if settings.targets == "votes":
-            assert split.votes is not None
-            return split.votes
-        if settings.targets == "places":
-            assert split.places is not None
-            return split.places
+        given = {"votes": split.votes, "places": split.places}.get(settings.targets)
+        if given is not None:
+            return given
         classes, labels = list_answers(split, settings.targets)
         count = len(classes)
         one_hot = np.eye(count, dtype=np.float32)[labels]
         smoothed = one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / count
         known = np.where(labels[:, None] >= 0, smoothed, np.float32(0))
-        # Of a picture of no class nothing is to be known: each class is as likely.
+        # Outlier exposure: out of distribution, all classes are equally likely.
         return np.where(labels[:, None] == OOD, np.float32(1 / count), known)
 
     def _step(self, epoch: int, position: int) -> None:
@@ -319,7 +309,7 @@ class Trainer:
         return float(sum(losses))
 
     def epochs_since_best(self) -> int:
-        """Count the epochs since the best one by the watched validation figure."""
+        """Count the epochs since the best one by the monitored figure."""
         values = [row[self.recipe.monitored] for row in self.history]
         best = np.argmin(values) if self.recipe.schedule.monitor == "loss" else np.argmax(values)
         return len(self.history) - 1 - int(best)
@@ -329,11 +319,11 @@ class Trainer:
         return bool(patience and self.history) and self.epochs_since_best() >= patience
 
 
-def _distance(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Average Huber's distance over the pictures whose place is known.
+def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Average the Huber loss over the pictures whose face's position is known.
 
     Source: Huber, "Robust estimation of a location parameter" (1964), with its limit at 0.1: a
-    labelled place is a median, and single faces stray from it.
+    labelled position is a median, from which single faces differ.
     """
     losses = tf.reduce_sum(
         tf.where(
@@ -343,30 +333,28 @@ def _distance(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         ),
         axis=1,
     )
-    known = tf.cast(tf.reduce_any(targets != 0, axis=1), tf.float32)
-    return tf.reduce_sum(losses * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+    return _average(losses, tf.reduce_any(targets != 0, axis=1))
 
 
 def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-    known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
-    return tf.reduce_sum(losses * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+    return _average(losses, tf.reduce_sum(targets, axis=1) > 0)
 
 
 def _share_right(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    likeliest, unlikeliest = tf.reduce_max(targets, axis=1), tf.reduce_min(targets, axis=1)
-    known = tf.cast(likeliest > unlikeliest, tf.float32)
-    right = tf.cast(tf.argmax(targets, axis=1) == tf.argmax(logits, axis=1), tf.float32)
-    return tf.reduce_sum(right * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+    known = tf.reduce_max(targets, axis=1) > tf.reduce_min(targets, axis=1)
+    return _average(tf.argmax(targets, axis=1) == tf.argmax(logits, axis=1), known)
 
 
-# How far a head's values are from its targets.
-LOSSES = {"places": _distance} | dict.fromkeys(("labels", "votes", "children"), _cross_entropy)
+def _average(values: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    values, known = tf.cast(values, tf.float32), tf.cast(known, tf.float32)
+    return tf.reduce_sum(values * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
+LOSSES = {"places": _huber} | dict.fromkeys(("labels", "votes", "children"), _cross_entropy)
 
 
 def _build_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    if schedule.optimizer == "adam":
-        return keras.optimizers.Adam()
-    if schedule.optimizer == "adadelta":
-        return keras.optimizers.Adadelta()
-    return keras.optimizers.SGD(momentum=schedule.momentum, nesterov=True)
+    if schedule.optimizer == "sgd":
+        return keras.optimizers.SGD(momentum=schedule.momentum, nesterov=True)
+    return keras.optimizers.get(schedule.optimizer)

@@ -25,7 +25,6 @@ from training.datasets.loading import Split, list_pictures
 from training.datasets.ood import read_ood
 from training.evaluate.metrics import find_macro_f1, find_recalls
 from training.fit.pretrained import (
-    compute_both,
     compute_features,
     count_parameters,
     head_options,
@@ -33,7 +32,7 @@ from training.fit.pretrained import (
 )
 from training.recipe import WORDS, OODSet, change_recipe, load_recipe, parse_recipe
 from training.runs import load_run
-from training.studies.grid import Measure, file_url, share_grid
+from training.studies.grid import Measure, share_grid
 from training.studies.reporting import report_training
 from training.studies.session import (
     Findings,
@@ -91,7 +90,7 @@ def run(session: Session) -> Findings:
         findings.figures["outside_accepted"] = accepted / count
         findings.sections += [_describe_ood(row) for row in final]
     findings.missing += [
-        f"There are no pictures of no class in {folder}: the tables leave them out."
+        f"There are no out-of-distribution pictures in {folder}: the tables leave them out."
         for folder in search.ood_folders
         if not _list_kinds(folder)
     ]
@@ -106,7 +105,7 @@ class Search:
         fitted = self.options["fitted"]  # the recipe that fits the body too
         changes = {"data.folder": str(self.recipe.data.folder), **fitted["changes"]}
         self.fitted = change_recipe(load_recipe(fitted["recipe"]), changes)
-        # Sets of pictures of no class are beside the data's folder.
+        # Out-of-distribution pictures are beside the data's folder.
         beside = self.recipe.data.folder.parent
         self.ood_folders = [beside / name for name in self.options["outside"]]
 
@@ -125,7 +124,7 @@ class Search:
         if session.executor.parallel:
             found = session.executor.map(measure, points)
             return [{**point, **more} for point, more in zip(points, found, strict=True)]
-        storage = session.storage or file_url(session.work / "grid.sqlite")
+        storage = session.storage or f"sqlite:///{session.work / 'grid.sqlite'}"
         # A grid's record belongs to its points, recipes and pictures: a change starts another.
         recipes = [
             recipe.model_dump(mode="json", exclude=WORDS) for recipe in (self.recipe, self.fitted)
@@ -200,16 +199,21 @@ class Search:
         return self.session.fit(point, changed, self._features(point), name=name)
 
     def _features(self, point: Point) -> Splits:
+        train, validation = (
+            self._compute_features(point["base"], split) for split in self._pictures(point)
+        )
+        return train, validation
+
+    def _compute_features(self, base: str, split: Split) -> Split:
         precision, folder = self.recipe.schedule.precision, self.session.features
-        return compute_both(self._pictures(point), point["base"], 0, True, folder, precision)
+        return compute_features(split, base, 0, True, folder, precision)
 
     def _pictures(self, point: Point) -> Splits:
         size = {"data.size": point["size"], "data.stored_size": point["size"]}
         return _read(change_recipe(self.recipe, size).model_dump_json())
 
     def _predict_frozen(self, base: str, run: Path, split: Split) -> np.ndarray:
-        precision, folder = self.recipe.schedule.precision, self.session.features
-        return predict_run(run, compute_features(split, base, 0, True, folder, precision))
+        return predict_run(run, self._compute_features(base, split))
 
     def _measure_ood(
         self, size: int, predict: Predict, classes: tuple[str, ...], limit: float
@@ -248,7 +252,6 @@ def _list_kinds(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=1)  # The pictures of one size take one to three gigabytes.
 def _read(recipe: str) -> Splits:
-    """Read the pictures of a recipe in JSON, once for all points of a size."""
     return read_splits(parse_recipe(json.loads(recipe)))
 
 
@@ -296,18 +299,15 @@ def _compare_bases(rows: list[Row], features: list[Row], final: list[Row]) -> st
 def _describe_ood(network: Row) -> str:
     rows = [
         [
-            row["kind"],
-            row["count"],
-            row["answered"],
-            percent(row["probability"]),
-            percent(row["refused"] / row["count"]),
+            *(row[key] for key in ("kind", "count", "answered")),
+            *map(percent, (row["probability"], row["refused"] / row["count"])),
         ]
         for row in network["outside"]
     ]
     columns = ["pictures of", "count", "most frequent prediction", "mean probability", "refused"]
     return "\n\n".join(
         [
-            f"## Pictures of no class, {network['base']}",
+            f"## Out-of-distribution pictures, {network['base']}",
             f"Pictures with an energy above {network['energy_limit']} are refused, as are "
             f"{network['refused_of_clothes']:.0%} of the clothes in the validation split.",
             markdown_table(rows, columns),

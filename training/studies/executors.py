@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from app.ray_session import ExecutorName, RayError, find_reason, start_ray
 from app.settings import count_processors
@@ -19,29 +19,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Executor(Protocol):
-    """Run jobs that don't depend on one another."""
+class Executor:
+    """Run jobs that don't depend on one another, in sequence in this process."""
 
-    @property
-    def parallel(self) -> bool:
-        """Whether jobs run in several processes at the same time."""
+    parallel = False  # whether jobs run in several processes at the same time
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Apply `work` to each item; return the results in the items' order."""
-
-
-class LocalExecutor:
-    """Run jobs in sequence in this process."""
-
-    parallel = False
-
-    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Apply `work` to each item."""
         return [work(item) for item in items]
 
 
 @dataclass(frozen=True)
-class RayExecutor:
+class RayExecutor(Executor):
     """Run jobs as Ray tasks with `threads` CPUs each.
 
     They work in this process' folder, which a cluster's machines have under the same path.
@@ -86,7 +75,7 @@ def open_executor(name: ExecutorName) -> Iterator[Executor]:
     Raises `RayError` as `start_ray` does, and if no machine has enough CPUs for one training.
     """
     if name == "local":
-        yield LocalExecutor()
+        yield Executor()
         return
     text = os.environ.get(THREADS) or str(count_processors())
     if not text.isdecimal() or int(text) == 0:

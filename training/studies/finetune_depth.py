@@ -91,7 +91,6 @@ def _cross_validate(session: Session, pictures: Split, best: list[Point]) -> dic
 
 
 def _measure_fold(session: Session, pictures: Split, folds: Folds, job: tuple[Point, int]) -> float:
-    """Train at a point without one fold; return the accuracy on the fold."""
     point, number = job
     features = _compute_features(session, pictures, point)
     learned, held_out = (features.subset(mask) for mask in folds[number])

@@ -3,7 +3,7 @@
 from functools import partial
 
 from training.datasets.experiment import Splits, read_splits
-from training.fit.pretrained import compute_both, head_options, read_seconds
+from training.fit.pretrained import compute_features, head_options, read_seconds
 from training.recipe import change_recipe
 from training.studies.reporting import add_trial
 from training.studies.session import Findings, Session, Trial
@@ -28,8 +28,11 @@ def _measure(session: Session, splits: Splits, way: str) -> Trial:
     recipe, feature_seconds = session.recipe, 0.0
     if way == "transfer":
         base, precision = session.bases[0], recipe.schedule.precision
-        splits = compute_both(splits, base, 0, False, session.features, precision)
-        feature_seconds = sum(read_seconds(split) for split in splits)
+        train, validation = (
+            compute_features(split, base, 0, False, session.features, precision) for split in splits
+        )
+        splits = train, validation
+        feature_seconds = sum(map(read_seconds, splits))
         head = {key: session.study.options[key] for key in ("pooling", "dense")}
         options = head_options(base, recipe.data.size, 0, False, **head)
         recipe = change_recipe(

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -44,11 +43,6 @@ def share_grid(
         # Heartbeats are experimental in Optuna, whose version is pinned.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return _Grid(*_open(storage, name, heartbeat), points, measure).run(heartbeat)
-
-
-def file_url(path: Path) -> str:
-    """Return the URL of a database in a file."""
-    return f"sqlite:///{path}"
 
 
 @dataclass

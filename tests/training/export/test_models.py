@@ -395,8 +395,8 @@ def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path
     fit(recipe, first, "schedule.epochs=1")
     start = (f"network.init_from={first}", "schedule.learning_rate=0.0", "schedule.epochs=1")
     fit(recipe, tmp_path / "second", *start)
-    kernels = (first_kernel(load_run(tmp_path / name)[1]) for name in ("first", "second"))
-    np.testing.assert_array_equal(*kernels)
+    one, other = (first_kernel(load_run(tmp_path / name)[1]) for name in ("first", "second"))
+    np.testing.assert_array_equal(one, other)
     assert_other_bodies_fail(recipe, tmp_path, first)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 # Prints each trial that it begins, stays in it until its input ends, and prints all results.
 WORKER = """
 import sys
-from pathlib import Path
-from training.studies.grid import file_url, share_grid
+from training.studies.grid import share_grid
 
 def measure(point):
     print(point["number"], flush=True)
@@ -16,7 +15,7 @@ def measure(point):
     return {"square": point["number"] ** 2}
 
 points = [{"number": number} for number in range(int(sys.argv[2]))]
-storage = file_url(Path(sys.argv[1]) / "grid.sqlite")
+storage = f"sqlite:///{sys.argv[1]}/grid.sqlite"
 print([row["square"] for row in share_grid(storage, "squares", points, measure, heartbeat=1)])
 """
 

@@ -32,8 +32,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
-    chosen = ["study", name, "--scale", "smoke", "--data", data, "--out", folder]
-    return [*chosen, *arguments]
+    return ["study", name, "--scale", "smoke", "--data", data, "--out", folder, *arguments]
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":
