@@ -75,9 +75,7 @@ json_option = click.option(
 @json_option
 def measure_live(url: str | None, target: Path | None, **options: Any) -> None:
     """Measure live streams with several clients, and plain requests beside them."""
-    figures = live.measure_streams(url=url and url.rstrip("/"), **options)
-    click.echo(live.write_table(figures))
-    write_text(json.dumps(figures, indent=2) + "\n", target)
+    _report(live, live.measure_streams(url=url and url.rstrip("/"), **options), target)
 
 
 @cli.command("load")
@@ -98,8 +96,11 @@ def measure_load(url: str | None, target: Path | None, **options: Any) -> None:
 
     First one at a time, then at the server's capacity, then at each rate, and one at a time again.
     """
-    figures = load.measure_load(url=url and url.rstrip("/"), **options)
-    click.echo(load.write_table(figures))
+    _report(load, load.measure_load(url=url and url.rstrip("/"), **options), target)
+
+
+def _report(module: Any, figures: dict[str, Any], target: Path | None) -> None:
+    click.echo(module.write_table(figures))
     write_text(json.dumps(figures, indent=2) + "\n", target)
 
 

@@ -30,11 +30,13 @@ class Peer:
 
 @dataclass(frozen=True)
 class Installed:
-    """Hold the command of a peer's driver, and the cost of its installation."""
+    """Hold the command of a peer's driver, and its installation's `seconds` and `megabytes`.
+
+    Raut's megabytes include the application and its models.
+    """
 
     command: tuple[str, ...]
-    seconds: float
-    megabytes: float
+    cost: dict[str, float]
 
 
 TENSORFLOW_JS = ("@tensorflow/tfjs-backend-wasm@4.22.0", "sharp@0.35.5")
@@ -93,7 +95,7 @@ def install_peer(peer: Peer, environments: Path) -> Installed:
         size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
         made = {"packages": packages, "seconds": seconds, "megabytes": size}
         stamp.write_text(json.dumps(made))
-    return Installed(command, made["seconds"], made["megabytes"])
+    return Installed(command, {name: made[name] for name in ("seconds", "megabytes")})
 
 
 def _run(*command: str) -> None:

@@ -122,7 +122,6 @@ class Clients:
             writer.close()
 
     async def _exchange(self) -> tuple[int, dict[str, str]]:
-        """Send the photo over an idle connection; return the response's status and headers."""
         connection = self._idle.popleft() if self._idle else None
         try:
             reader, writer = connection or await asyncio.open_connection(*self._address)

@@ -88,8 +88,8 @@ class Worker(simpy.Resource):
 
     def process(self, seconds: Callable[[], float]) -> Events:
         """Wait for the processor, and take that long."""
-        with self.request() as turn:
-            yield turn
+        with self.request() as granted:
+            yield granted
             refusing, self.refusing = self.refusing, 0.0
             yield self._env.timeout(seconds() + refusing)
 
@@ -129,6 +129,11 @@ class Simulation:
         self._latencies: list[float] = []  # seconds from the first attempt to the answer
         self._sent = self._refused = self._at_once = self._gave_up = 0
 
+    def _run(self, seconds: float) -> None:
+        self._world.run(WARM_UP_SECONDS)
+        self._reset()
+        self._world.run(WARM_UP_SECONDS + seconds)
+
     def play(self, rate: float, seconds: float, evenly: bool = False) -> dict[str, Any]:
         """Send `rate` photos a second to all instances together; returns the figures."""
 
@@ -138,9 +143,7 @@ class Simulation:
                 yield self._world.timeout(1 / rate if evenly else self._rng.exponential(1 / rate))
 
         self._world.process(arrive())
-        self._world.run(WARM_UP_SECONDS)
-        self._reset()
-        self._world.run(WARM_UP_SECONDS + seconds)
+        self._run(seconds)
         return self._summarize(seconds)
 
     def play_at_once(self, photos: int) -> dict[str, Any]:
@@ -154,14 +157,11 @@ class Simulation:
         workers = itertools.cycle(itertools.chain(*self._instances))
         for number in range(cameras):
             self._world.process(self._film(next(workers), rate, number / cameras / rate))
-        self._world.run(WARM_UP_SECONDS)
-        self._reset()
-        self._world.run(WARM_UP_SECONDS + seconds)
+        self._run(seconds)
         rate = round(len(self._latencies) / seconds / cameras, 2)
         return {"frames_per_second": rate, **_percentiles(self._latencies)}
 
     def _send(self) -> Events:
-        """Send a photo until it is accepted, at most `attempts` times."""
         began = self._world.now
         for attempt in range(self._attempts):
             self._sent += 1
@@ -182,7 +182,6 @@ class Simulation:
         self._gave_up += 1
 
     def _film(self, worker: Worker, rate: float, phase: float) -> Events:
-        """Send the newest frame, wait for its answer, and so on."""
         number = 0
         while True:
             number = max(number + 1, int((self._world.now - phase) * rate) + 1)
@@ -240,10 +239,6 @@ def simulate(
     at_once: tuple[int, ...],
     cameras: tuple[int, ...],
     camera_rate: float,
-    photo_ms: float,
-    frame_ms: float,
-    refusal_ms: float,
-    spread: float,
     balance: str,
     seconds: float,
     evenly: bool,
@@ -251,7 +246,8 @@ def simulate(
     **options: Any,
 ) -> None:
     """Simulate photos, a burst of photos or cameras, for several numbers of instances."""
-    costs = Costs(photo_ms / 1000, frame_ms / 1000, refusal_ms / 1000, spread)
+    spent = {name: options.pop(f"{name}_ms") / 1000 for name in ("photo", "frame", "refusal")}
+    costs = Costs(**spent, spread=options.pop("spread"))
     rows: list[dict[str, Any]] = []
     for count, amount in itertools.product(instances, cameras or at_once or loads):
         simulation = Simulation(count, costs=costs, balance=BALANCES[balance], **options)

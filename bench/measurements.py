@@ -106,24 +106,6 @@ def measure_cold(bench: Bench) -> dict[str, Any]:
     return {"first_answer": summarize_rows(figures), "failed": failed}
 
 
-def measure_install(bench: Bench) -> dict[str, Any]:
-    """Return the cost of each installation, of ours with the application and its models."""
-    return {
-        name: {"seconds": peer.seconds, "megabytes": peer.megabytes}
-        for name, peer in bench.peers.items()
-    }
-
-
-def measure_megapixels(bench: Bench) -> dict[str, Any]:
-    """Time Raut against megapixels; the slope is fitted above 2 megapixels."""
-    return _measure_growth(bench, make_growing_photos, lambda x: x > 2)
-
-
-def measure_faces(bench: Bench) -> dict[str, Any]:
-    """Time Raut against faces; the slope is fitted up to 16 faces."""
-    return _measure_growth(bench, make_growing_groups, lambda x: x <= 16)
-
-
 def measure_group(bench: Bench) -> dict[str, Any]:
     """Time each effort for faces of 40 pixels in 24 megapixels, on one core."""
     figures: dict[str, Any] = {}
@@ -145,11 +127,6 @@ def measure_bulk(bench: Bench) -> dict[str, Any]:
         name: _analyze_in_bulk(by_name[name], 20 * bench.rounds)
         for name in known or list(by_name)[:1]
     }
-
-
-def measure_each_stage(bench: Bench) -> dict[str, Any]:
-    """Time each stage of Raut alone, beside the optimum of this machine."""
-    return measure_stages(bench.pictures, bench.rounds)
 
 
 def measure_networks(bench: Bench) -> dict[str, Any]:
@@ -220,20 +197,21 @@ def measure_clients(bench: Bench) -> dict[str, Any]:
 
 def measure_live(bench: Bench) -> dict[str, Any]:
     """Measure one camera that sends as fast as answers come."""
-    streams = measure_streams(bench.pictures[0], 1, SERVER_SECONDS, 0, None)
-    client: dict[str, Any] = streams["clients"][0]
+    client: dict[str, Any]
+    (client,) = measure_streams(bench.pictures[0], 1, SERVER_SECONDS, 0, None)["clients"]
     return client
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "photos": measure_photos,
     "cold": measure_cold,
-    "install": measure_install,
-    "megapixels": measure_megapixels,
-    "faces": measure_faces,
+    "install": lambda bench: {name: peer.cost for name, peer in bench.peers.items()},
+    # The slope is fitted above 2 megapixels, and up to 16 faces.
+    "megapixels": lambda bench: _measure_growth(bench, make_growing_photos, lambda x: x > 2),
+    "faces": lambda bench: _measure_growth(bench, make_growing_groups, lambda x: x <= 16),
     "group": measure_group,
     "bulk": measure_bulk,
-    "stages": measure_each_stage,
+    "stages": lambda bench: measure_stages(bench.pictures, bench.rounds),
     "networks": measure_networks,
     "server": measure_server,
     "clients": measure_clients,
@@ -262,7 +240,6 @@ def _growth(
 
 
 def _analyze_in_bulk(photo: Path, count: int) -> dict[str, float]:
-    """Analyze a photo `count` times on each of at most two cores."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     command = [sys.executable, "-m", "app", "analyze", *[str(photo.resolve())] * count]
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:

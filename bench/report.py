@@ -116,7 +116,6 @@ def _describe_machine(machine: dict[str, float]) -> str:
 def _table(
     title: str, rows: dict[str, dict[str, Any]], show: Callable[[Any], str] | None = None
 ) -> list[str]:
-    """Return a heading and a table; a missing cell is a dash."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     cells = [
         [name, *((show or _format)(row[key]) if key in row else "-" for key in columns)]

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -24,16 +24,6 @@ from bench import ROOT, BenchmarkError
 ANSWER_SECONDS = 30.0
 START_SECONDS = 60.0
 IDLE_SECONDS = 0.5
-
-
-def check_server(url: str) -> None:
-    """Raise `BenchmarkError` where no Raut answers at an address."""
-    try:
-        # The address is the caller's own.
-        with urllib.request.urlopen(f"{url}/healthz", timeout=ANSWER_SECONDS):  # nosec B310
-            return
-    except (OSError, ValueError, HTTPException) as error:
-        raise BenchmarkError(f"{url} doesn't answer: {error}.") from error
 
 
 def write_form(photo: bytes) -> tuple[bytes, str]:
@@ -55,18 +45,19 @@ def find_free_port() -> int:
         return port
 
 
-@contextmanager
-def server_at(url: str | None = None, **environment: str) -> Iterator[tuple[str, int | None]]:
+def server_at(url: str | None) -> AbstractContextManager[tuple[str, int | None]]:
     """Yield the address of the server to measure, and the id of its first process if it is ours.
 
     Without `url` a server is run as `make serve` does. Raises `BenchmarkError` where none answers.
     """
-    if url:
-        check_server(url)
-        yield url, None
-        return
-    with own_server(**environment) as own:
-        yield own
+    if not url:
+        return own_server()
+    try:
+        # The address is the caller's own.
+        with urllib.request.urlopen(f"{url}/healthz", timeout=ANSWER_SECONDS):  # nosec B310
+            return nullcontext((url, None))
+    except (OSError, ValueError, HTTPException) as error:
+        raise BenchmarkError(f"{url} doesn't answer: {error}.") from error
 
 
 @contextmanager

@@ -85,7 +85,6 @@ def measure_stages(pictures: Sequence[Path], rounds: int) -> dict[str, Any]:
 def _time_stages(
     analyzer: FaceAnalyzer, data: bytes, machine: Machine, rounds: int
 ) -> dict[str, Stage]:
-    """Time one photo's stages, each on the output of the one before."""
     photo = _open(analyzer, data)
     results: list[list[PassResult]] = []
     for _ in range(rounds + 1):
@@ -101,6 +100,10 @@ def _time_stages(
     def total(milliseconds: Callable[[PassResult], float]) -> Summary:
         return summarize([sum(map(milliseconds, each)) for each in results[1:]])
 
+    def integrate(scale: float) -> float:
+        copy = np.zeros(copies[scale], np.uint8)
+        return repeat(partial(cv2.integral2, copy), rounds)["median"]
+
     def compute(count: int, network: Any) -> float:
         cost: float = network.card.figures["speed"]["multiply_adds"]
         return count * cost / machine.multiply_adds
@@ -110,7 +113,7 @@ def _time_stages(
         "working copy": (total(lambda each: each.stages_ms[0]), copied / machine.bytes_copied),
         "cascade": (
             total(lambda each: each.stages_ms[1]),
-            sum(_time_integrals(copies[each.scale], rounds) for each in passes),
+            sum(integrate(each.scale) for each in passes),
         ),
         "face classifier": (
             total(lambda each: each.stages_ms[2]),
@@ -131,7 +134,6 @@ def _cut(photo: LazyImage, faces: Sequence[Any], classifier: Classifier) -> np.n
 
 
 def _time_decoding(analyzer: FaceAnalyzer, data: bytes, rounds: int) -> Stage:
-    """Time all decodings of an analysis, and the coarsest of them by the library alone."""
     photo = _open(analyzer, data)
     if detections := analyzer.detector.detect(photo, EFFORT):
         for classifier in analyzer.classifiers.values():
@@ -162,7 +164,3 @@ def _working_copies(photo: LazyImage, passes: list[PassResult]) -> dict[float, t
     """
     scales = {scale for each in passes for scale in (each.scale, max(1.0, each.scale / 2))}
     return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}
-
-
-def _time_integrals(size: tuple[int, int], rounds: int) -> float:
-    return repeat(partial(cv2.integral2, np.zeros(size, np.uint8)), rounds)["median"]

@@ -1,5 +1,3 @@
-"""The benchmarks measure, and report peers that fail; the peers here do nothing."""
-
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,19 +10,20 @@ from bench.__main__ import cli
 from bench.drivers import started
 from bench.environments import Installed, Peer, install_peer
 from bench.measurements import (
+    PARTS,
     Bench,
     measure_bulk,
     measure_cold,
-    measure_each_stage,
-    measure_faces,
     measure_networks,
     measure_photos,
     measure_server,
 )
 from bench.pictures import make_pictures
 from bench.report import merge_figures, plot_growth, write_report
+from bench.serving import find_free_port
 from bench.timing import fit_slope
 
+COST = {"seconds": 1.0, "megabytes": 2.0}
 FAKE = """
 import json, sys
 for line in sys.stdin:
@@ -39,8 +38,7 @@ def bench(tmp_path: Path, astronaut_png: bytes) -> Bench:
     photo.write_bytes(astronaut_png)
     sources = {"fake": FAKE, "raut": FAKE, "broken": "raise SystemExit(1)"}
     peers = {
-        name: Installed((sys.executable, "-c", source), 1.0, 2.0)
-        for name, source in sources.items()
+        name: Installed((sys.executable, "-c", source), COST) for name, source in sources.items()
     }
     return Bench(peers, [photo], rounds=2)
 
@@ -99,7 +97,7 @@ def test_networks_are_compared_with_the_peak_of_the_core(bench: Bench) -> None:
 
 
 def test_each_stage_is_compared_with_the_optimum(tmp_path: Path) -> None:
-    figures = measure_each_stage(made_picture(tmp_path, "512x512"))
+    figures = PARTS["stages"](made_picture(tmp_path, "512x512"))
     stages = figures["pictures"]["512x512"]
     ours = {"decode", "working copy", "cascade", "face classifier", "expression", "gender"}
     assert ours <= stages.keys()
@@ -115,7 +113,7 @@ def test_the_command_line_is_timed_on_many_photos(tmp_path: Path) -> None:
 
 
 def test_growth_is_plotted_with_its_slope(bench: Bench, tmp_path: Path) -> None:
-    figures = {"faces": measure_faces(bench)}
+    figures = {"faces": PARTS["faces"](bench)}
     assert [point["x"] for point in figures["faces"]["points"]] == [1, 2, 4, 8, 16, 32, 64]
     plot_growth(figures, tmp_path, "day")
     assert (tmp_path / "day-faces.png").is_file()
@@ -127,7 +125,7 @@ def test_a_failed_part_is_named_and_the_others_are_measured(
     ours = Peer("raut", environments.DRIVERS / "raut.py", ())
     monkeypatch.setattr("bench.__main__.PEERS", (ours,))
     monkeypatch.setattr(
-        "bench.__main__.install_peer", lambda *_: Installed((sys.executable, "-c", FAKE), 1.0, 2.0)
+        "bench.__main__.install_peer", lambda *_: Installed((sys.executable, "-c", FAKE), COST)
     )
 
     def fail(_: Bench) -> None:
@@ -135,10 +133,10 @@ def test_a_failed_part_is_named_and_the_others_are_measured(
 
     monkeypatch.setitem(measurements.PARTS, "live", fail)
     parts = ("--only", "live", "--only", "cold", "--quick", "--results", str(tmp_path))
-    told = CliRunner().invoke(cli, ["peers", *parts])
-    assert told.exit_code == 0, told.output
-    assert "| live | hangs |" in told.output
-    assert "## First answer of a new process" in told.output
+    result = CliRunner().invoke(cli, ["peers", *parts])
+    assert result.exit_code == 0, result.output
+    assert "| live | hangs |" in result.output
+    assert "## First answer of a new process" in result.output
     assert list(tmp_path.glob("*.json"))
 
 
@@ -163,6 +161,15 @@ def test_a_server_is_measured_by_its_workers(bench: Bench, monkeypatch: pytest.M
         assert workers["photos_per_second"] > 0
         assert workers["memory_after_load_mb"] > 0
     assert "The server, by workers" in write_report({"server": figures})
+
+
+@pytest.mark.parametrize("command", ["live", "load"])
+def test_a_missing_server_is_reported_in_a_sentence(bench: Bench, command: str) -> None:
+    url = f"http://127.0.0.1:{find_free_port()}"
+    options = ("--url", url, "--picture", str(bench.pictures[0]))
+    result = CliRunner().invoke(cli, [command, *options])
+    assert result.exit_code == 1
+    assert f"Error: {url} doesn't answer: " in result.output
 
 
 def test_the_same_photos_give_the_same_archive(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-"""The simulated queues agree with queueing theory."""
-
 import pytest
 from click.testing import CliRunner
 
