@@ -10,21 +10,13 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from scipy.fft import dct
 
 from training.recipe import Augmentation
 
 BLOCK = 8  # side of the blocks that a JPEG is made of
 # The orthonormal cosine transform of one row, and the standard's table for luminance.
-COSINES = np.array(
-    [
-        [
-            math.sqrt((1 if row == 0 else 2) / BLOCK)
-            * math.cos((2 * column + 1) * row * math.pi / (2 * BLOCK))
-            for column in range(BLOCK)
-        ]
-        for row in range(BLOCK)
-    ]
-)
+COSINES = dct(np.eye(BLOCK), axis=0, norm="ortho")
 LUMINANCE = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],

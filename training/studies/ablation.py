@@ -131,11 +131,7 @@ def _compare(whole: Scores, scores: Scores) -> dict[str, float]:
 
 
 def _write(
-    ablation: Ablation,
-    figures: list[str],
-    rows: list[dict[str, Any]],
-    command: str,
-    results: Path,
+    ablation: Ablation, figures: list[str], rows: list[dict[str, Any]], command: str, results: Path
 ) -> None:
     write_csv(results / "results.csv", rows)
     spreads = {name: _find_spread(name, rows, len(ablation.seeds)) for name in figures}

@@ -24,12 +24,7 @@ from training.datasets.experiment import Splits, read_splits, read_validation
 from training.datasets.loading import Split, list_pictures
 from training.datasets.ood import read_ood
 from training.evaluate.metrics import find_macro_f1, find_recalls
-from training.fit.pretrained import (
-    compute_features,
-    count_parameters,
-    head_options,
-    read_seconds,
-)
+from training.fit.pretrained import compute_features, count_parameters, head_options, read_seconds
 from training.recipe import WORDS, OODSet, change_recipe, load_recipe, parse_recipe
 from training.runs import load_run
 from training.studies.grid import Measure, share_grid

@@ -13,14 +13,7 @@ from typing import Any
 from app.ray_session import ExecutorName
 from training.datasets.inspection import inspect
 from training.fit.pretrained import FULL_PRECISION, WeightsError, load_base
-from training.recipe import (
-    DataError,
-    RecipeError,
-    change_recipe,
-    parse_recipe,
-    read_toml,
-    validate,
-)
+from training.recipe import DataError, RecipeError, change_recipe, parse_recipe, read_toml, validate
 from training.studies.executors import open_executor
 from training.studies.reporting import write_results
 from training.studies.session import Findings, Session, Study

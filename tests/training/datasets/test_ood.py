@@ -54,9 +54,7 @@ def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
     assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
 
 
-def test_a_folder_is_halved_into_training_and_validation(
-    tmp_path: Path,
-) -> None:
+def test_a_folder_is_halved_into_training_and_validation(tmp_path: Path) -> None:
     make_pictures(tmp_path, 8, ("three", "four"), 2)
     sets = {"others": OODSet(folder=tmp_path)}
     learned, measured = (
@@ -128,10 +126,7 @@ def test_near_duplicates_can_not_be_halved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (
-            "data.ood={}",
-            "heads.clothes.ood_fpr: there are no pictures to train it on",
-        ),
+        ("data.ood={}", "heads.clothes.ood_fpr: there are no pictures to train it on"),
         (
             "data.ood={a = {folder = 'a', jigsaw = 500}}",
             "data.ood.a.jigsaw: 192 pixels can't be cut into 500 pieces",
