@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from app.files import write_text
 from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Head
@@ -134,7 +135,11 @@ def _write(
     ablation: Ablation, figures: list[str], rows: list[dict[str, Any]], command: str, results: Path
 ) -> None:
     write_csv(results / "results.csv", rows)
-    spreads = {name: _find_spread(name, rows, len(ablation.seeds)) for name in figures}
+    # The largest change of each figure by another seed; 0 without other seeds.
+    spreads = {
+        name: max(abs(row[f"{name}: lost"]) for row in rows[: 1 + len(ablation.seeds)])
+        for name in figures
+    }
     cells = [
         [
             row["left out"],
@@ -144,29 +149,18 @@ def _write(
         ]
         for row in rows
     ]
+    chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
     text = [
         "# Effect of each switch",
         f"`{command}`, one training per row, measured on the validation split. In brackets: the "
         "difference to the whole recipe in points, with its standard error on the same pictures.",
-        _state_rule(spreads),
+        "A switch helps or harms a figure if the difference is larger than "
+        f"{SIGNIFICANT_ERRORS:.0f} standard errors and than what other seeds changed of it "
+        f"(in points: {chance}). For the others one training is not enough to say.",
         *ablation.notes,
         markdown_table(cells, ["left out", *figures, "the switch", "minutes"]),
     ]
-    (results / "report.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
-
-
-def _state_rule(spreads: dict[str, float]) -> str:
-    chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
-    return (
-        "A switch helps or harms a figure if the difference is larger than "
-        f"{SIGNIFICANT_ERRORS:.0f} standard errors and than what other seeds changed of it "
-        f"(in points: {chance}). For the others one training is not enough to say."
-    )
-
-
-def _find_spread(figure: str, rows: list[dict[str, Any]], seeds: int) -> float:
-    """Return the largest change of a figure by another seed; 0 without seeds."""
-    return max(abs(row[f"{figure}: lost"]) for row in rows[: 1 + seeds])
+    write_text("\n\n".join(text) + "\n", results / "report.md")
 
 
 def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from app.files import write_text
 from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
@@ -35,14 +36,9 @@ def report_training(
     file = name.replace("=", "-").replace(".", "_")
     plot_curves(history, session.figure(f"{file}-curves"))
     plot_confusion(confusion, list(classes), session.figure(f"{file}-confusion"))
-    return "\n\n".join(
-        [
-            f"## {name}",
-            f"![curves]({FIGURES}/{file}-curves.png)\n"
-            f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)",
-            describe_classes(confusion, classes),
-        ]
-    )
+    curves = f"![curves]({FIGURES}/{file}-curves.png)"
+    matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)"
+    return f"## {name}\n\n{curves}\n{matrix}\n\n{describe_classes(confusion, classes)}"
 
 
 def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -71,26 +67,28 @@ def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
 
 def write_results(session: Session, findings: Findings) -> None:
     """Write results.csv, results.json and report.md."""
-    study, recipe = session.study, session.recipe
-    session.results.mkdir(parents=True, exist_ok=True)
+    study, recipe, folder = session.study, session.recipe, session.results
+    compared = [_compare(item, findings.figures.get(item.ours)) for item in study.paper]
+    hardware = describe_hardware()
+    folder.mkdir(parents=True, exist_ok=True)
     if findings.rows:
-        write_csv(session.results / "results.csv", findings.rows)
+        write_csv(folder / "results.csv", findings.rows)
     results = {
         "study": session.name,
         "title": study.title,
         "question": study.question,
         "differences": study.differences,
-        "comparison": compare_with_paper(study.paper, findings.figures),
+        "comparison": compared,
         "source": recipe.data.source,
         "scale": session.scale,
         "command": session.command,
-        "date": session.results.name,
+        "date": folder.name,
         "seed": recipe.seed,
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
-        "hardware": describe_hardware(),
+        "hardware": hardware,
         "recipe": recipe.model_dump(mode="json"),
         "grid": study.grid,
         "options": study.options,
@@ -98,21 +96,12 @@ def write_results(session: Session, findings: Findings) -> None:
         "missing": findings.missing,
         "rows": findings.rows,
     }
-    text = json.dumps(results, indent=2) + "\n"
-    (session.results / "results.json").write_text(text, encoding="utf-8")
-    report = _write_report(session, findings)
-    (session.results / "report.md").write_text(report, encoding="utf-8")
-
-
-def _write_report(session: Session, findings: Findings) -> str:
-    study, inspection = session.study, session.inspection
-    hardware = describe_hardware()
+    write_text(json.dumps(results, indent=2) + "\n", folder / "results.json")
     sections = [
         f"# {study.title}",
         study.question,
-        f"`{session.command}`, {session.results.name}, seed {session.recipe.seed}, "
-        f"{hardware['processor']} with {hardware['cores']} cores. "
-        f"Data: {session.recipe.data.source}.",
+        f"`{session.command}`, {folder.name}, seed {recipe.seed}, {hardware['processor']} with "
+        f"{hardware['cores']} cores. Data: {recipe.data.source}.",
     ]
     if session.scale == "smoke":
         sections.append("**A trial of the code on a small scale: its figures say nothing.**")
@@ -120,44 +109,28 @@ def _write_report(session: Session, findings: Findings) -> str:
         sections.append("**Nothing ran, so there are no figures of ours.**")
     if findings.missing:
         sections += ["## What could not run", _list(findings.missing)]
-    compared = compare_with_paper(study.paper, findings.figures)
-    table = markdown_table(
-        [row.values() for row in compared], ["figure", "paper", "ours", "on the difference"]
-    )
-    faults = inspection.faults + [f"Leakage: {leak}" for leak in inspection.leakage]
+    columns = ["figure", "paper", "ours", "on the difference"]
+    table = markdown_table([row.values() for row in compared], columns)
+    found = session.inspection
+    faults = found.faults + [f"Leakage: {leak}" for leak in found.leakage]
     sections += ["## Compared with the paper", table]
     sections += ["## Differences from the paper", _list(study.differences)]
-    sections += ["## Checks of the data", _list(faults + inspection.remarks)]
+    sections += ["## Checks of the data", _list(faults + found.remarks)]
     if findings.rows:
         columns = list_columns(findings.rows)
         rows = [[row.get(column) for column in columns] for row in findings.rows]
         sections += ["## All trainings", markdown_table(rows, columns)]
-    return "\n\n".join(sections + findings.sections) + "\n"
+    write_text("\n\n".join(sections + findings.sections) + "\n", folder / "report.md")
 
 
-def compare_with_paper(paper: list[PaperFigure], figures: dict[str, float]) -> list[dict[str, str]]:
-    """Pair each of the paper's figures with ours, and say why they differ.
-
-    Returns rows of `figure`, `paper`, `ours` (empty for what did not run) and `why`.
-    """
-    rows = []
-    for item in paper:
-        own = figures.get(item.ours)
-        rows.append(
-            {
-                "figure": item.figure,
-                "paper": item.value,
-                "ours": "" if own is None else _format(own, item.form),
-                "why": "This did not run." if own is None else item.why,
-            }
-        )
-    return rows
-
-
-def _format(value: float, form: str) -> str:
-    if form == "share":
-        return percent(value, 2)
-    return f"{value:.0f} s" if form == "seconds" else f"{value:.4g}"
+def _compare(item: PaperFigure, own: float | None) -> dict[str, str]:
+    if own is None:
+        ours, why = "", "This did not run."
+    elif item.form == "share":
+        ours, why = percent(own, 2), item.why
+    else:
+        ours, why = f"{own:.0f} s" if item.form == "seconds" else f"{own:.4g}", item.why
+    return {"figure": item.figure, "paper": item.value, "ours": ours, "why": why}
 
 
 def _list(sentences: list[str]) -> str:
