@@ -55,14 +55,6 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
     atomic_write(run / RECIPE, lambda stream: stream.write(text.encode()))
 
 
-def check_run(run: Path, recipe: Recipe) -> None:
-    """Raise `DataError` if a run was started with another recipe."""
-    if (run / RECIPE).is_file() and not read_recipe(run).trains_like(recipe):
-        raise DataError(
-            f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
-        )
-
-
 def is_finished(run: Path) -> bool:
     """Return whether a run holds its recipe and the fitted network."""
     return (run / RECIPE).is_file() and (run / MODEL).is_file()

@@ -99,7 +99,6 @@ def _list_file(name: str, location: str) -> Iterator[Picture]:
 
 
 def _list_members(stream: IO[bytes], name: str, location: str) -> Iterator[Picture]:
-    """List the photos of a tar archive, of which only the headers are read."""
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while member := archive.next():
             if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
@@ -126,18 +125,14 @@ def _open(location: str) -> Iterator[IO[bytes]]:
 
 
 def _check_url(url: str, where: str) -> None:
-    """Raise `ArchiveError` for what is no URL or needs a package that isn't installed."""
-    protocol = url.split("://")[0].split("::")[-1]
     if "://" not in url:
-        raise ArchiveError(
-            f"{where}: {url!r} is no URL. Write one on each line, such as s3://bucket/a.jpg."
-        )
+        raise ArchiveError(f"{where}: {url!r} is no URL such as s3://bucket/a.jpg.")
     try:
         import fsspec
     except ImportError as error:
         raise ArchiveError(explain_missing("a list of URLs", error)) from error
     try:
-        fsspec.get_filesystem_class(protocol)
+        fsspec.get_filesystem_class(url.split("://")[0].split("::")[-1])
     except (ValueError, ImportError) as error:
         raise ArchiveError(f"{where}: {url} can't be read here. {error}.") from error
 

@@ -112,9 +112,6 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
 def _read_shards(
     reader: PictureReader, job: BatchJob, shards: list[Shard]
 ) -> Iterator[tuple[int, list[Row]]]:
-    """Yield the number and rows of each shard as it is done."""
     if job.engine == "ray":
-        yield from read_by_ray(reader, shards, job.workers)
-    else:
-        for shard in shards:
-            yield shard.number, reader.read(shard.first, shard.pictures)
+        return read_by_ray(reader, shards, job.workers)
+    return ((shard.number, reader.read(shard.first, shard.pictures)) for shard in shards)

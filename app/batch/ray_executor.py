@@ -57,7 +57,7 @@ def read_by_ray(
 
 
 def _read_one_by_one(reader: PictureReader, shard: Shard, count: int) -> list[Row]:
-    """Read each picture of a shard as a shard of its own, to find the one that kills its reader."""
+    # Each picture is a shard of its own, to find the one that kills its reader.
     single = [
         Shard(number, number, [picture])
         for number, picture in enumerate(shard.pictures, start=shard.first)
@@ -73,7 +73,6 @@ def _read_one_by_one(reader: PictureReader, shard: Shard, count: int) -> list[Ro
 
 
 def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tuple[int, list[Row]]]:
-    """Yield the number and rows of each shard that `count` actors can read."""
     import ray
 
     items = [

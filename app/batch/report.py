@@ -55,11 +55,8 @@ class Summary:
 
     def _add_picture(self, row: Row) -> None:
         self.pictures += 1
-        self.models = {
-            name.removeprefix("model_"): value
-            for name, value in row.items()
-            if name.startswith("model_")
-        }
+        digests = {name: value for name, value in row.items() if name.startswith("model_")}
+        self.models = {name.removeprefix("model_"): value for name, value in digests.items()}
         if row["error"] is not None:
             self.errors.add(row["error"], row["picture"])
             return
@@ -83,7 +80,6 @@ class Summary:
                 self._add_reading(read.replace("_", " ").capitalize(), row, read)
 
     def _add_reading(self, title: str, row: Row, read: str) -> None:
-        """Count one prediction; `read` is the prefix of its columns."""
         number, label = row["picture"], row[f"{read}_label"]
         self._tally(f"{title}: shown").add(label if row[f"{read}_confident"] else "unsure", number)
         self._tally(f"{title}: likeliest, sure or not").add(label, number)
@@ -111,7 +107,7 @@ def _list_readings(row: Row) -> list[str]:
 
 
 def _natural(line: tuple[str, int]) -> tuple[float, str]:
-    """Sort names by their leading number, then those without one by name."""
+    # By their leading number, then those without one by name.
     start = line[0].split()[0]
     number = start.replace(".", "", 1).lstrip("-")
     return (float(start), "") if number.isdigit() else (float("inf"), line[0])
@@ -123,6 +119,5 @@ def _span(value: float, width: int) -> str:
 
 
 def _double(value: int) -> str:
-    """Name the interval between two powers of 2 that holds a positive value."""
     start = 1 << (value.bit_length() - 1)
     return f"{start} to {2 * start}"

@@ -27,13 +27,9 @@ def list_rows(file: str, answer: dict[str, Any]) -> list[Row]:
 
     An image without faces has one row if models read the whole of it, else none.
     """
-    image = _image_columns(answer)
+    image = _flatten(answer.get("image_predictions", {}), WHOLE)
     faces = list_faces(answer) or ([{"face": None}] if image else [])
     return [{"file": file, **face, **image} for face in faces]
-
-
-def _image_columns(answer: dict[str, Any]) -> Row:
-    return _flatten(answer.get("image_predictions", {}), WHOLE)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
@@ -88,8 +84,8 @@ class PictureReader:
             picture=number,
             file=picture.name,
             error="reader_died",
-            error_detail="Each process that read this picture died. It may have taken more memory "
-            "than there is; analyze it alone to see more.",
+            error_detail="Each process that read this picture died, perhaps for lack of memory. "
+            "Analyze it alone to see more.",
         )
 
     def analyze(self, picture: Picture) -> dict[str, Any]:
@@ -116,19 +112,17 @@ class PictureReader:
 
 
 def _image_rows(answer: dict[str, Any]) -> list[Row]:
-    """Return the rows of a numbered JSON answer, one for each face but at least one."""
     shared = {
         "picture": answer["picture"],
         "file": answer["file"],
         **answer["image"],
         "faces": len(answer["faces"]),
-        **_image_columns(answer),
+        **_flatten(answer.get("image_predictions", {}), WHOLE),
     }
     return [shared | face for face in list_faces(answer) or [{}]]
 
 
 def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
-    """Return a numbered JSON answer with one face, and each field that the models fill."""
     predictions = {
         name: Prediction(
             label="",

@@ -48,7 +48,6 @@ def to_csv(rows: list[Row]) -> str:
 
 
 def _write_csv(stream: IO[str], rows: list[Row], columns: list[str]) -> None:
-    """Write rows as CSV; a field that a row lacks, or that is None, is empty."""
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     words = {truth: word for word, truth in TRUTHS.items()}

@@ -10,7 +10,7 @@ from app.vision.imaging.crops import CropShape
 from training.datasets.loading import Split, SubsetSpec, find_shared, list_answers, read_split
 from training.datasets.ood import append_ood, check_ood, read_ood
 from training.recipe import DataError, Recipe
-from training.runs import check_run, is_finished, read_recipe
+from training.runs import RECIPE, is_finished, read_recipe
 
 Splits = tuple[Split, Split]
 
@@ -24,7 +24,10 @@ class Experiment:
     """
 
     def __init__(self, recipe: Recipe, run: Path, splits: Splits | None = None) -> None:
-        check_run(run, recipe)
+        if (run / RECIPE).is_file() and not read_recipe(run).trains_like(recipe):
+            raise DataError(
+                f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
+            )
         self.recipe, self.run, self._given = recipe, run, splits
 
     @classmethod
@@ -39,23 +42,13 @@ class Experiment:
 
     @cached_property
     def splits(self) -> Splits:
-        """The training and the validation split. Raises `DataError` as `read_splits` does."""
+        """The training split, with OOD pictures behind its own, and the validation split."""
         return self._given or read_splits(self.recipe)
-
-    @property
-    def train(self) -> Split:
-        """The training split, with out-of-distribution pictures behind its own."""
-        return self.splits[0]
-
-    @property
-    def validation(self) -> Split:
-        """The validation split."""
-        return self.splits[1]
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:
         """Each head's classes, in the order of its logits."""
-        return list_heads(self.recipe, self.train)
+        return list_heads(self.recipe, self.splits[0])
 
 
 def read_splits(recipe: Recipe) -> Splits:

@@ -154,7 +154,7 @@ def _measure_ood(
 def _mark_unseen(recipe: Recipe, split: Split) -> np.ndarray:
     if recipe.data.leakage == "drop":  # Pictures in both splits were not trained on.
         return np.ones(len(split.labels), dtype=bool)
-    shape = CropShape(split.pictures.shape[1], split.pictures.shape[-1])
+    shape = CropShape(recipe.data.size, recipe.data.channels)
     return ~find_shared(split, read_split(recipe.data.folder, "train", shape))
 
 

@@ -24,9 +24,10 @@ def measure_answers(
     resampled = resample_confusion(confusion)
     recalls, recall_samples = find_recalls(confusion), find_recalls(resampled)
     precisions = find_recalls(confusion.T)
+    hits = np.trace(resampled, axis1=-2, axis2=-1)
     return {
-        "count": len(labels),
-        **_with_interval("accuracy", right.mean(), _shares_right(resampled)),
+        **measure_given(right, given),
+        **_with_interval("accuracy", right.mean(), hits / len(labels)),
         **_with_interval(
             "balanced_accuracy", np.nanmean(recalls), np.nanmean(recall_samples, axis=-1)
         ),
@@ -45,14 +46,6 @@ def measure_answers(
             resample_calibration_error(probabilities, right),
         ),
         "reliability": describe_reliability(probabilities, right),
-        **_with_interval("unanswered", 1 - given.mean(), _resample_share(~given)),
-        **(
-            _with_interval(
-                "accuracy_of_answers_given", right[given].mean(), _resample_share(right[given])
-            )
-            if given.any()
-            else {"accuracy_of_answers_given": None}
-        ),
     }
 
 
@@ -75,9 +68,9 @@ def find_macro_f1(confusion: np.ndarray) -> np.ndarray:
 
 
 def resample_confusion(confusion: np.ndarray) -> np.ndarray:
-    """Draw confusion matrices as the bootstrap does: int (`RESAMPLES`, classes, classes).
+    """Resample confusion matrices as the bootstrap does: int (`RESAMPLES`, classes, classes).
 
-    Drawing pictures with replacement draws cells of the matrix by their shares (Efron 1979).
+    Sampling pictures with replacement samples cells of the matrix by their shares (Efron 1979).
     """
     count = confusion.sum()
     drawn = np.random.default_rng(0).multinomial(count, confusion.ravel() / count, RESAMPLES)
@@ -142,11 +135,6 @@ def measure_given(right: np.ndarray, given: np.ndarray) -> dict[str, Any]:
 def _resample_share(right: np.ndarray) -> np.ndarray:
     generator = np.random.default_rng(0)
     return generator.binomial(len(right), right.mean(), RESAMPLES) / len(right)
-
-
-def _shares_right(confusion: np.ndarray) -> np.ndarray:
-    hits = np.trace(confusion, axis1=-2, axis2=-1)
-    return np.asarray(hits / confusion.sum(axis=(-2, -1)))
 
 
 def _with_interval(name: str, value: Any, samples: np.ndarray) -> dict[str, Any]:

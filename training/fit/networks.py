@@ -6,7 +6,8 @@ features, and a pretrained body preprocesses the crop in its own way.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -49,6 +50,20 @@ def check_network(network: Network) -> None:
     for name, option in options.items():
         if option.default is option.empty and name not in network.options:
             raise RecipeError(f"network.options.{name} is missing: {chosen} needs it.")
+
+
+@contextmanager
+def compute_in(precision: str) -> Iterator[None]:
+    """Let the layers that are built inside the `with` block compute in a precision.
+
+    `precision` is "float32", or "mixed_bfloat16" with weights kept in float32.
+    """
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
 
 
 class FusedBatchNormalization(layers.BatchNormalization):

@@ -20,8 +20,7 @@ from keras import layers
 
 from app.files import atomic_write
 from training.datasets.loading import Split
-from training.fit.networks import register
-from training.fit.precision import compute_in
+from training.fit.networks import compute_in, register
 from training.recipe import DataError
 
 # Name → builder and the mode of its preprocessing, as Keras names them; "none": inside the network.

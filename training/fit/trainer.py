@@ -26,8 +26,12 @@ from training.datasets.loading import OOD, Split, list_answers
 from training.evaluate.network import choose_batch, place_errors
 from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
-from training.fit.networks import FusedBatchNormalization, build_network, check_network
-from training.fit.precision import compute_in
+from training.fit.networks import (
+    FusedBatchNormalization,
+    build_network,
+    check_network,
+    compute_in,
+)
 from training.fit.transfer import load_backbone
 from training.recipe import DataError, Schedule
 from training.runs import (
