@@ -56,7 +56,7 @@ class Costs:
     spread: float
 
     def photo_seconds(self, rng: np.random.Generator) -> float:
-        """Draw a photo's service time from a log-normal distribution."""
+        """Sample a photo's service time from a log-normal distribution."""
         sigma = np.sqrt(np.log1p(self.spread**2))
         return float(self.photo * rng.lognormal(-(sigma**2) / 2, sigma))
 

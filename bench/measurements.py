@@ -71,14 +71,14 @@ def measure_photos(bench: Bench) -> dict[str, Any]:
     with ExitStack() as stack:
         drivers = {n: stack.enter_context(started(p.command)) for n, p in bench.peers.items()}
         for picture in bench.pictures:
-            for turn in range(bench.rounds + 1):
+            for number in range(bench.rounds + 1):
                 for name in [name for name in drivers if name not in failed]:
                     with recording(failed, name):
                         milliseconds, answer = drivers[name].analyze(picture)
                         faces[picture.stem][name] = answer.pop("faces")
-                        if turn:
+                        if number:
                             times[picture.stem][name].append(milliseconds)
-                        if turn and name == OURS:
+                        if number and name == OURS:
                             for stage, spent in answer.items():
                                 stages[picture.stem][stage].append(spent)
         memory = {name: drivers[name].memory() for name in drivers if name not in failed}

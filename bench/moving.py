@@ -1,4 +1,4 @@
-"""Make a film of a still photo, in place of a camera."""
+"""Make a film of a still photo, as a camera would record it."""
 
 import math
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import numpy as np
 # A person in front of a webcam drifts by a tenth of the frame, leans in and out, and tilts.
 PAN_SHARE = 0.08
 ZOOM_SHARE = 0.12
-TURN_DEGREES = 6.0
+ROLL_DEGREES = 6.0
 # None divides another, so that the motion doesn't repeat within a sequence.
 PAN_SECONDS = 5.0
 SINK_SECONDS = 7.0
 ZOOM_SECONDS = 11.0
-TURN_SECONDS = 13.0
+ROLL_SECONDS = 13.0
 NOISE_LEVELS = 3.0
 JPEG_QUALITY = 85
 
@@ -33,9 +33,9 @@ def move_picture(
     middle = (picture.shape[1] / 2, picture.shape[0] / 2)
     for index in range(count):
         seconds = index / rate
-        turn = TURN_DEGREES * _swing(seconds, TURN_SECONDS)
+        degrees = ROLL_DEGREES * _swing(seconds, ROLL_SECONDS)
         scale = fitting * (1 + ZOOM_SHARE * _swing(seconds, ZOOM_SECONDS))
-        matrix = cv2.getRotationMatrix2D(middle, turn, scale)
+        matrix = cv2.getRotationMatrix2D(middle, degrees, scale)
         matrix[0, 2] += width / 2 - middle[0] + PAN_SHARE * width * _swing(seconds, PAN_SECONDS)
         matrix[1, 2] += height / 2 - middle[1] + PAN_SHARE * height * _swing(seconds, SINK_SECONDS)
         frame = cv2.warpAffine(picture, matrix, size, borderMode=cv2.BORDER_REPLICATE)

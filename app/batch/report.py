@@ -74,7 +74,7 @@ class Summary:
         self.faces += 1
         number = row["picture"]
         self._tally("Width of a face, pixels").add(_double(row["box_width"]), number)
-        self._tally("Turn of a face, degrees clockwise").add(_span(row["roll_degrees"], 30), number)
+        self._tally("Roll of a face, degrees clockwise").add(_span(row["roll_degrees"], 30), number)
         for read in _list_readings(row):
             if not read.startswith(WHOLE):
                 self._add_reading(read.replace("_", " ").capitalize(), row, read)

@@ -12,8 +12,8 @@ RECIPE = """
 name = "tiny"
 task = "expression"
 seed = 1
-purpose.en = "Shows that a killed training goes on."
-purpose.id = "Shows that a killed training goes on."
+purpose.en = "A network for the tests."
+purpose.id = "A network for the tests."
 not_for.en = "Anything else."
 not_for.id = "Anything else."
 default_head = "original"
@@ -49,26 +49,28 @@ erasing = 0.3
 """
 
 
-def make_pictures(
-    folder: Path,
-    count: int,
-    classes: tuple[str, ...],
-    seed: int = 0,
-    shape: tuple[int, ...] = (40, 40, 3),
-) -> None:
+def make_pictures(folder: Path, count: int, classes: tuple[str, ...], seed: int = 0) -> None:
     """Write noise whose left half is darker, class by class."""
     random = np.random.default_rng(seed)
     for label, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            picture = random.integers(0, 256, shape).astype(np.float64)
-            picture[:, : shape[1] // 2] *= (label + 1) / len(classes)
-            Image.fromarray(picture.astype(np.uint8)).save(folder / name / f"{number}.png")
+        write_noise(folder / name, count, (40, 40, 3), (label + 1) / len(classes), random)
+
+
+def write_noise(
+    folder: Path, count: int, shape: tuple[int, ...], left: float, random: np.random.Generator
+) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        picture = random.integers(0, 256, shape).astype(np.float64)
+        picture[:, : shape[1] // 2] *= left
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{number}.png")
 
 
 def write_recipe(folder: Path) -> Path:
-    for seed, (split, count) in enumerate((("train", 40), ("validation", 20))):
-        make_pictures(folder / "data" / split, count, ("sad", "happy"), seed, (24, 24))
+    random = np.random.default_rng(0)
+    for split, count in (("train", 40), ("validation", 20)):
+        for name, left in (("happy", 1.0), ("sad", 0.6)):
+            write_noise(folder / "data" / split / name, count, (24, 24), left, random)
     path = folder / "tiny.toml"
     path.write_text(RECIPE.format(folder=folder / "data"))
     return path

@@ -108,7 +108,7 @@ def prepare_folders(source: Path, out: Path) -> dict[str, int]:
 def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
     """Split UTKFace, a folder or a tar file, into train and validation by perceived gender.
 
-    Near-duplicates stay on one side. Files keep their names, in which age and race stand.
+    Near-duplicates stay on one side. Files keep their names, which hold age and race.
     Returns the number of pictures of each split. Raises `DataError` where nothing is found.
     """
     with _unpacked(source) as folder:

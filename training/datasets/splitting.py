@@ -10,10 +10,10 @@ from training.datasets.preparation import group_near_duplicates
 
 
 def split_in_folds(split: Split, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give for each fold which pictures are trained on and which held out: two bool (count,).
+    """Yield for each fold which pictures are trained on and which held out: two bool (count,).
 
-    Each picture is held out once. Each fold has about the same share of each class, and pictures
-    that look the same are in the same one.
+    Each picture is held out once. Each fold has about the same share of each class, and
+    near-duplicates are in the same one.
     """
     groups = group_near_duplicates(list(split.pictures))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

@@ -123,14 +123,14 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[dict[str, Any]]
     return found
 
 
-def _is_behind(group: dict[str, Any], everybody: dict[str, Any]) -> bool:
-    behind: bool = everybody["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
+def _is_behind(group: dict[str, Any], overall: dict[str, Any]) -> bool:
+    behind: bool = overall["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
     return behind and group["count"] >= FEWEST_IN_GROUP
 
 
-def _compare(group: dict[str, Any], everybody: dict[str, Any]) -> dict[str, Any]:
+def _compare(group: dict[str, Any], overall: dict[str, Any]) -> dict[str, Any]:
     shown = {name: group[name] for name in ("count", "accuracy")}
-    return {**shown, "overall": everybody["accuracy"]}
+    return {**shown, "overall": overall["accuracy"]}
 
 
 def _measure_ood(

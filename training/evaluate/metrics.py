@@ -73,8 +73,8 @@ def resample_confusion(confusion: np.ndarray) -> np.ndarray:
     Sampling pictures with replacement samples cells of the matrix by their shares (Efron 1979).
     """
     count = confusion.sum()
-    drawn = np.random.default_rng(0).multinomial(count, confusion.ravel() / count, RESAMPLES)
-    return drawn.reshape(RESAMPLES, *confusion.shape)
+    samples = np.random.default_rng(0).multinomial(count, confusion.ravel() / count, RESAMPLES)
+    return samples.reshape(RESAMPLES, *confusion.shape)
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
@@ -111,8 +111,8 @@ def resample_calibration_error(probabilities: np.ndarray, right: np.ndarray) -> 
     A sample has more error than the whole by chance alone, so that the interval lies high.
     """
     generator = np.random.default_rng(0)
-    draws = (generator.integers(0, len(right), len(right)) for _ in range(RESAMPLES))
-    return np.array([calibration_error(probabilities[draw], right[draw]) for draw in draws])
+    samples = (generator.integers(0, len(right), len(right)) for _ in range(RESAMPLES))
+    return np.array([calibration_error(probabilities[each], right[each]) for each in samples])
 
 
 def measure_share(chosen: np.ndarray, name: str = "accuracy") -> dict[str, Any]:

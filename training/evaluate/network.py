@@ -21,7 +21,7 @@ BATCH = 256
 MOST_PIXELS = 2**20  # per batch: feature maps of 256 whole pictures would take many gigabytes
 
 
-def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[str, Any]:
+def evaluate(model: Path, data: Path, split: str, runtime: str = "auto") -> dict[str, Any]:
     """Measure each head of a model against its own labels.
 
     Returns `accuracy` (the labels' head), `accuracy_ferplus` (the votes' head, where votes are
@@ -30,18 +30,18 @@ def evaluate(model: Path, data: Path, part: str, runtime: str = "auto") -> dict[
     """
     classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
     card = classifier.card
-    pictures = read_split(data, part, card.shape)
-    logits = run_network(classifier.network, pictures.pictures)
-    new = np.ones(len(pictures.labels), dtype=bool)
-    if part != "train" and (data / "train").is_dir():
-        new = ~find_shared(pictures, read_split(data, "train", card.shape))
-    figures = measure_heads(card, logits, pictures, new)
+    measured = read_split(data, split, card.shape)
+    logits = run_network(classifier.network, measured.pictures)
+    new = np.ones(len(measured.labels), dtype=bool)
+    if split != "train" and (data / "train").is_dir():
+        new = ~find_shared(measured, read_split(data, "train", card.shape))
+    figures = measure_heads(card, logits, measured, new)
     accuracies = {
         "accuracy" if head.targets == "labels" else f"accuracy_{name}": figures[name]["accuracy"]
         for name, head in card.heads.items()
         if "accuracy" in figures.get(name, {})
     }
-    return {"model": card.name, "part": part, "heads": figures, **accuracies}
+    return {"model": card.name, "part": split, "heads": figures, **accuracies}
 
 
 def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:

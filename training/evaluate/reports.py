@@ -15,7 +15,7 @@ from app.markdown import markdown_table, percent
 from app.vision.models.cards import Card
 from app.vision.models.files import FILES
 from app.vision.models.weaknesses import weakness_in_english
-from training.evaluate.subgroups import EVERYBODY
+from training.evaluate.subgroups import ALL
 from training.recipe import Recipe, parse_recipe
 
 FIGURES = "figures"
@@ -157,5 +157,5 @@ def list_single_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {**group, "axis": axis, "label": group[axis]}
         for axis in GROUP_AXES
         for group in groups
-        if [other for other in GROUP_AXES if group[other] != EVERYBODY] == [axis]
+        if [other for other in GROUP_AXES if group[other] != ALL] == [axis]
     ]

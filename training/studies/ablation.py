@@ -109,12 +109,12 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     return scores
 
 
-def _judge(network: Any, heads: dict[str, Head], part: Split) -> Scores:
-    batch = choose_batch(part.pictures)
-    logits = network.predict(part.pictures, batch_size=batch, verbose=0)
+def _judge(network: Any, heads: dict[str, Head], split: Split) -> Scores:
+    batch = choose_batch(split.pictures)
+    logits = network.predict(split.pictures, batch_size=batch, verbose=0)
     judged: Scores = {}
     for name, head in heads.items():
-        labels = true_labels(head, part)
+        labels = true_labels(head, split)
         right = (read_answers(head, logits[name]).argmax(axis=1) == labels).astype(float)
         judged[name] = np.where(labels >= 0, right, np.nan)
     return judged

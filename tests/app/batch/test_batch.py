@@ -1,5 +1,3 @@
-"""Archives: read into a folder, killed and resumed, with both engines."""
-
 import csv
 import io
 import json
@@ -57,20 +55,19 @@ def whole(archive: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+ANALYZE = ("analyze", "--shard-size", "2")
+
+
 def read(*arguments: str | Path) -> Result:
-    """Analyze, two pictures a shard."""
-    line = ["analyze", "--shard-size", "2", *map(str, arguments)]
-    return CliRunner().invoke(cli, line)
+    return CliRunner().invoke(cli, [*ANALYZE, *map(str, arguments)])
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    """Analyze in a process of its own, two pictures a shard."""
-    line = [sys.executable, "-m", "app", "analyze", "--shard-size", "2", *map(str, arguments)]
+    line = [sys.executable, "-m", "app", *ANALYZE, *map(str, arguments)]
     return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def wait_for_the_first_shard(process: "subprocess.Popen[str]") -> None:
-    """Wait for the first line of progress, which tells that a shard is done."""
     assert process.stderr
     while line := process.stderr.readline():
         if " pictures, " in line:
@@ -82,7 +79,6 @@ def list_parts(out: Path) -> list[Path]:
 
 
 def load(out: Path) -> Rows:
-    """The rows of all parts that a folder holds."""
     return [row for part in list_parts(out) for row in pyarrow.parquet.read_table(part).to_pylist()]
 
 
@@ -100,7 +96,6 @@ def test_every_picture_has_its_rows(whole: Path) -> None:
 
 
 def as_field(value: object) -> str:
-    """Return what a CSV file says of a value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for seed, (part, count) in enumerate((("train", 16), ("validation", 8))):
-        make_pictures(tmp_path / "data" / part, count, ("one", "two"), seed)
+    for seed, (split, count) in enumerate((("train", 16), ("validation", 8))):
+        make_pictures(tmp_path / "data" / split, count, ("one", "two"), seed)
     return tmp_path / "data"
 
 
@@ -223,13 +223,13 @@ def test_folds_hold_each_picture_out_once_and_keep_near_duplicates_together(tmp_
         for number in range(5):
             picture = Image.open(tmp_path / name / f"{number}.png")
             picture.save(tmp_path / name / f"{number}-again.jpg", quality=95)
-    part = read_split(tmp_path, "", CropShape(40, 3))
-    folds = list(split_in_folds(part, 5, seed=1))
+    split = read_split(tmp_path, "", CropShape(40, 3))
+    folds = list(split_in_folds(split, 5, seed=1))
     assert (np.sum([held_out for _, held_out in folds], axis=0) == 1).all()
     for learned, held_out in folds:
         assert not (learned & held_out).any()
         names = [
-            {f"{f.parent.name}/{f.stem.removesuffix('-again')}" for f in part.subset(side).files}
+            {f"{f.parent.name}/{f.stem.removesuffix('-again')}" for f in split.subset(side).files}
             for side in (learned, held_out)
         ]
         assert not names[0] & names[1]
