@@ -77,23 +77,16 @@ def start_ray(
         else:
             given = {**(environment or {}), "PYTHONPATH": str(ROOT)}
             options["runtime_env"] = {"env_vars": given}
-        _reach_ray(address, options)
+        for tries_left in reversed(range(STARTS if address == "local" else 1)):
+            try:
+                ray.init(address, **options)
+                break
+            except Exception as error:  # Ray raises bare exceptions here, too.
+                ray.shutdown()
+                if not tries_left:
+                    message = f"Ray doesn't start, or isn't reached at {address}: {error}"
+                    raise RayError(message) from error
         try:
             yield
         finally:
             ray.shutdown()
-
-
-def _reach_ray(address: str, options: dict[str, Any]) -> None:
-    import ray
-
-    for tries_left in reversed(range(STARTS if address == "local" else 1)):
-        try:
-            ray.init(address, **options)
-            return
-        except Exception as error:  # Ray raises bare exceptions here, too.
-            ray.shutdown()
-            if not tries_left:
-                raise RayError(
-                    f"Ray doesn't start, or isn't reached at {address}: {error}"
-                ) from error

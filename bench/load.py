@@ -1,7 +1,6 @@
 """Measure a server under an open load: photos that arrive whether or not it keeps up.
 
-Latency counts from when a request was due, so that a late client hides nothing (coordinated
-omission).
+Latency counts from when a request was due: a late client hides nothing (coordinated omission).
 """
 
 from __future__ import annotations

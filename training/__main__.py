@@ -84,8 +84,7 @@ def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime:
     """Measure the MODEL folder on DATA/SPLIT/<class>/*.png or *.jpg."""
     from training.evaluate import network
 
-    figures = network.evaluate(model, data, split, runtime)
-    text = json.dumps(figures, indent=2)
+    text = json.dumps(network.evaluate(model, data, split, runtime), indent=2)
     if as_json:
         as_json.write_text(text + "\n", encoding="utf-8")
     click.echo(text)
@@ -158,7 +157,7 @@ def predict(model: Path, images: tuple[Path, ...]) -> None:
 @click.argument("name")
 @click.option("--out", type=TARGET, help="Folder of the trainings; runs/ablation-NAME by default.")
 def ablate(name: str, out: Path | None) -> None:
-    """Fit a recipe without each of its switches in turn, as training/ablations/NAME.toml says.
+    """Fit a recipe without each of its switches in turn, by training/studies/ablations/NAME.toml.
 
     The table goes to training/results/ablation/NAME. Re-running `ablate` resumes it.
     """
@@ -216,19 +215,11 @@ def study(
     if work.is_dir() and any(work.iterdir()) and not resume:
         raise click.UsageError(f"{work} holds this study already: use --resume, or another --out.")
     target = results or (work / "results" if scale == "smoke" else RESULTS / name)
-    written = run_study(
-        name,
-        scale,
-        work,
-        target,
-        f"python -m training study {name} --scale {scale}"
-        + (f" --engine {engine}" if engine != "local" else "")
-        + (f" --data {data_folder}" if data_folder else ""),
-        data_folder,
-        storage,
-        engine,
-        warn=lambda sentence: click.echo(sentence, err=True),
-    )
+    command = f"python -m training study {name} --scale {scale}"
+    command += f" --engine {engine}" if engine != "local" else ""
+    command += f" --data {data_folder}" if data_folder else ""
+    warn = partial(click.echo, err=True)
+    written = run_study(name, scale, work, target, command, data_folder, storage, engine, warn=warn)
     click.echo(f"{written / 'report.md'}")
 
 
@@ -258,9 +249,8 @@ def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None)
     """
     from training.evaluate import end_to_end
 
-    for row in end_to_end.evaluate_photos(
-        model, folder, [float(m) for m in margins.split(",") if m]
-    ):
+    tried = [float(margin) for margin in margins.split(",") if margin]
+    for row in end_to_end.evaluate_photos(model, folder, tried):
         click.echo(json.dumps(row))
     if sheet:
         end_to_end.draw_contact_sheet(model, folder, sheet)

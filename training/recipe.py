@@ -117,8 +117,8 @@ class Network(StrictModel):
 class Distillation(StrictModel):
     """Name the teachers of knowledge distillation, and their weight in the targets.
 
-    Source: Hinton et al., "Distilling the knowledge in a neural network" (2015), section 2, with
-    the teachers' probabilities averaged and mixed into the targets.
+    Source: Hinton et al., "Distilling the knowledge in a neural network" (2015), section 2; the
+    teachers' probabilities are averaged and mixed into the targets.
     """
 
     teachers: list[Path]  # model folders, each with at least one of the recipe's heads
@@ -209,8 +209,7 @@ class Recipe(StrictModel):
 def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe by its name in training/recipes or by its path.
 
-    `changes` are "section.key=value" strings with TOML values. Raises `RecipeError` if the recipe
-    isn't found or isn't valid.
+    `changes` are "section.key=value" with TOML values. Raises `RecipeError` for an invalid recipe.
     """
     values = read_toml(find_recipe(name), "recipe", RECIPES)
     for change in changes:

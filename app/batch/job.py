@@ -50,8 +50,7 @@ def run_job(settings: Settings, job: BatchJob) -> int:
     """Analyze the pictures, write the results, and return the exit status.
 
     The status is 1 where a picture couldn't be read and has no row either. Raises `ArchiveError`,
-    `app.ray_session.RayError`, `app.vision.models.cards.ModelError`, and `RautError` for an unknown
-    model.
+    `RayError`, `ModelError`, and `RautError` for an unknown model.
     """
     if job.out:
         check_format(job.form)

@@ -55,9 +55,8 @@ def read_splits(recipe: Recipe) -> Splits:
     """Read a recipe's training and validation splits.
 
     Training pictures have `stored_size` and are followed by out-of-distribution ones; validation
-    pictures are cropped as in serving. Pictures that are in both splits are dropped from training
-    if the recipe says so. Raises `DataError` for such pictures otherwise, different classes, and
-    missing or unreadable files.
+    pictures are cropped as in serving. Pictures in both splits are dropped from training if the
+    recipe says so. Raises `DataError` for leakage, different classes and unreadable files.
     """
     data = recipe.data
     stored = CropShape(data.stored_size, data.channels)

@@ -48,11 +48,9 @@ class Split:
     """Hold one split of a data set in memory.
 
     `pictures` is uint8 (count, size, size, channels), `labels` int64 (count,) indices into
-    `classes` (`OOD` for none of them), `files` the paths, and `votes` float32 (count,
-    len(VOTED_CLASSES)), each row the raters' shares (all 0 where none is known), or None without a
-    votes file.
-    `places` is float32 (count, len(PLACE_VALUES)), the face's position in each crop (all 0 where
-    there is none or it isn't known), or None without a places file.
+    `classes` (`OOD` for none of them), and `files` the paths. `votes` is float32 (count,
+    len(VOTED_CLASSES)), the raters' shares, and `places` float32 (count, len(PLACE_VALUES)), the
+    face's position in the crop: a row is 0 where it isn't known, all is None without the file.
     """
 
     pictures: np.ndarray

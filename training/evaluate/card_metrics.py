@@ -38,9 +38,8 @@ WEAK_REFUSED = 0.9
 def measure_model(folder: Path) -> dict[str, Any]:
     """Measure the model in a folder on the data that its card names.
 
-    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed and
-    weaknesses, with the command that measures them. Raises `DataError` for missing data and
-    `ModelError` for a bad model.
+    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed, weaknesses and
+    the command. Raises `DataError` for missing data and `ModelError` for a bad model.
     """
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])

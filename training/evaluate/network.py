@@ -24,9 +24,9 @@ MOST_PIXELS = 2**20  # per batch: feature maps of 256 whole pictures would take 
 def evaluate(model: Path, data: Path, split: str, runtime: str = "auto") -> dict[str, Any]:
     """Measure each head of a model against its own labels.
 
-    Returns `accuracy` (the labels' head), `accuracy_ferplus` (the votes' head, where votes are
-    given), and each head's figures, also without the pictures that are in the training split too.
-    Raises `DataError` for data that doesn't fit the model and `ModelError` for a bad model.
+    Returns `accuracy` (the labels' head), `accuracy_<head>` of the others, and each head's figures,
+    also without the pictures that are in the training split too. Raises `DataError` for data that
+    doesn't fit the model and `ModelError` for a bad model.
     """
     classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
     card = classifier.card

@@ -79,9 +79,8 @@ def measure_robustness(
 ) -> list[dict[str, Any]]:
     """Measure at each level of each change; the first row is unchanged.
 
-    `pictures` is uint8 (count, side, side, channels), larger than the network's crop, so that wide
-    crops have real pixels where there are any; `measure` gets uint8 crops (count, size, size,
-    channels) and returns a row's figures.
+    `pictures` is uint8 (count, side, side, channels), larger than the network's crop so that wide
+    crops have real pixels; `measure` gets uint8 (count, size, size, channels), returns figures.
     """
     rows = [{"change": "none", "level": 0, **measure(shape_pictures(pictures, shape))}]
     for name, (change, levels) in CHANGES.items():

@@ -48,9 +48,8 @@ class ParityError(ModelError):
 def export(experiment: Experiment, folder: Path) -> Card:
     """Write the model folder of a finished run; calibrate and measure on the validation split.
 
-    The files are written aside and moved at the end, the card last, so that a failure leaves the
-    previous model intact. Raises `DataError` for an unfinished run, `ParityError` if Keras and
-    ONNX Runtime differ.
+    Files are moved there at the end, the card last: a failure leaves the previous model intact.
+    Raises `DataError` for an unfinished run, `ParityError` if Keras and ONNX Runtime differ.
     """
     with tempfile.TemporaryDirectory(dir=experiment.run) as made:
         card = _make(experiment, Path(made), folder)
@@ -87,17 +86,16 @@ def quantize_model(folder: Path) -> Card:
 
 
 def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
-    if not find_recipe(card.name).is_file():
+    recipe = load_recipe(card.name) if find_recipe(card.name).is_file() else None
+    if not (recipe and recipe.trains_like(fitted)):
         return {}
-    recipe = load_recipe(card.name)
-    if not recipe.trains_like(fitted):
-        return {}
-    training = {"command": _rebuild_command(recipe), "recipe": recipe.model_dump(mode="json")}
-    return {"training": card.training | training, **recipe.model_dump(include=WORDS)}
+    training = card.training | _describe_recipe(recipe)
+    return {"training": training, **recipe.model_dump(include=WORDS)}
 
 
-def _rebuild_command(recipe: Recipe) -> str:
-    return f"python -m training rebuild {recipe.name}"
+def _describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    command = f"python -m training rebuild {recipe.name}"
+    return {"command": command, "recipe": recipe.model_dump(mode="json")}
 
 
 def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
@@ -123,11 +121,8 @@ def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
 def _complete(
     card: Card, heads: dict[str, Head], made: Path, folder: Path, history: History
 ) -> Card:
-    files = {
-        name: hash_file((made / name).read_bytes())
-        for name in FILES.values()
-        if (made / name).is_file()
-    }
+    forms = [made / name for name in FILES.values() if (made / name).is_file()]
+    files = {path.name: hash_file(path.read_bytes()) for path in forms}
     card = card.model_copy(update={"heads": heads, "files": files})
     write_card(made, card)
     figures = {**measure_model(made), **name_command(folder), "history": history}
@@ -232,14 +227,13 @@ def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
 
 def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
     return {
-        "command": _rebuild_command(recipe),
+        **_describe_recipe(recipe),
         "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
         "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
         **_count_needed_minutes(recipe),
         TEACHERS: _describe_teachers(recipe),
         "processor": platform.machine(),
         "keras": keras.__version__,
-        "recipe": recipe.model_dump(mode="json"),
     }
 
 

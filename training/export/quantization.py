@@ -20,8 +20,8 @@ def quantize(exact: Path, quantized: Path, pictures: np.ndarray) -> None:
     """Write an ONNX file's network with 8-bit convolutions into another ONNX file.
 
     Activation ranges are measured on `pictures`, uint8 (count, size, size, channels). Weights have
-    a scale per channel and take 7 bits: processors without integer dot products
-    (AVX2) add pairs in 16 bits, which 8-bit weights overflow. Heads stay in single precision.
+    a scale per channel and 7 bits: processors without integer dot products (AVX2) add pairs in 16
+    bits, which 8-bit weights overflow. Heads stay in single precision.
     Source: Jacob et al., "Quantization and training of neural networks for efficient
     integer-arithmetic-only inference" (2018), section 2; ONNX Runtime's documentation for 7 bits.
     """

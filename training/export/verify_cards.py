@@ -20,8 +20,7 @@ NOT_COMPARED = (SPEED, "weaknesses", "command")
 def verify_models(models: Path) -> Iterator[str]:
     """Measure each model folder again; yield a sentence for each figure or limit that differs.
 
-    Raises `DataError` if there is no model or data is missing, `ModelError` for a file that its
-    card doesn't describe.
+    Raises `DataError` for missing models or data, `ModelError` for files that differ from the card.
     """
     folders = sorted(path.parent for path in models.glob(f"*/{CARD}"))
     if not folders:

@@ -225,11 +225,9 @@ def truncated_backbone(
 ) -> keras.KerasTensor:
     """Build a pretrained body up to its layer `last`, and average over it.
 
-    What comes before the layer `learned_from` keeps its weights and moments; else all is fitted.
-
-    What comes first in a body is what small and large tasks share, and it is the smaller part.
-    Source: Yosinski et al., "How transferable are features in deep neural networks?" (2014).
-    Without normalisation, as a finished network is served, it begins with no weights of ImageNet.
+    Layers before `learned_from` are frozen; by default all are fitted. Without normalisation, as a
+    finished network is served, no weights are loaded. Source for fitting on the first layers only:
+    Yosinski et al., "How transferable are features in deep neural networks?" (2014).
     """
     build, mode = APPLICATIONS[base]
     whole = (

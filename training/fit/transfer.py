@@ -19,8 +19,7 @@ def load_backbone(network: keras.Model, start: Path, pictures: np.ndarray) -> No
     """Load the weights of a finished run's or a model's network, except for the heads.
 
     Batch normalisation that a model has folded away is recovered on `pictures`. Raises
-    `RecipeError` if the bodies differ or the model takes other crops, `ModelError` for an invalid
-    model.
+    `RecipeError` if the bodies or crops differ, `ModelError` for an invalid model.
     """
     other_body = RecipeError(
         f"network.init_from: the network in {start} has another body. Take the same network and "

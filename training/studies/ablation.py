@@ -51,8 +51,7 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
 
     Trainings in `runs` are resumed, or kept if finished. Returns a row for each: what was left out,
     minutes, and for each figure of `score_network` its mean over the validation split, the loss
-    against the whole recipe, and that difference's standard error. Raises `DataError` if a run is
-    another recipe's.
+    against the whole recipe, and its standard error. Raises `DataError` for another recipe's run.
     """
     recipe = change_recipe(load_recipe(ablation.recipe), ablation.common)
     changes = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
@@ -81,9 +80,8 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     """Score a finished run's prediction for each validation picture: float (count,) per figure.
 
     Each head has 1 for a right prediction and 0 for a wrong one, over the pictures with a known
-    label. The default head also has scores in which each class has the same weight (balanced), and
-    for some pictures the share of right predictions over the changes of `measure_robustness`
-    (changed).
+    label. The default head also has scores with equal weights of the classes (balanced), and for
+    some pictures the share of right ones over the changes of `measure_robustness` (changed).
     """
     _, network = load_run(run)
     heads = describe_heads(recipe, list_heads(recipe, validation), validation)

@@ -1,8 +1,7 @@
 """Search a grid of pretrained networks, sizes, batches and learning rates to classify clothes.
 
-Four stages follow one another, each shared by all processes or tasks of the study: the features of
-each network and size, the search, the longer training of each network's best, and a network whose
-body is fitted too.
+Four stages follow one another, each shared by all processes or tasks: the features of each network
+and size, the search, the longer training of each network's best, and a network fitted as a whole.
 """
 
 import hashlib
@@ -80,9 +79,10 @@ def run(session: Session) -> Findings:
             report_training(session, row["base"], row["history"], confusion, classes)
         )
     if winner["outside"]:
-        count = sum(row["count"] for row in winner["outside"])
-        accepted = sum(row["count"] - row["refused"] for row in winner["outside"])
-        findings.figures["outside_accepted"] = accepted / count
+        count, refused = (
+            sum(row[key] for row in winner["outside"]) for key in ("count", "refused")
+        )
+        findings.figures["outside_accepted"] = (count - refused) / count
         findings.sections += [_describe_ood(row) for row in final]
     findings.missing += [
         f"There are no out-of-distribution pictures in {folder}: the tables leave them out."
@@ -300,11 +300,9 @@ def _describe_ood(network: Row) -> str:
         for row in network["outside"]
     ]
     columns = ["pictures of", "count", "most frequent prediction", "mean probability", "refused"]
-    return "\n\n".join(
-        [
-            f"## Out-of-distribution pictures, {network['base']}",
-            f"Pictures with an energy above {network['energy_limit']} are refused, as are "
-            f"{network['refused_of_clothes']:.0%} of the clothes in the validation split.",
-            markdown_table(rows, columns),
-        ]
+    return (
+        f"## Out-of-distribution pictures, {network['base']}\n\n"
+        f"Pictures with an energy above {network['energy_limit']} are refused, as are "
+        f"{network['refused_of_clothes']:.0%} of the clothes in the validation split.\n\n"
+        f"{markdown_table(rows, columns)}"
     )

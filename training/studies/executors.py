@@ -84,18 +84,13 @@ def open_executor(name: ExecutorName) -> Iterator[Executor]:
     environment = {key: os.environ[key] for key in FORWARDED if key in os.environ}
     environment[THREADS] = text
     with start_ray(max(threads, count_processors()), environment=environment, show_workers=True):
-        _check_machines(threads)
+        import ray
+
+        most = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        if most < threads:  # Tasks would wait for ever.
+            raise RayError(
+                f"Each training has {threads} threads, but no machine of the cluster has more than "
+                f"{most} CPUs. Set {THREADS} to {most} at most; results equal those of the local "
+                "executor with as many."
+            )
         yield RayExecutor(threads)
-
-
-def _check_machines(threads: int) -> None:
-    """Raise `RayError` if tasks would wait for ever."""
-    import ray
-
-    most = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
-    if most < threads:
-        raise RayError(
-            f"Each training has {threads} threads, but no machine of the cluster has more than "
-            f"{most} CPUs. Set {THREADS} to {most} at most; results equal those of the local "
-            "executor with as many."
-        )

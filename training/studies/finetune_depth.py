@@ -118,22 +118,13 @@ def _change(session: Session, point: Point) -> Recipe:
         dense=session.study.options["dense"][point["base"]],
         dropout=0.5,
     )
-    return change_recipe(
-        session.recipe,
-        {
-            "network.options": options,
-            "schedule.epochs": point["epochs"],
-            "schedule.optimizer": point["optimizer"],
-        },
-    )
+    changes = {f"schedule.{key}": point[key] for key in ("epochs", "optimizer")}
+    return change_recipe(session.recipe, {"network.options": options, **changes})
 
 
 def _count_fitted(session: Session, point: Point) -> int:
-    """Return how many of the body's layers are trainable at a depth, counted from the output.
-
-    The head always is: the pooling, a dense layer and a dropout for each width, and the logits.
-    Raises `DataError` for a depth that would freeze some of them.
-    """
+    """Return how many of the body's layers are trainable at a depth, counted from the output."""
+    # The head always is: the pooling, a dense layer and a dropout for each width, and the logits.
     base, depth = point["base"], point["depth"]
     top = 2 + 2 * len(session.study.options["dense"][base])
     if depth < top - 1:  # The pooling has no weights.
@@ -143,11 +134,9 @@ def _count_fitted(session: Session, point: Point) -> int:
 
 def _describe_folds(base: str, best: Point, accuracies: list[float]) -> str:
     rows = [[number, f"{share:.2%}"] for number, share in enumerate(accuracies, start=1)]
-    return "\n\n".join(
-        [
-            f"## {base}, {len(accuracies)} folds",
-            f"{best['depth']} trainable layers, {best['optimizer']}, {best['epochs']} epochs: "
-            f"{np.mean(accuracies):.2%} ± {np.std(accuracies, ddof=1):.2%} (mean and deviation).",
-            markdown_table(rows, ["fold", "accuracy"]),
-        ]
+    return (
+        f"## {base}, {len(accuracies)} folds\n\n"
+        f"{best['depth']} trainable layers, {best['optimizer']}, {best['epochs']} epochs: "
+        f"{np.mean(accuracies):.2%} ± {np.std(accuracies, ddof=1):.2%} (mean and deviation).\n\n"
+        f"{markdown_table(rows, ['fold', 'accuracy'])}"
     )

@@ -1,7 +1,6 @@
 """Measure a grid of points with several processes or machines, each point once.
 
-Optuna keeps the grid in a database. The trial of a killed process is repeated once its heartbeat
-has been missing for long enough.
+Optuna keeps the grid in a database. A killed process' trial is repeated once its heartbeat stops.
 """
 
 import time

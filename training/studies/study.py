@@ -55,8 +55,7 @@ def run_study(
 
     Returns the folder of results: `results`/<date>. `warn` gets, before anything is trained, a
     sentence for each network whose weights are not available and for each fault of the data. Raises
-    `RecipeError`, `DataError`, also for the same pictures in two splits unless the recipe drops
-    them, and `RayError` as `open_executor` does.
+    `RecipeError`, `DataError`, also for leakage, and `RayError` as `open_executor` does.
     """
     study = load_study(name, scale)
     recipe = parse_recipe(study.recipe)
