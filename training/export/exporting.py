@@ -103,13 +103,13 @@ def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
     _, trained = load_run(run)
     train, validation = experiment.splits
     classes = experiment.classes
-    model = _fold(recipe, trained, {name: len(names) for name, names in classes.items()})
+    model = build_network(recipe, classes, normalization=None)
+    fold_normalization(trained, model)
     model.save(made / FILES["keras"])
     pack(made / FILES["keras"])
     # Keras exports only a model that has run before.
-    expected = model.predict(
-        validation.pictures, batch_size=choose_batch(validation.pictures), verbose=0
-    )
+    batch = choose_batch(validation.pictures)
+    expected = model.predict(validation.pictures, batch_size=batch, verbose=0)
     _export_onnx(model, made / FILES["onnx"])
     exact = run_network(_load(made, "onnx"), validation.pictures)
     _check_parity(expected, exact)
@@ -169,15 +169,6 @@ def _move_files(made: Path, folder: Path) -> None:
 def write_card(folder: Path, card: Card) -> None:
     """Write a model folder's card."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _fold(recipe: Recipe, trained: keras.Model, heads: dict[str, int]) -> keras.Model:
-    data, network = recipe.data, recipe.network
-    folded = build_network(
-        network.name, data.channels, heads, network.options, data.size, normalization=None
-    )
-    fold_normalization(trained, folded)
-    return folded
 
 
 def _export_onnx(model: keras.Model, path: Path) -> None:

@@ -6,7 +6,7 @@ features, and a pretrained body preprocesses the crop in its own way.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from training.recipe import Network, RecipeError, find_nearest
+from training.recipe import Network, Recipe, RecipeError, find_nearest
 
 Builder = Callable[..., keras.KerasTensor]
 Inputs = Callable[[dict[str, Any], int | None], keras.KerasTensor]
@@ -93,30 +93,28 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
 
 def build_network(
-    name: str,
-    channels: int,
-    heads: dict[str, int],
-    options: dict[str, Any],
-    size: int | None = None,
+    recipe: Recipe,
+    classes: Mapping[str, Sequence[str]],
     normalization: type[layers.Layer] | None = layers.BatchNormalization,
+    any_size: bool = False,
 ) -> keras.Model:
-    """Build a network from the registry.
+    """Build a recipe's network from the registry, with the `classes` of each head.
 
-    `heads` gives each head's number of classes, `options` goes to the body's builder. Without
-    `size` the network takes crops of any size. Takes uint8 (batch, size, size, channels) and
-    returns a dict: head → float32 logits (batch, classes). `FusedBatchNormalization` trains
-    faster than the default, with the same weights; None is for networks whose normalisation is
-    folded into the convolutions.
+    Takes uint8 (batch, size, size, channels) and returns a dict: head → float32 logits (batch,
+    classes). `FusedBatchNormalization` trains faster than the default, with the same weights; None
+    is for networks whose normalisation is folded into the convolutions.
     """
+    name, options = recipe.network.name, recipe.network.options
+    size = None if any_size else recipe.data.size
     if name in INPUTS:
         inputs = body_inputs = INPUTS[name](options, size)
     else:
-        inputs = keras.Input((size, size, channels), dtype="uint8", name="crop")
+        inputs = keras.Input((size, size, recipe.data.channels), dtype="uint8", name="crop")
         body_inputs = _standardize(inputs)
     features = NETWORKS[name](body_inputs, normalization=normalization, **options)
     logits = {
-        head: layers.Dense(classes, dtype="float32", name=head)(features)
-        for head, classes in heads.items()
+        head: layers.Dense(len(names), dtype="float32", name=head)(features)
+        for head, names in classes.items()
     }
     return keras.Model(inputs, logits, name=name)
 

@@ -111,27 +111,19 @@ class Trainer:
     def __init__(self, experiment: Experiment) -> None:
         recipe = self.recipe = experiment.recipe
         keras.utils.set_random_seed(recipe.seed)
-        train, self.validation = experiment.splits
-        self.train = train
+        self.train, self.validation = experiment.splits
         self.heads = experiment.classes
-        self.targets = {name: self._targets(name, train) for name in self.heads}
+        self.targets = {name: self._targets(name, self.train) for name in self.heads}
         if recipe.distillation:
-            self.targets = distillation_targets(self.targets, train, recipe.distillation)
-        sizes = {name: len(classes) for name, classes in self.heads.items()}
-        network, data = recipe.network, recipe.data
+            self.targets = distillation_targets(self.targets, self.train, recipe.distillation)
+        start = recipe.network.init_from
+        # Growing pictures need a network for any size; dense layers need one size.
+        any_size = bool(recipe.schedule.progressive_sizes)
         with compute_in(recipe.schedule.precision):
-            self.network = build_network(
-                network.name,
-                data.channels,
-                sizes,
-                network.options,
-                # Growing pictures need a network for any size; dense layers need one size.
-                None if recipe.schedule.progressive_sizes else data.size,
-                FusedBatchNormalization,
-            )
-            if network.init_from:
-                load_backbone(self.network, network.init_from, train.spread(MOMENTS_COUNT))
-        self.served = build_network(network.name, data.channels, sizes, network.options, data.size)
+            self.network = build_network(recipe, self.heads, FusedBatchNormalization, any_size)
+            if start:
+                load_backbone(self.network, start, self.train.spread(MOMENTS_COUNT))
+        self.served = build_network(recipe, self.heads)
         self.served.set_weights(self.network.get_weights())
         self.optimizer = _build_optimizer(recipe.schedule)
         self.optimizer.build(self.network.trainable_variables)

@@ -78,10 +78,8 @@ def run(session: Session) -> Findings:
         findings.sections.append(
             report_training(session, row["base"], row["history"], confusion, classes)
         )
-    if winner["outside"]:
-        count, refused = (
-            sum(row[key] for row in winner["outside"]) for key in ("count", "refused")
-        )
+    if outside := winner["outside"]:
+        count, refused = (sum(row[key] for row in outside) for key in ("count", "refused"))
         findings.figures["outside_accepted"] = (count - refused) / count
         findings.sections += [_describe_ood(row) for row in final]
     findings.missing += [
