@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,8 @@ def measure_concurrency(picture: Path, count: int, seconds: float, url: str) -> 
     """
 
     async def measure() -> Round:
-        clients = Clients(url, picture.read_bytes(), count)
-        figures = await clients.closed_loop(seconds, count)
-        clients.close()
-        return figures
+        with closing(Clients(url, picture.read_bytes(), count)) as clients:
+            return await clients.closed_loop(seconds, count)
 
     return _answered(asyncio.run(measure()), url)
 

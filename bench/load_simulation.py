@@ -27,19 +27,6 @@ INSTANCES = (10, 100, 1000)
 LOADS = (0.7, 0.9, 1.1, 1.5)
 MOST_ATTEMPTS = 5
 WARM_UP_SECONDS = 6.0  # until retries are as frequent as they get: MOST_ATTEMPTS times a second
-COLUMNS = {
-    "instances": "instances",
-    "load": "load",
-    "rate": "photos/s",
-    "answered_per_second": "answered/s",
-    "answered_at_once_share": "answered at once",
-    "refused_share": "refused attempts",
-    "gave_up_share": "gave up",
-    "cameras": "cameras",
-    "frames_per_second": "frames/s for each",
-    "p50_ms": "p50 ms",
-    "p95_ms": "p95 ms",
-}
 
 Events = Generator[simpy.Event, None, None]
 # Chooses the instance for a photo by how many each is working on.
@@ -262,6 +249,6 @@ def simulate(
             row = {"load": amount, "rate": round(rate, 1)}
             figures = simulation.play(rate, seconds, evenly)
         rows.append({"instances": count, **row, **figures})
-    click.echo(figures_table(rows, COLUMNS))
+    click.echo(figures_table(rows))
     if target:
         write_text(json.dumps(rows, indent=2) + "\n", target)

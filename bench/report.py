@@ -1,7 +1,7 @@
 """Write a day's figures as JSON, as Markdown tables and as plots."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ OURS = "raut"
 GROWTH = ("megapixels", "faces", "clients")
 
 
-def figures_table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Return a Markdown table of the columns that the first row has; they map keys to titles."""
-    rows = list(rows)
-    shown = {key: title for key, title in columns.items() if key in rows[0]}
-    return markdown_table([[row[key] for key in shown] for row in rows], list(shown.values()))
+def figures_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None
+) -> str:
+    """Return a Markdown table of the `columns`, which map keys to titles, by default all."""
+    columns = columns or {key: key.replace("_", " ") for key in rows[0]}
+    return markdown_table([[row[key] for key in columns] for row in rows], list(columns.values()))
 
 
 def merge_figures(file: Path, parts: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,6 @@ RACES = ("White", "Black", "Asian", "Indian", "other")
 AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
 CHILDREN = ("child", "older")  # classes of a head of children, under 13
 FIRST_AGE_OF_OLDER = 13
-CHILDREN_BANDS = tuple(band for band, above in AGE_BANDS.items() if above <= FIRST_AGE_OF_OLDER)
 OOD = -2  # the label of an out-of-distribution picture
 
 

@@ -14,14 +14,21 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from training.datasets.loading import SPLITS, VOTED_CLASSES, VOTES_FILE, list_pictures, read_picture
+from training.datasets.loading import (
+    NO_EXPRESSION,
+    SPLITS,
+    VOTED_CLASSES,
+    VOTES_FILE,
+    list_pictures,
+    read_picture,
+)
 from training.recipe import DataError
 from training.runs import write_csv
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 FER_SIDE = 48
-VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), "unknown", "NF")
+VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), *NO_EXPRESSION)
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
 VALIDATION_SHARE = 0.15
 # scikit-image's pictures, without duplicates, line drawings and frames of a series.

@@ -1,4 +1,3 @@
-import csv
 import json
 from pathlib import Path
 
@@ -6,7 +5,8 @@ import pytest
 
 from app.vision.models.cards import Card, load_card
 from tests.training.recipes import fail, fit, succeed, write_recipe
-from training.datasets.loading import NO_EXPRESSION, VOTED_CLASSES
+from training.datasets.preparation import VOTE_COLUMNS
+from training.runs import write_csv
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 
@@ -37,11 +37,9 @@ def write_heads(folder: Path) -> Path:
         votes = {"happiness": 8, "neutral": 2} if "happy" in picture.parts else {"sadness": 10}
         if picture.parts[-3:-1] == ("validation", "sad") and number < 2:
             votes = (TIED, CONTEMPT)[number]
-        rows.append({"file": named.relative_to(folder / "data").as_posix(), **votes})
-    with (folder / "data" / "ferplus.csv").open("w", newline="") as stream:
-        table = csv.DictWriter(stream, ["file", *VOTED_CLASSES.values(), *NO_EXPRESSION], restval=0)
-        table.writeheader()
-        table.writerows(rows)
+        file = named.relative_to(folder / "data").as_posix()
+        rows.append({"file": file, **dict.fromkeys(VOTE_COLUMNS, 0), **votes})
+    write_csv(folder / "data" / "ferplus.csv", rows)
     return recipe
 
 
