@@ -182,6 +182,8 @@ def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> N
             "schedule.progressive_sizes=[[1.0, 16]]",
             "schedule.progressive_sizes: the last one must be data.size, 24",
         ),
+        ("schedule.progressive_sizes=[[0.5, 16], [0.9, 24]]", "and the last one be 1.0"),
+        ("schedule.progressive_sizes=[[0.7, 16], [0.5, 16], [1.0, 24]]", "the shares must rise"),
         ("name.first=tiny", "name.first: name holds a value, and no keys of its own."),
     ],
 )
@@ -189,6 +191,7 @@ def test_a_recipe_s_mistake_is_explained_before_training(
     recipe: Path, tmp_path: Path, change: str, answer: str
 ) -> None:
     fail(answer, "fit", recipe, "--out", tmp_path / "run", "--set", change)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("fault", ["empty class", "unreadable picture"])
