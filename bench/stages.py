@@ -158,9 +158,6 @@ def _open(analyzer: FaceAnalyzer, data: bytes) -> LazyImage:
 
 
 def _working_copies(photo: LazyImage, passes: list[PassResult]) -> dict[float, tuple[int, int]]:
-    """Return the heights and widths of all grey working copies by their scale.
-
-    Each pass searches one, and runs the face classifier on the next finer one.
-    """
+    # Each pass searches one, and runs the face classifier on the next finer one.
     scales = {scale for each in passes for scale in (each.scale, max(1.0, each.scale / 2))}
     return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}

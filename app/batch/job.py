@@ -1,7 +1,6 @@
 """Run `raut analyze`: photos in one pass, or an archive in shards that can be resumed."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from app.batch.inputs import ArchiveError, list_pictures
 from app.batch.progress import Progress
 from app.batch.ray_executor import read_by_ray
 from app.batch.report import Summary, render_report
-from app.batch.rows import PictureReader, Row, list_rows
-from app.batch.runs import Description, Run, Shard, lock_folder
+from app.batch.rows import PictureReader, list_rows
+from app.batch.runs import Description, Run, lock_folder
 from app.batch.tables import Format, check_format, to_csv
 from app.files import write_text
 from app.ray_session import ExecutorName
@@ -92,7 +91,12 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
             pending = run.list_pending()
             sizes = {shard.number: len(shard.pictures) for shard in pending}
             progress = Progress(run.count, run.count - sum(sizes.values()))
-            for number, rows in _read_shards(reader, job, pending):
+            read = (
+                read_by_ray(reader, pending, job.workers)
+                if job.engine == "ray"
+                else ((each.number, reader.read(each.first, each.pictures)) for each in pending)
+            )
+            for number, rows in read:
                 run.record(number, rows)
                 progress.advance(sizes[number])
             summary = Summary(run.read_rows())
@@ -106,11 +110,3 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
         err=True,
     )
     return 0
-
-
-def _read_shards(
-    reader: PictureReader, job: BatchJob, shards: list[Shard]
-) -> Iterator[tuple[int, list[Row]]]:
-    if job.engine == "ray":
-        return read_by_ray(reader, shards, job.workers)
-    return ((shard.number, reader.read(shard.first, shard.pictures)) for shard in shards)

@@ -42,7 +42,8 @@ def augment(settings: Augmentation, pictures: tf.Tensor, size: int, seed: tf.Ten
     x = _move(settings, pictures, size, sample)
     x = tf.cast(x, tf.float32)
     if settings.blur:
-        x = _blur(settings, x, size, sample)
+        small = tf.image.resize(x, (size // 2, size // 2), method="area")
+        x = tf.where(sample.chosen(settings.blur), tf.image.resize(small, (size, size)), x)
     if settings.grey and x.shape[-1] == 3:
         weights = tf.constant([0.299, 0.587, 0.114])
         luma = tf.reduce_sum(x * weights, axis=-1, keepdims=True)
@@ -80,11 +81,6 @@ def _move(settings: Augmentation, pictures: tf.Tensor, size: int, sample: _Sampl
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-
-
-def _blur(settings: Augmentation, x: tf.Tensor, size: int, sample: _Sampler) -> tf.Tensor:
-    small = tf.image.resize(x, (size // 2, size // 2), method="area")
-    return tf.where(sample.chosen(settings.blur), tf.image.resize(small, (size, size)), x)
 
 
 def _relight(settings: Augmentation, x: tf.Tensor, sample: _Sampler) -> tf.Tensor:

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from app.vision.imaging.crops import CropShape, shape_crop
-from app.vision.models.cards import NONE_OF_THESE, Head, OODThreshold
-from app.vision.models.classifiers import energy_scores, read_answers, read_probabilities
+from app.vision.models.cards import Head, OODThreshold
+from app.vision.models.classifiers import energy_scores, read_probabilities
 from training.datasets.loading import OOD, Split, list_pictures, read_picture, sample_files
 from training.datasets.preparation import group_near_duplicates
 from training.datasets.splitting import split_in_folds
@@ -59,12 +59,6 @@ def append_ood(train: Split, sets: dict[str, Split]) -> Split:
         train.files + files,
         None,
     )
-
-
-def predict_ood(head: Head, logits: np.ndarray) -> np.ndarray:
-    """Return which pictures are predicted as "none of these": bool (count,)."""
-    predictions = read_answers(head, logits).argmax(axis=1)
-    return np.asarray(predictions == head.labels.index(NONE_OF_THESE))
 
 
 def fit_ood_threshold(

@@ -73,7 +73,11 @@ def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, in
     `DataError` for a file of another form.
     """
     rows = _read_table(source, ("emotion", "pixels", "Usage"), "FER2013's CSV")
-    rated = _read_ferplus(votes, len(rows)) if votes else [None] * len(rows)
+    rated: Sequence[dict[str, str] | None] = [None] * len(rows)
+    if votes:
+        rated = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
+        if len(rated) != len(rows):
+            raise DataError(f"{votes} has {len(rated)} rows, but FER2013 has {len(rows)}.")
     kept: list[dict[str, str]] = []
     counts = dict.fromkeys(SPLITS, 0)
     for index, (row, rating) in enumerate(zip(rows, rated, strict=True)):
@@ -233,13 +237,6 @@ def _unpacked(source: Path) -> Iterator[Path]:
     with TemporaryDirectory() as folder, tarfile.open(source) as archive:
         archive.extractall(folder, filter="data")
         yield Path(folder)
-
-
-def _read_ferplus(votes: Path, count: int) -> list[dict[str, str]]:
-    rows = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
-    if len(rows) != count:
-        raise DataError(f"{votes} has {len(rows)} rows, but FER2013 has {count}.")
-    return rows
 
 
 def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.vision.imaging.crops import CropShape
-from app.vision.models.cards import Card, Head, load_card
+from app.vision.models.cards import NONE_OF_THESE, Card, Head, load_card
 from app.vision.models.classifiers import (
     Classifier,
     load_classifier,
@@ -16,7 +16,7 @@ from app.vision.models.classifiers import (
 from app.vision.models.files import FILES
 from training.datasets.experiment import read_validation
 from training.datasets.loading import Split, find_shared, read_split
-from training.datasets.ood import predict_ood, read_ood
+from training.datasets.ood import read_ood
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.end_to_end import list_task_heads, measure_photos
 from training.evaluate.metrics import measure_share
@@ -135,19 +135,14 @@ def _compare(group: dict[str, Any], overall: dict[str, Any]) -> dict[str, Any]:
 def _measure_ood(
     classifier: Classifier, recipe: Recipe, logits: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Return the share of pictures that are predicted to be "none of these", by kind.
-
-    The validation split's own pictures come first: those are refused wrongly.
-    """
-    name = classifier.head_name
+    name, head = classifier.head_name, classifier.head
+    # The pictures of the classes come first: they are refused wrongly.
     kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
-    sets = read_ood(recipe.data.ood, SPLIT, classifier.card.size, recipe.seed)
-    for kind, ood in sets.items():
+    for kind, ood in read_ood(recipe.data.ood, SPLIT, classifier.card.size, recipe.seed).items():
         kinds[kind] = run_network(classifier.network, ood.pictures)[name]
-    return [
-        {"kind": kind, **measure_share(predict_ood(classifier.head, answers), "refused")}
-        for kind, answers in kinds.items()
-    ]
+    none = head.labels.index(NONE_OF_THESE)
+    refused = {kind: read_answers(head, own).argmax(axis=1) == none for kind, own in kinds.items()}
+    return [{"kind": kind, **measure_share(each, "refused")} for kind, each in refused.items()]
 
 
 def _mark_unseen(recipe: Recipe, split: Split) -> np.ndarray:

@@ -21,7 +21,15 @@ def measure_answers(
     right = answers == labels
     given = probabilities.max(axis=1) >= limits
     confusion = confusion_matrix(labels, answers, labels=range(len(classes)))
-    resampled = resample_confusion(confusion)
+    # Sampling pictures with replacement samples cells of the matrix by their shares (Efron 1979).
+    cells = np.random.default_rng(0).multinomial(
+        len(labels), confusion.ravel() / len(labels), RESAMPLES
+    )
+    resampled = cells.reshape(RESAMPLES, *confusion.shape)
+    # A sample has more calibration error than all by chance alone, so that the interval lies high.
+    generator = np.random.default_rng(0)
+    samples = (generator.integers(0, len(right), len(right)) for _ in range(RESAMPLES))
+    errors = [calibration_error(probabilities[each], right[each]) for each in samples]
     recalls, recall_samples = find_recalls(confusion), find_recalls(resampled)
     precisions = find_recalls(confusion.T)
     hits = np.trace(resampled, axis1=-2, axis2=-1)
@@ -40,11 +48,7 @@ def measure_answers(
         },
         "precision": _by_class(classes, precisions),
         "confusion": confusion.tolist(),
-        **_with_interval(
-            "calibration_error",
-            calibration_error(probabilities, right),
-            resample_calibration_error(probabilities, right),
-        ),
+        **_with_interval("calibration_error", calibration_error(probabilities, right), errors),
         "reliability": describe_reliability(probabilities, right),
     }
 
@@ -65,16 +69,6 @@ def find_macro_f1(confusion: np.ndarray) -> np.ndarray:
     hits, labelled = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1)
     sizes = np.maximum(labelled + confusion.sum(axis=-2), 1)
     return np.nanmean(np.where(labelled > 0, 2 * hits / sizes, np.nan), axis=-1)
-
-
-def resample_confusion(confusion: np.ndarray) -> np.ndarray:
-    """Resample confusion matrices as the bootstrap does: int (`RESAMPLES`, classes, classes).
-
-    Sampling pictures with replacement samples cells of the matrix by their shares (Efron 1979).
-    """
-    count = confusion.sum()
-    samples = np.random.default_rng(0).multinomial(count, confusion.ravel() / count, RESAMPLES)
-    return samples.reshape(RESAMPLES, *confusion.shape)
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
@@ -105,19 +99,10 @@ def describe_reliability(probabilities: np.ndarray, right: np.ndarray) -> list[d
     ]
 
 
-def resample_calibration_error(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the calibration errors of bootstrap samples, float (`RESAMPLES`,).
-
-    A sample has more error than the whole by chance alone, so that the interval lies high.
-    """
-    generator = np.random.default_rng(0)
-    samples = (generator.integers(0, len(right), len(right)) for _ in range(RESAMPLES))
-    return np.array([calibration_error(probabilities[each], right[each]) for each in samples])
-
-
 def measure_share(chosen: np.ndarray, name: str = "accuracy") -> dict[str, Any]:
     """Return the share of true values, bool (count,), with its 95% interval and the count."""
-    share = _with_interval(name, chosen.mean(), _resample_share(chosen))
+    hits = np.random.default_rng(0).binomial(len(chosen), chosen.mean(), RESAMPLES)
+    share = _with_interval(name, chosen.mean(), hits / len(chosen))
     return {"count": len(chosen), **share}
 
 
@@ -132,16 +117,11 @@ def measure_given(right: np.ndarray, given: np.ndarray) -> dict[str, Any]:
     return {**of_given, **measure_share(~given, "unanswered"), **measure_share(right)}
 
 
-def _resample_share(right: np.ndarray) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    return generator.binomial(len(right), right.mean(), RESAMPLES) / len(right)
-
-
-def _with_interval(name: str, value: Any, samples: np.ndarray) -> dict[str, Any]:
+def _with_interval(name: str, value: Any, samples: Any) -> dict[str, Any]:
     return {name: _rounded(value), f"{name}_interval": _interval(samples)}
 
 
-def _interval(samples: np.ndarray) -> list[float]:
+def _interval(samples: Any) -> list[float]:
     """Return the 95% interval by the percentile bootstrap (Efron 1979)."""
     low, high = np.nanpercentile(samples, [2.5, 97.5])
     return [_rounded(low), _rounded(high)]

@@ -164,11 +164,6 @@ def head_options(name: str, size: int, trainable: int, pool: bool, **head: Any) 
     return {"base": name, "shape": list(shape), "trainable": trainable, **head}
 
 
-def count_parameters(name: str) -> int:
-    """Count a body's parameters, its top left out."""
-    return int(load_base(name, FULL_PRECISION).count_params())
-
-
 @cache
 def _freeze(name: str, size: int, trainable: int, pool: bool, precision: str) -> keras.Model:
     base = load_base(name, precision)
@@ -206,15 +201,10 @@ def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
     return layers.Rescaling(1.0)(inputs)
 
 
-def _take_features(options: dict[str, Any], _: int | None) -> keras.KerasTensor:
-    return keras.Input(options["shape"], dtype="float32", name="features")
-
-
-def _take_crop(_: dict[str, Any], size: int | None) -> keras.KerasTensor:
-    return keras.Input((size, size, 3), dtype="uint8", name="crop")
-
-
-@register("truncated_backbone", inputs=_take_crop)
+@register(
+    "truncated_backbone",
+    lambda _, size: keras.Input((size, size, 3), dtype="uint8", name="crop"),
+)
 def truncated_backbone(
     inputs: keras.KerasTensor,
     normalization: type[layers.Layer] | None,
@@ -261,7 +251,10 @@ def _renew(layer: layers.Layer, normalization: type[layers.Layer] | None) -> lay
     return type(layer).from_config(config)
 
 
-@register("backbone_head", inputs=_take_features)
+@register(
+    "backbone_head",
+    lambda options, _: keras.Input(options["shape"], dtype="float32", name="features"),
+)
 def backbone_head(
     inputs: keras.KerasTensor,
     normalization: type[layers.Layer] | None,

@@ -36,18 +36,16 @@ def load_backbone(network: keras.Model, start: Path, pictures: np.ndarray) -> No
         except ValueError as error:
             raise other_body from error
     _, finished = load_run(start)
-    bodies = [_list_body_weights(model) for model in (network, finished)]
+    heads = {*network.output_names, *finished.output_names}
+    bodies = [
+        [weight for layer in model.layers if layer.name not in heads for weight in layer.weights]
+        for model in (network, finished)
+    ]
     shapes = [[weight.shape for weight in body] for body in bodies]
     if shapes[0] != shapes[1]:
         raise other_body
     for weight, value in zip(*bodies, strict=True):
         weight.assign(value)
-
-
-def _list_body_weights(network: keras.Model) -> list[keras.Variable]:
-    heads = set(network.output_names)
-    layers = [layer for layer in network.layers if layer.name not in heads]
-    return [weight for layer in layers for weight in layer.weights]
 
 
 def fold_normalization(network: keras.Model, folded: keras.Model) -> None:

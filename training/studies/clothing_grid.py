@@ -23,7 +23,13 @@ from training.datasets.experiment import Splits, read_splits, read_validation
 from training.datasets.loading import Split, list_pictures
 from training.datasets.ood import read_ood
 from training.evaluate.metrics import find_macro_f1, find_recalls
-from training.fit.pretrained import compute_features, count_parameters, head_options, read_seconds
+from training.fit.pretrained import (
+    FULL_PRECISION,
+    compute_features,
+    head_options,
+    load_base,
+    read_seconds,
+)
 from training.recipe import WORDS, OODSet, change_recipe, load_recipe, parse_recipe
 from training.runs import load_run
 from training.studies.grid import Measure, share_grid
@@ -140,11 +146,12 @@ class Search:
         """Fit a network's best point for longer, and test it out-of-distribution."""
         trial = self._fit(point, self.options["final_epochs"], "final")
         width = self._features(point)[1].pictures.shape[1]
+        body = load_base(point["base"], FULL_PRECISION)
         predict = partial(self._predict_frozen, point["base"], self.session.work / trial.name)
         return {
             **self._measure_run(point["size"], predict, self._pictures(point)[1]),
             **describe_end(trial.history),
-            "parameters": count_parameters(point["base"]) + (width + 1) * len(trial.classes),
+            "parameters": body.count_params() + (width + 1) * len(trial.classes),
             "history": trial.history,
         }
 
