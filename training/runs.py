@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,15 +27,9 @@ BEST = "best.keras"
 RECIPE = "recipe.json"
 HISTORY = "history.csv"
 CHECKPOINT = "checkpoint.npz"
+# The value of every variable, and the position as plain JSON values.
+Checkpoint = tuple[list[np.ndarray], dict[str, Any]]
 LOGS = "logs"  # TensorBoard's event files
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Hold a run's state: the value of every variable, and the position as plain JSON values."""
-
-    values: list[np.ndarray]
-    position: dict[str, Any]
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -110,12 +103,13 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Replace a run's checkpoint."""
+    variables, position = checkpoint
 
     def write(stream: IO[bytes]) -> None:
         # One file holds both, so that the values always belong to the position.
-        position = np.frombuffer(json.dumps(checkpoint.position).encode(), np.uint8)
-        values = {f"value_{index}": value for index, value in enumerate(checkpoint.values)}
-        np.savez(stream, allow_pickle=False, position=position, **values)
+        packed = np.frombuffer(json.dumps(position).encode(), np.uint8)
+        values = {f"value_{index}": value for index, value in enumerate(variables)}
+        np.savez(stream, allow_pickle=False, position=packed, **values)
 
     atomic_write(run / CHECKPOINT, write)
 
@@ -127,4 +121,4 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
     with np.load(run / CHECKPOINT, allow_pickle=False) as stored:
         position = json.loads(stored["position"].tobytes())
         values = [stored[f"value_{index}"] for index in range(len(stored.files) - 1)]
-    return Checkpoint(values, position)
+    return values, position

@@ -94,7 +94,7 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
 
 
 def _check_disk(run: Path, trainer: "Trainer") -> None:
-    state = sum(value.nbytes for value in trainer.checkpoint().values)
+    state = sum(value.nbytes for value in trainer.checkpoint()[0])
     model = sum(weight.numpy().nbytes for weight in trainer.served.weights)
     needed = CHECKPOINTS_ON_DISK * state + MODELS_ON_DISK * model
     free = shutil.disk_usage(run).free
@@ -175,13 +175,14 @@ class Trainer:
     def checkpoint(self) -> Checkpoint:
         """Copy the state out."""
         values = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
-        return Checkpoint(values, {name: getattr(self, name) for name in POSITION})
+        return values, {name: getattr(self, name) for name in POSITION}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take a state over."""
-        for variable, value in zip(self._variables(), checkpoint.values, strict=True):
+        values, position = checkpoint
+        for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
-        for name, value in checkpoint.position.items():
+        for name, value in position.items():
             setattr(self, name, value)
 
     def learning_rate(self, step: int) -> float:
