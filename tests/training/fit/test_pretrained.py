@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,17 @@ from training.recipe import DataError
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
 SIZE = 32
-MODULES = {
-    "vgg16": keras.applications.vgg16,
-    "resnet50": keras.applications.resnet50,
-    "densenet201": keras.applications.densenet,
-    "efficientnetb6": keras.applications.efficientnet,
-    "efficientnetb7": keras.applications.efficientnet,
-    "xception": keras.applications.xception,
-}
 
 
 @pytest.fixture(autouse=True)
 def _forgotten_bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RAUT_PRETRAINED", str(tmp_path))
-    for kept in (pretrained.load_base, pretrained._freeze):
-        kept.cache_clear()
+    caches = (pretrained.load_base, pretrained._freeze)
+    for cache in caches:
+        cache.cache_clear()
     yield
-    for kept in (pretrained.load_base, pretrained._freeze):
-        kept.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture
@@ -53,10 +47,10 @@ def show_input(include_top: bool, weights: str | None) -> keras.Model:
 def test_a_body_is_given_pictures_as_its_paper_has_them(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    mode = pretrained.APPLICATIONS[name][1]
+    build, mode = pretrained.APPLICATIONS[name]
     monkeypatch.setitem(pretrained.APPLICATIONS, name, (show_input, mode))
     given = pretrained.compute_features(split, name, 0, False, tmp_path).pictures
-    expected = MODULES[name].preprocess_input(split.pictures.astype(np.float32))
+    expected = sys.modules[build.__module__].preprocess_input(split.pictures.astype(np.float32))
     assert given == pytest.approx(expected, rel=2e-3, abs=2e-3)  # kept in half precision
 
 
