@@ -58,7 +58,7 @@ def run(session: Session) -> Findings:
     findings = Findings()
     if not session.bases:
         return findings
-    search, grid = Search(session), session.study.grid
+    search, grid = _Search(session), session.study.grid
     points = list(iterate_grid({**grid, "base": list(session.bases)}))
     sizes = [{"base": base, "size": size} for base in session.bases for size in grid["size"]]
     features = search.share("features", sizes, search.measure_features)
@@ -96,9 +96,7 @@ def run(session: Session) -> Findings:
     return findings
 
 
-class Search:
-    """Measure the points of the study's stages."""
-
+class _Search:
     def __init__(self, session: Session) -> None:
         self.session, self.recipe, self.options = session, session.recipe, session.study.options
         fitted = self.options["fitted"]  # the recipe that fits the body too
@@ -113,37 +111,29 @@ class Search:
         stage: str,
         points: list[Point],
         measure: Measure,
-        ood: dict[str, list[str]] | None = None,
+        ood: dict[str, list[str]] | None = None,  # pictures that the stage measures on
     ) -> list[Row]:
-        """Measure a stage's points, by the executor's tasks or with the other processes.
-
-        `ood` names the out-of-distribution pictures that the stage uses.
-        """
         session = self.session
         if session.executor.parallel:
             found = session.executor.map(measure, points)
             return [{**point, **more} for point, more in zip(points, found, strict=True)]
         storage = session.storage or f"sqlite:///{session.work / 'grid.sqlite'}"
         # A grid's record belongs to its points, recipes and pictures: a change starts another.
-        recipes = [
-            recipe.model_dump(mode="json", exclude=WORDS) for recipe in (self.recipe, self.fitted)
-        ]
+        both = (self.recipe, self.fitted)
+        recipes = [recipe.model_dump(mode="json", exclude=WORDS) for recipe in both]
         key = json.dumps([points, recipes, self.options, [session.inspection.digest, ood]])
         name = f"{session.name}-{stage}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         return share_grid(storage, name, points, measure, self.options["heartbeat"])
 
     def measure_features(self, point: Point) -> Row:
-        """Compute a network's features at a size."""
         seconds = sum(read_seconds(split) for split in self._features(point))
         return {"feature_seconds": round(seconds, 1)}
 
     def measure_point(self, point: Point) -> Row:
-        """Fit one point of the search."""
         trial = self._fit(point, self.options["search_epochs"], "search")
         return {**_score(trial.confusion), "search_seconds": trial.row["seconds"]}
 
     def measure_final(self, point: Point) -> Row:
-        """Fit a network's best point for longer, and test it out-of-distribution."""
         trial = self._fit(point, self.options["final_epochs"], "final")
         width = self._features(point)[1].pictures.shape[1]
         body = load_base(point["base"], FULL_PRECISION)
@@ -156,10 +146,6 @@ class Search:
         }
 
     def measure_fitted(self, point: Point) -> Row:
-        """Fit the network whose body is fitted too, and test it out-of-distribution.
-
-        Its logits for a picture and for its mirror image are averaged.
-        """
         _read.cache_clear()  # Training needs the memory.
         run = self.session.work / self.fitted.name
         history = train(self.fitted, run)
@@ -235,7 +221,6 @@ class Search:
         return rows
 
     def list_ood(self) -> dict[str, list[str]]:
-        """List the file names of each kind of out-of-distribution pictures."""
         return {
             str(kind): [file.name for file in list_pictures(kind)]
             for folder in self.ood_folders
