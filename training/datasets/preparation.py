@@ -32,31 +32,8 @@ VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), *NO_EXPRESSION)
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
 VALIDATION_SHARE = 0.15
 # scikit-image's pictures, without duplicates, line drawings and frames of a series.
-SCENES = (
-    "astronaut.png",
-    "brick.png",
-    "camera.png",
-    "cell.png",
-    "chelsea.png",
-    "chessboard_RGB.png",
-    "clock_motion.png",
-    "coffee.png",
-    "coins.png",
-    "color.png",
-    "grass.png",
-    "gravel.png",
-    "horse.png",
-    "hubble_deep_field.jpg",
-    "ihc.png",
-    "logo.png",
-    "microaneurysms.png",
-    "moon.png",
-    "motorcycle_left.png",
-    "page.png",
-    "retina.jpg",
-    "rocket.jpg",
-    "text.png",
-)
+NO_SCENES = {"chessboard_GRAY.png", "motorcycle_right.png", "phantom.png"}
+SCENES = sorted({p.name for p in Path(skimage.data.data_dir).glob("*.[jp][pn]g")} - NO_SCENES)
 MANUAL_PATTERNS = ("*.jpg", "*.jpeg", "*.png")
 SMALLEST_SIDE = 200  # of a manual's picture; smaller ones are icons and formulas
 LARGEST_SIDE = 640  # of the written pictures
