@@ -13,12 +13,13 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import layers
+from keras import KerasTensor, layers
 
 from training.recipe import Network, Recipe, RecipeError, find_nearest
 
-Builder = Callable[..., keras.KerasTensor]
-Inputs = Callable[[dict[str, Any], int | None], keras.KerasTensor]
+Normalization = type[layers.Layer] | None
+Builder = Callable[..., KerasTensor]
+Inputs = Callable[[dict[str, Any], int | None], KerasTensor]
 NETWORKS: dict[str, Builder] = {}
 # Inputs of bodies that don't take standardised crops: options, side (None: any) → inputs.
 INPUTS: dict[str, Inputs] = {}
@@ -95,7 +96,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
 def build_network(
     recipe: Recipe,
     classes: Mapping[str, Sequence[str]],
-    normalization: type[layers.Layer] | None = layers.BatchNormalization,
+    normalization: Normalization = layers.BatchNormalization,
     any_size: bool = False,
 ) -> keras.Model:
     """Build a recipe's network from the registry, with the `classes` of each head.
@@ -119,7 +120,7 @@ def build_network(
     return keras.Model(inputs, logits, name=name)
 
 
-def _standardize(inputs: keras.KerasTensor) -> keras.KerasTensor:
+def _standardize(inputs: KerasTensor) -> KerasTensor:
     """Take each picture's own mean away and divide by its own deviation.
 
     One group over all channels keeps the colours' relation; light and contrast of the photo go.
@@ -129,12 +130,8 @@ def _standardize(inputs: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _convolve(
-    normalization: type[layers.Layer] | None,
-    x: keras.KerasTensor,
-    width: int,
-    kernel: int,
-    stride: int = 1,
-) -> keras.KerasTensor:
+    normalization: Normalization, x: KerasTensor, width: int, kernel: int, stride: int = 1
+) -> KerasTensor:
     bias = normalization is None
     x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=bias)(x)
     return normalization(momentum=0.9)(x) if normalization else x
@@ -142,12 +139,12 @@ def _convolve(
 
 @register("vgg")
 def vgg(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
+    inputs: KerasTensor,
+    normalization: Normalization,
     widths: list[int],
     depths: list[int],
     dropout: float,
-) -> keras.KerasTensor:
+) -> KerasTensor:
     """Stack plain 3x3 convolutions in stages, halving the picture between them.
 
     Source: Simonyan and Zisserman, "Very deep convolutional networks" (2015), section 2, with
@@ -165,14 +162,14 @@ def vgg(
 
 @register("dense")
 def dense(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
+    inputs: KerasTensor,
+    normalization: Normalization,
     widths: list[int],
     kernels: list[int],
     strides: list[int],
     dense: list[int],
     dropout: float,
-) -> keras.KerasTensor:
+) -> KerasTensor:
     """Stack convolutions with max pooling and end in dense layers, as the studies' papers do.
 
     Nothing normalises batches. `widths`, `kernels` and `strides` give each convolution's
@@ -191,11 +188,8 @@ def dense(
 
 @register("resnet18")
 def resnet18(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
-    widths: list[int],
-    dropout: float,
-) -> keras.KerasTensor:
+    inputs: KerasTensor, normalization: Normalization, widths: list[int], dropout: float
+) -> KerasTensor:
     """Build the residual network of 18 layers with weights.
 
     Source: He et al., "Deep residual learning for image recognition" (2016), table 1 and option B
@@ -215,11 +209,8 @@ def resnet18(
 
 @register("compact")
 def compact(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
-    widths: list[int],
-    dropout: float,
-) -> keras.KerasTensor:
+    inputs: KerasTensor, normalization: Normalization, widths: list[int], dropout: float
+) -> KerasTensor:
     """Build a small network that keeps positions, for dozens of squares in a few milliseconds.
 
     A 5x5 convolution halves the picture at once; in each further stage the first of two

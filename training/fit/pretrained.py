@@ -16,11 +16,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
+from keras import KerasTensor, layers
 
 from app.files import atomic_write
 from training.datasets.loading import Split
-from training.fit.networks import compute_in, register
+from training.fit.networks import Normalization, compute_in, register
 from training.recipe import DataError
 
 # Name → builder and the mode of its preprocessing, as Keras names them; "none": inside the network.
@@ -189,7 +189,7 @@ def _boundary(base: keras.Model, trainable: int) -> int:
     return last
 
 
-def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
+def _preprocess(inputs: KerasTensor, mode: str) -> KerasTensor:
     if mode == "tf":
         return layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     if mode == "torch":
@@ -202,17 +202,16 @@ def _preprocess(inputs: keras.KerasTensor, mode: str) -> keras.KerasTensor:
 
 
 @register(
-    "truncated_backbone",
-    lambda _, size: keras.Input((size, size, 3), dtype="uint8", name="crop"),
+    "truncated_backbone", lambda _, size: keras.Input((size, size, 3), dtype="uint8", name="crop")
 )
 def truncated_backbone(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
+    inputs: KerasTensor,
+    normalization: Normalization,
     base: str,
     last: str,
     learned_from: str | None = None,
     dropout: float = 0.0,
-) -> keras.KerasTensor:
+) -> KerasTensor:
     """Build a pretrained body up to its layer `last`, and average over it.
 
     Layers before `learned_from` are frozen; by default all are fitted. Without normalisation, as a
@@ -240,7 +239,7 @@ def truncated_backbone(
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(features))
 
 
-def _renew(layer: layers.Layer, normalization: type[layers.Layer] | None) -> layers.Layer:
+def _renew(layer: layers.Layer, normalization: Normalization) -> layers.Layer:
     config = layer.get_config()
     if isinstance(layer, layers.BatchNormalization):
         if normalization is None:
@@ -256,15 +255,15 @@ def _renew(layer: layers.Layer, normalization: type[layers.Layer] | None) -> lay
     lambda options, _: keras.Input(options["shape"], dtype="float32", name="features"),
 )
 def backbone_head(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
+    inputs: KerasTensor,
+    normalization: Normalization,
     base: str,
     shape: list[int],
     trainable: int,
     pooling: str,
     dense: list[int],
     dropout: float = 0.0,
-) -> keras.KerasTensor:
+) -> KerasTensor:
     """Build the part of a pretrained body that is fitted, and dense layers on it.
 
     The last `trainable` layers of the body keep their normalisation and start from ImageNet.

@@ -26,12 +26,7 @@ from training.datasets.loading import OOD, Split, list_answers
 from training.evaluate.network import choose_batch, place_errors
 from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
-from training.fit.networks import (
-    FusedBatchNormalization,
-    build_network,
-    check_network,
-    compute_in,
-)
+from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
 from training.fit.transfer import load_backbone
 from training.recipe import DataError, Schedule
 from training.runs import (
@@ -322,14 +317,8 @@ def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     Source: Huber, "Robust estimation of a location parameter" (1964), with its limit at 0.1: a
     labelled position is a median, from which single faces differ.
     """
-    losses = tf.reduce_sum(
-        tf.where(
-            tf.abs(values - targets) < HUBER_LIMIT,
-            0.5 * tf.square(values - targets) / HUBER_LIMIT,
-            tf.abs(values - targets) - 0.5 * HUBER_LIMIT,
-        ),
-        axis=1,
-    )
+    count = values.shape[-1]  # Keras averages over the values; ours are added.
+    losses = keras.losses.huber(targets, values, HUBER_LIMIT) * count / HUBER_LIMIT
     return _average(losses, tf.reduce_any(targets != 0, axis=1))
 
 
