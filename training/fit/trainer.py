@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import training.fit.pretrained  # noqa: F401 - registers its networks
+from training import runs
 from training.datasets.augmentation import augment
 from training.datasets.experiment import Experiment
 from training.datasets.loading import OOD, Split, list_answers
@@ -29,17 +30,6 @@ from training.fit.distillation import distillation_targets
 from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
 from training.fit.transfer import load_backbone
 from training.recipe import DataError, Schedule
-from training.runs import (
-    BEST,
-    LOGS,
-    MODEL,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    save_network,
-    write_history,
-    write_recipe,
-)
 
 HUBER_LIMIT = 0.1
 MOMENTS_COUNT = 512  # pictures from which a folded normalisation's moments are measured
@@ -62,27 +52,27 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     trainer = Trainer(experiment)
     run.mkdir(parents=True, exist_ok=True)
     _check_disk(run, trainer)
-    write_recipe(run, recipe)
-    saved = load_checkpoint(run)
+    runs.write_recipe(run, recipe)
+    saved = runs.load_checkpoint(run)
     if saved:
         trainer.restore(saved)
     last_saved = time.monotonic()
-    board = tf.summary.create_file_writer(str(run / LOGS)) if tensorboard else None
+    board = tf.summary.create_file_writer(str(run / runs.LOGS)) if tensorboard else None
     for epoch_ended in trainer.steps():
         # Before the checkpoint: a kill in between repeats the epoch, and with it the files.
         if epoch_ended:
             if recipe.schedule.keep_best and trainer.epochs_since_best() == 0:
-                save_network(trainer.served, run / BEST)
-            write_history(run, trainer.history)
+                runs.save_network(trainer.served, run / runs.BEST)
+            runs.write_history(run, trainer.history)
         if epoch_ended or time.monotonic() - last_saved > recipe.schedule.checkpoint_seconds:
-            save_checkpoint(run, trainer.checkpoint())
+            runs.save_checkpoint(run, trainer.checkpoint())
             last_saved = time.monotonic()
         if epoch_ended and board:
             with board.as_default(step=trainer.history[-1]["epoch"]):
                 for name, value in trainer.history[-1].items():
                     tf.summary.scalar(name, value)
             board.flush()
-    save_network(trainer.served, run / MODEL)
+    runs.save_network(trainer.served, run / runs.MODEL)
     best = trainer.history[-1 - trainer.epochs_since_best()]
     write_run_report(run, recipe, trainer.history, best)
     return trainer.history
@@ -167,12 +157,12 @@ class Trainer:
                     click.echo(f"{chr(13) * shown}{figures}  left {bar.format_eta()}", err=True)
                 yield ended
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> runs.Checkpoint:
         """Copy the state out."""
         values = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
         return values, {name: getattr(self, name) for name in POSITION}
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: runs.Checkpoint) -> None:
         """Take a state over."""
         values, position = checkpoint
         for variable, value in zip(self._variables(), values, strict=True):
