@@ -1,5 +1,6 @@
 """Servers to test: processes as `make serve` starts them, and one in this process."""
 
+import asyncio
 import json
 import os
 import re
@@ -129,6 +130,9 @@ class InProcessWorker(Worker):
 
     def run(self) -> None:
         self.loop.run_until_complete(self._served)
+        for connection in self.loop.connections.open:
+            connection.abort()
+        self.loop.run_until_complete(asyncio.sleep(0))
         self._cleanup()
         self.tmp.close()
 

@@ -41,18 +41,18 @@ class Connections:
     """Hold the connections of one worker; those that wait for their client in order."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.open: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}  # to the time at which each is aborted
 
     def add(self, connection: Connection) -> None:
         """Add a new connection, in place of the one that has waited longest where it is full."""
-        self._count += 1
-        if self._count > MOST_CONNECTIONS:
+        self.open.add(connection)
+        if len(self.open) > MOST_CONNECTIONS:
             next(iter(self._waiting), connection).abort()
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is lost."""
-        self._count -= 1
+        self.open.discard(connection)
         self.work(connection)
 
     def wait(self, connection: Connection, until: float) -> None:
@@ -78,6 +78,8 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._reads = True
+        self._held = b""  # of what came while the client didn't read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
@@ -90,20 +92,30 @@ class Connection(asyncio.Protocol):
         _current.reset(token)
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on."""
-        self._protocol.data_received(data)
+        """Pass bytes on, unless the client doesn't read: each of its pings would be answered."""
+        if self._reads:
+            self._protocol.data_received(data)
+        elif self._transport:
+            self._held += data
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool | None:
         """Pass on that the client sends no more."""
         return self._protocol.eof_received()
 
     def pause_writing(self) -> None:
-        """Pass on that the client reads too slowly."""
+        """Notice that the client doesn't read."""
+        self._reads = False
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass on that the client has read."""
+        """Go on, as the client has read."""
+        self._reads = True
         self._protocol.resume_writing()
+        if self._held and self._transport:
+            self._transport.resume_reading()
+            held, self._held = self._held, b""
+            self.data_received(held)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

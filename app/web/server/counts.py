@@ -35,7 +35,7 @@ def open_counts() -> Path:
     for left in parent.glob(f"{PREFIX}*"):
         _remove_unless_held(left)
     while True:
-        made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        made = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
         # Stays open: the lock is let go when the last process that inherited it has ended.
         fcntl.flock(os.open(made, os.O_RDONLY), fcntl.LOCK_EX)
         if made.is_dir():  # else another server took it for abandoned just before

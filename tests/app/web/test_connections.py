@@ -17,6 +17,11 @@ from app.web.server import bridge, connections
 from tests.helpers.servers import PATIENCE, serving
 
 POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
+HANDSHAKE = (
+    b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 STATIC = b"GET /bootstrap/static/css/bootstrap.min.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -78,11 +83,7 @@ def test_an_open_stream_outlasts_any_number_of_silent_connections(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 5)
-    stream = clients.send(
-        b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
+    stream = clients.send(HANDSHAKE)
     assert stream.recv(65_536).startswith(b"HTTP/1.1 101 ")
     for _ in range(20):
         clients.send(b"")
@@ -116,6 +117,20 @@ def test_clients_that_read_nothing_are_given_up_and_hold_nobody_up(
     assert clients.is_answered()
     whole = 40 * 230_000
     assert all(len(read_all(each)) < whole for each in readers)
+
+
+def test_pings_are_not_read_from_a_client_that_does_not_read(clients: Clients) -> None:
+    stream = clients.send(HANDSHAKE, receive_buffer=1024)
+    assert stream.recv(1024).startswith(b"HTTP/1.1 101 ")
+    stream.settimeout(1)
+    pings = 1000 * (b"\x89\xfd\0\0\0\0" + bytes(125))
+
+    def send_100_megabytes() -> None:
+        for _ in range(100_000_000 // len(pings)):
+            stream.sendall(pings)
+
+    with pytest.raises(TimeoutError):
+        send_100_megabytes()
 
 
 def test_a_body_of_tiny_chunks_is_refused(clients: Clients) -> None:

@@ -71,7 +71,7 @@ def test_nobody_is_believed_to_be_a_proxy_unasked(address: tuple[str, int]) -> N
 
 def folders_of(process: subprocess.Popen[str]) -> list[Path]:
     """Where a server's workers count together."""
-    return list(Path("/dev/shm").glob(f"raut-{process.pid}-*"))
+    return list(Path("/dev/shm").glob(f"raut-counts-{process.pid}-*"))
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(address: tuple[str, int]) -> None:
