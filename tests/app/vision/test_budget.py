@@ -57,7 +57,7 @@ def test_an_analysis_ends_at_any_check(
     whole = CountedBudget()
     read(photo, whole)
     assert whole.checks > 10
-    for last in range(whole.checks):
+    for last in range(0, whole.checks, 1 + whole.checks // 12):
         with pytest.raises(RautError) as ended:
             read(photo, CountedBudget(last))
         assert ended.value.code == "cancelled"

@@ -473,7 +473,7 @@ def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
 
 @pytest.mark.parametrize(
     ("language", "sentence"),
-    [("en", "does not answer at the moment"), ("id", "sedang tidak menjawab")],
+    [("en", "does not respond at the moment"), ("id", "sedang tidak menanggapi")],
 )
 def test_the_pages_say_that_the_server_is_away(
     server: FakeInferenceServer, remote: FlaskClient, language: str, sentence: str

@@ -33,7 +33,7 @@ def test_an_address_that_only_takes_forms_says_so(client: FlaskClient) -> None:
     answer = client.get("/language", headers=BROWSER)
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
-    assert b"a form sends to it" in answer.data
+    assert b"accepts submitted forms only" in answer.data
 
 
 @pytest.fixture(scope="module")
