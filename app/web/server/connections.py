@@ -21,8 +21,13 @@ from typing import Any, cast
 HEAD_SECONDS = 10.0
 # Connections of one worker; beyond, the one whose client has been waited for longest is closed.
 MOST_CONNECTIONS = 1000
-# How long a busy worker leaves new connections to the others.
-COURTESY_SECONDS = 0.008
+# How long a worker leaves a new connection to the others, for each connection that it has, and for
+# as many more while it reads a photo. Left to the system, all could lie with one worker.
+COURTESY_SECONDS = 0.002
+MOST_BURDEN = 4
+# After so many connections in a row, each with its pause, twice as many are accepted each time.
+POLITE_STREAK = 16
+MOST_DOUBLINGS = 6
 RETRY_SECONDS = 0.1  # where no descriptor is left
 TICK_SECONDS = 1.0  # between two looks for connections whose time is over
 
@@ -165,7 +170,7 @@ class Connection(asyncio.Protocol):
 class Listener:
     """Accept connections at a socket that several workers share.
 
-    While `is_busy()`, another worker may go first.
+    The more connections it has, and while `is_busy()`, the longer another worker may go first.
     """
 
     def __init__(
@@ -181,6 +186,7 @@ class Listener:
         self._connections = connections
         self._is_busy = is_busy
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._streak = 0  # times in a row that there were as many connections as were accepted
         listener.setblocking(False)
         self._loop.add_reader(listener, self._notice)
         self._abort_late()
@@ -189,7 +195,8 @@ class Listener:
         """Accept what waits already, and nothing more: elsewhere it would wait in vain."""
         if self.is_serving():
             self._loop.remove_reader(self._socket)
-            self._accept()
+            with suppress(OSError):
+                self._accept(MOST_CONNECTIONS)
             self._socket.close()
 
     async def wait_closed(self) -> None:
@@ -207,31 +214,29 @@ class Listener:
             self._loop.call_later(TICK_SECONDS, self._abort_late)
 
     def _notice(self) -> None:
-        if self._is_busy():
-            self._pause(COURTESY_SECONDS)
-        elif not self._accept(1):
-            self._pause(RETRY_SECONDS)
-
-    def _pause(self, seconds: float) -> None:
+        held = len(self._connections.open) + len(self._tasks)
+        burden = min(held, MOST_BURDEN) + MOST_BURDEN * self._is_busy()
         self._loop.remove_reader(self._socket)
-        self._loop.call_later(seconds, self._resume)
+        self._loop.call_later(burden * COURTESY_SECONDS, self._resume)
 
     def _resume(self) -> None:
-        """Accept all that nobody else has, so that the pause isn't one for each connection."""
+        """Accept a connection; of a flood that goes on, more and more at once."""
         if self.is_serving():
-            self._loop.add_reader(self._socket, self._notice)
-            if not self._accept():
-                self._pause(RETRY_SECONDS)
+            try:
+                most = 2 ** min(max(0, self._streak - POLITE_STREAK), MOST_DOUBLINGS)
+                self._streak = self._streak + 1 if self._accept(most) else 0
+            except OSError:  # No descriptor is left.
+                self._loop.call_later(RETRY_SECONDS, self._resume)
+            else:
+                self._loop.add_reader(self._socket, self._notice)
 
-    def _accept(self, most: int = MOST_CONNECTIONS) -> bool:
-        """Accept up to `most` connections; return False where no descriptor is left."""
+    def _accept(self, most: int) -> bool:
+        """Accept up to `most` connections; return whether there were so many."""
         for _ in range(most):
             try:
                 accepted, _address = self._socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
-                break  # another worker was faster, or the client left
-            except OSError:
-                return False
+                return False  # another worker was faster, or the client left
             accepted.setblocking(False)
             task = self._loop.create_task(self._join(accepted))
             self._tasks.add(task)
