@@ -10,6 +10,7 @@ import numpy as np
 from app.errors import RautError
 from app.vision.budget import Budget
 from app.vision.detection.detector import (
+    DEFAULT_DETECTOR,
     DETECTORS,
     EFFORTS,
     FACE_CLASSIFIER,
@@ -49,7 +50,7 @@ class FaceAnalyzer:
         threads: int = 1,
         label_set: str | None = None,
         needed: Needed | None = None,
-        detector: DetectorName = "combined",
+        detector: DetectorName = DEFAULT_DETECTOR,
     ) -> FaceAnalyzer:
         """Load the model folders below `models`, verified against their cards; run each once.
 

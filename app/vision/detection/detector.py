@@ -25,6 +25,8 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 # Who proposes: the cascade and the network, or the cascade alone as in the papers.
 DetectorName = Literal["combined", "haar"]
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
+# The network's proposals need a face classifier that was trained on them.
+DEFAULT_DETECTOR: DetectorName = "haar"
 # Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
 ALL_OCTAVES = 6
 TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
@@ -49,8 +51,8 @@ class SearchPass:
 
 UPRIGHT = SearchPass()
 EQUALIZED = SearchPass(equalized=True)
-# The passes of the cascade alone over a photo without a face so far, likelier rotations first. Its
-# first stages accept faces within 15 degrees of the pass's own rotation; the network finds any.
+# The passes over a photo without a face so far, likelier rotations first. The cascade's first
+# stages accept faces within 15 degrees of the pass's own rotation.
 ROTATED = tuple(SearchPass(degrees) for degrees in (25.0, -25.0, 50.0, -50.0))
 LYING = tuple(SearchPass(degrees) for degrees in (90.0, -90.0, 180.0, 135.0, -135.0))
 MORE_PASSES: dict[Effort, tuple[SearchPass, ...]] = {
@@ -153,6 +155,7 @@ class FaceDetector:
         return cls(
             FaceClassifier.load(models / FACE_CLASSIFIER, runtime, threads),
             network=NetworkProposer.load(models / PROPOSER, runtime, threads),
+            name=DEFAULT_DETECTOR,
         )
 
     def adjusted(self, **changes: float) -> FaceDetector:
@@ -192,8 +195,6 @@ class FaceDetector:
         for search_pass in MORE_PASSES[effort]:
             if len(found) and effort != "thorough":
                 break
-            if search_pass.rotation and self.network:
-                continue
             if search_pass.equalized and not pyramid.level(0)[0].mean() < self.settings.dark:
                 continue
             more = self._run_pass(pyramid, search_pass, passes)
@@ -253,6 +254,10 @@ class FaceDetector:
         pyramid_ms = pyramid.lap()
         searched, windows, of_cascade = self._propose_cascade(pyramid, search_pass, level, scale)
         squares, of_network = self._propose_network(pyramid, search_pass, level, scale)
+        if search_pass.rotation and passes:
+            # The network proposes any face, but its roll is only right for those nearly upright.
+            upright = passes[0].squares[:, :4] * np.array((*(passes[0].scale,) * 3, 0), np.float32)
+            of_network = upright + np.array((0, 0, 0, search_pass.rotation), np.float32)
         proposed_ms = pyramid.lap()
         both = np.concatenate([of_network, of_cascade])
         proposals, faces = self._classify(pyramid, search_pass, both)
@@ -267,13 +272,14 @@ class FaceDetector:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run the cascade: the picture searched, its windows, and squares in the photo's pixels.
 
-        Beside the network it runs only on a copy of half the size, where it costs a quarter.
+        Beside the network's run it takes a copy of half the size, where it costs a quarter.
         """
         octaves = 1 if search_pass.octave else ALL_OCTAVES
         image, larger = level, scale
         windows = np.zeros((0, 3), np.float32)
         found = [np.zeros((0, 4), np.float32)]
-        if self.network:
+        beside = self.network is not None and not search_pass.rotation
+        if beside:
             if search_pass.octave:
                 return level, windows, found[0]
             image, larger = pyramid.level(-1)
@@ -286,7 +292,7 @@ class FaceDetector:
         best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.max_candidates_per_pass]
         rolls = np.full((len(best), 1), search_pass.rotation)
         squares = np.hstack([supported[best, :3] * larger, rolls]).astype(np.float32)
-        if self.network:
+        if beside:
             return level, windows * (larger / scale), squares
         return searched, windows, squares
 
@@ -295,7 +301,7 @@ class FaceDetector:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the network: squares (count, 5) in the level's pixels, (count, 4) in the photo's."""
         found = [np.zeros((0, 5), np.float32)]
-        if self.network:
+        if self.network and not search_pass.rotation:
             octaves = 1 if search_pass.octave else ALL_OCTAVES
             for left, top, tile in pyramid.budget.over(_cut_tiles(level)):
                 squares = self.network.propose(tile, octaves)[: self.settings.most_squares]

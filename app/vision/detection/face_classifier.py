@@ -91,7 +91,7 @@ class FaceClassifier:
     def load(cls, folder: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceClassifier:
         """Load a model folder, verified against its card. Raises `ModelError`."""
         network = load_classifier(folder, runtime, threads)
-        if not {FACE, PLACE, REASON} <= network.card.heads.keys():
+        if not {FACE, PLACE} <= network.card.heads.keys():
             raise ModelError(f"{folder} is no face classifier: its card has other heads.")
         return cls(network)
 
@@ -138,9 +138,13 @@ class FaceClassifier:
         return Candidates(same.squares, (odds / (1 + odds)).astype(np.float32), same.reasons)
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4)."""
+        """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4).
+
+        A network without that head gives no reason.
+        """
         outputs = self._network.logits(crops)
-        return outputs[FACE], outputs[PLACE], outputs[REASON]
+        none = np.full((len(crops), len(REASONS)), -np.inf, np.float32)
+        return outputs[FACE], outputs[PLACE], outputs.get(REASON, none)
 
 
 def _refine(squares: np.ndarray, offsets: np.ndarray) -> np.ndarray:

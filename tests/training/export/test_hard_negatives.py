@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its export
 SMALLER = {
     "rounds = 0 ": "rounds = 1 ",
     "epochs = 2 ": "epochs = 1 ",
-    "epochs = 8 ": "epochs = 1 ",
+    "epochs = 5 ": "epochs = 1 ",
     "widths = [20, 40, 64]": "widths = [4, 4, 4]",
     "batch = 256": "batch = 16",
 }
