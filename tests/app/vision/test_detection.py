@@ -319,9 +319,8 @@ def test_the_network_proposes_a_face_with_its_turn(
     squares = network.propose(small, 6)
     x, y = 0.4 * np.array(centre_of_turned(degrees, astronaut.shape, grey.shape))
     near = squares[np.hypot(squares[:, 0] - x, squares[:, 1] - y) < 8]
-    assert len(near)
-    assert near[0, 2] == pytest.approx(0.4 * FACE.width, rel=0.35)
-    assert abs((near[0, 3] - degrees + 180) % 360 - 180) < 30
+    fitting = near[abs(near[:, 2] / (0.4 * FACE.width) - 1) < 0.35]
+    assert min(abs((roll - degrees + 180) % 360 - 180) for roll in fitting[:, 3]) < 30
 
 
 def centre_of_turned(
