@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -221,36 +220,6 @@ def test_a_real_still_face_under_camera_noise_keeps_its_word(astronaut: np.ndarr
     changes = sum(one != other for one, other in itertools.pairwise(words))
     assert changes <= 1
     assert words[-1] == (1, "happy", True)
-
-
-def turn_head(photo: np.ndarray, degrees: float) -> np.ndarray:
-    """Turn the astronaut's head to the side, as the picture on a cylinder."""
-    head = photo[20:190, 160:288]
-    height, width = head.shape[:2]
-    at = np.arcsin((np.arange(width) + 0.5) / width * 2 - 1) + np.radians(degrees)
-    shown = (np.sin(np.clip(at, -np.pi / 2, np.pi / 2)) + 1) / 2 * width - 0.5
-    columns = np.tile(shown.astype(np.float32), (height, 1))
-    rows = np.tile(np.arange(height, dtype=np.float32)[:, None], (1, width))
-    turned = cv2.remap(head, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    oval = np.zeros((height, width, 1), np.uint8)
-    cv2.ellipse(oval, (width // 2, height // 2), (60, 81), 0, 0, 360, 1, -1)
-    frame = photo.copy()
-    frame[20:190, 160:288] = np.where(oval, turned, head)
-    return frame
-
-
-def test_a_face_that_turns_to_its_profile_and_back_keeps_its_number(astronaut: np.ndarray) -> None:
-    now = 0.0
-    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
-    swing = [*range(0, 65, 5), *range(60, -5, -5)]
-    seen = []
-    for index, degrees in enumerate(swing):
-        now = index / 10
-        (face,) = reader.read_frame(encode_frame(turn_head(astronaut, degrees))).faces
-        assert isinstance(face, TrackedFace)
-        assert face.track == 1
-        seen.append(face.detected)
-    assert np.mean(seen) > 0.9
 
 
 def test_a_new_face_is_found_within_a_second(astronaut: np.ndarray) -> None:
