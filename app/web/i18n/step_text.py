@@ -47,9 +47,9 @@ STEPS = (
         _("Windows that pass"),
         _(
             "Only the first stages of the cascade are applied, so that rotated and dark faces "
-            "pass, as do many windows without a face. Every window that passes is drawn. A small "
-            "network also proposes squares, for covered faces and profiles too, which the "
-            "cascade rejects."
+            "pass, as do many windows without a face. Every window that passes is drawn. With the "
+            "combined detector, a small network proposes squares too, also for covered faces and "
+            "profiles, which the cascade rejects."
         ),
     ),
     Step(
