@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         description="Default search effort. `fast` runs one search pass; `balanced` adds passes "
         "where no face was found; `thorough` searches all rotations and sizes.",
     )
+    detector: Literal["combined", "haar"] = Field(
+        "haar",
+        description="What proposes faces. `combined` runs the Haar cascade and a network; `haar` "
+        "the cascade alone, as the papers do: it finds upright frontal faces.",
+    )
     threads: int = Field(1, ge=1, description="ONNX Runtime threads for each batch.")
     analysis_timeout: float = Field(
         10.0,

@@ -274,6 +274,27 @@ def evaluate_detector(data: Path, models: Path, out: Path, seed: int, limit: int
         )
 
 
+@cli.command("evaluate-faces")
+@click.argument("data", type=FOLDER, metavar="DIR")
+@click.option("--models", type=FOLDER, default="models", show_default=True)
+@click.option("--out", type=TARGET, help="Folder for the tables.")
+@click.option("--sheet", type=TARGET, help="Draw the false boxes into this PNG.")
+def evaluate_faces(data: Path, models: Path, out: Path | None, sheet: Path | None) -> None:
+    """Measure recall by kind of face and false boxes on hard-faces in DIR, beside plain Haar."""
+    from training.evaluate import face_kinds
+
+    kinds, false = face_kinds.evaluate_faces(data, models, out, sheet)
+    for row in kinds:
+        interval = f"{row.low:.1%} to {row.high:.1%}"
+        click.echo(f"{row.detector:<10}{row.kind:<12}{row.faces:>5}{row.recall:>8.1%}  {interval}")
+    for counted in false:
+        where = "with" if counted.with_faces else "without"
+        click.echo(
+            f"{counted.detector:<10}{counted.false_boxes} false boxes in {counted.photos} photos "
+            f"{where} faces, {counted.milliseconds} ms"
+        )
+
+
 @cli.group()
 def data() -> None:
     """Prepare and check data sets."""
@@ -349,6 +370,11 @@ PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
         "face_crops.prepare_faces",
         [SOURCE, OUT, SEED, MISTAKES_OF],
         "Cut the face classifier's crops from the data sets in a folder.",
+    ),
+    "proposals": (
+        "proposal_crops.prepare_proposals",
+        [SOURCE, OUT, SEED],
+        "Cut the proposer's crops from the data sets in a folder.",
     ),
 }
 

@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from app.vision.models.cards import LocalizedText
+from app.vision.models.cards import LocalizedText, Targets
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -65,7 +65,7 @@ class Mining(StrictModel):
     """Configure how a face classifier's crops are cut and its hard negatives mined."""
 
     source: Path  # the folder of the data sets
-    rounds: PositiveInt  # fits before the last one, each followed by adding its false positives
+    rounds: NonNegativeInt  # fits before the last one, each followed by adding its false positives
     epochs: PositiveInt  # of each of these fits
 
 
@@ -93,13 +93,14 @@ class Head(StrictModel):
     """Configure one head of the network.
 
     Targets: `labels` are the folders' names, `votes` the raters' shares, `children` whether the
-    age in the file's name is under 13, `places` a face's position in its crop. `guarded_by` names
+    age in the file's name is under 13, `places` a face's position in its crop, `boxes` a map of
+    the faces in a picture, `reasons` why a face can't be read. `guarded_by` names
     a head with the targets `children`, on which a second threshold is conditional: that of faces
     predicted as a child's. `ood_fpr` is the share of validation pictures that may be predicted as
     "none of these"; 0 leaves that prediction out.
     """
 
-    targets: Literal["labels", "votes", "children", "places"]
+    targets: Targets
     guarded_by: str | None = None
     weight: NonNegativeFloat = 1.0
     label_smoothing: Share = 0.0
@@ -173,7 +174,7 @@ class Recipe(StrictModel):
     """Configure one training."""
 
     name: str
-    task: Literal["expression", "gender", "face", "clothing", "animals"]
+    task: Literal["expression", "gender", "face", "proposals", "clothing", "animals"]
     region: Literal["face", "image"] = "face"  # the part of a photo that the model takes
     seed: int
     purpose: LocalizedText

@@ -127,7 +127,8 @@ class LiveReader:
             if since < SEARCH_AGAIN_SECONDS or (last and None not in found):
                 return suppress_overlaps([face for face in found if face], SAME_FACE)
         self._searched_at = now
-        return self._analyzer.detector.detect(image, effort="fast", budget=budget)
+        detector = self._analyzer.detector
+        return detector.keep_best(detector.detect(image, effort="fast", budget=budget))
 
 
 def _head_names(classifiers: dict[str, Classifier]) -> dict[str, str]:

@@ -33,7 +33,12 @@ def load_analyzer(
     if settings.runtime == "remote":
         return _load_remote(settings, patient, needed)
     return FaceAnalyzer.load(
-        settings.models, settings.runtime, settings.threads, settings.label_set, needed
+        settings.models,
+        settings.runtime,
+        settings.threads,
+        settings.label_set,
+        needed,
+        settings.detector,
     )
 
 
@@ -50,7 +55,14 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
             f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
             "Install requirements/remote.lock."
         ) from error
-    local = FaceAnalyzer.load(settings.models, "onnx", settings.threads, settings.label_set, needed)
+    local = FaceAnalyzer.load(
+        settings.models,
+        "onnx",
+        settings.threads,
+        settings.label_set,
+        needed,
+        settings.detector,
+    )
     server = KServeClient(
         str(settings.inference_url),
         settings.inference_timeout,

@@ -9,7 +9,17 @@ import numpy as np
 
 from app.errors import RautError
 from app.vision.budget import Budget
-from app.vision.detection.detector import EFFORTS, FACE_CLASSIFIER, Effort, FaceDetector, PassResult
+from app.vision.detection.detector import (
+    DEFAULT_DETECTOR,
+    DETECTORS,
+    EFFORTS,
+    FACE_CLASSIFIER,
+    PROPOSER,
+    DetectorName,
+    Effort,
+    FaceDetector,
+    PassResult,
+)
 from app.vision.imaging.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.imaging.decoding import LazyImage, open_image
 from app.vision.models.cards import CARD, Card, ModelError, Region, load_card
@@ -40,12 +50,14 @@ class FaceAnalyzer:
         threads: int = 1,
         label_set: str | None = None,
         needed: Needed | None = None,
+        detector: DetectorName = DEFAULT_DETECTOR,
     ) -> FaceAnalyzer:
         """Load the model folders below `models`, verified against their cards; run each once.
 
         `threads` is the number that ONNX Runtime may use for one batch. `label_set` names the
         expression model's head to use instead of its card's default. `needed` selects, of the
-        cards, the models to load; by default all. Raises `ModelError` that names the file at
+        cards, the models to load; by default all. `detector` is that of photos that name none.
+        Raises `ModelError` that names the file at
         fault, and what `needed` raises.
         """
         folders = {folder.name: folder for folder in _list_folders(Path(models))}
@@ -62,7 +74,8 @@ class FaceAnalyzer:
             )
             for name in (needed(cards) if needed else cards)
         }
-        analyzer = cls(classifiers, FaceDetector.load(Path(models), runtime, threads))
+        loaded = FaceDetector.load(Path(models), runtime, threads)
+        analyzer = cls(classifiers, loaded.named(detector))
         analyzer.warm_up()
         return analyzer
 
@@ -74,7 +87,10 @@ class FaceAnalyzer:
         """
         for classifier in self.classifiers.values():
             classifier.warm_up()
-        self.detector.face_classifier.classify(np.zeros((32, 32), np.uint8), np.full((1, 4), 16.0))
+        black = np.zeros((32, 32), np.uint8)
+        self.detector.face_classifier.classify(black, np.full((1, 4), 16.0))
+        if self.detector.network:
+            self.detector.network.propose(black, 1)
 
     def analyze_file(
         self,
@@ -164,7 +180,8 @@ class FaceAnalyzer:
         """Run the call list after decoding."""
         of_faces, of_images = (of_region(classifiers, region) for region in ("face", "image"))
         trace.add("photo", photo=photo)
-        detections = self._detect(photo, effort, trace) if of_faces else []
+        found = self._detect(photo, effort, trace) if of_faces else []
+        detections = self.detector.keep_best(found)
         with trace.timed("classify"):
             faces = read_faces(photo, detections, of_faces.values(), trace)
             predictions = {
@@ -174,6 +191,7 @@ class FaceAnalyzer:
         return Analysis(
             image=Size(width=photo.width, height=photo.height),
             faces=faces,
+            truncated=len(detections) < len(found),
             timings_ms=trace.timings_ms(),
             models={name: classifier.digest[:12] for name, classifier in classifiers.items()},
             image_predictions=predictions,
@@ -188,17 +206,17 @@ class FaceAnalyzer:
         # The first pass that found a face is kept with the times of all passes.
         shown = next((each for each in passes if len(each.faces)), passes[0])
         times = (sum(each) for each in zip(*(each.stages_ms for each in passes), strict=True))
-        image_ms, cascade_ms, classifier_ms = times
+        image_ms, proposed_ms, classifier_ms = times
         trace.add("working_copy", "", image_ms, picture=shown.image, scale=shown.scale)
-        trace.add("windows", "", cascade_ms, windows=shown.windows)
+        trace.add("windows", "", proposed_ms, windows=shown.windows, squares=shown.squares)
         trace.add("proposals", "", classifier_ms, squares=shown.proposals, passes=passes)
         return detections
 
 
 def _list_folders(models: Path) -> list[Path]:
-    """List the model folders but the face classifier's. Raises `ModelError` if there are none."""
+    """List the model folders but the detector's. Raises `ModelError` if there are none."""
     found = sorted(path.parent for path in models.glob(f"*/{CARD}"))
-    folders = [folder for folder in found if folder.name != FACE_CLASSIFIER]
+    folders = [folder for folder in found if folder.name not in (FACE_CLASSIFIER, PROPOSER)]
     if not folders:
         raise ModelError(f"{models} holds no models: no {CARD} in any folder of it.")
     return folders
@@ -257,3 +275,20 @@ def _read_image(photo: LazyImage, classifier: Classifier, trace: Trace) -> Predi
 def _image_scale(photo: LazyImage, shape: CropShape) -> float:
     """Return the coarsest scale at which a whole photo has the crop's pixels."""
     return min(photo.width, photo.height) / shape.size
+
+
+def with_detector(analyzer: FaceAnalyzer, name: str | None) -> FaceAnalyzer:
+    """Return an analyzer of the same models with a detector of `DETECTORS`. Raises `RautError`.
+
+    By default it is the analyzer's own.
+    """
+    for known in DETECTORS:
+        if name == known:
+            return FaceAnalyzer(analyzer.classifiers, analyzer.detector.named(known))
+    if name is None:
+        return analyzer
+    raise RautError(
+        "unknown_detector",
+        f"There is no detector {name!r}. Choose from {', '.join(DETECTORS)}.",
+        choices=list(DETECTORS),
+    )

@@ -32,7 +32,8 @@ class Detection(_Reading):
 
     `box` is the face's square before rotation: rotated clockwise about its centre by
     `roll_degrees` (-180 to 180, 0 when upright), it lies on the face. `score` is the probability
-    that it holds a face.
+    that it holds a face. `reasons` are the probabilities that it can't be read, because the face is
+    covered_lower (mouth), covered_eyes, turned, blurred, dark or tiny.
     """
 
     box: Box
@@ -41,6 +42,7 @@ class Detection(_Reading):
         0.0,
         description="Clockwise rotation: the box rotated by it about its centre lies on the face.",
     )
+    reasons: dict[str, float] = Field({}, exclude=True)
 
 
 class Prediction(_Reading):
@@ -97,6 +99,9 @@ class Analysis(_Reading):
 
     image: Size
     faces: tuple[SerializeAsAny[FaceReading], ...]
+    truncated: bool = Field(
+        False, description="Whether there are more faces: only those with the best scores are read."
+    )
     timings_ms: dict[str, Milliseconds]
     models: dict[str, str]
     image_predictions: dict[str, Prediction] = Field(

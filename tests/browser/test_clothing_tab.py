@@ -58,7 +58,7 @@ def test_the_tabs_work_by_keyboard_and_survive_a_language_switch(
 
 
 def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) -> None:
-    for name in ("expression", "face_classifier"):
+    for name in ("expression", "face_classifier", "proposer"):
         shutil.copytree(Path("models") / name, tmp_path / name)
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)
@@ -89,7 +89,8 @@ def test_the_answer_for_an_image_stands_above_its_bars(
 def test_an_image_model_of_another_task_mentions_no_clothing(page: Page, tmp_path: Path) -> None:
     write_clothing(tmp_path / "scenes")
     rewrite_card(tmp_path / "scenes", name="scenes", task="scenes")
-    shutil.copytree(Path("models") / "face_classifier", tmp_path / "face_classifier")
+    for name in ("face_classifier", "proposer"):
+        shutil.copytree(Path("models") / name, tmp_path / name)
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)
         page.set_input_files("#image", [garment(NONE)])

@@ -9,7 +9,7 @@ from app.vision.models.files import hash_file
 
 
 def copy_face_models(folder: Path) -> None:
-    for name in ("expression", "gender", "face_classifier"):
+    for name in ("expression", "gender", "face_classifier", "proposer"):
         shutil.copytree(Path("models") / name, folder / name)
 
 

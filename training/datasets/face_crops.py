@@ -1,8 +1,8 @@
 """Cut the face classifier's training crops: faces near their position, and other candidates.
 
-The crops are what the detector classifies: squares near a face that is rotated, shrunk, darkened,
-blurred and compressed, with the offset to the face; and squares that the permissive cascade
-proposes where there is no face.
+The crops are what the detector classifies: squares near a face that is rotated, shrunk, covered,
+darkened, blurred and compressed, with the offset to the face and why it can't be read; and squares
+that the cascade and the network propose where there is no face.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ import cv2
 import numpy as np
 
 from app.files import atomic_write
-from app.vision.detection.detector import FACE_CLASSIFIER
-from app.vision.detection.face_classifier import FaceClassifier
+from app.paths import MODELS
+from app.vision.detection.detector import FACE_CLASSIFIER, PROPOSER
+from app.vision.detection.face_classifier import REASONS, FaceClassifier
+from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.detection.proposals import CascadeProposer
-from app.vision.geometry import Box, iou
+from app.vision.geometry import Box, iou, overlap_over_min
 from app.vision.imaging.crops import CropShape, cut_crop
 from app.vision.readings import Detection
 from training.datasets.composites import (
-    PHOTO_PLACE,
-    FacePlace,
     PlacedFace,
     Sources,
     degrade,
     list_sources,
-    paste_face,
     read_grey,
-    sample_background,
 )
-from training.datasets.loading import PLACE_VALUES, PLACES_FILE
+from training.datasets.hard_faces import HardPhoto, read_hard_photos
+from training.datasets.loading import PLACE_VALUES, PLACES_FILE, REASONS_FILE
+from training.datasets.made_scenes import SeenFace, sample_composite, sample_photo
 
 Cut = Callable[[int], list["Sample"]]
-Row = list[str]  # a file, and its face's offset if that is known
+Row = list[str]  # a file, and numbers
+Rows = tuple[Row, Row]  # of its face's offset, and of the reasons; shorter where unknown
 SHAPE = CropShape(32, 1)
 # Between the detector's first pass and its next. With the proposals of exactly those two, 5
 # instead of 3 of 149 animals were false positives, and one framed face more was missed.
@@ -51,23 +52,30 @@ WORKING_SIDE = 320
 MISTAKEN = 0.1  # score from which a square without a face is a hard negative
 TURNS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
 LARGEST_ROLL = 60.0  # degrees beyond which a crop is no positive
-COMPOSITES = {"train": 5000, "validation": 800}
+COMPOSITES = {"train": 1500, "validation": 300}
+BACKGROUNDS = {"train": 1200, "validation": 300}  # pictures without faces
+STRIDE = 7919
+ROUNDS_OF_PHOTOS = {"train": 2, "validation": 1}  # each otherwise turned, covered and lit
 SMALLEST_WRONG_ROLL = 110.0  # degrees beyond which a crop is a negative
 NEAR, FAR = 0.35, 0.15  # IoU: a positive from the first, a negative below the second
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Hold a crop, and the offset to its face: None for no face, () for an unknown one."""
+    """Hold a crop, and the offset to its face: None for no face, () for an unknown one.
+
+    `reasons` has for each of `REASONS` 1, 0, or `UNKNOWN`.
+    """
 
     crop: np.ndarray
     place: tuple[float, ...] | None
+    reasons: tuple[float, ...] = ()
 
 
 def prepare_faces(
     source: Path, out: Path, seed: int, mistakes_of: Path | None = None
 ) -> dict[str, int]:
-    """Write crops of faces and of other things as OUT/<split>/{face,other} with `places.csv`.
+    """Write crops of faces and of other things as OUT/<split>/{face,other} with their tables.
 
     With `mistakes_of`, a folder of models, only adds to OUT/train what the face classifier among
     them wrongly takes for faces. Returns the number of pictures of each split. Raises `DataError`
@@ -75,30 +83,37 @@ def prepare_faces(
     """
     if mistakes_of:
         sources = list_sources(source, "train", seed)
-        worker = _Worker(sources, out, "train", (seed, False), mistakes_of)
-        mistakes = _cut_all(worker, [(_cut_mistakes, 2 * len(sources.backgrounds))])
+        photos = read_hard_photos(source, "train")
+        worker = _Worker(sources, photos, out, "train", (seed, False), mistakes_of)
+        count = 2 * BACKGROUNDS["train"] + len(photos)
+        mistakes = _cut_all(worker, [(_cut_mistakes, count)])
         return {"train": len(list(mistakes))}
     counts = {}
-    rows: list[Row] = []
+    rows: list[Rows] = []
     for split in ("train", "validation"):
         sources = list_sources(source, split, seed)
+        photos = read_hard_photos(source, split)
         for name in ("face", "other"):
             (out / split / name).mkdir(parents=True, exist_ok=True)
-        worker = _Worker(sources, out, split, (seed, split == "validation"))
+        worker = _Worker(sources, photos, out, split, (seed, split == "validation"))
         jobs: list[tuple[Cut, int]] = [
             (_cut_composite, COMPOSITES[split]),
-            (_cut_background, len(sources.backgrounds)),
+            (_cut_background, BACKGROUNDS[split]),
+            (_cut_photo, ROUNDS_OF_PHOTOS[split] * len(photos)),
         ]
         written = list(_cut_all(worker, jobs))
         counts[split] = len(written)
-        rows += [row for row in written if len(row) > 1]
-    atomic_write(out / PLACES_FILE, partial(_write_places, rows))
+        rows += written
+    tables = ((PLACES_FILE, PLACE_VALUES), (REASONS_FILE, REASONS))
+    for (table, columns), numbers in zip(tables, zip(*rows, strict=True), strict=True):
+        known = [row for row in numbers if len(row) > 1]
+        atomic_write(out / table, partial(_write_table, columns, known))
     return counts
 
 
-def _write_places(rows: list[Row], stream: IO[bytes]) -> None:
+def _write_table(columns: tuple[str, ...], rows: list[Row], stream: IO[bytes]) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([["file", *PLACE_VALUES], *rows])
+    csv.writer(text).writerows([["file", *columns], *rows])
     stream.write(text.getvalue().encode())
 
 
@@ -120,7 +135,7 @@ def relate(face: PlacedFace, square: PlacedFace) -> tuple[float, ...]:
     )
 
 
-def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
+def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Rows]:
     # A forked copy of a process in which TensorFlow has run would deadlock on its threads.
     spawning = get_context("spawn")
     with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
@@ -132,6 +147,7 @@ def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Row]:
 @dataclass(frozen=True)
 class _Worker:
     sources: Sources
+    photos: list[HardPhoto]
     out: Path
     split: str
     seed: tuple[int, int]
@@ -140,20 +156,22 @@ class _Worker:
 
 _worker: _Worker
 _proposer: CascadeProposer
+_network: NetworkProposer
 _face_classifier: FaceClassifier | None
 
 
 def _start_worker(worker: _Worker) -> None:
-    global _worker, _proposer, _face_classifier
+    global _worker, _proposer, _network, _face_classifier
     cv2.setNumThreads(1)
     _worker, _proposer = worker, CascadeProposer()
+    _network = NetworkProposer.load(MODELS / PROPOSER)
     _face_classifier = (
         FaceClassifier.load(worker.models / FACE_CLASSIFIER) if worker.models else None
     )
 
 
-def _write_samples(cut: Cut, number: int) -> list[Row]:
-    rows: list[Row] = []
+def _write_samples(cut: Cut, number: int) -> list[Rows]:
+    rows: list[Rows] = []
     for index, sample in enumerate(cut(number)):
         name = "other" if sample.place is None else "face"
         kind = cut.__name__.removeprefix("_cut_")
@@ -162,39 +180,60 @@ def _write_samples(cut: Cut, number: int) -> list[Row]:
             kind += f"-of-{_face_classifier.digest[:6]}-"
         file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
-        rows.append([file, *(f"{value:.4f}" for value in sample.place or ())])
+        place = [f"{value:.4f}" for value in sample.place or ()]
+        rows.append(([file, *place], [file, *(f"{value:.0f}" for value in sample.reasons)]))
     return rows
 
 
 def _cut_composite(number: int) -> list[Sample]:
     generator = np.random.default_rng((*_worker.seed, 0, number))
     picture, faces = sample_composite(_worker.sources, generator)
+    return _cut_seen(picture, faces, [], generator)
+
+
+def _cut_photo(number: int) -> list[Sample]:
+    generator = np.random.default_rng((*_worker.seed, 3, number))
+    photo = _worker.photos[number % len(_worker.photos)]
+    picture, faces, unsure = sample_photo(photo, _worker.sources, generator)
+    return _cut_seen(picture, faces, unsure, generator)
+
+
+def _cut_seen(
+    picture: np.ndarray,
+    faces: list[SeenFace],
+    unsure: list[PlacedFace],
+    generator: np.random.Generator,
+) -> list[Sample]:
+    """Cut squares near faces, and proposals: positives, or negatives away from every place."""
     samples = []
     for face in faces:
-        for loose in (True, True, True, True, False, False, False, False):
-            square = _sample_nearby(face, loose, generator)
-            samples.append(
-                Sample(_cut(picture, square), relate(face, square) if face.known else ())
-            )
+        for loose in (True, True, True, True, False, False, False, False) * face.copies:
+            square = _sample_nearby(face.place, loose, generator)
+            samples.append(_cut_positive(picture, face, square))
     others = []
     turn = 0.0 if generator.random() < 0.5 else float(generator.choice(TURNS[1:]))
     for square in _propose(picture, turn):
-        near = max(faces, key=lambda face: iou(face.corners, square.corners))
-        share = iou(near.corners, square.corners)
-        off = abs((near.roll_degrees - square.roll_degrees + 180) % 360 - 180)
-        if share > NEAR and off <= LARGEST_ROLL:
-            place = relate(near, square) if near.known else ()
-            samples.append(Sample(_cut(picture, square), place))
-        elif share < FAR or off > SMALLEST_WRONG_ROLL:
+        near = max(faces, key=lambda face: iou(face.place.corners, square.corners), default=None)
+        share = iou(near.place.corners, square.corners) if near else 0.0
+        off = abs((near.place.roll_degrees - square.roll_degrees + 180) % 360 - 180) if near else 0
+        if near and share > NEAR and off <= LARGEST_ROLL:
+            samples.append(_cut_positive(picture, near, square))
+        elif all(overlap_over_min(place.corners, square.corners) < FAR for place in unsure) and (
+            share < FAR or off > SMALLEST_WRONG_ROLL
+        ):
             others.append(square)
     return samples + _sample_negatives(picture, others, 14, generator)
+
+
+def _cut_positive(picture: np.ndarray, face: SeenFace, square: PlacedFace) -> Sample:
+    place = relate(face.place, square) if face.place.known else ()
+    return Sample(_cut(picture, square), place, face.reasons)
 
 
 def _cut_background(number: int) -> list[Sample]:
     generator = np.random.default_rng((*_worker.seed, 1, number))
     picture = _read_background(number, generator)
-    turns = (0.0, *generator.choice(TURNS[1:], 2, replace=False))
-    squares = [square for turn in turns for square in _propose(picture, float(turn))]
+    squares = _propose(picture, 0.0) + _propose(picture, float(generator.choice(TURNS[1:])))
     return _sample_negatives(picture, squares, 24, generator)
 
 
@@ -206,7 +245,9 @@ def _sample_negatives(
 
 
 def _read_background(number: int, generator: np.random.Generator) -> np.ndarray:
-    picture = read_grey(_worker.sources.backgrounds[number])
+    # A stride that no folder's size is a multiple of: all kinds of pictures are used.
+    files = _worker.sources.backgrounds
+    picture = read_grey(files[number * STRIDE % len(files)])
     zoom = generator.uniform(1.0, 2.2)
     return degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
 
@@ -214,76 +255,32 @@ def _read_background(number: int, generator: np.random.Generator) -> np.ndarray:
 def _cut_mistakes(number: int) -> list[Sample]:
     assert _face_classifier
     generator = np.random.default_rng((*_worker.seed, 2, number))
-    faces: list[PlacedFace] = []
-    if number < len(_worker.sources.backgrounds):
+    taken: list[PlacedFace] = []  # by faces and uncertain places
+    backgrounds = BACKGROUNDS["train"]
+    if number < backgrounds:
         picture = _read_background(number, generator)
-    else:
+    elif number < 2 * backgrounds:
         picture, faces = sample_composite(_worker.sources, generator)
+        taken = [face.place for face in faces]
+    else:
+        photo = _worker.photos[number - 2 * backgrounds]
+        picture, faces, unsure = sample_photo(photo, _worker.sources, generator)
+        taken = [face.place for face in faces] + unsure
     mistaken = []
     for turn in (0.0, float(generator.choice(TURNS[1:]))):
         proposals = _propose(picture, turn)
         places = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in proposals], np.float32)
         for _ in range(3):
             answers = _face_classifier.classify(picture, places.reshape(-1, 4))
-            taken = answers.scores > MISTAKEN
-            squares = [PlacedFace(*place) for place in places.reshape(-1, 4)[taken].tolist()]
+            wrong = answers.scores > MISTAKEN
+            squares = [PlacedFace(*place) for place in places.reshape(-1, 4)[wrong].tolist()]
             mistaken += [
                 square
                 for square in squares
-                if all(iou(face.corners, square.corners) < FAR for face in faces)
+                if all(overlap_over_min(face.corners, square.corners) < FAR for face in taken)
             ]
-            places = answers.squares[taken]
+            places = answers.squares[wrong]
     return _sample_negatives(picture, mistaken, 12, generator)
-
-
-def sample_composite(
-    sources: Sources, generator: np.random.Generator
-) -> tuple[np.ndarray, list[PlacedFace]]:
-    """Sample a picture of one to four faces at random sizes and rolls, with their positions."""
-    canvas = sample_background(sources.backgrounds, generator)
-    faces: list[PlacedFace] = []
-    # A feathered square must not give a face away: other things are pasted in the same way.
-    if generator.random() < 0.4:
-        patch = sample_background(sources.backgrounds, generator)[:300, :300]
-        where = _sample_position(canvas, True, generator)
-        canvas = paste_face(canvas, patch, FacePlace(0.5, 0.5, 0.9), where, 0.05)
-    for _ in range(generator.choice((1, 2, 3, 4), p=(0.55, 0.2, 0.15, 0.1))):
-        file, place = _sample_face(sources, generator)
-        face = _sample_position(canvas, place.known, generator)
-        if any(iou(face.corners, other.corners) > 0.02 for other in faces):
-            continue
-        feather = generator.choice((0.0, 0.03, 0.1))
-        crop = read_grey(file)
-        if place.side > 1:
-            room = crop.shape[0] // 8  # the box is larger than the crop
-            crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
-            grown = crop.shape[0] / (crop.shape[0] - 2 * room)
-            place = FacePlace(
-                0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
-            )
-        canvas = paste_face(canvas, crop, place, face, feather)
-        faces.append(face)
-    return degrade(canvas, generator), faces
-
-
-def _sample_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
-    photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
-    if generator.random() < 0.35:
-        return sources.faces[generator.integers(photos)]
-    return sources.faces[generator.integers(photos, len(sources.faces))]
-
-
-def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
-    height, width = canvas.shape
-    side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
-    x, y = (
-        generator.uniform(0.03, 0.97) * length
-        if generator.random() < 0.1
-        else generator.uniform(min(side / 2, length / 2), max(length - side / 2, length / 2))
-        for length in (width, height)
-    )
-    roll = generator.normal(0, 15) if generator.random() < 0.5 else generator.uniform(-180, 180)
-    return PlacedFace(x, y, side, roll, known)
 
 
 def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
@@ -294,13 +291,16 @@ def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator
 
 
 def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
+    """Propose squares as the detector does, the cascade's turned; the network finds any turn."""
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return [
-        PlacedFace(x * scale, y * scale, side * scale, turn)
-        for x, y, side, _ in _proposer.propose(working, 4, turn)[2][:40]
+    squares = [
+        (x, y, side, turn) for x, y, side, _ in _proposer.propose(working, 4, turn)[2][:30].tolist()
     ]
+    if not turn:
+        squares += _network.propose(working, 5)[:40, :4].tolist()
+    return [PlacedFace(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
 
 
 def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:

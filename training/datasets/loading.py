@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from app.errors import RautError
+from app.vision.detection.box_maps import BOX_VALUES, draw_map
+from app.vision.detection.face_classifier import REASONS
 from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.imaging.decoding import decode_image
 from training.recipe import DataError
@@ -22,6 +25,10 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VOTES_FILE = "ferplus.csv"
 PLACES_FILE = "places.csv"
 PLACE_VALUES = ("x", "y", "size", "sine", "cosine")
+BOXES_FILE = "boxes.csv"  # of whole pictures: a row for each square in them
+BOX_COLUMNS = ("x", "y", "side", "roll", "certain")
+REASONS_FILE = "reasons.csv"
+UNKNOWN = -1.0  # of a reason
 # Expression class → FER+'s column. Contempt is a class in training only.
 VOTED_CLASSES = {
     "angry": "anger",
@@ -50,6 +57,9 @@ class Split:
     `classes` (`OOD` for none of them), and `files` the paths. `votes` is float32 (count,
     len(VOTED_CLASSES)), the raters' shares, and `places` float32 (count, len(PLACE_VALUES)), the
     face's position in the crop: a row is 0 where it isn't known, all is None without the file.
+    `reasons` is float32 (count, len(REASONS)), 1 where a face can't be read for this reason, 0
+    where it can, `UNKNOWN` else, or None without the file. `boxes` is float16 (count, height,
+    width, len(BOX_VALUES)), as `app.vision.detection.box_maps` says, or None.
     """
 
     pictures: np.ndarray
@@ -58,6 +68,8 @@ class Split:
     files: tuple[Path, ...]
     votes: np.ndarray | None
     places: np.ndarray | None = None
+    reasons: np.ndarray | None = None
+    boxes: np.ndarray | None = None
 
     def subset(self, chosen: np.ndarray) -> "Split":
         """Return the chosen pictures: a bool mask (count,) or int64 indices, also repeated ones."""
@@ -66,8 +78,10 @@ class Split:
             self.labels[chosen],
             self.classes,
             tuple(self.files[index] for index in np.arange(len(self.files))[chosen]),
-            None if self.votes is None else self.votes[chosen],
-            None if self.places is None else self.places[chosen],
+            *(
+                None if each is None else each[chosen]
+                for each in (self.votes, self.places, self.reasons, self.boxes)
+            ),
         )
 
     def spread(self, count: int) -> np.ndarray:
@@ -88,7 +102,8 @@ def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarra
     """Return the classes of a head with these targets, and each picture's label.
 
     `targets` is as in recipes and cards. Labels are int64 (count,) indices, -1 for unknown ones
-    and for "places", which are values. Raises `DataError` if the split has no such targets.
+    and for targets of which not one class holds. Raises `DataError` if the split has no such
+    targets.
     """
     if targets == "labels":
         return split.classes, split.labels
@@ -101,6 +116,14 @@ def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarra
         if split.places is None:
             raise DataError(f"A head has places as targets, but there is no {PLACES_FILE}.")
         return PLACE_VALUES, np.full(len(split.files), -1)
+    if targets == "boxes":
+        if split.boxes is None:
+            raise DataError(f"A head learns boxes, but there is no {BOXES_FILE}.")
+        return BOX_VALUES, np.full(len(split.files), -1)
+    if targets == "reasons":
+        if split.reasons is None:
+            raise DataError(f"A head learns reasons, but there is no {REASONS_FILE}.")
+        return REASONS, np.full(len(split.files), -1)
     if split.votes is None:
         raise DataError(f"A head has votes as targets, but there is no {VOTES_FILE}.")
     return tuple(VOTED_CLASSES), find_majority(split.votes)
@@ -130,6 +153,15 @@ def read_picture(file: Path) -> np.ndarray:
         return decode_image(file.read_bytes())
     except RautError as refusal:
         raise DataError(f"{file}: {refusal.detail}") from refusal
+
+
+def _read_crop(file: Path, shape: CropShape) -> np.ndarray:
+    """Read a crop. Grey PNG files, of which the detector has 100,000s, take half the time."""
+    if shape.channels == 1 and file.suffix == ".png":
+        grey = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if grey is not None and grey.ndim == 2 and grey.dtype == np.uint8:
+            return shape_crop(grey, shape)
+    return shape_crop(read_picture(file), shape)
 
 
 @dataclass(frozen=True)
@@ -163,12 +195,15 @@ def read_split(
             found = _sample(found, subset, label, len(classes))
         files += found
         labels += [label] * len(found)
-    pictures = np.stack([shape_crop(read_picture(file), shape) for file in files])
+    pictures = np.stack([_read_crop(file, shape) for file in files])
     votes = _read_columns(folder, VOTES_FILE, tuple(VOTED_CLASSES.values()), files)
     if votes is not None:
         votes /= np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
     places = _read_columns(folder, PLACES_FILE, PLACE_VALUES, files)
-    return Split(pictures, np.asarray(labels), classes, tuple(files), votes, places)
+    reasons = _read_columns(folder, REASONS_FILE, REASONS, files, UNKNOWN)
+    boxes = _read_boxes(folder, files, shape.size)
+    named = tuple(files)
+    return Split(pictures, np.asarray(labels), classes, named, votes, places, reasons, boxes)
 
 
 def _sample(files: list[Path], subset: SubsetSpec, label: int, classes: int) -> list[Path]:
@@ -237,10 +272,27 @@ def _utkface_field(file: Path, index: int) -> int:
     return int(fields[index]) if len(fields) == 4 and fields[index].isdigit() else -1
 
 
+def _read_boxes(folder: Path, files: list[Path], size: int) -> np.ndarray | None:
+    """Read a table's squares and draw each file's map: float16 (count, height, width, values)."""
+    if not (folder / BOXES_FILE).is_file():
+        return None
+    squares: dict[str, list[list[float]]] = {}
+    with (folder / BOXES_FILE).open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            values = [float(row[column]) for column in BOX_COLUMNS]
+            squares.setdefault(row["file"], []).append(values)
+    named = (squares.get(file.relative_to(folder).as_posix(), []) for file in files)
+    return np.stack([draw_map(np.array(each).reshape(-1, 5), size) for each in named])
+
+
 def _read_columns(
-    folder: Path, table: str, columns: tuple[str, ...], files: list[Path]
+    folder: Path,
+    table: str,
+    columns: tuple[str, ...],
+    files: list[Path],
+    missing: float = 0.0,
 ) -> np.ndarray | None:
-    """Read a table's numbers for each file: float32 (count, columns), zeros without a row."""
+    """Read a table's numbers for each file: float32 (count, columns), `missing` without a row."""
     if not (folder / table).is_file():
         return None
     with (folder / table).open(newline="", encoding="utf-8") as stream:
@@ -248,5 +300,5 @@ def _read_columns(
             row["file"]: np.array([float(row[column]) for column in columns], np.float32)
             for row in csv.DictReader(stream)
         }
-    none = np.zeros(len(columns), np.float32)
+    none = np.full(len(columns), missing, np.float32)
     return np.stack([numbers.get(file.relative_to(folder).as_posix(), none) for file in files])

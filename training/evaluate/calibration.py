@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from app.vision.models.cards import ConditionalThreshold, Head
+from app.vision.models.cards import ONE_CLASS, ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
 from training.datasets.ood import fit_ood_threshold, read_ood
@@ -26,8 +26,8 @@ def calibrate_heads(
     may predict "none of these" gets its OOD threshold too.
     """
     calibrated = dict(heads)
-    # Positions are regression targets, without a temperature or a threshold.
-    classifying = {n: each for n, each in recipe.heads.items() if each.targets != "places"}
+    # The others have no temperature and no threshold.
+    classifying = {n: each for n, each in recipe.heads.items() if each.targets in ONE_CLASS}
     for name in classifying:
         labels = true_labels(heads[name], split)
         known = labels >= 0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.vision.imaging.crops import CropShape
-from app.vision.models.cards import NONE_OF_THESE, Card, Head, load_card
+from app.vision.models.cards import NONE_OF_THESE, ONE_CLASS, Card, Head, load_card
 from app.vision.models.classifiers import (
     Classifier,
     load_classifier,
@@ -51,11 +51,14 @@ def measure_model(folder: Path) -> dict[str, Any]:
         "part": SPLIT,
         **name_command(folder),
         "heads": measure_heads(card, logits, split, _mark_unseen(recipe, split)),
-        "groups": _measure_groups(classifier, logits, split),
-        "robustness": measure_robustness(
-            large.pictures, card.shape, lambda crops: _measure_accuracy(classifier, crops, split)
-        ),
+        "groups": [],
+        "robustness": [],
     }
+    if classifier.head.targets in ONE_CLASS:
+        figures["groups"] = _measure_groups(classifier, logits, split)
+        figures["robustness"] = measure_robustness(
+            large.pictures, card.shape, lambda crops: _measure_accuracy(classifier, crops, split)
+        )
     if FILES["int8"] in card.files:
         exact = run_network(load_classifier(folder, "onnx", threads=0).network, split.pictures)
         figures["quantization"] = compare_quantized(card.heads, exact, logits, split)
@@ -67,7 +70,7 @@ def measure_model(folder: Path) -> dict[str, Any]:
             for head in list_task_heads(card)
         }
     figures[SPEED] = measure_speed(folder)
-    figures["weaknesses"] = list_weaknesses(card, figures)
+    figures["weaknesses"] = list_weaknesses(card, figures) if figures["robustness"] else []
     return figures
 
 

@@ -118,8 +118,8 @@ def _measure_cases(
     data: Path, models: Path, seed: int, limit: int | None, shares: int, share: int
 ) -> list[tuple[int, list[Measured]]]:
     detector = FaceDetector.load(models)
-    detectors: dict[str, Detector] = {"haar": _plain_haar()}
-    detectors |= {effort: partial(_detect, detector, effort) for effort in EFFORTS}
+    detectors: dict[str, Detector] = {"haar": plain_haar()}
+    detectors |= {effort: partial(detect_faces, detector, effort) for effort in EFFORTS}
     return [
         (number, [_measure(case, name, detect, pictures) for name, detect in detectors.items()])
         for number, (case, pictures) in enumerate(_make_cases(data, seed, limit))
@@ -127,7 +127,8 @@ def _measure_cases(
     ]
 
 
-def _detect(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> list[Detection]:
+def detect_faces(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> list[Detection]:
+    """Return the faces that a detector finds, each with its score."""
     found: list[Detection] = []
     for face in detector.detect(pixels, effort):
         box = face.box
@@ -136,7 +137,7 @@ def _detect(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> list[
     return found
 
 
-def _plain_haar() -> Detector:
+def plain_haar() -> Detector:
     """Return OpenCV's frontal cascade with its usual settings, 1.1 and 5."""
     folder = cv2.data.haarcascades  # type: ignore[attr-defined] # no stub
     cascade = cv2.CascadeClassifier(f"{folder}haarcascade_frontalface_default.xml")

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from app.vision.detection.box_maps import MIDDLE, UNIT
+from app.vision.detection.face_classifier import REASONS
 from app.vision.models.cards import Card, Head
 from app.vision.models.classifiers import (
     Network,
@@ -18,6 +20,7 @@ from training.evaluate.metrics import describe_reliability, measure_answers
 from training.recipe import DataError
 
 BATCH = 256
+PROPOSED = 0.2  # score from which a position is proposed
 MOST_PIXELS = 2**20  # per batch: feature maps of 256 whole pictures would take many gigabytes
 
 
@@ -63,8 +66,8 @@ def measure_heads(
     """
     figures: dict[str, Any] = {}
     for name, head in card.heads.items():
-        if head.targets == "places" and split.places is not None:
-            figures[name] = place_errors(logits[name], split)
+        if head.targets in MEASURES and _has_answers(head, split):
+            figures[name] = MEASURES[head.targets](logits[name], split)
         labels = _known_labels(head, split)
         if labels is None:
             continue
@@ -114,14 +117,21 @@ def compare_quantized(
 
 def _known_labels(head: Head, split: Split) -> np.ndarray | None:
     """Return a classifying head's labels as `true_labels` does; None if none is known."""
+    one_class = head.targets not in MEASURES and _has_answers(head, split)
+    labels = true_labels(head, split) if one_class else None
+    return labels if labels is not None and (labels >= 0).any() else None
+
+
+def _has_answers(head: Head, split: Split) -> bool:
     known = {
         "labels": True,
         "votes": split.votes is not None,
         "children": bool((find_children(split.files) >= 0).any()),
-        "places": False,
+        "places": split.places is not None,
+        "reasons": split.reasons is not None,
+        "boxes": split.boxes is not None,
     }
-    labels = true_labels(head, split) if known[head.targets] else None
-    return labels if labels is not None and (labels >= 0).any() else None
+    return known[head.targets]
 
 
 def place_errors(values: np.ndarray, split: Split) -> dict[str, float]:
@@ -140,6 +150,51 @@ def place_errors(values: np.ndarray, split: Split) -> dict[str, float]:
         "roll": np.degrees(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)),
     }
     return {name: round(float(np.median(error)), 4) for name, error in errors.items()}
+
+
+def reason_shares(logits: np.ndarray, split: Split) -> dict[str, float]:
+    """Return for each reason the share of faces with it that are marked, and of others.
+
+    A face is marked where the reason is likelier than not.
+    """
+    assert split.reasons is not None
+    shares = {}
+    for column, name in enumerate(REASONS):
+        marked, truth = logits[:, column] > 0, split.reasons[:, column]
+        for key, value in ((name, 1), (f"{name}_false", 0)):
+            chosen = marked[truth == value]
+            shares[key] = round(float(chosen.mean()), 4) if len(chosen) else 0.0
+    return shares
+
+
+def box_errors(values: np.ndarray, split: Split) -> dict[str, float]:
+    """Return a proposer's figures over the positions of maps (count, height, width, values).
+
+    `proposed` is the share of faces' positions that are, `false` the positions per picture
+    that are proposed on background; `centre`, as a share of the side, `size` and `roll` are the
+    median errors as in `place_errors`.
+    """
+    assert split.boxes is not None
+    truth = split.boxes.astype(np.float32)
+    proposed = values[..., 0] > np.log(PROPOSED / (1 - PROPOSED))
+    positive = truth[..., 0] == 1
+    found, right = values[positive], truth[positive]
+    side = np.exp(right[:, 3]) * MIDDLE / UNIT
+    turn = np.arctan2(found[:, 4], found[:, 5]) - np.arctan2(right[:, 4], right[:, 5])
+    errors = {
+        "centre": np.hypot(*(found[:, 1:3] - right[:, 1:3]).T) / side,
+        "size": np.expm1(np.abs(found[:, 3] - right[:, 3])),
+        "roll": np.degrees(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)),
+    }
+    return {
+        "proposed": round(float(proposed[positive].mean()), 4),
+        "false": round(float((proposed & (truth[..., 0] == 0)).sum() / len(truth)), 4),
+        **{name: round(float(np.median(error)), 4) for name, error in errors.items()},
+    }
+
+
+# The figures of heads whose answer is not one class.
+MEASURES = {"places": place_errors, "reasons": reason_shares, "boxes": box_errors}
 
 
 def true_labels(head: Head, split: Split) -> np.ndarray:

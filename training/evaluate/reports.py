@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from app.markdown import markdown_table, percent
-from app.vision.models.cards import Card
+from app.vision.models.cards import ONE_CLASS, Card
 from app.vision.models.files import FILES
 from app.vision.models.weaknesses import weakness_in_english
 from training.evaluate.subgroups import ALL
@@ -33,8 +33,9 @@ def write_model_report(folder: Path, card: Card) -> None:
     own = card.figures["heads"][card.default_head]
     head = card.heads[card.default_head]
     plot_curves(card.figures["history"], figures / "curves.png")
-    plot_reliability(own["reliability"], figures / "reliability.png")
-    plot_confusion(np.array(own["confusion"]), head.labels, figures / "confusion.png")
+    if head.targets in ONE_CLASS:
+        plot_reliability(own["reliability"], figures / "reliability.png")
+        plot_confusion(np.array(own["confusion"]), head.labels, figures / "confusion.png")
     (folder / "README.md").write_text(render_readme(card), encoding="utf-8")
 
 
@@ -73,7 +74,8 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
             left.plot(epochs, values, label="training" if key == "loss" else "validation")
     for axes, name in ((left, "loss"), (right, "accuracy")):
         axes.set(xlabel="epoch", ylabel=name)
-        axes.legend()
+        if axes.lines:  # a network of maps has no accuracy
+            axes.legend()
     save_figure(figure, path)
 
 
@@ -125,7 +127,7 @@ def render_readme(card: Card) -> str:
         groups=list_single_groups(card.figures["groups"]),
         builds_on_unknown=builds_on_unknown(card.training),
         int8_file=FILES["int8"],
-        charts=CHARTS,
+        charts=CHARTS if card.heads[card.default_head].targets in ONE_CLASS else CHARTS[:1],
         folder=FIGURES,
     )
 

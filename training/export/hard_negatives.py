@@ -4,6 +4,7 @@ Source: Felzenszwalb et al., "Object detection with discriminatively trained par
 (2010), section 4.4.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 from app.vision.detection.detector import FACE_CLASSIFIER
@@ -28,7 +29,7 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
         prepare_faces(mining.source, folder, recipe.seed)
     rounds = [runs / f"{recipe.name}-round-{number + 1}" for number in range(mining.rounds)]
     short = change_recipe(recipe, {"schedule.epochs": mining.epochs})
-    for run, following in zip(rounds, [*rounds[1:], runs / recipe.name], strict=True):
+    for run, following in pairwise([*rounds, runs / recipe.name]):
         if following.exists():
             continue
         experiment = Experiment(short, run)

@@ -102,7 +102,8 @@ def build_network(
     """Build a recipe's network from the registry, with the `classes` of each head.
 
     Takes uint8 (batch, size, size, channels) and returns a dict: head → float32 logits (batch,
-    classes). `FusedBatchNormalization` trains faster than the default, with the same weights; None
+    classes), or (batch, height, width, classes) of a body that keeps its map.
+    `FusedBatchNormalization` trains faster than the default, with the same weights; None
     is for networks whose normalisation is folded into the convolutions.
     """
     name, options = recipe.network.name, recipe.network.options
@@ -113,8 +114,10 @@ def build_network(
         inputs = keras.Input((size, size, recipe.data.channels), dtype="uint8", name="crop")
         body_inputs = _standardize(inputs)
     features = NETWORKS[name](body_inputs, normalization=normalization, **options)
+    # A body that keeps its map gets heads for each position of it.
+    head_of = layers.Dense if features.ndim == 2 else partial(layers.Conv2D, kernel_size=1)
     logits = {
-        head: layers.Dense(len(names), dtype="float32", name=head)(features)
+        head: head_of(len(names), dtype="float32", name=head)(features)
         for head, names in classes.items()
     }
     return keras.Model(inputs, logits, name=name)
@@ -222,3 +225,25 @@ def compact(
             size, stride = (5, 2) if stage == 0 else (3, 2 - step)
             x = layers.ReLU()(_convolve(normalization, x, width, size, stride))
     return layers.Dropout(dropout)(layers.Flatten()(x))
+
+
+@register("fully_convolutional")
+def fully_convolutional(
+    inputs: keras.KerasTensor,
+    normalization: type[layers.Layer] | None,
+    widths: list[int],
+) -> keras.KerasTensor:
+    """Stack 3x3 convolutions that keep the map, for pictures of any size.
+
+    The first two halve the picture, so that a position of the map is 4 pixels wide.
+    """
+    x = inputs
+    for step, width in enumerate(widths):
+        stride = 2 if step < 2 else 1
+        x = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=normalization is None)(
+            x
+        )
+        if normalization:
+            x = normalization(momentum=0.9)(x)
+        x = layers.ReLU()(x)
+    return x

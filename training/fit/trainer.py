@@ -20,11 +20,12 @@ import numpy as np
 import tensorflow as tf
 
 import training.fit.pretrained  # noqa: F401 - registers its networks
+from app.vision.models.cards import ONE_CLASS
 from training import runs
 from training.datasets.augmentation import augment
 from training.datasets.experiment import Experiment
 from training.datasets.loading import OOD, Split, list_answers
-from training.evaluate.network import choose_batch, place_errors
+from training.evaluate.network import MEASURES, choose_batch
 from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
 from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
@@ -32,6 +33,7 @@ from training.fit.transfer import load_backbone
 from training.recipe import DataError, Schedule
 
 HUBER_LIMIT = 0.1
+BOX_WEIGHT = 0.3  # of a proposal's square beside its score
 MOMENTS_COUNT = 512  # pictures from which a folded normalisation's moments are measured
 # Attributes of a trainer that a checkpoint keeps, beside the variables.
 POSITION = ("step", "seconds", "loss_sum", "right_sums", "history")
@@ -196,7 +198,12 @@ class Trainer:
         A row of zeros says that the right answer is unknown.
         """
         settings = self.recipe.heads[head]
-        given = {"votes": split.votes, "places": split.places}.get(settings.targets)
+        given = {
+            "votes": split.votes,
+            "places": split.places,
+            "reasons": split.reasons,
+            "boxes": split.boxes,
+        }.get(settings.targets)
         if given is not None:
             return given
         classes, labels = list_answers(split, settings.targets)
@@ -215,7 +222,10 @@ class Trainer:
         size = next(side for until, side in self._sizes() if share < until)
         loss, right = self._take_step[size](
             tf.constant(self.train.pictures[chosen]),
-            {name: tf.constant(targets[chosen]) for name, targets in self.targets.items()},
+            {
+                name: tf.constant(targets[chosen], tf.float32)
+                for name, targets in self.targets.items()
+            },
             tf.constant(self.learning_rate(self.step), tf.float32),
             tf.constant([self.recipe.seed, self.step], tf.int32),
         )
@@ -226,6 +236,7 @@ class Trainer:
     def _compile(self, size: int) -> Any:
         recipe, network, optimizer = self.recipe, self.network, self.optimizer
         schedule = recipe.schedule
+        classifying = [n for n, head in recipe.heads.items() if head.targets in ONE_CLASS]
         decayed = [variable.path.endswith("kernel") for variable in network.trainable_variables]
 
         @tf.function
@@ -256,7 +267,7 @@ class Trainer:
             decay = tf.minimum(schedule.ema_decay, (1.0 + step) / (10.0 + step))
             for average, weight in zip(self.served.weights, network.weights, strict=True):
                 average.assign(weight + decay * (average - weight))
-            return loss, {name: _share_right(targets[name], logits[name]) for name in targets}
+            return loss, {name: _share_right(targets[name], logits[name]) for name in classifying}
 
         return take_step
 
@@ -271,12 +282,13 @@ class Trainer:
             "validation_loss": round(self._validation_loss(logits), 4),
         }
         for name in self.heads:
-            if self.recipe.heads[name].targets == "places":
-                errors = place_errors(logits[name], self.validation)
-                row |= {f"validation_{value}_{name}": error for value, error in errors.items()}
+            targets = self.recipe.heads[name].targets
+            if targets in MEASURES:
+                figures = MEASURES[targets](logits[name], self.validation)
+                row |= {f"validation_{value}_{name}": figure for value, figure in figures.items()}
                 continue
             row[f"accuracy_{name}"] = round(self.right_sums[name] / self.steps_per_epoch, 4)
-            _, labels = list_answers(self.validation, self.recipe.heads[name].targets)
+            _, labels = list_answers(self.validation, targets)
             right = logits[name].argmax(axis=1) == labels
             counted = labels >= 0
             row[f"validation_accuracy_{name}"] = round(float(right[counted].mean()), 4)
@@ -285,7 +297,10 @@ class Trainer:
 
     def _validation_loss(self, logits: dict[str, np.ndarray]) -> float:
         losses = [
-            head.weight * LOSSES[head.targets](self._targets(name, self.validation), logits[name])
+            head.weight
+            * LOSSES[head.targets](
+                self._targets(name, self.validation).astype(np.float32), logits[name]
+            )
             for name, head in self.recipe.heads.items()
         ]
         return float(sum(losses))
@@ -302,14 +317,17 @@ class Trainer:
 
 
 def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    count = values.shape[-1]  # Keras averages over the values; ours are added.
+    return keras.losses.huber(targets, values, HUBER_LIMIT) * count / HUBER_LIMIT
+
+
+def _distance(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Average the Huber loss over the pictures whose face's position is known.
 
     Source: Huber, "Robust estimation of a location parameter" (1964), with its limit at 0.1: a
     labelled position is a median, from which single faces differ.
     """
-    count = values.shape[-1]  # Keras averages over the values; ours are added.
-    losses = keras.losses.huber(targets, values, HUBER_LIMIT) * count / HUBER_LIMIT
-    return _average(losses, tf.reduce_any(targets != 0, axis=1))
+    return _average(_huber(targets, values), tf.reduce_any(targets != 0, axis=1))
 
 
 def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -327,7 +345,31 @@ def _average(values: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(values * known) / tf.maximum(tf.reduce_sum(known), 1.0)
 
 
-LOSSES = {"places": _huber} | dict.fromkeys(("labels", "votes", "children"), _cross_entropy)
+def _independent(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Average the binary cross-entropy over the known ones of several independent answers."""
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.maximum(targets, 0.0), logits)
+    return _average(losses, targets >= 0)
+
+
+def _boxes(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Join the focal loss of the scores and the Huber loss of the squares, per positive.
+
+    Source: Lin et al., "Focal loss for dense object detection" (2017), equation 5.
+    """
+    truth, logits = targets[..., 0], values[..., 0]
+    right = tf.maximum(truth, 0.0)
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(right, logits)
+    focal = losses * tf.square(right - tf.sigmoid(logits)) * tf.cast(truth >= 0, tf.float32)
+    positive = tf.cast(truth > 0, tf.float32)
+    squares = _huber(targets[..., 1:], values[..., 1:]) * positive
+    count = tf.maximum(tf.reduce_sum(positive), 1.0)
+    return (tf.reduce_sum(focal) + BOX_WEIGHT * tf.reduce_sum(squares)) / count
+
+
+# How far a head's values are from its targets.
+LOSSES = {"places": _distance, "reasons": _independent, "boxes": _boxes} | dict.fromkeys(
+    ONE_CLASS, _cross_entropy
+)
 
 
 def _build_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:

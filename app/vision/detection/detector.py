@@ -1,4 +1,4 @@
-"""Find faces: the cascade's first stages propose squares, and a small network classifies them."""
+"""Find faces: the cascade's first stages and a network propose, and another one classifies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from app.vision.budget import Budget
 from app.vision.detection.face_classifier import Candidates, FaceClassifier
+from app.vision.detection.network_proposer import SMALLEST, NetworkProposer
 from app.vision.detection.proposals import WINDOW, CascadeProposer
 from app.vision.geometry import nms, square_corners
 from app.vision.imaging.decoding import LazyImage
@@ -21,11 +22,18 @@ from app.vision.readings import Detection
 
 Effort = Literal["fast", "balanced", "thorough"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
+# Who proposes: the cascade and the network, or the cascade alone as in the papers.
+DetectorName = Literal["combined", "haar"]
+DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
+# The network's proposals need a face classifier that was trained on them.
+DEFAULT_DETECTOR: DetectorName = "haar"
+# Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
+ALL_OCTAVES = 6
 TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
 # Pixels of the finest level searched: all of a 12 megapixel photo. A finer level of a larger one
-# would take four times as long, for faces of 24 of its pixels.
+# would take four times as long, for faces of 14 of its pixels.
 MOST_SEARCHED = 4096 * 3072
-FACE_CLASSIFIER = "face_classifier"  # the face classifier's folder among the models
+FACE_CLASSIFIER, PROPOSER = "face_classifier", "proposer"  # folders among the models
 
 
 @dataclass(frozen=True)
@@ -58,23 +66,24 @@ MORE_PASSES: dict[Effort, tuple[SearchPass, ...]] = {
 class DetectionSettings:
     """Set the parameters of the search, with the reason for each value."""
 
-    # Longest side of the working copy, in pixels: its smallest face is a tenth of the photo. On
-    # validation photos a side of 320 found no more, in 1.6 times the time.
+    # Longest side of the working copy, in pixels: its smallest face is a twentieth of the photo,
+    # for the cascade alone a tenth.
     working_side: int = 256
-    # Proposals classified in a tile at most, the best supported first; a photo has 30.
+    # Proposals of the cascade classified in a tile at most, best supported first; a photo has 30.
     most_proposals: int = 64
+    # Proposals of the network classified in a tile at most, best first; a crowd has 100 faces.
+    most_squares: int = 192
     # Proposals classified in a pass at most: bounds the time for an image full of small faces.
     max_candidates_per_pass: int = 1024
     # Score from which a proposal is refined and classified again.
     promising: float = 0.1
-    # Score from which a proposal is a face. Further passes are more chances to err, so their
-    # limit is higher. At 0.97 for rotated passes, half of the false positives would go, and 1 to
-    # 2% of rotated faces.
+    # Score from which a proposal is a face. Rotated passes are more chances to err, so their limit
+    # is higher.
     accepted: float = 0.8
     accepted_more_passes: float = 0.9
-    # Largest difference between a face's rotation and its pass's, in degrees: passes are 25
-    # apart, and single estimates err by 4.
-    rotation_tolerance: float = 22.0
+    # Largest difference between a face's rotation and its pass's, in degrees: beyond it another
+    # pass finds the face better.
+    rotation_tolerance: float = 45.0
     # Mean grey level below which contrast is equalized; in brighter photos that only finds more
     # cats' faces.
     dark: int = 70
@@ -82,8 +91,8 @@ class DetectionSettings:
     still_there: float = 0.7
     # Overlap over the smaller area above which the square with the lower score is suppressed.
     overlap: float = 0.4
-    # Faces returned at most, best scores first: bounds the cost of the classifiers.
-    max_faces: int = 64
+    # Faces analyzed at most, best scores first: bounds the cost of the classifiers.
+    max_faces: int = 200
     # Photo's pixels for each of the working copy's above which a photo is searched at the next
     # octave in any case: a photo of 640 pixels isn't.
     large: float = 2.6
@@ -98,16 +107,18 @@ class PassResult:
     """Hold the result of one pass.
 
     `image` is the grey pyramid level searched (of several tiles the last), upright, with `scale`
-    of the photo's pixels for each of its own. `windows`, float32 (count, 3), are left, top and
-    side of what passed the cascade, in its pixels; `proposals` the merged windows and `faces`
-    those accepted, in the photo's pixels. `stages_ms` are the milliseconds of computing the
-    pyramid, of the cascade and of the face classifier.
+    of the photo's pixels for each of its own. In its pixels, `windows`, float32 (count, 3), are
+    left, top and side of what passed the cascade, and `squares`, float32 (count, 5), what the
+    network proposed; `proposals` are both and `faces` those accepted, in the photo's pixels.
+    `stages_ms` are the milliseconds of computing the pyramid, of proposing and of the face
+    classifier.
     """
 
     search_pass: SearchPass
     image: np.ndarray
     scale: float
     windows: np.ndarray
+    squares: np.ndarray
     proposals: Candidates
     faces: Candidates
     stages_ms: tuple[float, float, float]
@@ -125,23 +136,38 @@ class FaceDetector:
         self,
         face_classifier: FaceClassifier,
         settings: DetectionSettings | None = None,
-        proposer: CascadeProposer | None = None,
+        cascade: CascadeProposer | None = None,
+        network: NetworkProposer | None = None,
+        name: DetectorName = "combined",
     ) -> None:
+        """Join the parts; without `network`, or by the name `haar`, the cascade proposes alone."""
         self.settings = settings or DetectionSettings()
         self.face_classifier = face_classifier
-        self._proposer = proposer or CascadeProposer()
+        self.network = network if name == "combined" else None
+        self._name, self._loaded = name, network
+        self._cascade = cascade or CascadeProposer()
 
     @classmethod
     def load(cls, models: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceDetector:
-        """Load the face classifier among the models. Raises `ModelError`."""
+        """Load the face classifier and the proposer among the models. Raises `ModelError`."""
         # One photo is one thread's work: OpenCV's own threads would only compete with others.
         cv2.setNumThreads(1)
-        return cls(FaceClassifier.load(models / FACE_CLASSIFIER, runtime, threads))
+        return cls(
+            FaceClassifier.load(models / FACE_CLASSIFIER, runtime, threads),
+            network=NetworkProposer.load(models / PROPOSER, runtime, threads),
+            name=DEFAULT_DETECTOR,
+        )
 
     def adjusted(self, **changes: float) -> FaceDetector:
         """Return a detector with some settings changed, and the same network and cascade."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
-        return FaceDetector(self.face_classifier, settings, self._proposer)
+        parts = (self._cascade, self._loaded, self._name)
+        return FaceDetector(self.face_classifier, settings, *parts)
+
+    def named(self, name: DetectorName) -> FaceDetector:
+        """Return a detector of the same parts by another of `DETECTORS`."""
+        parts = (self._cascade, self._loaded, name)
+        return FaceDetector(self.face_classifier, self.settings, *parts)
 
     def detect(
         self,
@@ -173,8 +199,14 @@ class FaceDetector:
                 continue
             more = self._run_pass(pyramid, search_pass, passes)
             found = self._suppress(Candidates.join([found, more]))
-        kept = found.take(np.argsort(-found.scores)[: self.settings.max_faces])
-        return sorted(kept.to_detections(), key=lambda face: (face.box.x, face.box.y))
+        return sorted(found.to_detections(), key=lambda face: (face.box.x, face.box.y))
+
+    def keep_best(self, faces: list[Detection]) -> list[Detection]:
+        """Return the faces to be analyzed, in their order: those with the best scores."""
+        if len(faces) <= self.settings.max_faces:
+            return faces
+        least = sorted(face.score for face in faces)[-self.settings.max_faces]
+        return [face for face in faces if face.score >= least][: self.settings.max_faces]
 
     def first_scale(self, photo: LazyImage, effort: Effort) -> float:
         """Return the coarsest scale at which a photo has to be decoded, whatever is found."""
@@ -220,22 +252,64 @@ class FaceDetector:
         if search_pass.equalized:
             level = equalize(level)
         pyramid_ms = pyramid.lap()
-        # Only the first pass is for all sizes: a finer one adds the smaller faces.
-        octaves = 1 if search_pass.octave else 6
-        proposed = []
-        for left, top, tile in pyramid.budget.over(_cut_tiles(level)):
-            searched, windows, found = self._proposer.propose(tile, octaves, search_pass.rotation)
-            found = found[: self.settings.most_proposals]
-            proposed.append((found + np.array((left, top, 0, 0))) * (scale, scale, scale, 1))
-        supported = np.concatenate(proposed)
+        searched, windows, of_cascade = self._propose_cascade(pyramid, search_pass, level, scale)
+        squares, of_network = self._propose_network(pyramid, search_pass, level, scale)
+        if search_pass.rotation and passes:
+            # The network proposes any face, but its roll is only right for those nearly upright.
+            upright = passes[0].squares[:, :4] * np.array((*(passes[0].scale,) * 3, 0), np.float32)
+            of_network = upright + np.array((0, 0, 0, search_pass.rotation), np.float32)
+        proposed_ms = pyramid.lap()
+        both = np.concatenate([of_network, of_cascade])
+        proposals, faces = self._classify(pyramid, search_pass, both)
+        times = (pyramid_ms, proposed_ms, pyramid.lap())
+        passes.append(
+            PassResult(search_pass, searched, scale, windows, squares, proposals, faces, times)
+        )
+        return faces
+
+    def _propose_cascade(
+        self, pyramid: _Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the cascade: the picture searched, its windows, and squares in the photo's pixels.
+
+        Beside the network's run it takes a copy of half the size, where it costs a quarter.
+        """
+        octaves = 1 if search_pass.octave else ALL_OCTAVES
+        image, larger = level, scale
+        windows = np.zeros((0, 3), np.float32)
+        found = [np.zeros((0, 4), np.float32)]
+        beside = self.network is not None and not search_pass.rotation
+        if beside:
+            if search_pass.octave:
+                return level, windows, found[0]
+            image, larger = pyramid.level(-1)
+            image = equalize(image) if search_pass.equalized else image
+        for left, top, tile in pyramid.budget.over(_cut_tiles(image)):
+            searched, windows, squares = self._cascade.propose(tile, octaves, search_pass.rotation)
+            squares = squares[: self.settings.most_proposals] + np.array((left, top, 0, 0))
+            found.append(squares)
+        supported = np.concatenate(found)
         best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.max_candidates_per_pass]
         rolls = np.full((len(best), 1), search_pass.rotation)
-        squares = np.hstack([supported[best, :3], rolls]).astype(np.float32)
-        cascade_ms = pyramid.lap()
-        proposals, faces = self._classify(pyramid, search_pass, squares)
-        times = (pyramid_ms, cascade_ms, pyramid.lap())
-        passes.append(PassResult(search_pass, searched, scale, windows, proposals, faces, times))
-        return faces
+        squares = np.hstack([supported[best, :3] * larger, rolls]).astype(np.float32)
+        if beside:
+            return level, windows * (larger / scale), squares
+        return searched, windows, squares
+
+    def _propose_network(
+        self, pyramid: _Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the network: squares (count, 5) in the level's pixels, (count, 4) in the photo's."""
+        found = [np.zeros((0, 5), np.float32)]
+        if self.network and not search_pass.rotation:
+            octaves = 1 if search_pass.octave else ALL_OCTAVES
+            for left, top, tile in pyramid.budget.over(_cut_tiles(level)):
+                squares = self.network.propose(tile, octaves)[: self.settings.most_squares]
+                found.append(squares + np.array((left, top, 0, 0, 0), np.float32))
+        scored = np.concatenate(found)
+        best = np.argsort(-scored[:, 4], kind="stable")[: self.settings.max_candidates_per_pass]
+        squares = scored[best]
+        return squares, squares[:, :4] * np.array((scale, scale, scale, 1), np.float32)
 
     def _classify(
         self, pyramid: _Pyramid, search_pass: SearchPass, squares: np.ndarray
@@ -251,14 +325,15 @@ class FaceDetector:
         left = self._suppress(first.take(first.scores >= self.settings.promising))
         refined = self.face_classifier.classify(grey, left.squares)
         left = self._suppress(refined.take(refined.scores >= self.settings.promising))
-        final = self.face_classifier.classify(grey, left.squares, mirrored=True)
-        upright = search_pass in (UPRIGHT, EQUALIZED)
+        final = self.face_classifier.decide(grey, left.squares)
+        upright = not search_pass.rotation
         limit = self.settings.accepted if upright else self.settings.accepted_more_passes
         # A face rotated otherwise than its pass is found better by another pass.
         off = (final.squares[:, 3] - search_pass.rotation + 180) % 360 - 180
         expected = (abs(off) <= self.settings.rotation_tolerance) | (search_pass.rotation == 0)
         faces = self._suppress(final.take((final.scores >= limit) & expected))
-        return Candidates(squares, first.scores), Candidates(faces.squares * unit, faces.scores)
+        located = Candidates(faces.squares * unit, faces.scores, faces.reasons)
+        return Candidates(squares, first.scores), located
 
     def _suppress(self, candidates: Candidates) -> Candidates:
         boxes = square_corners(candidates.squares)
@@ -285,7 +360,8 @@ class FaceDetector:
             return octave == 2 and self._is_large(pyramid)
         else:
             last = passes[-1].faces if len(passes[-1].faces) else found
-        smallest = WINDOW * pyramid.scale(octave - 1)
+        side = SMALLEST if self.network else WINDOW
+        smallest = side * pyramid.scale(octave - 1)
         return bool((last.squares[:, 2] < self.settings.finer * smallest).any())
 
     def _is_large(self, pyramid: _Pyramid) -> bool:
@@ -333,7 +409,7 @@ class _Pyramid:
             if scale > 1:
                 sides = (self._photo.width, self._photo.height)
                 width, height = (max(1, round(side / scale)) for side in sides)
-                level = _shrink(level, width, height)
+                level = shrink(level, width, height)
             self._levels[octave] = (level, scale)
         return self._levels[octave]
 
@@ -365,7 +441,7 @@ def suppress_overlaps(detections: list[Detection], overlap: float) -> list[Detec
     return [detections[index] for index in nms(boxes, scores, overlap)]
 
 
-def _shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:
+def shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:
     """Shrink an image: by halves first, whose means are fast, then by less than a half.
 
     Area interpolation at other ratios takes ten times as long in OpenCV.

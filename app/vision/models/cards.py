@@ -11,6 +11,8 @@ from app.vision.imaging.crops import CropShape
 
 CARD = "card.json"
 Region = Literal["face", "image"]
+Targets = Literal["labels", "votes", "children", "places", "boxes", "reasons"]
+ONE_CLASS = ("labels", "votes", "children")  # targets of which one class holds
 NONE_OF_THESE = "none_of_these"  # the label of an image that shows none of a head's classes
 
 
@@ -59,16 +61,17 @@ class Head(BaseModel):
     """Describe one set of logits and how they become a prediction.
 
     `targets` names what it was trained on: the data set's labels, raters' votes, whether the
-    file's name marks a child, or the position of a face, whose values are no logits but numbers,
-    named by `classes`. `classes` are in the order of the logits. Logits of classes in `excluded`
-    are dropped before the softmax, so that the others share their probability in proportion. A
-    prediction whose probability is less than `threshold` is not confident. With `ood`,
-    `NONE_OF_THESE` is one more label.
+    file's name marks a child, the position of a face (`places`) or a map of faces' positions
+    (`boxes`), whose values are numbers named by `classes`, or why a face can't be read
+    (`reasons`), of which several may hold. `classes` are in the order of the logits. Logits of
+    classes in `excluded` are dropped before the softmax, so that the others share their
+    probability in proportion. A prediction whose probability is less than `threshold` is not
+    confident. With `ood`, `NONE_OF_THESE` is one more label.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    targets: Literal["labels", "votes", "children", "places"] = "labels"
+    targets: Targets = "labels"
     classes: list[str]
     excluded: list[str] = []
     temperature: float = Field(1.0, gt=0)

@@ -47,15 +47,16 @@ STEPS = (
         _("Windows that pass"),
         _(
             "Only the first stages of the cascade are applied, so that rotated and dark faces "
-            "pass, as do many windows without a face. Every window that passes is drawn. Where "
-            "no face is detected, further search passes rotate or brighten the photo."
+            "pass, as do many windows without a face. Every window that passes is drawn. With the "
+            "combined detector, a small network proposes squares too, also for covered faces and "
+            "profiles, which the cascade rejects."
         ),
     ),
     Step(
         "proposals",
         _("Face or not"),
         _(
-            "Overlapping windows are merged into regions. A small network classifies each "
+            "Overlapping windows are merged into regions. Another network classifies each "
             "region and estimates the exact position and rotation of the face. The score is the "
             "probability that the region holds a face."
         ),

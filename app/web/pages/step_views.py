@@ -193,7 +193,16 @@ def _windows(explanation: Explanation) -> View | None:
         )
         values.append((gettext("Their sides"), sizes))
     drawn = visualization.draw_boxes(copy, boxes, 1.0)
-    return View([_figure("windows", drawn, gettext("Every window that passes"))], values)
+    view = View([_figure("windows", drawn, gettext("Every window that passes"))], values)
+    if len(stage["squares"]):
+        boxes = [
+            Box(round(x - side / 2), round(y - side / 2), round(side), round(side))
+            for x, y, side in stage["squares"][:, :3].tolist()
+        ]
+        drawn = visualization.draw_boxes(copy, boxes, 1.0)
+        view.figures.append(_figure("squares", drawn, gettext("What the network proposes")))
+        values.append((gettext("Squares that the network proposes"), number(len(boxes))))
+    return view
 
 
 def _proposals(explanation: Explanation) -> View | None:

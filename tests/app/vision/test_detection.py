@@ -10,11 +10,13 @@ import skimage.data
 
 from app.errors import RautError
 from app.vision.detection.detector import EFFORTS, MOST_SEARCHED, FaceDetector, PassResult
+from app.vision.detection.face_classifier import REASON
+from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_crop
 from app.vision.imaging.decoding import JPEG_SCALES, LazyImage
-from app.vision.models.cards import ModelError
-from app.vision.pipeline import FaceAnalyzer
+from app.vision.models.cards import ModelError, load_card
+from app.vision.pipeline import FaceAnalyzer, with_detector
 from app.vision.readings import Detection
 
 FACE = Box(177, 66, 95, 95)  # the astronaut's
@@ -153,7 +155,9 @@ def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
     small = cv2.resize(head, (48, 48), interpolation=cv2.INTER_AREA)
     passes: list[PassResult] = []
     faces = detector.detect(np.tile(small, (30, 30, 1)), "thorough", passes)
-    assert len(faces) == detector.settings.max_faces
+    kept = detector.keep_best(faces)
+    assert len(kept) == detector.settings.max_faces < len(faces)
+    assert min(face.score for face in kept) >= sorted(face.score for face in faces)[-len(kept)]
     assert (
         max(len(search_pass.proposals) for search_pass in passes)
         <= detector.settings.max_candidates_per_pass
@@ -217,7 +221,10 @@ def test_the_trace_tells_each_stage(detector: FaceDetector, astronaut: np.ndarra
     assert search_pass.proposals is not None
     assert search_pass.faces is not None
     assert (
-        len(search_pass.windows) > len(search_pass.proposals) > len(search_pass.faces) == len(faces)
+        len(search_pass.windows) + len(search_pass.squares)
+        >= len(search_pass.proposals)
+        > len(search_pass.faces)
+        == len(faces)
     )
 
 
@@ -251,3 +258,77 @@ def test_the_finest_search_of_a_huge_photo_is_bounded(detector: FaceDetector) ->
     assert max(octaves) == 4
     finest = min(each.scale for each in passes)
     assert 8000 * 5000 / finest**2 <= MOST_SEARCHED
+
+
+def test_more_faces_than_are_analyzed_are_told_as_truncated(
+    analyzer: FaceAnalyzer, head: np.ndarray
+) -> None:
+    narrow = head[:, 25:135]
+    photo = place([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480)
+    whole = analyzer.analyze(photo)
+    few = FaceAnalyzer(analyzer.classifiers, analyzer.detector.adjusted(max_faces=1))
+    cut = few.analyze(photo)
+    assert (len(whole.faces), whole.truncated) == (2, False)
+    assert (len(cut.faces), cut.truncated) == (1, True)
+    assert cut.to_json()["truncated"] is True
+
+
+def test_the_cascade_alone_asks_no_network(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
+    alone = with_detector(analyzer, "haar")
+    passes: list[PassResult] = []
+    (face,) = alone.detector.detect(astronaut, "balanced", passes)
+    assert centre(face) == pytest.approx((224, 113), abs=15)
+    assert all(len(each.squares) == 0 < len(each.windows) for each in passes)
+    assert with_detector(alone, "combined").detector.network
+    assert with_detector(analyzer, None) is analyzer
+
+
+def test_an_unknown_detector_is_refused_with_those_that_exist(analyzer: FaceAnalyzer) -> None:
+    with pytest.raises(RautError, match="combined, haar") as refused:
+        with_detector(analyzer, "mtcnn")
+    assert refused.value.code == "unknown_detector"
+
+
+@pytest.mark.skipif(
+    REASON not in load_card(Path("models/face_classifier")).heads,
+    reason="The face classifier has no head of reasons.",
+)
+def test_a_face_tells_why_it_cannot_be_read(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    (plain,) = detector.detect(astronaut)
+    assert max(plain.reasons.values()) < 0.5
+    masked = astronaut.copy()
+    cv2.ellipse(masked, (224, 150), (36, 26), 0, 0, 360, (200, 210, 220), -1)
+    (covered,) = detector.detect(masked)
+    assert covered.reasons["covered_lower"] > 0.5
+    assert "reasons" not in covered.to_json()
+
+
+def test_another_model_is_no_proposer() -> None:
+    with pytest.raises(ModelError, match="no proposer"):
+        NetworkProposer.load(Path("models/face_classifier"))
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -20])
+def test_the_network_proposes_a_face_with_its_turn(
+    detector: FaceDetector, astronaut: np.ndarray, degrees: int
+) -> None:
+    network = detector.named("combined").network
+    assert network
+    grey = cv2.cvtColor(turn(astronaut, degrees), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    squares = network.propose(small, 6)
+    x, y = 0.4 * np.array(centre_of_turned(degrees, astronaut.shape, grey.shape))
+    near = squares[np.hypot(squares[:, 0] - x, squares[:, 1] - y) < 8]
+    fitting = near[abs(near[:, 2] / (0.4 * FACE.width) - 1) < 0.35]
+    assert min(abs((roll - degrees + 180) % 360 - 180) for roll in fitting[:, 3]) < 30
+
+
+def centre_of_turned(
+    degrees: int, before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[float, float]:
+    radians = np.radians(degrees)
+    dx, dy = FACE.x + FACE.width / 2 - before[1] / 2, FACE.y + FACE.height / 2 - before[0] / 2
+    return (
+        after[1] / 2 + dx * np.cos(radians) - dy * np.sin(radians),
+        after[0] / 2 + dx * np.sin(radians) + dy * np.cos(radians),
+    )

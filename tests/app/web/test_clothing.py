@@ -203,7 +203,7 @@ def test_the_live_page_asks_models_of_faces_only(
 def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
     dressed: FlaskClient, clothing_models: Path, tmp_path: Path
 ) -> None:
-    for name in ("clothing", "face_classifier"):
+    for name in ("clothing", "face_classifier", "proposer"):
         shutil.copytree(clothing_models / name, tmp_path / name)
     alone = create_app(Settings(models=tmp_path)).test_client()
     answer = post(alone, "/api/v1/analyze", {"image": encode(fill(RED))}).get_json()

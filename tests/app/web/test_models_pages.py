@@ -66,7 +66,7 @@ BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
 def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """Serve cards that hold every figure, and a second model for expressions."""
     folder = tmp_path_factory.mktemp("models")
-    for name in ("expression", "gender", "face_classifier"):
+    for name in ("expression", "gender", "face_classifier", "proposer"):
         shutil.copytree(Path("models") / name, folder / name)
     shutil.copytree(folder / "expression", folder / "rival")
     card = folder / "expression" / "card.json"

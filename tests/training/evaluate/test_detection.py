@@ -9,6 +9,7 @@ import skimage.data
 from click.testing import CliRunner
 from PIL import Image
 
+from tests.training.hard_faces import write_boxes
 from training.__main__ import cli
 
 
@@ -48,3 +49,25 @@ def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: P
     assert "recall-by-turn.png" in page
     assert "## Reliability of the score" in page
     assert (out / "recall-by-turn.png").is_file()
+
+
+def test_faces_are_counted_by_kind(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        folder = tmp_path / "hard-faces" / split / "web"
+        folder.mkdir(parents=True)
+        Image.fromarray(skimage.data.astronaut()[58:171, 168:281]).save(folder / "one.jpg")
+    Image.fromarray(skimage.data.coffee()[:300]).save(folder / "two.jpg")
+    write_boxes(tmp_path / "hard-faces")
+    out, sheet = tmp_path / "report", tmp_path / "sheet.png"
+    arguments = ["evaluate-faces", str(tmp_path), "--out", str(out), "--sheet", str(sheet)]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    with (out / "kinds.csv").open(newline="") as stream:
+        rows = {(row["detector"], row["kind"]): row for row in csv.DictReader(stream)}
+    assert rows["balanced", "frontal"]["faces"] == "1"
+    assert rows["balanced", "masked"]["faces"] == "0"
+    assert float(rows["balanced", "frontal"]["recall"]) == 1
+    assert "without faces" in (out / "README.md").read_text()
+    with (out / "false-boxes.csv").open(newline="") as stream:
+        counts = {(row["detector"], row["with_faces"]): row for row in csv.DictReader(stream)}
+    assert counts["balanced", "False"]["false_boxes"] == "0"

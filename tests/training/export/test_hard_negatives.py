@@ -7,15 +7,17 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from tests.training.hard_faces import write_boxes
 from tests.training.recipes import run
 from training.datasets import face_crops
 from training.recipe import RECIPES
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 SMALLER = {
-    "rounds = 2 ": "rounds = 1 ",
-    "epochs = 8 ": "epochs = 1 ",
-    "widths = [16, 32, 56]": "widths = [4, 4, 4]",
+    "rounds = 0 ": "rounds = 1 ",
+    "epochs = 2 ": "epochs = 1 ",
+    "epochs = 5 ": "epochs = 1 ",
+    "widths = [20, 40, 64]": "widths = [4, 4, 4]",
     "batch = 256": "batch = 16",
 }
 
@@ -24,7 +26,8 @@ SMALLER = {
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The face classifier's recipe on a small scale, in a folder with its data."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(face_crops, "COMPOSITES", {"train": 6, "validation": 3})
+    for name in ("COMPOSITES", "BACKGROUNDS"):
+        monkeypatch.setattr(face_crops, name, {"train": 6, "validation": 3})
     face = Image.fromarray(skimage.data.astronaut()[58:171, 168:281])
     cat, scene = Image.fromarray(skimage.data.chelsea()), Image.fromarray(skimage.data.coffee())
     files = {"photos/One_0001.jpg": face, "photos/Other_0001.jpg": face}
@@ -32,11 +35,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         files[f"gender/{split}/female/1.jpg"] = face
         files[f"fer2013/{split}/happy/1.jpg"] = face
         files[f"clothing/{split}/cup/1.jpg"] = scene
+        files[f"hard-faces/{split}/web/one.jpg"] = face
     for kind in ("cats", "dogs", "horses"):
         files |= {f"animals/{kind}/{number}.jpg": cat for number in range(2)}
     for name, picture in files.items():
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         picture.save(tmp_path / "data" / name, quality=95)
+    write_boxes(tmp_path / "data" / "hard-faces")
     text = (RECIPES / "face_classifier.toml").read_text()
     for written, smaller in SMALLER.items():
         assert written in text

@@ -1,0 +1,81 @@
+"""Propose squares by a small fully convolutional network, run on a grey pyramid: any pose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.vision.detection.box_maps import BOX_VALUES, STRIDE, read_map
+from app.vision.geometry import iou, square_corners
+from app.vision.models.cards import ModelError
+from app.vision.models.classifiers import Classifier, load_classifier
+from app.vision.models.files import Runtime
+
+BOXES = "boxes"  # the head in the card
+SMALLEST = 14  # side of the smallest face that is found on a level, in pixels
+ROOM = 8  # pixels of the edge repeated around a level, so that a cut face has its centre on it
+LEAST_SCORE = 0.15  # of a position that is proposed
+MOST_SQUARES = 1024  # compared with each other, in 4 MB; a photo has fifty
+MERGE_IOU = 0.5  # from which squares of neighbouring positions and levels are one proposal
+
+
+class NetworkProposer:
+    """Propose squares of faces of any pose and roll, and of something else."""
+
+    def __init__(self, network: Classifier) -> None:
+        self.card = network.card
+        self.digest = network.digest
+        self._network = network.network
+
+    @classmethod
+    def load(cls, folder: Path, runtime: Runtime = "auto", threads: int = 1) -> NetworkProposer:
+        """Load a model folder, verified against its card. Raises `ModelError`."""
+        network = load_classifier(folder, runtime, threads)
+        head = network.card.heads.get(BOXES)
+        if head is None or tuple(head.classes) != BOX_VALUES:
+            raise ModelError(f"{folder} is no proposer: its card has other heads.")
+        return cls(network)
+
+    def propose(self, grey: np.ndarray, octaves: int) -> np.ndarray:
+        """Propose the squares of faces, best score first.
+
+        `grey` is uint8 (height, width). Faces have from `SMALLEST` pixels to 2 ** `octaves` times
+        as many. Returns float32 (count, 5): centre x, centre y and side in its pixels, clockwise
+        roll in degrees, and score.
+        """
+        found = [np.zeros((0, 5), np.float32)]
+        for octave in range(octaves):
+            if octave:
+                grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            squares = self._run(grey)
+            squares[:, :3] *= 2**octave
+            found.append(squares)
+            if max(grey.shape) < 2 * SMALLEST or min(grey.shape) < 2:
+                break
+        return _merge(np.concatenate(found))
+
+    def _run(self, grey: np.ndarray) -> np.ndarray:
+        height, width = grey.shape
+        # Strided convolutions start elsewhere where a side is no multiple of the stride.
+        below, right = (ROOM + -(side + 2 * ROOM) % STRIDE for side in (height, width))
+        padded = cv2.copyMakeBorder(grey, ROOM, below, ROOM, right, cv2.BORDER_REPLICATE)
+        values = self._network.logits(padded[None, :, :, None])[BOXES][0]
+        squares = read_map(values, LEAST_SCORE)
+        squares[:, :2] -= ROOM
+        return squares
+
+
+def _merge(squares: np.ndarray) -> np.ndarray:
+    """Keep the best square of each group that overlaps, best score first."""
+    squares = squares[np.argsort(-squares[:, 4], kind="stable")][:MOST_SQUARES]
+    corners = square_corners(squares)
+    alike = iou(corners[:, None], corners) >= MERGE_IOU
+    free = np.ones(len(squares), dtype=bool)
+    kept = []
+    for index in range(len(squares)):
+        if free[index]:
+            kept.append(index)
+            free &= ~alike[index]
+    return np.asarray(squares[kept])

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from app.vision.detection.box_maps import STRIDE, draw_map, read_map
+from tests.training.hard_faces import write_boxes
+from training.datasets import made_scenes
+from training.datasets.composites import PlacedFace, Sources
+from training.datasets.hard_faces import KINDS, darkened, read_hard_photos
+from training.datasets.occluders import THINGS, cover_face
+from training.datasets.proposal_crops import SIDE, SIDES, cut_part
+from training.recipe import DataError
+
+FACE = PlacedFace(60.0, 60.0, 50.0, 0.0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with a hard-faces of one photo in each split."""
+    for split in ("train", "validation"):
+        folder = tmp_path / "hard-faces" / split / "web"
+        folder.mkdir(parents=True)
+        Image.fromarray(skimage.data.astronaut()[58:171, 168:281]).save(folder / "one.jpg")
+    write_boxes(tmp_path / "hard-faces")
+    return tmp_path
+
+
+def test_a_box_becomes_the_detectors_square(data: Path) -> None:
+    (photo,) = read_hard_photos(data, "train")
+    face, uncertain = photo.faces
+    assert face.certain
+    assert not uncertain.certain
+    assert face.place.side == pytest.approx((60 * 80) ** 0.5)
+    assert (face.place.x, face.place.y) == (pytest.approx(56), pytest.approx(60 - 0.013 * 80))
+    assert face.seen == 1
+    assert KINDS["frontal"](face)
+    assert not KINDS["masked"](face)
+
+
+def test_beyond_20_degrees_the_landmarks_give_the_side(data: Path) -> None:
+    write_boxes(data / "hard-faces", roll_degrees="30")
+    (photo,) = read_hard_photos(data, "train")
+    assert photo.faces[0].place.side == pytest.approx(2.43 * 33, rel=0.01)
+
+
+def test_a_square_beyond_the_border_is_cut(data: Path) -> None:
+    write_boxes(data / "hard-faces", x="-30")
+    (photo,) = read_hard_photos(data, "train")
+    assert 0.4 < photo.faces[0].seen < 0.7
+
+
+def test_missing_data_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"boxes\.csv"):
+        read_hard_photos(tmp_path, "train")
+
+
+def test_a_darkened_photo_is_nearly_black() -> None:
+    dark = darkened(np.full((8, 8, 3), 200, np.uint8), np.random.default_rng(0))
+    assert dark.mean() < 80
+
+
+@pytest.mark.parametrize("roll", [0.0, 90.0])
+def test_a_mask_covers_the_mouth_and_sunglasses_the_eyes(
+    roll: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = np.full((120, 120), 128, np.uint8)
+    face = PlacedFace(60.0, 60.0, 50.0, roll)
+    for thing, answers in ((0, {(1.0, 0.0), (0.0, 0.0), (-1.0, 0.0)}), (1, {(0.0, 1.0)})):
+        monkeypatch.setattr("training.datasets.occluders.THINGS", ((THINGS[thing][0], 1.0),))
+        found = {
+            cover_face(grey, face, grey, np.random.default_rng(seed))[1:] for seed in range(12)
+        }
+        assert found <= answers
+        assert max(found)[thing] == 1
+
+
+def test_photos_change_with_their_faces(data: Path) -> None:
+    (photo,) = read_hard_photos(data, "train")
+    sources = Sources((), (photo.file,), ())
+    for seed in range(20):
+        picture, faces, unsure = made_scenes.sample_photo(
+            photo, sources, np.random.default_rng(seed)
+        )
+        assert picture.dtype == np.uint8
+        assert len(faces) + len(unsure) == 2
+        for face in faces:
+            assert 0 <= face.place.x < picture.shape[1]
+            assert set(face.reasons) <= {-1.0, 0.0, 1.0}
+
+
+def test_a_part_shows_its_face_at_the_proposers_sizes() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (120, 120), np.uint8)
+    for seed in range(10):
+        crop, shown = cut_part(picture, [(FACE, True)], FACE, picture, np.random.default_rng(seed))
+        ((face, certain),) = shown
+        assert certain
+        assert crop.shape == (SIDE, SIDE)
+        assert SIDES[0] - 0.5 <= face.side <= SIDES[1] + 0.5
+        assert 0 <= face.x < SIDE
+        assert 0 <= face.y < SIDE
+
+
+def test_a_map_is_read_as_it_was_drawn() -> None:
+    squares = np.array([[30, 40, 20, 35, 1], [70, 70, 24, -170, 1], [20, 80, 18, 0, 0]], float)
+    drawn = draw_map(squares, 96).astype(np.float32)
+    assert drawn.shape == (96 // STRIDE, 96 // STRIDE, 6)
+    assert drawn[80 // STRIDE, 20 // STRIDE, 0] == -1  # the uncertain place
+    drawn[..., 0] = np.where(drawn[..., 0] == 1, 5, -5)
+    found = read_map(drawn, 0.5)
+    for square in squares[:2]:
+        near = found[np.abs(found[:, :2] - square[:2]).max(axis=1) < 1]
+        assert len(near)
+        assert near[:, 2:4] == pytest.approx(np.tile(square[2:4], (len(near), 1)), abs=0.5)

@@ -1,0 +1,32 @@
+"""Write the table of a small hard-faces for tests."""
+
+import csv
+from pathlib import Path
+
+LANDMARKS = {
+    "eye_picture_left": (40, 45),
+    "eye_picture_right": (72, 45),
+    "nose": (56, 60),
+    "mouth_picture_left": (45, 78),
+    "mouth_picture_right": (68, 78),
+}
+
+
+def write_boxes(folder: Path, **changes: str) -> None:
+    """Write boxes.csv with one face and one uncertain place in each split's web/one.jpg."""
+    rows = []
+    for split in ("train", "validation"):
+        row = {
+            "file": f"{split}/web/one.jpg",
+            **{"x": "26", "y": "20", "width": "60", "height": "80", "score": "1"},
+            **{"uncertain": "0", "kind": "frontal", "yaw_degrees": "5", "roll_degrees": "0"},
+            "sunglasses": "0",
+        }
+        for name, (x, y) in LANDMARKS.items():
+            row |= {f"{name}_x": str(x), f"{name}_y": str(y)}
+        rows.append(row | changes)
+        rows.append(row | {"x": "90", "y": "90", "width": "12", "height": "16", "uncertain": "1"})
+    with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,235 @@
+"""Make pictures with faces at known places: pasted ones, and photos of hard-faces changed.
+
+Faces are turned, cut by the border, covered by made things, blurred, darkened and compressed, and
+each says why it can't be read.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.vision.geometry import iou
+from training.datasets.composites import (
+    PHOTO_PLACE,
+    FacePlace,
+    PlacedFace,
+    Sources,
+    degrade,
+    paste_face,
+    read_grey,
+    sample_background,
+)
+from training.datasets.hard_faces import FACING, TURNED, HardFace, HardPhoto
+from training.datasets.loading import UNKNOWN
+from training.datasets.occluders import cover_face
+
+MOST_FACES = 8  # of a crowd that are used in one sample
+COPIES_OF_RARE = 3
+COVERED_SHARE = 0.25  # of the faces in photos that are covered
+BLURRED_SHARE = 0.2  # of the pictures
+# Deviation of a Gaussian, or a third of a motion, over the side: blurred from, sharp up to.
+BLURRED, SHARP = 0.05, 0.027
+DEGRADE_BLUR = 1.6  # largest deviation in pixels that `degrade` blurs by
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """Hold a face in a picture, and for each of `REASONS` 1, 0 or `UNKNOWN`."""
+
+    place: PlacedFace
+    reasons: tuple[float, ...]
+    copies: int = 1  # of its crops: rare kinds have several
+
+
+def sample_composite(
+    sources: Sources, generator: np.random.Generator
+) -> tuple[np.ndarray, list[SeenFace]]:
+    """Sample a picture of one to four faces at random sizes and rolls, half of them covered."""
+    canvas = sample_background(sources.backgrounds, generator)
+    faces: list[PlacedFace] = []
+    # A feathered square must not give a face away: other things are pasted in the same way.
+    if generator.random() < 0.4:
+        patch = sample_background(sources.backgrounds, generator)[:300, :300]
+        where = _sample_position(canvas, True, generator)
+        canvas = paste_face(canvas, patch, FacePlace(0.5, 0.5, 0.9), where, 0.05)
+    for _ in range(generator.choice((1, 2, 3, 4), p=(0.55, 0.2, 0.15, 0.1))):
+        file, place = _sample_face(sources, generator)
+        face = _sample_position(canvas, place.known, generator)
+        if any(iou(face.corners, other.corners) > 0.02 for other in faces):
+            continue
+        feather = generator.choice((0.0, 0.03, 0.1))
+        crop = read_grey(file)
+        if place.side > 1:
+            room = crop.shape[0] // 8  # the box is larger than the crop
+            crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
+            grown = crop.shape[0] / (crop.shape[0] - 2 * room)
+            place = FacePlace(
+                0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
+            )
+        canvas = paste_face(canvas, crop, place, face, feather)
+        faces.append(face)
+    seen = [SeenFace(face, (0.0, 0.0, 0.0, 0.0)) for face in faces]
+    return _spoil(canvas, seen, 0.5, sources, generator)
+
+
+def _sample_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
+    photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
+    if generator.random() < 0.35:
+        return sources.faces[generator.integers(photos)]
+    return sources.faces[generator.integers(photos, len(sources.faces))]
+
+
+def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
+    height, width = canvas.shape
+    side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
+    x, y = (
+        generator.uniform(0.03, 0.97) * length
+        if generator.random() < 0.1
+        else generator.uniform(min(side / 2, length / 2), max(length - side / 2, length / 2))
+        for length in (width, height)
+    )
+    roll = generator.normal(0, 15) if generator.random() < 0.5 else generator.uniform(-180, 180)
+    return PlacedFace(x, y, side, roll, known)
+
+
+def sample_photo(
+    photo: HardPhoto, sources: Sources, generator: np.random.Generator
+) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
+    """Change a photo at random; return it, its faces, and the places that are neither."""
+    picture = read_grey(photo.file)
+    turn = 0.0
+    if (chance := generator.random()) < 0.5:
+        turn = generator.normal(0, 20) if chance < 0.35 else generator.uniform(-180, 180)
+    change = _Change(picture, turn, generator.uniform(0.6, 1.0), generator.random() < 0.5)
+    faces: list[SeenFace] = []
+    unsure: list[PlacedFace] = []
+    for index in generator.permutation(len(photo.faces)):
+        face = photo.faces[index]
+        place = change.move(face.place)
+        if face.certain and len(faces) < MOST_FACES and place.side >= 13:
+            faces.append(SeenFace(place, _tell_reasons(face), _count_copies(face)))
+        else:
+            unsure.append(place)
+    picture = change.picture
+    if faces and generator.random() < 0.12:
+        picture, faces, unsure = _cut_border(picture, faces, unsure, generator)
+    height, width = picture.shape
+    within = [f for f in faces if 0 <= f.place.x < width and 0 <= f.place.y < height]
+    unsure += [face.place for face in faces if face not in within]
+    changed, spoilt = _spoil(picture, within, COVERED_SHARE, sources, generator)
+    return changed, spoilt, unsure
+
+
+class _Change:
+    """Turn, shrink and mirror a picture, and the squares in it."""
+
+    def __init__(self, picture: np.ndarray, turn: float, scale: float, mirrored: bool) -> None:
+        height, width = (max(8, round(side * scale)) for side in picture.shape)
+        smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        self._scale, self._turn, self._mirrored, self._width = scale, turn, mirrored, width
+        self._matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
+        turned = cv2.warpAffine(
+            smaller, self._matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
+        )
+        self.picture = np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned
+
+    def move(self, face: PlacedFace) -> PlacedFace:
+        """Return where a square of the picture is now."""
+        x, y = self._matrix[:, :2] @ (face.x * self._scale, face.y * self._scale)
+        x, y = x + self._matrix[0, 2], y + self._matrix[1, 2]
+        roll = face.roll_degrees + self._turn
+        if self._mirrored:
+            x, roll = self._width - 1 - x, -roll
+        return PlacedFace(x, y, face.side * self._scale, (roll + 180) % 360 - 180, face.known)
+
+
+def _tell_reasons(face: HardFace) -> tuple[float, ...]:
+    turned = 1.0 if face.yaw >= TURNED else 0.0 if face.yaw <= FACING else UNKNOWN
+    return (float(face.kind == "mask"), float(face.sunglasses), turned, UNKNOWN)
+
+
+def _count_copies(face: HardFace) -> int:
+    return COPIES_OF_RARE if face.yaw >= TURNED or face.sunglasses else 1
+
+
+def _cut_border(
+    picture: np.ndarray,
+    faces: list[SeenFace],
+    unsure: list[PlacedFace],
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
+    """Cut the picture through a face, so that half of it or more is left."""
+    face = faces[generator.integers(len(faces))].place
+    gone = generator.uniform(0.05, 0.45) * face.side
+    height, width = picture.shape
+    left, top, right, bottom = 0, 0, width, height
+    border = generator.integers(4)
+    if border == 0:
+        left = max(0, round(face.x - face.side / 2 + gone))
+    elif border == 1:
+        right = min(width, round(face.x + face.side / 2 - gone))
+    elif border == 2:
+        top = max(0, round(face.y - face.side / 2 + gone))
+    else:
+        bottom = min(height, round(face.y + face.side / 2 - gone))
+    if right - left < 24 or bottom - top < 24:
+        return picture, faces, unsure
+    shifted = [replace(f, place=_shift(f.place, left, top)) for f in faces]
+    cut = np.ascontiguousarray(picture[top:bottom, left:right])
+    return cut, shifted, [_shift(place, left, top) for place in unsure]
+
+
+def _shift(place: PlacedFace, left: int, top: int) -> PlacedFace:
+    return replace(place, x=place.x - left, y=place.y - top)
+
+
+def _spoil(
+    picture: np.ndarray,
+    faces: list[SeenFace],
+    covered: float,
+    sources: Sources,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, list[SeenFace]]:
+    """Cover a share of the faces, blur some pictures, and degrade; the reasons follow."""
+    spoilt = []
+    texture = None
+    for face in faces:
+        lower, eyes, turned, blurred = face.reasons
+        if generator.random() < covered and lower != 1:
+            if texture is None:
+                texture = sample_background(sources.backgrounds, generator)
+            picture, mouth_now, eyes_now = cover_face(picture, face.place, texture, generator)
+            lower, eyes = _worse(lower, mouth_now), _worse(eyes, eyes_now)
+        spoilt.append(replace(face, reasons=(lower, eyes, turned, blurred)))
+    strength = 0.0  # as a deviation, in pixels
+    if spoilt and generator.random() < BLURRED_SHARE:
+        strength = generator.uniform(0.02, 0.09) * spoilt[0].place.side
+        if generator.random() < 0.5:
+            picture = cv2.GaussianBlur(picture, (0, 0), strength)
+        else:
+            picture = _blur_by_motion(picture, 3 * strength, generator.uniform(0, 180))
+    for index, face in enumerate(spoilt):
+        share = strength / face.place.side
+        blurred = face.reasons[3]
+        if share >= BLURRED:
+            blurred = 1.0
+        elif (strength and share > SHARP / 2) or DEGRADE_BLUR / face.place.side > SHARP:
+            blurred = UNKNOWN
+        spoilt[index] = replace(face, reasons=(*face.reasons[:3], blurred))
+    return degrade(picture, generator), spoilt
+
+
+def _worse(before: float, now: float) -> float:
+    return 1.0 if 1.0 in (before, now) else UNKNOWN if UNKNOWN in (before, now) else 0.0
+
+
+def _blur_by_motion(picture: np.ndarray, length: float, degrees: float) -> np.ndarray:
+    size = max(3, round(length) | 1)
+    line = np.zeros((size, size), np.float32)
+    line[size // 2] = 1
+    turn = cv2.getRotationMatrix2D((size // 2, size // 2), degrees, 1.0)
+    kernel = cv2.warpAffine(line, turn, (size, size))
+    return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum()))

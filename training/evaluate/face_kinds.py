@@ -1,0 +1,230 @@
+"""Measure the recall of detectors by kind of face on hard-faces, and their false boxes."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.intervals import wilson_interval
+from app.markdown import markdown_table, percent
+from app.settings import count_processors
+from app.vision.detection.detector import EFFORTS, FaceDetector
+from app.vision.geometry import iou, overlap_over_min
+from training.datasets.composites import PlacedFace
+from training.datasets.hard_faces import KINDS, HardPhoto, darkened, read_hard_photos
+from training.datasets.loading import read_picture
+from training.evaluate.detection import (
+    MINIMUM_IOU,
+    Detector,
+    detect_faces,
+    plain_haar,
+)
+
+SMALLEST = 20.0  # side in pixels from which a face has to be found
+# A box that shares less than this of the smaller one with every labelled place is false.
+TOUCHING = 0.3
+DARKENED = "dark, made"  # frontal faces in photos that were darkened
+TILE, TILES_PER_ROW = 96, 16
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """Hold a detector's recall of one kind of face, with its 95% interval (Wilson)."""
+
+    detector: str
+    kind: str
+    faces: int
+    recall: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class FalseRow:
+    """Hold a detector's false boxes in a kind of photos, and its median time on one core."""
+
+    detector: str
+    photos: int
+    with_faces: bool
+    false_boxes: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """Hold what a detector made of a photo.
+
+    `found` has a list of kinds for each face, and whether it was found; `false_boxes` are those
+    that touch no labelled place.
+    """
+
+    file: Path
+    with_faces: bool
+    found: tuple[tuple[tuple[str, ...], bool], ...]
+    false_boxes: tuple[PlacedFace, ...]
+    milliseconds: float
+
+
+def judge_photo(photo: HardPhoto, detect: Detector, dark: bool = False) -> PhotoResult:
+    """Run a detector on a photo; with `dark` on the darkened one, and only frontal faces count."""
+    pixels = read_picture(photo.file)
+    if dark:
+        pixels = darkened(pixels, np.random.default_rng(len(photo.file.name)))
+    started = time.process_time()
+    boxes = [box for box, _ in detect(pixels)]
+    milliseconds = (time.process_time() - started) * 1000
+    corners = np.array([box.corners for box in boxes]).reshape(-1, 4)
+    found = []
+    for face in photo.faces:
+        if not face.certain or face.place.side < SMALLEST:
+            continue
+        hit = bool((iou(face.place.corners, corners) >= MINIMUM_IOU).any())
+        kinds = tuple(name for name, holds in KINDS.items() if holds(face))
+        if dark:
+            kinds = (DARKENED,) if "frontal" in kinds else ()
+        found.append((kinds, hit))
+    places = np.array([face.place.corners for face in photo.faces]).reshape(-1, 4)
+    false = tuple(
+        box for box in boxes if not (overlap_over_min(box.corners, places) >= TOUCHING).any()
+    )
+    return PhotoResult(photo.file, bool(len(photo.faces)), tuple(found), false, milliseconds)
+
+
+def evaluate_faces(
+    data: Path, models: Path, out: Path | None, sheet: Path | None
+) -> tuple[list[KindRow], list[FalseRow]]:
+    """Measure plain Haar and every effort on hard-faces' validation photos, on all processors.
+
+    Writes the tables to `out` and the false boxes of `balanced` to the PNG `sheet`. Raises
+    `DataError` if the data is missing.
+    """
+    photos = read_hard_photos(data, "validation")
+    shares = count_processors()
+    measure = partial(_measure_share, photos, models, shares)
+    with ProcessPoolExecutor(shares, get_context("spawn")) as pool:
+        results = list(chain.from_iterable(pool.map(measure, range(shares))))
+    kinds, false = summarize(results)
+    if out:
+        write_tables(kinds, false, out)
+    if sheet:
+        draw_false_boxes([each for name, each in results if name == "balanced"], sheet)
+    return kinds, false
+
+
+def _measure_share(
+    photos: list[HardPhoto], models: Path, shares: int, share: int
+) -> list[tuple[str, PhotoResult]]:
+    detector = FaceDetector.load(models)
+    detectors: dict[str, Detector] = {"haar": plain_haar()}
+    detectors |= {effort: partial(detect_faces, detector, effort) for effort in EFFORTS}
+    return list(judge_photos(photos[share::shares], detectors))
+
+
+def judge_photos(
+    photos: list[HardPhoto], detectors: dict[str, Detector]
+) -> Iterator[tuple[str, PhotoResult]]:
+    """Run each detector on each photo, and on the darkened ones of those with frontal faces."""
+    for photo in photos:
+        darkens = any(face.certain and face.kind == "frontal" for face in photo.faces)
+        for name, detect in detectors.items():
+            yield name, judge_photo(photo, detect)
+            if darkens:
+                yield name, judge_photo(photo, detect, dark=True)
+
+
+def summarize(
+    results: list[tuple[str, PhotoResult]],
+) -> tuple[list[KindRow], list[FalseRow]]:
+    """Return the recalls by detector and kind, and the false boxes by detector."""
+    kind_rows, false_rows = [], []
+    for name in dict.fromkeys(name for name, _ in results):
+        mine = [result for detector, result in results if detector == name]
+        faces = list(chain.from_iterable(result.found for result in mine))
+        for kind in (*KINDS, DARKENED):
+            hits = [hit for kinds, hit in faces if kind in kinds]
+            low, high = wilson_interval(sum(hits), len(hits))
+            share = sum(hits) / max(1, len(hits))
+            kind_rows.append(
+                KindRow(name, kind, len(hits), round(share, 4), round(low, 4), round(high, 4))
+            )
+        for with_faces in (True, False):
+            chosen = [result for result in mine if result.with_faces == with_faces]
+            count = sum(len(result.false_boxes) for result in chosen)
+            times = float(np.median([result.milliseconds for result in chosen]))
+            false_rows.append(FalseRow(name, len(chosen), with_faces, count, round(times, 1)))
+    return kind_rows, false_rows
+
+
+def write_tables(kinds: list[KindRow], false: list[FalseRow], out: Path) -> None:
+    """Write kinds.csv, false-boxes.csv and a README.md with both tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, rows, kind in (("kinds", kinds, KindRow), ("false-boxes", false, FalseRow)):
+        with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, [field.name for field in fields(kind)])
+            writer.writeheader()
+            writer.writerows(map(asdict, rows))
+    detectors = list(dict.fromkeys(row.detector for row in kinds))
+    cells = {(row.detector, row.kind): row for row in kinds}
+    table = [
+        [
+            kind,
+            cells[detectors[0], kind].faces,
+            *(
+                f"{percent(cells[name, kind].recall)} "
+                f"({100 * cells[name, kind].low:.0f} to {100 * cells[name, kind].high:.0f})"
+                for name in detectors
+            ),
+        ]
+        for kind in dict.fromkeys(row.kind for row in kinds)
+    ]
+    wrong = [
+        [
+            "with faces" if with_faces else "without faces",
+            next(row.photos for row in false if row.with_faces == with_faces),
+            *(
+                f"{row.false_boxes} / {row.milliseconds:.1f} ms"
+                for row in false
+                if row.with_faces == with_faces
+            ),
+        ]
+        for with_faces in (True, False)
+    ]
+    text = [
+        "# Faces found, by kind",
+        f"Recall with 95% intervals (Wilson) on the validation photos of hard-faces; faces of "
+        f"{SMALLEST:.0f} pixels and more. The kind `cut` has at least half of its square in the "
+        "photo, `small` has 20 to 32 pixels, `dark` a mean grey below 45; the frontal faces of "
+        f"`{DARKENED}` are in photos with a twelfth of the light, and noise.",
+        markdown_table(table, ["kind", "faces", *detectors]),
+        "False boxes, which touch neither a face nor an uncertain place, and median milliseconds "
+        "on one core. Darkened photos count once more.",
+        markdown_table(wrong, ["photos", "count", *detectors]),
+        "Generated by `python -m training evaluate-faces DIR`; do not edit.",
+    ]
+    (out / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+def draw_false_boxes(results: list[PhotoResult], path: Path) -> None:
+    """Draw the crops of false boxes, with some of what is around them, into a PNG."""
+    tiles = []
+    for result in results:
+        pixels = cv2.cvtColor(read_picture(result.file), cv2.COLOR_RGB2BGR)
+        for box in result.false_boxes:
+            # Twice the side, so that one sees what it is.
+            size = (round(2 * box.side),) * 2
+            tile = cv2.getRectSubPix(pixels, size, (box.x, box.y))
+            tiles.append(cv2.resize(tile, (TILE, TILE)))
+    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_PER_ROW)
+    rows = [tiles[start : start + TILES_PER_ROW] for start in range(0, len(tiles), TILES_PER_ROW)]
+    if rows:
+        cv2.imwrite(str(path), np.vstack([np.hstack(row) for row in rows]))
