@@ -6,6 +6,8 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
+from threading import Event
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +15,10 @@ from flask import Flask
 from gunicorn.asgi.websocket import WebSocketProtocol
 
 from app.settings import FORM_BYTES
+from app.vision.budget import Budget
 from app.web.server import bridge, connections
+from app.web.server.state import state_of
+from bench.serving import write_form
 from tests.helpers.servers import PATIENCE, serving
 
 POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
@@ -148,6 +153,28 @@ def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPa
         clients.send(upload)
         assert read_code(clients.send(upload)) == (503, "busy")
         assert clients.is_answered()
+
+
+def test_a_client_that_leaves_ends_the_work_for_it(
+    clients: Clients, app: Flask, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = Event(), Event()
+
+    def analyze_for_ever(*_: Any, budget: Budget, **__: Any) -> None:
+        begun.set()
+        try:
+            while not ended.wait(0.01):
+                budget.check()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(state_of(app).analyzer, "analyze_file", analyze_for_ever)
+    body, kind = write_form(astronaut_png)
+    head = POST + f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    client = clients.send(head + body)
+    assert begun.wait(PATIENCE)
+    client.close()
+    assert ended.wait(PATIENCE)
 
 
 def test_a_form_without_a_photo_is_bounded_far_below_one_with(clients: Clients) -> None:
