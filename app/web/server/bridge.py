@@ -103,6 +103,7 @@ class WSGIBridge:
                 await self._send(connection, answer, send)
             except TimeoutError:  # The client doesn't read.
                 connection.abort()
+                await asyncio.Event().wait()  # for the server to notice, and to cancel this
             else:
                 if not whole:
                     await _discard(receive)
