@@ -12,7 +12,7 @@ import click
 from app import __version__
 from app.batch.inputs import ArchiveError
 from app.batch.job import SHARD_SIZE, BatchJob, run_job
-from app.batch.tables import FORMATS
+from app.batch.tables import DIALECTS, FORMATS
 from app.errors import RautError
 from app.ray_session import ENGINES, RayError
 from app.settings import SettingsError, read_settings
@@ -63,6 +63,15 @@ def cli() -> None:
 @click.option("--json", "as_json", type=TARGET, help="Write the results to a file as JSON.")
 @click.option("--csv", "as_csv", type=TARGET, help="Write the results as CSV, a row for each face.")
 @click.option(
+    "--csv-dialect",
+    type=click.Choice(list(DIALECTS)),
+    default="rfc4180",
+    show_default=True,
+    help="With --csv: excel begins the file with a byte order mark; excel-id also has semicolons "
+    "and decimal commas, as Excel reads them in Indonesian.",
+)
+@click.option("--verbose", is_flag=True, help="Name the hidden files and folders left out.")
+@click.option(
     "--models",
     help="Comma-separated models, such as clothing; expression,gender by default.",
 )
@@ -104,9 +113,10 @@ def analyze(**options: Any) -> None:
     """Analyze photos.
 
     PATHS are photos, folders of photos with their subfolders, uncompressed tar archives (.tar) and
-    lists of URLs (.txt). The results are printed as JSON unless --json, --csv or --out says
-    otherwise. A photo that can't be read is reported on stderr, the others are analyzed, and the
-    exit status is 1; with --out the photo gets a row with its error.
+    lists of URLs (.txt). Hidden files and folders of thumbnails are left out. The results are
+    printed as JSON unless --json, --csv or --out says otherwise. In tables a photo without faces
+    has a row, and one that can't be read a row with its error. Without --out, such a photo is
+    reported on stderr, the others are analyzed, and the exit status is 1.
     """
     sys.exit(run_job(read_settings(), BatchJob(**options)))
 

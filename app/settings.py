@@ -117,11 +117,12 @@ class Settings(BaseSettings):
         description="Concurrent WebSocket streams of one client, divided evenly among the workers. "
         "A client is a token, an IPv4 address or an IPv6 network.",
     )
-    queue_size: int = Field(
-        1,
+    queue_seconds: float = Field(
+        3.0,
         ge=0,
-        description="Photos that may wait in each worker. Further ones are refused at once with "
-        "503 and Retry-After, because longer queues only add latency.",
+        le=60,
+        description="Longest wait of a photo for its turn, as estimated from the last photos. One "
+        "that would wait longer is refused at once with 503 and Retry-After.",
     )
     drain_seconds: float = Field(
         0.0,

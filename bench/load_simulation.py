@@ -19,7 +19,7 @@ import numpy as np
 import simpy
 
 from app.files import write_text
-from app.web.server.admission import RETRY_SECONDS
+from app.web.server.admission import MOST_QUEUED, RETRY_SECONDS
 from bench.report import figures_table
 from bench.serving import percentile
 
@@ -88,7 +88,7 @@ class Simulation:
         self,
         instances: int,
         workers: int,
-        queue_size: int,
+        queue_seconds: float,
         costs: Costs,
         balance: Balance = BALANCES["least_conn"],
         pass_on: bool = False,
@@ -104,7 +104,7 @@ class Simulation:
         self._rng = np.random.default_rng(0)
         self._instances = [[Worker(self._world) for _ in range(workers)] for _ in range(instances)]
         self._active = np.zeros(instances)
-        self._queue_size = queue_size
+        self._queue_seconds = queue_seconds
         self._costs = costs
         self._balance = balance
         self._offers = 2 if pass_on else 1
@@ -156,7 +156,7 @@ class Simulation:
                 chosen = self._balance(self._active, self._rng)
                 # The worker with the least to do accepts.
                 worker = min(self._instances[chosen], key=lambda each: each.active)
-                if worker.active <= self._queue_size:
+                if not worker.active or self._may_wait(worker.active):
                     self._active[chosen] += 1
                     yield from worker.process(lambda: self._costs.photo_seconds(self._rng))
                     self._active[chosen] -= 1
@@ -167,6 +167,9 @@ class Simulation:
             self._refused += 1
             yield self._world.timeout(RETRY_SECONDS + self._jitter * self._rng.random())
         self._gave_up += 1
+
+    def _may_wait(self, ahead: int) -> bool:
+        return ahead <= MOST_QUEUED and ahead * self._costs.photo <= self._queue_seconds
 
     def _film(self, worker: Worker, rate: float, phase: float) -> Events:
         number = 0
@@ -205,7 +208,7 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
     help="Photos that arrive, as a share of those that all workers together can process.",
 )
 @click.option("--workers", default=2, show_default=True, help="Workers of each instance.")
-@click.option("--queue-size", default=1, show_default=True, help="RAUT_QUEUE_SIZE.")
+@click.option("--queue-seconds", default=3.0, show_default=True, help="RAUT_QUEUE_SECONDS.")
 @click.option("--balance", type=click.Choice(list(BALANCES)), default="least_conn")
 @click.option("--pass-on", is_flag=True, help="Offer a refused photo to a second instance.")
 @click.option("--attempts", default=MOST_ATTEMPTS, show_default=True)

@@ -164,7 +164,7 @@ def measure_server(bench: Bench) -> dict[str, Any]:
     photo, concurrency = bench.pictures[0], 2 * count_processors()
     for workers in WORKERS:
         # The queue has room for all clients, so that none is refused at full load.
-        room = {"WEB_CONCURRENCY": str(workers), "RAUT_QUEUE_SIZE": str(concurrency)}
+        room = {"WEB_CONCURRENCY": str(workers), "RAUT_QUEUE_SECONDS": "60"}
         with own_server(**room) as (url, pid):
             at_rest = usage(pid).memory_mb
             measure_concurrency(photo, concurrency, WARM_UP_SECONDS, url)
@@ -188,7 +188,7 @@ def measure_server(bench: Bench) -> dict[str, Any]:
 def measure_clients(bench: Bench) -> dict[str, Any]:
     """Time a photo against the number of clients at a time, none of which is refused."""
     points = []
-    with own_server(RAUT_QUEUE_SIZE=str(max(CLIENTS))) as (url, _):
+    with own_server(RAUT_QUEUE_SECONDS="60") as (url, _):
         for count in CLIENTS:
             delays = measure_concurrency(bench.pictures[0], count, SERVER_SECONDS, url)
             points.append({"x": count, **summarize(delays)})

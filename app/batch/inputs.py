@@ -4,13 +4,19 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from app.errors import explain_missing
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+# Endings only choose what is tried; the content determines the format.
+PICTURE_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jpg_large", ".png", ".webp", ".heic", ".heif", ".hif"),
+    *(".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+}
+# Folders in which network stores and file managers keep small copies; others' names are hidden.
+THUMBNAIL_FOLDERS = {"@eaDir"}
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 END_OF_TAR = bytes(tarfile.BLOCKSIZE)
 
@@ -33,23 +39,59 @@ class Picture:
     length: int | None = None
 
 
-def list_pictures(paths: Iterable[Path]) -> Iterator[Picture]:
-    """Yield the pictures of folders, tar archives (.tar), lists of URLs (.txt) and photos.
+@dataclass(frozen=True)
+class PassedOver:
+    """Hold the names of what a listing left out: hidden files and folders, unreadable folders."""
 
-    The order is that of the paths, within a folder alphabetical. Raises `ArchiveError` where a path
-    doesn't exist, an archive is damaged or compressed, or a line is no readable URL.
+    hidden: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def list_pictures(paths: Iterable[Path], passed_over: PassedOver) -> list[Picture]:
+    """Return the pictures of folders, tar archives (.tar), lists of URLs (.txt) and photos.
+
+    The order is that of the paths, within a folder alphabetical; what is left out is added to
+    `passed_over`. Raises `ArchiveError` where a path doesn't exist, an archive is damaged or
+    compressed, a line is no readable URL, or there is no picture.
     """
+    pictures: list[Picture] = []
     for path in paths:
         if path.is_dir():
-            found = (each for each in path.rglob("*") if each.suffix.lower() in PICTURE_SUFFIXES)
-            for photo in sorted(each for each in found if each.is_file()):
-                yield Picture(printable(str(photo)), str(photo.absolute()))
+            pictures += _list_folder(path, passed_over)
         elif not path.is_file():
-            raise ArchiveError(f"{path}: there is no such file or folder.")
+            raise ArchiveError(f"{printable(str(path))}: there is no such file or folder.")
         elif path.suffix.lower() == ".txt":
-            yield from _list_urls(path)
+            pictures += _list_urls(path, passed_over)
         else:
-            yield from _list_file(str(path), str(path.absolute()))
+            pictures += _list_file(str(path), str(path.absolute()), passed_over)
+    if not pictures:
+        raise ArchiveError(
+            "There is no picture to read: no file that ends in "
+            f"{', '.join(sorted(PICTURE_SUFFIXES))}. See --verbose for what was passed over."
+        )
+    return pictures
+
+
+def _list_folder(top: Path, passed_over: PassedOver) -> list[Picture]:
+    def note(error: OSError) -> None:
+        passed_over.unreadable.append(printable(f"{error.filename}: {error.strerror}"))
+
+    found: list[Path] = []
+    for folder, folders, files in os.walk(top, onerror=note):
+        hidden = {name for name in folders + files if _is_hidden(name)}
+        passed_over.hidden.extend(printable(str(Path(folder, name))) for name in sorted(hidden))
+        folders[:] = [name for name in folders if name not in hidden]
+        photos = (Path(folder, name) for name in files if name not in hidden)
+        found += [each for each in photos if each.suffix.lower() in PICTURE_SUFFIXES]
+    return [
+        Picture(printable(str(photo)), str(photo.absolute()))
+        for photo in sorted(found)
+        if photo.is_file()
+    ]
+
+
+def _is_hidden(name: str) -> bool:
+    return (name.startswith(".") and name not in (".", "..")) or name in THUMBNAIL_FOLDERS
 
 
 def printable(name: str) -> str:
@@ -71,7 +113,7 @@ def read_picture(picture: Picture) -> bytes:
         return content
 
 
-def _list_urls(path: Path) -> Iterator[Picture]:
+def _list_urls(path: Path, passed_over: PassedOver) -> Iterator[Picture]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -80,30 +122,36 @@ def _list_urls(path: Path) -> Iterator[Picture]:
         url = line.strip()
         if url and not url.startswith("#"):
             _check_url(url, f"{path}, line {number}")
-            yield from _list_file(url, url)
+            yield from _list_file(url, url, passed_over)
 
 
-def _list_file(name: str, location: str) -> Iterator[Picture]:
+def _list_file(name: str, location: str, passed_over: PassedOver) -> Iterator[Picture]:
     if name.lower().endswith(COMPRESSED):
         raise ArchiveError(
-            f"{name} is compressed, which allows no random access. Unpack it, or pack it as .tar."
+            f"{printable(name)} is compressed, which allows no random access. Unpack it, or pack "
+            "it as .tar."
         )
     if not name.lower().endswith(".tar"):
         yield Picture(printable(name), location)
         return
     try:
         with _open(location) as stream:
-            yield from _list_members(stream, name, location)
+            yield from _list_members(stream, name, location, passed_over)
     except (tarfile.TarError, OSError) as error:
-        raise ArchiveError(f"{name} can't be read as a tar archive: {error}") from error
+        raise ArchiveError(f"{printable(name)} can't be read as a tar archive: {error}") from error
 
 
-def _list_members(stream: IO[bytes], name: str, location: str) -> Iterator[Picture]:
+def _list_members(
+    stream: IO[bytes], name: str, location: str, passed_over: PassedOver
+) -> Iterator[Picture]:
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while member := archive.next():
             if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
                 path = printable(f"{name}/{member.name}")
-                yield Picture(path, location, member.offset_data, member.size)
+                if any(map(_is_hidden, PurePath(member.name).parts)):
+                    passed_over.hidden.append(path)
+                else:
+                    yield Picture(path, location, member.offset_data, member.size)
             archive.members = []  # type: ignore[attr-defined]  # Else all members stay in memory.
         # tarfile takes a damaged header for the end of the archive.
         stream.seek(archive.offset)

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from app.batch.inputs import ArchiveError, list_pictures
+from app.batch.inputs import ArchiveError, PassedOver, list_pictures
 from app.batch.progress import Progress
 from app.batch.ray_executor import read_by_ray
 from app.batch.report import Summary, render_report
-from app.batch.rows import PictureReader, list_rows
+from app.batch.rows import PictureReader
 from app.batch.runs import Description, Run, lock_folder
-from app.batch.tables import Format, check_format, to_csv
+from app.batch.tables import DIALECTS, Format, check_format, to_csv
 from app.files import write_text
 from app.ray_session import ExecutorName
 from app.settings import Settings
@@ -37,6 +37,8 @@ class BatchJob:
     report: Path | None
     workers: int | None
     shard_size: int
+    csv_dialect: str
+    verbose: bool
 
     def __post_init__(self) -> None:
         if self.out and (self.as_json or self.as_csv):
@@ -48,8 +50,8 @@ class BatchJob:
 def run_job(settings: Settings, job: BatchJob) -> int:
     """Analyze the pictures, write the results, and return the exit status.
 
-    The status is 1 where a picture couldn't be read and has no row either. Raises `ArchiveError`,
-    `RayError`, `ModelError`, and `RautError` for an unknown model.
+    The status is 1 where a folder couldn't be read, or without `out` a picture. Raises
+    `ArchiveError`, `RayError`, `ModelError`, and `RautError` for an unknown model.
     """
     if job.out:
         check_format(job.form)
@@ -58,22 +60,36 @@ def run_job(settings: Settings, job: BatchJob) -> int:
 
 
 def _read_photos(reader: PictureReader, job: BatchJob) -> int:
-    pictures = list(list_pictures(job.paths))
+    passed_over = PassedOver()
+    pictures = list_pictures(job.paths, passed_over)
+    _tell(passed_over, job.verbose)
     progress = Progress(len(pictures), in_pipes=False)
     answers: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
     for picture in pictures:
-        answer = reader.analyze(picture)
-        (failed if "error" in answer else answers).append(answer)
+        answers.append(reader.analyze(picture))
         progress.advance(1)
+    failed = [answer for answer in answers if "error" in answer]
     if job.as_json or not job.as_csv:
-        write_text(json.dumps(answers, indent=2) + "\n", job.as_json)
+        read = [answer for answer in answers if "error" not in answer]
+        write_text(json.dumps(read, indent=2) + "\n", job.as_json)
     if job.as_csv:
-        rows = [row for answer in answers for row in list_rows(answer["file"], answer)]
-        write_text(to_csv(rows), job.as_csv)
+        rows = [
+            row
+            for number, answer in enumerate(answers, start=1)
+            for row in reader.list_rows(number, answer)
+        ]
+        columns = [name for name in reader.columns if name != "picture"]
+        write_text(to_csv(rows, columns, DIALECTS[job.csv_dialect]), job.as_csv)
     for answer in failed:
         click.echo(f"{answer['file']}: {answer['error_detail']}", err=True)
-    return 1 if failed else 0
+    return 1 if failed or passed_over.unreadable else 0
+
+
+def _tell(passed_over: PassedOver, verbose: bool) -> None:
+    for folder in passed_over.unreadable:
+        click.echo(f"{folder}. Its pictures are left out.", err=True)
+    for name in passed_over.hidden if verbose else ():
+        click.echo(f"{name}: hidden, left out.", err=True)
 
 
 def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
@@ -87,7 +103,9 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
     )
     try:
         with lock_folder(folder):
-            run = Run(folder, job.paths, description, reader.columns)
+            passed_over = PassedOver()
+            run = Run(folder, job.paths, description, reader.columns, passed_over)
+            _tell(passed_over, job.verbose)
             pending = run.list_pending()
             sizes = {shard.number: len(shard.pictures) for shard in pending}
             progress = Progress(run.count, run.count - sum(sizes.values()))
@@ -109,4 +127,4 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
         f"{summary.errors.counts.total():,} pictures couldn't be read.",
         err=True,
     )
-    return 0
+    return 1 if passed_over.unreadable else 0

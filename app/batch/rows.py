@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from app import __version__
 from app.batch.inputs import Picture, read_picture
 from app.errors import RautError
 from app.settings import Settings
@@ -10,7 +11,7 @@ from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.geometry import Box
 from app.vision.loading import load_chosen
 from app.vision.models.classifiers import Classifier
-from app.vision.pipeline import of_region
+from app.vision.pipeline import EXPRESSION, of_region
 from app.vision.readings import Analysis, FaceReading, Prediction, Size
 
 Row = dict[str, Any]
@@ -20,16 +21,6 @@ WHOLE = "image_"  # the prefix of the columns for the whole image
 def list_faces(answer: dict[str, Any]) -> list[Row]:
     """Return a row for each face of a JSON answer: its number, then its fields, flattened."""
     return [{"face": number, **_flatten(face)} for number, face in enumerate(answer["faces"], 1)]
-
-
-def list_rows(file: str, answer: dict[str, Any]) -> list[Row]:
-    """Return a row for each face of a JSON answer, with the file and the whole image's readings.
-
-    An image without faces has one row if models read the whole of it, else none.
-    """
-    image = _flatten(answer.get("image_predictions", {}), WHOLE)
-    faces = list_faces(answer) or ([{"face": None}] if image else [])
-    return [{"file": file, **face, **image} for face in faces]
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
@@ -65,17 +56,25 @@ class PictureReader:
         self.models = {name: classifier.digest for name, classifier in used.items()}
         if of_region(used, "face"):
             self.models[FACE_CLASSIFIER] = self._analyzer.detector.face_classifier.digest
-        self._digests = {f"model_{name}": digest[:12] for name, digest in self.models.items()}
+        self._versions = {"label_set": self.labels.get(EXPRESSION, "")}
+        self._versions |= {f"model_{name}": digest[:12] for name, digest in self.models.items()}
+        self._versions["raut_version"] = __version__
         (example,) = _image_rows(_example(used))
-        example |= self._digests | {"error": "", "error_detail": ""}
+        example |= self._versions | {"error": "", "error_detail": ""}
         self.columns = {name: type(value) for name, value in example.items()}
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
         """Return the rows of consecutive images, `first` being the number of the first one."""
-        rows = []
-        for number, picture in enumerate(pictures, start=first):
-            answer = {"picture": number, **self.analyze(picture)}
-            rows += [answer] if "error" in answer else _image_rows(answer)
+        return [
+            row
+            for number, picture in enumerate(pictures, start=first)
+            for row in self.list_rows(number, self.analyze(picture))
+        ]
+
+    def list_rows(self, number: int, answer: dict[str, Any]) -> list[Row]:
+        """Return the rows of what `analyze` returned for an image, `number` being its number."""
+        answer = {"picture": number, **answer}
+        rows = [answer] if "error" in answer else _image_rows(answer)
         return [self._row(**row) for row in rows]
 
     def lose(self, number: int, picture: Picture) -> Row:
@@ -108,7 +107,7 @@ class PictureReader:
         return {"file": picture.name, "error": code, "error_detail": detail}
 
     def _row(self, **values: Any) -> Row:
-        return dict.fromkeys(self.columns) | self._digests | values
+        return dict.fromkeys(self.columns) | self._versions | values
 
 
 def _image_rows(answer: dict[str, Any]) -> list[Row]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.batch.inputs import ArchiveError, Picture, list_pictures
+from app.batch.inputs import ArchiveError, PassedOver, Picture, list_pictures
 from app.batch.rows import Row
 from app.batch.tables import Columns, Format, read_table, write_table
 from app.files import atomic_write, write_text
@@ -49,7 +49,12 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, paths: Iterable[Path], description: Description, columns: Columns
+        self,
+        folder: Path,
+        paths: Iterable[Path],
+        description: Description,
+        columns: Columns,
+        passed_over: PassedOver,
     ) -> None:
         """Begin a run over `paths`, or resume the one in the folder.
 
@@ -61,7 +66,7 @@ class Run:
         if (folder / RUN).exists():
             self._check_same()
         else:
-            self._begin(paths)
+            self._begin(paths, passed_over)
         lines = (folder / PICTURES).read_text(encoding="utf-8").splitlines()
         self._pictures = [Picture(*json.loads(line)) for line in lines]
         self.count = len(self._pictures)
@@ -92,13 +97,14 @@ class Run:
     def _part(self, number: int) -> Path:
         return self._folder / f"part-{number:05d}.{self._description.form}"
 
-    def _begin(self, paths: Iterable[Path]) -> None:
+    def _begin(self, paths: Iterable[Path], passed_over: PassedOver) -> None:
         if any(self._folder.glob("part-*")):
             raise ArchiveError(
                 f"{self._folder} holds parts of a run, but no {RUN}. Choose another folder."
             )
         # A picture named twice is read once.
-        found = {(picture.location, picture.offset): picture for picture in list_pictures(paths)}
+        listed = list_pictures(paths, passed_over)
+        found = {(picture.location, picture.offset): picture for picture in listed}
         lines = [json.dumps(astuple(picture)) + "\n" for picture in found.values()]
         write_text("".join(lines), self._folder / PICTURES)
         write_text(json.dumps(asdict(self._description), indent=2), self._folder / RUN)

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -14,7 +15,29 @@ from app.errors import explain_missing
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Columns = dict[str, type]
+# A spreadsheet would compute what begins so (OWASP, "CSV Injection").
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 TRUTHS = {"true": True, "false": False}  # as in the pages' CSV files and in JSON
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Describe a kind of CSV file: the characters between fields and before decimals.
+
+    `marked` says whether the file begins with a byte order mark, without which Excel takes UTF-8
+    for the system's old encoding.
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
+    marked: bool = False
+
+
+DIALECTS = {
+    "rfc4180": Dialect(),
+    "excel": Dialect(marked=True),
+    "excel-id": Dialect(";", ",", marked=True),
+}
 
 
 def check_format(form: Format) -> None:
@@ -33,28 +56,40 @@ def write_table(form: Format, stream: IO[bytes], rows: list[Row], columns: Colum
         return
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     if form == "csv":
-        _write_csv(text, rows, list(columns))
+        _write_csv(text, rows, columns)
     else:
         text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text.detach()
 
 
-def to_csv(rows: list[Row]) -> str:
-    """Return rows as CSV, with the columns of all of them."""
-    columns = dict.fromkeys(column for row in rows for column in row) or {"file": str, "face": int}
+def to_csv(rows: list[Row], columns: Iterable[str], dialect: Dialect) -> str:
+    """Return rows as CSV with these columns, others left out."""
     stream = io.StringIO()
-    _write_csv(stream, rows, list(columns))
+    stream.write("\ufeff" * dialect.marked)
+    _write_csv(stream, rows, columns, dialect)
     return stream.getvalue()
 
 
-def _write_csv(stream: IO[str], rows: list[Row], columns: list[str]) -> None:
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    words = {truth: word for word, truth in TRUTHS.items()}
-    writer.writerows(
-        {name: words[value] if isinstance(value, bool) else value for name, value in row.items()}
-        for row in rows
+def _write_csv(
+    stream: IO[str], rows: list[Row], columns: Iterable[str], dialect: Dialect = DIALECTS["rfc4180"]
+) -> None:
+    writer = csv.DictWriter(
+        stream, list(columns), extrasaction="ignore", delimiter=dialect.delimiter
     )
+    writer.writeheader()
+    writer.writerows(
+        {name: _to_cell(value, dialect.decimal) for name, value in row.items()} for row in rows
+    )
+
+
+def _to_cell(value: object, decimal: str) -> object:
+    if isinstance(value, bool):
+        return next(word for word, truth in TRUTHS.items() if truth is value)
+    if isinstance(value, float):
+        return str(value).replace(".", decimal)
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value
 
 
 def read_table(form: Format, path: Path, columns: Columns) -> Iterator[Row]:

@@ -101,7 +101,7 @@ class FaceAnalyzer:
         trace: Trace | None = None,
         budget: Budget | None = None,
     ) -> Analysis:
-        """Decode a JPEG, PNG or WebP and analyze it.
+        """Decode a photo in one of `FORMATS` and analyze it.
 
         `models` and `label_set` are as in `choose`; `effort` is one of `EFFORTS`; `trace` may keep
         what each stage hands on, and then holds the budget. Raises `RautError` for unreadable
@@ -189,7 +189,7 @@ class FaceAnalyzer:
                 for name, classifier in of_images.items()
             }
         return Analysis(
-            image=Size(width=photo.width, height=photo.height),
+            image=Size(width=photo.width, height=photo.height, complete=photo.complete),
             faces=faces,
             truncated=len(detections) < len(found),
             timings_ms=trace.timings_ms(),

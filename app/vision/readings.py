@@ -84,10 +84,15 @@ class TrackedFace(FaceReading):
 
 
 class Size(_Reading):
-    """Give the size of the upright image in pixels."""
+    """Give the size of the upright image in pixels, and whether the whole of it was there."""
 
     width: int
     height: int
+    complete: bool = Field(
+        True,
+        description="False for a JPEG that breaks off: it is read as far as it goes, and the rest "
+        "of the photo is grey.",
+    )
 
 
 class Analysis(_Reading):

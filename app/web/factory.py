@@ -69,7 +69,7 @@ def build_application(settings: Settings | None = None) -> Flask:
 
 def _build_state(settings: Settings) -> AppState:
     analyzer = load_analyzer(settings, patient=True)
-    queue = AdmissionQueue(settings.at_once, settings.queue_size)
+    queue = AdmissionQueue(settings.at_once, settings.queue_seconds)
     return AppState(
         settings=settings,
         analyzer=analyzer,

@@ -1,13 +1,16 @@
 """Test the command line as somebody with a folder of photos uses it."""
 
 import csv
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from app.__main__ import cli
 
@@ -44,10 +47,96 @@ def test_answers_are_written_where_they_are_wanted(album: Path, tmp_path: Path) 
     answers = json.loads(as_json.read_text())
     with as_csv.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
+    assert list(rows[0])[:6] == ["file", "width", "height", "complete", "faces", "face"]
+    assert {"label_set", "model_expression", "raut_version", "error"} <= rows[0].keys()
     assert {row["expression_confident"] for row in rows if row["face"]} <= {"true", "false"}
     assert len(rows) == len(answers) == 2
     assert rows[0]["expression_label"] == answers[0]["faces"][0]["expression"]["label"]
     assert float(rows[0]["box_x"]) == answers[0]["faces"][0]["box"]["x"]
+
+
+def test_a_table_has_a_row_for_a_photo_without_faces_and_for_one_that_failed(album: Path) -> None:
+    Image.new("RGB", (64, 64)).save(album / "empty.heic")
+    result = analyze(album, "--csv", "-")
+    rows = {Path(row["file"]).name: row for row in csv.DictReader(io.StringIO(result.stdout))}
+    assert rows.keys() == {"broken.jpg", "second.PNG", "empty.heic", "first.png"}
+    assert rows["broken.jpg"]["error"] == "image_type"
+    assert (rows["empty.heic"]["width"], rows["empty.heic"]["face"]) == ("64", "")
+    assert rows["first.png"]["error"] == ""
+
+
+def test_excels_dialects_have_a_mark_and_indonesian_semicolons_and_decimal_commas(
+    album: Path,
+) -> None:
+    plain, excel, indonesian = (
+        analyze(album, "--csv", "-", "--csv-dialect", name).stdout
+        for name in ("rfc4180", "excel", "excel-id")
+    )
+    assert excel == "\ufeff" + plain
+    rows = list(csv.DictReader(io.StringIO(plain)))
+    semicolons = csv.DictReader(io.StringIO(indonesian.removeprefix("\ufeff")), delimiter=";")
+    for row, other in zip(rows, semicolons, strict=True):
+        assert other["expression_probability"] == row["expression_probability"].replace(".", ",")
+        assert other["file"] == row["file"]
+
+
+def test_no_spreadsheet_computes_a_file_name(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album)
+    for name in ("=1+1.png", "@SUM.png", "-1.png"):
+        (album / "first.png").rename(album / name)
+        result = analyze("--csv", "-", "--", name)
+        (row,) = csv.DictReader(io.StringIO(result.stdout))
+        assert row["file"] == f"'{name}"
+        assert not row["box_x"].startswith("'")
+        (album / name).rename(album / "first.png")
+
+
+def test_hidden_files_are_left_out_and_named_on_request(album: Path, astronaut_png: bytes) -> None:
+    for hidden in ("._first.png", ".thumbnails/a.png", "@eaDir/b.png"):
+        (album / hidden).parent.mkdir(exist_ok=True)
+        (album / hidden).write_bytes(astronaut_png)
+    (album / "broken.jpg").unlink()
+    result = analyze(album, "--verbose")
+    assert len(json.loads(result.stdout)) == 2
+    assert [line.rpartition("/")[2] for line in result.stderr.splitlines()] == [
+        f"{name}: hidden, left out." for name in ("._first.png", ".thumbnails", "@eaDir")
+    ]
+    assert analyze(album).stderr == ""
+
+
+def test_an_unreadable_folder_is_reported_and_the_rest_is_read(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "deeper":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (album / "broken.jpg").unlink()
+    result = analyze(album)
+    assert result.exit_code == 1
+    assert "deeper: Permission denied. Its pictures are left out." in result.stderr
+    assert len(json.loads(result.stdout)) == 1
+
+
+def test_a_folder_without_a_picture_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("no photo")
+    result = analyze(tmp_path)
+    assert result.exit_code == 1
+    assert "There is no picture to read" in result.stderr
+
+
+def test_a_name_that_is_not_utf8_is_escaped(album: Path, astronaut_png: bytes) -> None:
+    path = os.fsencode(album) + b"/caf\xe9.jpg_large"
+    Path(os.fsdecode(path)).write_bytes(astronaut_png)
+    (album / "broken.jpg").unlink()
+    assert "/caf\\xe9.jpg_large" in analyze(album, "--csv", "-").stdout
+    assert "caf\\xe9.tgz: there is no such file" in analyze(os.fsdecode(b"caf\xe9.tgz")).stderr
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:

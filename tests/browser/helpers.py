@@ -53,7 +53,7 @@ def face(x: float, y: float, label: str = "happy", confident: bool = True, **mor
 
 def answer(*faces: Any, width: int = 512, height: int = 512) -> Any:
     return {
-        "image": {"width": width, "height": height},
+        "image": {"width": width, "height": height, "complete": True},
         "faces": list(faces),
         "timings_ms": {"decode": 3.2, "detect": 20.1, "classify": 11.9, "total": 35.4},
         "models": {"expression": "0123456789ab", "gender": "ba9876543210"},

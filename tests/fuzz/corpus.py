@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pillow_heif
 import skimage.data
 from PIL import Image
+
+pillow_heif.register_heif_opener()  # to encode it, too
 
 SIDE = 96
 SCENES = ("astronaut", "coffee", "rocket", "cat")
@@ -49,8 +52,18 @@ def make_corpus() -> list[bytes]:
             save(alpha, "WEBP", lossless=True),
             save(small, "WEBP", save_all=True, append_images=[alpha]),
             save(small, "GIF"),
+            save(small, "GIF", save_all=True, append_images=[alpha.convert("RGB")]),
             save(small, "BMP"),
-            save(small, "TIFF"),
+            save(small, "TIFF", compression="tiff_lzw"),
+            save(alpha, "TIFF", compression="tiff_adobe_deflate", exif=exif),
+            save(small, "TIFF", compression="jpeg"),
+            save(small, "HEIF", quality=60, exif=exif),
+            save(alpha, "HEIF", tile_size=64),
+            save(small, "AVIF", quality=60, exif=exif, speed=10),
+            save(alpha, "AVIF", quality=60, speed=10),
+            save(small, "AVIF", save_all=True, append_images=[alpha.convert("RGB")], speed=10),
+            save(small, "PPM"),
+            save(small, "ICO"),
         ]
     return corpus
 

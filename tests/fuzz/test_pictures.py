@@ -88,7 +88,10 @@ def test_corrupt_images_are_read_or_rejected_with_a_code(
     assert set(outcomes) >= {"read", "image_unreadable", "image_type", "image_dimensions"}
 
 
-STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"RIFF\0\0\1\0WEBPVP8 "]
+STARTS = [
+    *(b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"RIFF\0\0\1\0WEBPVP8 "),
+    *(b"GIF89a", b"BM", b"II*\0\x08\0\0\0", b"\0\0\0\x1cftypheic", b"\0\0\0\x1cftypavif"),
+]
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_frame])

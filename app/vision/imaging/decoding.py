@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import math
-import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
+import pillow_heif
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps
+from PIL import AvifImagePlugin, ExifTags, Image, ImageOps
 
 from app.errors import RautError
-from app.vision.imaging.jpeg_markers import SOI, read_markers
+from app.vision.imaging.heif_items import ItemsError, count_coded_pixels
+from app.vision.imaging.jpeg_markers import EOI, MARK, SOI, read_markers
 
-FORMATS = ("JPEG", "PNG", "WebP")
-MAX_MEGAPIXELS = 40  # 120 MB as RGB: bounds the memory of a request; phones make 12 to 50
+FORMATS = ("JPEG", "PNG", "WebP", "HEIC", "AVIF", "GIF", "BMP", "TIFF")
+PILLOW_NAMES = {"HEIC": "HEIF"}
+MAX_MEGAPIXELS = 40  # decoded: 120 MB as RGB
+# Of the formats that take more time for a pixel: one decoding stays within about 2 s of a core.
+MEGAPIXELS = {"HEIF": 25, "AVIF": 25}
 MAX_ANIMATED_MEGAPIXELS = 12  # of a WebP: libwebp keeps two canvases of 4 bytes a pixel
+MAX_JPEG_MEGAPIXELS = 250  # stored: they are decoded at the scale that has `MAX_MEGAPIXELS`
+# Of a JPEG in several scans: libjpeg keeps up to 6 bytes a pixel, whatever the scale.
+MAX_BUFFERED_MEGAPIXELS = 50
+# TIFF's others hold whole pictures of other formats, whose limits would be passed by.
+TIFF_COMPRESSIONS = {
+    *("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate"),
+    *("tiff_ccitt", "group3", "group4"),
+}
+TIFF_TILE = (322, 323)  # the tags of a tile's width and height
 FRAME_SIDE = 640  # longest side that a live frame needs; larger ones are decoded smaller
 JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
 # Makes pixels upright that are stored in one of EXIF's orientations.
@@ -32,17 +48,27 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 LYING = range(5, 9)  # the orientations of a photo whose columns are stored as rows
 STRIP_ROWS = 64  # rows of an image that are converted at a time
+MISSING = 128  # the grey level of blocks that a JPEG lacks
 MIN_SIDE = 16  # below this no face can be distinguished from noise
 
-# Pillow warns at one size and raises at twice that; our limit is checked before any decoding.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# One photo is one thread's work.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.register_heif_opener(
+    decode_threads=1, thumbnails=False, depth_images=False, aux_images=False
+)
+# Pillow's libtiff would write of each damaged file to the server's standard error.
+for library in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*"):
+    ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
+# Each format's own limit is checked before any decoding.
+Image.MAX_IMAGE_PIXELS = None
 
 
 class LazyImage:
     """Decode an upright photo on demand, at the coarsest scale that is fine enough.
 
     Decoding is most of the cost of a large photo, and a JPEG can be decoded at a half, a quarter
-    or an eighth of its size. `width` and `height` are the whole photo's, in pixels.
+    or an eighth of its size. `width` and `height` are the whole photo's, in pixels; `complete` is
+    false for a file that breaks off, whose last rows are grey.
     """
 
     def __init__(
@@ -51,9 +77,11 @@ class LazyImage:
         height: int,
         decode: Callable[[int], np.ndarray],
         scales: Sequence[int] = (1,),
+        complete: bool = True,
     ) -> None:
         self.width = width
         self.height = height
+        self.complete = complete
         self._decode = decode
         self._scales = scales
         self._decoded: dict[int, np.ndarray] = {}
@@ -71,10 +99,10 @@ class LazyImage:
     def pixels(self, scale: float = 1.0) -> tuple[np.ndarray, int]:
         """Return the photo shrunk by at most `scale`, RGB uint8 (height, width, 3), and its scale.
 
-        The coarsest decoded scale that is fine enough is reused; otherwise one is decoded. Raises
-        `RautError` with the code `image_unreadable`.
+        The scale is larger where none as fine is decoded. The coarsest decoded one that is fine
+        enough is reused. Raises `RautError` with the code `image_unreadable`.
         """
-        scale = max(scale, 1)  # there are no finer pixels than the photo's own
+        scale = max(scale, self._scales[0])
         for decoded in self.decoded_scales:
             if decoded <= scale:
                 return self._decoded[decoded], decoded
@@ -84,10 +112,11 @@ class LazyImage:
 
 
 def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
-    """Open a JPEG, PNG or WebP; a JPEG is decoded when its pixels are needed, at their scale.
+    """Open a picture in one of `formats`; a JPEG is decoded when its pixels are needed, at scale.
 
     The content determines the format, the EXIF orientation is applied, transparency is composited
-    over white, and an animation's first frame is taken.
+    over white, and an animation's first frame is taken. A JPEG that breaks off is read as far as
+    it goes.
 
     Raises `RautError` with the code `image_empty`, `image_type`, `image_dimensions`,
     `image_scans` or `image_unreadable`.
@@ -96,36 +125,56 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> LazyImage:
         raise RautError(
             "image_empty", "The file is empty. Choose a photo that opens on your own machine."
         )
-    markers = read_markers(data)
-    if markers is None and data.startswith(SOI):
-        raise _unreadable()
+    if data.startswith(SOI) and "JPEG" in formats:
+        return _open_jpeg(data)
     image = _open(data, formats)
-    _check_dimensions(image)
-    if image.format == "PNG":
-        # There is only one scale, and the orientation may follow the pixels.
-        return LazyImage.of(_decode(image))
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # A header can be broken in as many ways as a body.
-        raise _unreadable() from error
-    size, mode = image.size, image.mode
+    animated = image.format == "WEBP" and getattr(image, "is_animated", False)
+    most = MEGAPIXELS.get(str(image.format), MAX_MEGAPIXELS)
+    _check_dimensions(image, MAX_ANIMATED_MEGAPIXELS if animated else most)
     if image.format == "WEBP":
-        return LazyImage.of(_decode_webp(data, mode, orientation))
-    if markers is None or (markers.width, markers.height) != size:
+        return LazyImage.of(_decode_webp(data, image.mode, _read_orientation(image)))
+    if image.format in ("AVIF", "HEIF"):
+        _check_items(data, image)
+    elif image.format == "TIFF":
+        _check_tiff(image)
+    # There is only one scale, and the orientation may follow the pixels.
+    return LazyImage.of(_decode(image))
+
+
+def _open_jpeg(data: bytes) -> LazyImage:
+    markers = read_markers(data)
+    if markers is None:
         raise _unreadable()
-    ends = markers.ends
+    # With an end, libjpeg reads what breaks off as far as it goes.
+    whole = data if markers.ends else data + bytes((MARK, EOI))
+    image = _open(whole, ("JPEG",))
+    size, mode = image.size, image.mode
+    if (markers.width, markers.height) != size:
+        raise _unreadable()
+    _check_dimensions(image, MAX_BUFFERED_MEGAPIXELS if markers.buffered else MAX_JPEG_MEGAPIXELS)
+    orientation = _read_orientation(image)
+    scales = [
+        scale
+        for scale in JPEG_SCALES
+        if math.prod(math.ceil(side / scale) for side in size) <= MAX_MEGAPIXELS * 1_000_000
+    ]
 
     def decode(scale: int) -> np.ndarray:
-        if mode in ("RGB", "L"):
-            return _decode_jpeg(data, size, orientation, scale, ends)
-        return _decode(_open(data, formats), scale)  # CMYK
+        pixels = (
+            _decode_jpeg(whole, size, orientation, scale)
+            if mode in ("RGB", "L")
+            else _decode(_open(whole, ("JPEG",)), scale)  # CMYK
+        )
+        if not markers.ends:
+            _check_came(pixels, scale)
+        return pixels
 
     width, height = size[::-1] if orientation in LYING else size
-    return LazyImage(width, height, decode, JPEG_SCALES)
+    return LazyImage(width, height, decode, scales, markers.ends)
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Decode a JPEG, PNG or WebP into an upright photo, RGB uint8 (height, width, 3).
+    """Decode a picture in one of `FORMATS` into an upright photo, RGB uint8 (height, width, 3).
 
     Raises `RautError` as `open_image` does.
     """
@@ -146,22 +195,26 @@ def decode_frame(data: bytes) -> np.ndarray:
     return frame.pixels(max(frame.width, frame.height) / FRAME_SIDE)[0]
 
 
-def _decode_jpeg(
-    data: bytes, size: tuple[int, int], orientation: int, scale: int, ends: bool
-) -> np.ndarray:
+def _decode_jpeg(data: bytes, size: tuple[int, int], orientation: int, scale: int) -> np.ndarray:
     """Decode a JPEG of `size`, (width, height) as it is stored, upright at a scale.
 
-    The pixels equal Pillow's, but are decoded right into an array. Slight damage is read over if
-    the file `ends`; whether one without an end breaks off, Pillow tells.
+    The pixels equal Pillow's, but are decoded right into an array. Slight damage is read over.
     """
     width, height = (math.ceil(side / scale) for side in size)
     try:
         pixels = simplejpeg.decode_jpeg(
-            data, "RGB", min_width=width, min_height=height, strict=not ends
+            data, "RGB", min_width=width, min_height=height, strict=False
         )
     except ValueError:  # Pillow may still read it.
         return _decode(_open(data, ("JPEG",)), scale)
     return _upright(pixels, orientation)
+
+
+def _check_came(pixels: np.ndarray, scale: int) -> None:
+    """Refuse what broke off within the first rows; libjpeg leaves the others grey."""
+    came = (pixels[::4, ::4] != MISSING).any(axis=2)
+    if min(came.any(axis=0).sum(), came.any(axis=1).sum()) * 4 * scale <= MIN_SIDE:
+        raise _unreadable()
 
 
 def _decode_webp(data: bytes, mode: str, orientation: int) -> np.ndarray:
@@ -205,24 +258,50 @@ def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
 
 def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=[name.upper() for name in formats])
+        names = [PILLOW_NAMES.get(name, name.upper()) for name in formats]
+        return Image.open(io.BytesIO(data), formats=names)
     except Image.UnidentifiedImageError as error:
         raise RautError(
             "image_type",
             f"This is no picture of a kind that can be read here. Send {', '.join(formats)}.",
             accepted=list(formats),
         ) from error
-    except Image.DecompressionBombError as error:
-        raise _dimensions("The picture is far too large.") from error
     except Exception as error:  # A header can be broken in as many ways as a body.
         raise _unreadable() from error
 
 
-def _check_dimensions(image: Image.Image) -> None:
-    animated = image.format == "WEBP" and getattr(image, "is_animated", False)
-    most = MAX_ANIMATED_MEGAPIXELS if animated else MAX_MEGAPIXELS
+def _read_orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:  # A header can be broken in as many ways as a body.
+        raise _unreadable() from error
+
+
+def _check_dimensions(image: Image.Image, most: int) -> None:
     if image.width * image.height > most * 1_000_000 or min(image.size) < MIN_SIDE:
         raise _dimensions(f"The picture is {image.width} × {image.height} pixels.", most)
+
+
+def _check_items(data: bytes, image: Image.Image) -> None:
+    """Refuse a HEIC or AVIF that takes more pixels to decode than it has, with transparency."""
+    most = MEGAPIXELS[str(image.format)]
+    try:
+        coded = count_coded_pixels(data)
+    except ItemsError as error:
+        raise _unreadable() from error
+    if coded > 2 * most * 1_000_000:
+        raise _dimensions(f"The picture is stored in {coded / 1e6:.0f} megapixels.", most)
+
+
+def _check_tiff(image: Image.Image) -> None:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    try:
+        tile = math.prod(int(tags.get(tag, 0)) for tag in TIFF_TILE)
+        known = image.info.get("compression") in TIFF_COMPRESSIONS
+    except Exception as error:  # A header can be broken in as many ways as a body.
+        raise _unreadable() from error
+    if tile > MAX_MEGAPIXELS * 1_000_000 or not known:
+        raise _unreadable()
 
 
 def _by_strips(size: tuple[int, int], strip: Callable[[slice], Image.Image]) -> np.ndarray:
@@ -253,7 +332,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _dimensions(found: str, most: int = MAX_MEGAPIXELS) -> RautError:
+def _dimensions(found: str, most: int) -> RautError:
     return RautError(
         "image_dimensions",
         f"{found} At most {most} megapixels are read, and each side must have at "

@@ -12,7 +12,8 @@ from app.errors import RautError
 SOI = b"\xff\xd8"
 # Restart markers are part of a scan's data; below 0xC0 there is none with a length.
 MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
-EOI, SOS = 0xD9, 0xDA
+MARK, EOI, SOS = 0xFF, 0xD9, 0xDA
+PROGRESSIVE = 0xC2
 SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 ARITHMETIC = {code for code in SIZES if code > 0xC8}  # which no camera and no browser uses
 MOST_SEGMENTS = 5_000  # 20 MB of an ICC profile and of EXIF data are some hundreds
@@ -24,11 +25,16 @@ MOST_SCANNED_MEGAPIXELS = 640
 
 @dataclass
 class JpegMarkers:
-    """Hold a JPEG's stored size in pixels, and whether it has an end (EOI)."""
+    """Hold a JPEG's stored size in pixels, and whether it has an end (EOI).
+
+    `buffered` is true where a scan has only a part of the picture, so that libjpeg has to keep
+    all of it in memory.
+    """
 
     width: int = 0
     height: int = 0
     ends: bool = False
+    buffered: bool = False
 
 
 def read_markers(data: bytes) -> JpegMarkers | None:
@@ -38,7 +44,7 @@ def read_markers(data: bytes) -> JpegMarkers | None:
     follows the end, as the films of some phones do, doesn't count. Raises `RautError` with the
     code `image_scans`.
     """
-    found, segments, scans, position = JpegMarkers(), 0, 0, len(SOI)
+    found, segments, scans, components, position = JpegMarkers(), 0, 0, 0, len(SOI)
     if not data.startswith(SOI):
         return None
     while match := MARKER.search(data, position):
@@ -52,8 +58,12 @@ def read_markers(data: bytes) -> JpegMarkers | None:
         if code in SIZES:
             found.height = int.from_bytes(data[position + 3 : position + 5])
             found.width = int.from_bytes(data[position + 5 : position + 7])
+            components = int.from_bytes(data[position + 7 : position + 8])
+            found.buffered |= code == PROGRESSIVE
         if code == SOS:
             scans += 1
+            scanned = int.from_bytes(data[position + 2 : position + 3])
+            found.buffered |= scans > 1 or scanned < components
             _check(scans, found.width * found.height / 1e6)
         position += max(2, int.from_bytes(data[position : position + 2]))
     return found

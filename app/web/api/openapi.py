@@ -113,7 +113,7 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
         "content": {
             "multipart/form-data": {
                 "schema": form,
-                "encoding": {FIELD: {"contentType": "image/jpeg, image/png, image/webp"}},
+                "encoding": {FIELD: {"contentType": "image/*, application/octet-stream"}},
             }
         },
     }

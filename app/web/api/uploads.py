@@ -4,12 +4,14 @@ import io
 from typing import IO, Any
 
 from flask import Request, request
-from werkzeug.datastructures import FileStorage
+from werkzeug.datastructures import FileStorage, Headers
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.sansio.multipart import MultipartDecoder
 
 from app.errors import RautError
 from app.settings import FORM_BYTES
 from app.vision.budget import Budget
+from app.vision.imaging.decoding import FORMATS
 from app.vision.readings import Analysis
 from app.web.api.model_selection import EFFORT, LABELS, Choice, model_names
 from app.web.server.bridge import BUDGET
@@ -18,6 +20,21 @@ from app.web.server.metrics import count_stages
 from app.web.server.state import state
 
 FIELD = "image"
+# What file choosers offer; some systems know no type for the endings.
+ACCEPTED = ",".join(
+    [f"image/{name.lower()}" for name in FORMATS] + ["image/heif", ".heic", ".heif", ".avif"]
+)
+
+
+parse_strictly = MultipartDecoder._parse_headers
+
+
+def _parse_headers(decoder: MultipartDecoder, data: bytes | bytearray) -> Headers:
+    """Parse the head of a form's part; Werkzeug takes a form for empty whose names aren't UTF-8."""
+    return parse_strictly(decoder, bytes(data).decode("utf-8", "replace").encode())
+
+
+MultipartDecoder._parse_headers = _parse_headers  # type: ignore[method-assign,assignment]
 
 
 class MemoryOnlyRequest(Request):
@@ -61,16 +78,28 @@ def read_upload(request: Request, field: str = FIELD) -> bytes:
 
 
 def find_upload(request: Request, field: str) -> FileStorage | None:
-    """Return a file of a request's form, if it has one. Raises `RautError` for one too large."""
+    """Return a file of a request's form, if it has one.
+
+    Raises `RautError` for one too large, and for several.
+    """
     try:
-        upload = request.files.get(field)
+        files = request.files.getlist(field)
     except RequestEntityTooLarge as error:
         raise _form_too_large(request) from error
-    size = upload.stream.seek(0, io.SEEK_END) if upload else 0
+    sizes = {upload: upload.stream.seek(0, io.SEEK_END) for upload in files}
     # A browser sends an unchosen file as one without name and content.
-    if upload is None or not (upload.filename or size):
+    uploads = [upload for upload, size in sizes.items() if upload.filename or size]
+    if not uploads:
         return None
-    if size > state().settings.most_photo_bytes:
+    if len(uploads) > 1:
+        raise RautError(
+            "image_several",
+            f"The form has {len(uploads)} files in the field {field!r}. Send one photo in each "
+            "request.",
+            field=field,
+        )
+    (upload,) = uploads
+    if sizes[upload] > state().settings.most_photo_bytes:
         raise _too_large()
     upload.stream.seek(0)
     return upload

@@ -93,7 +93,8 @@ EFFORTS = {
 
 # Sentences for error codes; {name} stands for a value of the error's `extensions`.
 ERRORS = {
-    "image_missing": _("No photo arrived. Choose a JPEG, PNG or WebP photo and send it again."),
+    "image_missing": _("No photo arrived. Choose a photo and send it again."),
+    "image_several": _("More than one photo arrived. Send one at a time."),
     "image_empty": _(
         "This file is empty. If the photo was still being copied or downloaded, "
         "wait until that is done and choose it again."
@@ -232,6 +233,11 @@ PHOTO_PAGE = {
     "expression": _("Expression shown"),
     "score": _("Face score {score} · {width} × {height} pixels"),
     "photo_of": _("Your photo, {name}"),
+    "busy_waiting": _("The server is busy: trying again in a moment…"),
+    "photo_incomplete": _(
+        "The file breaks off: the photo was read as far as it goes. Copy or download it again to "
+        "read the rest."
+    ),
     "photo_not_shown": _("Your browser cannot show this photo. The readings are not affected."),
     "nothing_to_paste": _("There is no picture on the clipboard."),
     "nothing_to_drop": _("What you dropped is not a file. Drop a photo from your device."),

@@ -51,6 +51,7 @@ def photo_page(**outcome: Any) -> str:
         clothing=_answers_for_clothing(answering),
         regions={classifier.card.region for classifier in answering},
         strings=strings.PHOTO_PAGE,
+        accepted_types=uploads.ACCEPTED,
         limit_mb=state().settings.max_upload_mb,
         **outcome,
     )

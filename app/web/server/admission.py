@@ -1,4 +1,4 @@
-"""Let the analyses of one process take turns: photos before frames, and no long queue.
+"""Let the analyses of one process take turns: photos before frames, and no long wait.
 
 More at once than there are processors would only be switched between, and all would answer late.
 """
@@ -24,6 +24,13 @@ OVERLOADED_SHARE = 0.5
 RESTED_SHARE = 0.05
 
 
+# The mean of the last photos' times predicts the next ones'.
+FIRST_PHOTO_SECONDS = 0.1
+WEIGHT_OF_LAST = 0.2
+# A waiting photo holds one of a worker's threads, some of which are left for pages.
+MOST_QUEUED = 16
+
+
 class Load:
     """Average over the last seconds, exponentially, whether photos were refused."""
 
@@ -43,11 +50,15 @@ class Load:
 
 
 class AdmissionQueue:
-    """Give turns in the order of asking, photos first; between two photos one frame may go."""
+    """Give turns in the order of asking, photos first; between two photos one frame may go.
 
-    def __init__(self, at_once: int, most_waiting: int) -> None:
+    A photo is refused that would wait for more than `queue_seconds`, or behind `MOST_QUEUED`.
+    """
+
+    def __init__(self, at_once: int, queue_seconds: float) -> None:
         self._at_once = at_once
-        self._most_waiting = most_waiting
+        self._queue_seconds = queue_seconds
+        self._photo_seconds = FIRST_PHOTO_SECONDS
         self._running = 0
         self._photos: deque[object] = deque()
         self._frames: deque[object] = deque()
@@ -70,7 +81,9 @@ class AdmissionQueue:
     @property
     def full(self) -> bool:
         """Return whether a photo that came now would be refused."""
-        return self.taken and len(self._photos) >= self._most_waiting
+        ahead = len(self._photos) + 1
+        too_long = ahead * self._photo_seconds > self._queue_seconds * max(1, self._at_once)
+        return self.taken and (too_long or ahead > MOST_QUEUED)
 
     @contextmanager
     def photo(self) -> Iterator[None]:
@@ -80,9 +93,12 @@ class AdmissionQueue:
                 raise busy()
             self._wait(self._photos)
             self._photo_went_last = True
+        began = time.monotonic()
         try:
             yield
         finally:
+            spent = time.monotonic() - began
+            self._photo_seconds += (spent - self._photo_seconds) * WEIGHT_OF_LAST
             self._end()
 
     @contextmanager

@@ -37,7 +37,7 @@ WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 # handshake, which the application sees as a plain request.
 BUDGET = "raut.budget"
 HANDSHAKE = "raut.handshake"
-THREADS = 8
+THREADS = 24  # more than photos that wait (`admission.MOST_QUEUED`)
 # Requests that are whole and wait for a thread; a page takes milliseconds.
 MOST_WAITING = 200
 # A phone with hardly any network is faster than this, whether it sends or reads.

@@ -13,6 +13,9 @@ import { Overlay } from "./overlay.js";
 // After these, the same photo may be answered on another try.
 const RETRYABLE = new Set(["network", "request_slow", "busy", "rate_limited", "inference_unavailable", "internal"]);
 
+// How often a photo is sent to a busy server that says when to try again.
+const MOST_ATTEMPTS = 5;
+
 // Fields of a request that searches faces of every rotation and size, which takes ten times as long.
 const THOROUGH = [["effort", "thorough"]];
 
@@ -57,12 +60,18 @@ async function read(photo, remark = "", fields = []) {
 }
 
 async function request({ photo, fields, abort }) {
-  try {
-    return await service.analyze(photo, abort.signal, fields);
-  } catch (error) {
-    if (error instanceof ServiceError) return { problem: error.problem };
-    if (error.name === "AbortError") return { problem: { code: "aborted" } };
-    throw error;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await service.analyze(photo, abort.signal, fields);
+    } catch (error) {
+      if (error.name === "AbortError") return { problem: { code: "aborted" } };
+      if (!(error instanceof ServiceError)) throw error;
+      const { code, retry_after: seconds } = error.problem;
+      if (code !== "busy" || !seconds || attempt === MOST_ATTEMPTS) return { problem: error.problem };
+      headline(text("busy_waiting"));
+      // Longer by chance, or all who were refused together would come back together.
+      await new Promise((resume) => setTimeout(resume, 1000 * seconds * (1 + Math.random())));
+    }
   }
 }
 
@@ -95,7 +104,8 @@ function showAnalysis(analysis, pictureShown) {
   const clothing = clothingPrediction(analysis);
   if (clothing) sayClothing(clothing);
   else sayFaces(faces);
-  if (!pictureShown) photoNote(text("photo_not_shown"));
+  const notes = [!image.complete && text("photo_incomplete"), !pictureShown && text("photo_not_shown")].filter(Boolean);
+  if (notes.length) photoNote(notes.join(" "));
   overlay.show(faces, image);
   cards.show(analysis);
   if (faces.length) select(0);

@@ -1,6 +1,7 @@
 """Test that pictures of every accepted kind are decoded rightly, and others refused early."""
 
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 import skimage.data
 from PIL import Image
 
 from app.errors import RautError
-from app.vision.imaging.decoding import decode_image, open_image
+from app.vision.imaging.decoding import FORMATS, decode_image, open_image
 
 FACE = Image.fromarray(skimage.data.astronaut()).resize((64, 48))
 # Which way the stored picture lies for each EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.5).
@@ -70,7 +72,10 @@ def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
     exif[0x0112] = orientation
     assert difference(save(stored, "PNG", exif=exif), FACE) == 0
     assert difference(save(stored, "WEBP", exif=exif, lossless=True), FACE) == 0
-    assert difference(save(stored, "JPEG", exif=exif, quality=95), FACE) < LOSS
+    assert difference(save(stored, "TIFF", exif=exif), FACE) == 0
+    for form in ("JPEG", "HEIF", "AVIF"):
+        content = save(stored, form, exif=exif.tobytes(), quality=95)
+        assert difference(content, FACE) < LOSS
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -115,12 +120,20 @@ def test_a_png_is_decoded_whole_at_any_scale() -> None:
     assert (scale, pixels.shape) == (1, (48, 64, 3))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF"])
 def test_each_accepted_kind_is_read(form: str) -> None:
     assert difference(save(FACE, form, quality=95), FACE) < LOSS
 
 
-@pytest.mark.parametrize("saving", [{"form": "PNG"}, {"form": "WEBP", "lossless": True}])
+@pytest.mark.parametrize(
+    "saving",
+    [
+        {"form": "PNG"},
+        {"form": "WEBP", "lossless": True},
+        {"form": "TIFF"},
+        {"form": "TIFF", "compression": "tiff_lzw"},
+    ],
+)
 def test_transparency_is_laid_over_white(saving: dict[str, Any]) -> None:
     picture = FACE.convert("RGBA")
     picture.putalpha(0)
@@ -145,7 +158,14 @@ def test_a_webp_is_decoded_as_pillow_does_to_the_last_bit(
 
 @pytest.mark.skipif(not STATUS.exists(), reason="Only Linux tells a process's peak of memory.")
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-@pytest.mark.parametrize("saving", [{"form": "PNG"}, {"form": "WEBP", "method": 0}])
+@pytest.mark.parametrize(
+    "saving",
+    [
+        {"form": "PNG"},
+        {"form": "WEBP", "method": 0},
+        {"form": "TIFF", "compression": "tiff_lzw"},
+    ],
+)
 def test_no_format_costs_more_memory_than_the_picture_and_its_pixels(
     mode: str, saving: dict[str, Any]
 ) -> None:
@@ -191,19 +211,90 @@ def test_a_palette_is_looked_up_with_its_transparent_colour() -> None:
     assert difference(content, Image.new("RGB", FACE.size, "white")) == 0
 
 
-@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "AVIF", "GIF", "TIFF", "HEIF"])
 def test_of_an_animation_the_first_frame_is_read(form: str) -> None:
     black = Image.new("RGB", FACE.size)
     lossless = {"lossless": True} if form == "WEBP" else {}
     content = save(FACE, form, save_all=True, append_images=[black], **lossless)
-    assert difference(content, FACE) == 0
+    assert difference(content, FACE) < (LOSS if form in ("AVIF", "GIF", "HEIF") else 1e-9)
+
+
+@pytest.mark.parametrize("saving", [{"form": "HEIF", "tile_size": 64}, {"form": "AVIF"}])
+def test_tiles_and_transparency_of_heic_and_avif_are_composed(saving: dict[str, Any]) -> None:
+    large = FACE.resize((320, 240))
+    assert difference(save(large, quality=90, **saving), large) < LOSS
+    large.putalpha(0)
+    assert difference(save(large, quality=90, **saving), Image.new("RGB", large.size, "white")) < 1
+
+
+def test_the_size_that_a_heic_or_avif_states_is_not_believed() -> None:
+    large = Image.new("RGB", (9000, 8000))
+    content = bytearray(save(large, "AVIF", speed=10, quality=20))
+    at = content.index(b"ispe") + 8
+    content[at : at + 8] = (640).to_bytes(4) * 2
+    with pytest.raises(RautError, match="stored in 72 megapixels") as refused:
+        decode_image(bytes(content))
+    assert refused.value.extensions["limit_megapixels"] == 25
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+def test_a_heic_or_avif_of_more_than_25_megapixels_is_refused(form: str) -> None:
+    content = bytearray(save(FACE.resize((256, 256)), form))
+    at = content.index(b"ispe") + 8
+    content[at : at + 8] = (5001).to_bytes(4) * 2
+    with pytest.raises(RautError) as refused:
+        decode_image(bytes(content))
+    assert refused.value.extensions["limit_megapixels"] == 25
+
+
+def test_a_tiff_is_refused_with_an_endless_tile_or_another_formats_picture_in_it() -> None:
+    tile = 1 << 16
+    tags = {256: 64, 257: 64, 258: 8, 259: 5, 262: 1, 322: tile, 323: tile, 324: 8, 325: 8}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiled = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + directory + bytes(100)
+    for content in (tiled, save(FACE, "TIFF", compression="jpeg")):
+        with pytest.raises(RautError) as refused:
+            decode_image(content)
+        assert refused.value.code == "image_unreadable"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_breaks_off_is_read_as_far_as_it_goes(mode: str, progressive: bool) -> None:
+    picture = FACE.resize((320, 240)).convert(mode)
+    data = save(picture, "JPEG", quality=90, progressive=progressive)
+    whole = decode_image(data)
+    photo = open_image(data[:-2])
+    assert not photo.complete
+    assert np.array_equal(photo.pixels()[0], whole)
+    half = open_image(data[: len(data) // 2]).pixels()[0]
+    rows = slice(0, 240 if progressive else 60)
+    assert np.abs(half[rows] - whole[rows].astype(int)).mean() < 2 * LOSS
+    start = data.index(b"\xff\xda")
+    no_data = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+    for kept in (
+        (data[:start],) if progressive or mode == "CMYK" else (data[:start], data[:no_data])
+    ):
+        with pytest.raises(RautError) as refused:
+            open_image(kept).pixels()
+        assert refused.value.code == "image_unreadable"
+
+
+@pytest.mark.parametrize("size", [(16382, 3628), (12_000, 9_000), (16_320, 12_240)])
+def test_a_jpeg_of_up_to_250_megapixels_is_decoded_smaller(size: tuple[int, int]) -> None:
+    pixels = np.zeros((size[1], size[0], 1), np.uint8)
+    photo = open_image(simplejpeg.encode_jpeg(pixels, colorspace="GRAY", quality=30))
+    decoded, scale = photo.pixels()
+    assert (photo.width, photo.height) == size
+    assert decoded.shape[0] * decoded.shape[1] <= 40_000_000 < decoded.size * scale**2 / 3 + 1
+    assert decoded.shape[:2] == tuple(-(-side // scale) for side in size[::-1])
 
 
 def test_the_name_of_a_kind_is_told_by_the_content_alone() -> None:
-    with pytest.raises(RautError, match="JPEG, PNG, WebP") as refused:
-        decode_image(save(FACE, "BMP"))
+    with pytest.raises(RautError, match="JPEG, PNG, WebP, HEIC") as refused:
+        decode_image(save(FACE, "PPM"))
     assert refused.value.code == "image_type"
-    assert refused.value.extensions["accepted"] == ["JPEG", "PNG", "WebP"]
+    assert refused.value.extensions["accepted"] == list(FORMATS)
 
 
 def test_a_picture_of_more_than_forty_megapixels_is_refused_unread() -> None:

@@ -9,7 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.errors import RautError
-from app.web.server.admission import AdmissionQueue
+from app.web.server import admission
+from app.web.server.admission import FIRST_PHOTO_SECONDS, MOST_QUEUED, AdmissionQueue
 from app.web.server.state import state_of
 from tests.helpers.forms import post
 
@@ -44,39 +45,55 @@ class Queue:
 
 
 def test_photos_go_before_frames_but_one_frame_goes_between_two() -> None:
-    admission = AdmissionQueue(at_once=1, most_waiting=2)
-    queue = Queue(admission)
-    with admission.frame():
-        queue.ask("first frame", admission.frame)
-        queue.ask("second frame", admission.frame)
-        queue.ask("first photo", admission.photo)
-        queue.ask("second photo", admission.photo)
+    turns = AdmissionQueue(at_once=1, queue_seconds=3)
+    queue = Queue(turns)
+    with turns.frame():
+        queue.ask("first frame", turns.frame)
+        queue.ask("second frame", turns.frame)
+        queue.ask("first photo", turns.photo)
+        queue.ask("second photo", turns.photo)
     assert queue.finish() == ["first photo", "first frame", "second photo", "second frame"]
 
 
 def test_a_photo_too_many_is_refused_and_those_before_it_are_not() -> None:
-    admission = AdmissionQueue(at_once=1, most_waiting=1)
-    queue = Queue(admission)
-    with admission.photo():
-        queue.ask("waiting", admission.photo)
-        with pytest.raises(RautError) as refused, admission.photo():
+    turns = AdmissionQueue(at_once=1, queue_seconds=1.5 * FIRST_PHOTO_SECONDS)
+    queue = Queue(turns)
+    with turns.photo():
+        queue.ask("waiting", turns.photo)
+        with pytest.raises(RautError) as refused, turns.photo():
             pass
     assert refused.value.code == "busy"
     assert queue.finish() == ["waiting"]
 
 
+def test_the_slower_photos_are_the_fewer_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(admission.time, "monotonic", lambda: clock[0])
+    for seconds, most in ((0.001, MOST_QUEUED), (1.0, 3), (10.0, 0)):
+        queue = AdmissionQueue(at_once=1, queue_seconds=3)
+        for _ in range(50):
+            with queue.photo():
+                clock[0] += seconds
+        waiting = Queue(queue)
+        with queue.photo():
+            for number in range(most):
+                waiting.ask(str(number), queue.photo)
+            assert queue.full
+        assert len(waiting.finish()) == most
+
+
 def test_a_turn_is_given_back_after_a_fault() -> None:
-    admission = AdmissionQueue(at_once=1, most_waiting=0)
-    with pytest.raises(ZeroDivisionError), admission.photo():
+    turns = AdmissionQueue(at_once=1, queue_seconds=0)
+    with pytest.raises(ZeroDivisionError), turns.photo():
         1 / 0  # noqa: B018
-    with admission.photo():
+    with turns.photo():
         pass
 
 
 @pytest.fixture
 def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     """An application all of whose turns are taken."""
-    monkeypatch.setattr(state_of(app), "admission", AdmissionQueue(at_once=0, most_waiting=0))
+    monkeypatch.setattr(state_of(app), "admission", AdmissionQueue(at_once=0, queue_seconds=0))
     return app.test_client()
 
 

@@ -17,7 +17,9 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from app.__main__ import cli
+from app.vision.imaging.decoding import FORMATS
 from app.vision.pipeline import FaceAnalyzer
+from tests.helpers.forms import post
 
 
 def send(client: FlaskClient, content: bytes, field: str = "image", **form: str) -> TestResponse:
@@ -47,7 +49,7 @@ def test_the_astronaut_is_one_happy_face_perceived_as_female(
     (face,) = answer["faces"]
     assert face["expression"]["label"] == "happy"
     assert face["gender"]["label"] == "female"
-    assert answer["image"] == {"width": 512, "height": 512}
+    assert answer["image"] == {"width": 512, "height": 512, "complete": True}
 
 
 def test_api_command_line_and_python_give_equal_numbers(
@@ -74,14 +76,14 @@ def test_a_scene_without_people_has_no_face(client: FlaskClient, scene: str) -> 
         (b"", 400, "image_empty"),
         (b"no picture at all", 415, "image_type"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "image_type"),
-        (encode(np.zeros((32, 32), np.uint8), "GIF"), 415, "image_type"),
+        (encode(np.zeros((32, 32), np.uint8), "PPM"), 415, "image_type"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), 415, "image_type"),
         (encode(np.zeros((99, 99, 3), np.uint8), "JPEG")[:400], 422, "image_unreadable"),
         (huge_png_header(), 422, "image_dimensions"),
         (encode(np.zeros((1, 1, 3), np.uint8), "PNG"), 422, "image_dimensions"),
         (bytes(30_000_000), 413, "image_too_large"),
     ],
-    ids=["empty", "text", "svg", "gif", "heic", "truncated", "claims 60000x60000", "1x1", "30 MB"],
+    ids=["empty", "text", "svg", "ppm", "heic", "truncated", "claims 60000x60000", "1x1", "30 MB"],
 )
 def test_bad_content_is_refused_by_name(
     client: FlaskClient, content: bytes, status: int, code: str
@@ -140,8 +142,8 @@ def test_a_long_form_without_files_is_not_taken_apart(client: FlaskClient, addre
 
 
 def test_an_unaccepted_kind_is_told_what_is_accepted(client: FlaskClient) -> None:
-    problem = send(client, encode(np.zeros((32, 32), np.uint8), "GIF")).get_json()
-    assert problem["accepted"] == ["JPEG", "PNG", "WebP"]
+    problem = send(client, encode(np.zeros((32, 32), np.uint8), "PPM")).get_json()
+    assert problem["accepted"] == list(FORMATS)
     assert "JPEG, PNG, WebP" in problem["detail"]
 
 
@@ -189,3 +191,37 @@ def test_only_the_named_model_answers(client: FlaskClient, astronaut_png: bytes)
 
 def test_readiness_names_the_models(client: FlaskClient) -> None:
     assert set(client.get("/readyz").get_json()["models"]) >= {"expression", "gender"}
+
+
+def test_two_photos_in_one_form_are_refused(client: FlaskClient) -> None:
+    files = [FileStorage(io.BytesIO(b"x"), name) for name in ("a.png", "b.png")]
+    answer = client.post("/api/v1/analyze", data={"image": files})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "image_several")
+    twice = [FileStorage(io.BytesIO(b"x"), name) for name in "ab"]
+    page = client.post("/", data={"image": twice})
+    assert "More than one photo arrived." in page.text
+
+
+def test_a_photo_that_breaks_off_is_read_and_said_to(
+    client: FlaskClient, astronaut: np.ndarray
+) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(astronaut).save(stream, "JPEG", quality=90)
+    data = stream.getvalue()
+    answer = post(client, "/api/v1/analyze", {"image": data[: len(data) * 3 // 4]}).get_json()
+    assert answer["image"] == {"width": 512, "height": 512, "complete": False}
+    assert len(answer["faces"]) == 1
+    page = post(client, "/", {"image": data[:-2]}).text
+    assert "read as far as it goes" in page
+
+
+def test_a_name_that_is_not_utf8_is_none_of_the_servers_business(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="caf\xe9.png"\r\n\r\n'
+    answer = client.post(
+        "/api/v1/analyze",
+        data=head + astronaut_png + b"\r\n--b--\r\n",
+        content_type="multipart/form-data; boundary=b",
+    )
+    assert len(answer.get_json()["faces"]) == 1

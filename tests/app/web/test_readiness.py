@@ -47,7 +47,7 @@ class Instance:
 
 @pytest.fixture
 def instance(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Instance:
-    admission = AdmissionQueue(at_once=1, most_waiting=0)
+    admission = AdmissionQueue(at_once=1, queue_seconds=0)
     instance = Instance(app, admission)
     monkeypatch.setattr(state_of(app), "admission", admission)
     monkeypatch.setattr(state_of(app), "readiness", Readiness(admission, workers=1))

@@ -70,7 +70,7 @@ def test_a_moving_face_keeps_its_number_and_its_word(
         assert face["track"] == 1
         assert face["expression"]["label"] == "happy"
         assert sum(face["expression"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    assert answers[-1]["image"] == {"width": 640, "height": 480}
+    assert answers[-1]["image"] == {"width": 640, "height": 480, "complete": True}
     assert set(answers[-1]["models"]) == {"expression", "gender"}
 
 
