@@ -120,7 +120,7 @@ def test_a_png_frame_is_refused(connect: Connect, astronaut_png: bytes) -> None:
 
 def test_frames_of_huge_dimensions_are_refused_before_they_are_decoded(connect: Connect) -> None:
     stream = io.BytesIO()
-    Image.new("L", (9000, 9000)).save(stream, "JPEG")
+    Image.new("L", (16_000, 16_000)).save(stream, "JPEG")
     assert ask(connect(), stream.getvalue())["problem"]["code"] == "image_dimensions"
 
 
