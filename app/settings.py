@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         "that loses no accuracy; `onnx` runs the unquantized export; `keras` needs TensorFlow; "
         "`remote` sends face crops to an inference server (docs/remote.md).",
     )
-    label_set: Literal["original", "ferplus"] | None = Field(
+    label_set: Literal["joined", "original", "ferplus"] | None = Field(
         None, description="Label set of the expression model; the card's default where unset."
     )
     effort: Literal["fast", "balanced", "thorough"] = Field(
@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         "haar",
         description="What proposes faces. `combined` runs the Haar cascade and a network; `haar` "
         "the cascade alone, as the papers do: it finds upright frontal faces.",
+    )
+    mirror_averaging: bool = Field(
+        True,
+        description="Read each face of a photo as its mirror image too, and average both, with "
+        "the models whose card says so. The live page never does.",
     )
     threads: int = Field(1, ge=1, description="ONNX Runtime threads for each batch.")
     analysis_timeout: float = Field(

@@ -113,6 +113,15 @@ def quantize(model: Path) -> None:
         click.echo(f"{card.name}: 8-bit convolutions would lose accuracy, so it stays exact.")
 
 
+@cli.command()
+@click.argument("model", type=FOLDER)
+def calibrate(model: Path) -> None:
+    """Calibrate MODEL again on the validation data by its recipe, and measure it again."""
+    from training.export import exporting
+
+    _print_figures(exporting.recalibrate_model(model))
+
+
 def _print_figures(card: Card) -> None:
     for name, figures in card.figures["heads"].items():
         measured = ("accuracy", "centre", "size", "roll")

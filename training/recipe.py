@@ -24,6 +24,7 @@ from app.vision.models.cards import LocalizedText, Targets
 RECIPES = Path(__file__).parent / "recipes"
 
 Model = TypeVar("Model", bound=BaseModel)
+JOINED = "joined"  # the name of the head that joins others
 WORDS = {"purpose", "not_for", "default_head_reason"}  # keys that change no training
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -107,6 +108,19 @@ class Head(StrictModel):
     ood_fpr: Share = 0.0
 
 
+class JoinSettings(StrictModel):
+    """Configure the head `JOINED`, which joins two others' evidence and is fitted on photos.
+
+    The confident answers reach both precisions on photos: `precision_on_photos` on `data.photos`,
+    which have a natural mix of classes, and `precision_by_class` on `photos`, drawn by class.
+    """
+
+    heads: tuple[str, str]
+    photos: Path
+    precision_on_photos: Share
+    precision_by_class: Share
+
+
 class Network(StrictModel):
     """Name a network of the registry and its options."""
 
@@ -181,8 +195,10 @@ class Recipe(StrictModel):
     not_for: LocalizedText
     data: Data
     heads: dict[str, Head]
+    join: JoinSettings | None = None
     default_head: str
     default_head_reason: LocalizedText | None = None  # for models with several heads
+    mirror_averaging: bool = False  # photos' faces are read as mirror images too
     target_precision: Share  # of confident predictions, from which the threshold follows
     network: Network
     schedule: Schedule
@@ -192,8 +208,14 @@ class Recipe(StrictModel):
     @property
     def monitored(self) -> str:
         """Name of the history's figure by which the best epoch is chosen."""
-        loss, accuracy = "validation_loss", f"validation_accuracy_{self.default_head}"
+        loss, accuracy = "validation_loss", f"validation_accuracy_{self.fitted_head}"
         return loss if self.schedule.monitor == "loss" else accuracy
+
+    @property
+    def fitted_head(self) -> str:
+        """Name the default head, or where that joins others the last of these."""
+        joins = self.join and self.default_head == JOINED
+        return self.join.heads[-1] if self.join and joins else self.default_head
 
     @property
     def needed_models(self) -> list[Path]:
@@ -203,8 +225,11 @@ class Recipe(StrictModel):
         return list(dict.fromkeys(teachers + start))
 
     def trains_like(self, other: "Recipe") -> bool:
-        """Return whether both fit the same network; `WORDS` may differ."""
-        return self.model_dump(exclude=WORDS) == other.model_dump(exclude=WORDS)
+        """Return whether both fit the same network; `WORDS`, and what joins heads, may differ."""
+        changing_nothing = {"join", "default_head", "mirror_averaging", *WORDS}
+        return self.fitted_head == other.fitted_head and (
+            self.model_dump(exclude=changing_nothing) == other.model_dump(exclude=changing_nothing)
+        )
 
 
 def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
@@ -237,7 +262,8 @@ def find_recipe(name: str) -> Path:
 def parse_recipe(values: dict[str, Any]) -> Recipe:
     """Validate a recipe's values. Raises `RecipeError` that names the invalid key."""
     recipe = validate(Recipe, values)
-    named: list[tuple[str, str | None]] = [("default_head", recipe.default_head)]
+    named: list[tuple[str, str | None]] = [("default_head", recipe.fitted_head)]
+    named += [("join.heads", name) for name in recipe.join.heads] if recipe.join else []
     named += [(f"heads.{name}.guarded_by", h.guarded_by) for name, h in recipe.heads.items()]
     for key, head in named:
         if head is not None and head not in recipe.heads:

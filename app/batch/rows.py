@@ -129,6 +129,7 @@ def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
             confident=False,
             probabilities=dict.fromkeys(classifier.head.labels, 0),
             threshold=0,
+            reason="tiny" if classifier.card.visibility else None,
         )
         for name, classifier in classifiers.items()
     }

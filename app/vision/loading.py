@@ -39,6 +39,7 @@ def load_analyzer(
         settings.label_set,
         needed,
         settings.detector,
+        settings.mirror_averaging,
     )
 
 
@@ -75,7 +76,7 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
         networks.append(KServeNetwork(server, classifier.card, classifier.network))
         classifiers[name] = classifier.running_on(networks[-1])
     # The face classifier stays local: it runs several times a photo, one after another.
-    analyzer = FaceAnalyzer(classifiers, local.detector)
+    analyzer = FaceAnalyzer(classifiers, local.detector, settings.mirror_averaging)
     try:
         for network in networks:
             network.check()

@@ -38,9 +38,16 @@ class FaceAnalyzer:
     One analyzer serves any number of threads: it keeps nothing of a photo.
     """
 
-    def __init__(self, classifiers: dict[str, Classifier], detector: FaceDetector) -> None:
+    def __init__(
+        self,
+        classifiers: dict[str, Classifier],
+        detector: FaceDetector,
+        mirror_averaging: bool = True,
+    ) -> None:
+        """Join models and a detector; `mirror_averaging` is as in `read_faces`."""
         self.classifiers = classifiers
         self.detector = detector
+        self.mirror_averaging = mirror_averaging
 
     @classmethod
     def load(
@@ -51,14 +58,15 @@ class FaceAnalyzer:
         label_set: str | None = None,
         needed: Needed | None = None,
         detector: DetectorName = DEFAULT_DETECTOR,
+        mirror_averaging: bool = True,
     ) -> FaceAnalyzer:
         """Load the model folders below `models`, verified against their cards; run each once.
 
         `threads` is the number that ONNX Runtime may use for one batch. `label_set` names the
         expression model's head to use instead of its card's default. `needed` selects, of the
-        cards, the models to load; by default all. `detector` is that of photos that name none.
-        Raises `ModelError` that names the file at
-        fault, and what `needed` raises.
+        cards, the models to load; by default all. `detector` is that of photos that name none, and
+        `mirror_averaging` as in `read_faces`. Raises `ModelError` that names the file at fault, and
+        what `needed` raises.
         """
         folders = {folder.name: folder for folder in _list_folders(Path(models))}
         cards = {name: load_card(folder) for name, folder in folders.items()}
@@ -75,7 +83,7 @@ class FaceAnalyzer:
             for name in (needed(cards) if needed else cards)
         }
         loaded = FaceDetector.load(Path(models), runtime, threads)
-        analyzer = cls(classifiers, loaded.named(detector))
+        analyzer = cls(classifiers, loaded.named(detector), mirror_averaging)
         analyzer.warm_up()
         return analyzer
 
@@ -183,7 +191,7 @@ class FaceAnalyzer:
         found = self._detect(photo, effort, trace) if of_faces else []
         detections = self.detector.keep_best(found)
         with trace.timed("classify"):
-            faces = read_faces(photo, detections, of_faces.values(), trace)
+            faces = read_faces(photo, detections, of_faces.values(), trace, self.mirror_averaging)
             predictions = {
                 name: _read_image(photo, classifier, trace)
                 for name, classifier in of_images.items()
@@ -245,9 +253,16 @@ def check_effort(effort: str) -> Effort:
 
 
 def read_faces(
-    photo: LazyImage, detections: list[Detection], classifiers: Iterable[Classifier], trace: Trace
+    photo: LazyImage,
+    detections: list[Detection],
+    classifiers: Iterable[Classifier],
+    trace: Trace,
+    mirror_averaging: bool = False,
 ) -> tuple[FaceReading, ...]:
-    """Read all faces of a photo, one batch for each classifier."""
+    """Read all faces of a photo, one batch for each classifier.
+
+    With `mirror_averaging`, models whose card says so also read each face's mirror image.
+    """
     predictions: list[dict[str, Prediction]] = [{} for _ in detections]
     if detections:
         for classifier in classifiers:
@@ -255,7 +270,7 @@ def read_faces(
             each = trace.budget.over(detections)  # may decode the photo at another scale
             crops = np.stack([cut_from_photo(photo, found, shape) for found in each])
             trace.add("crops", classifier.card.name, crops=crops)
-            answers = classifier.predict(crops, trace)
+            answers = classifier.predict(crops, trace, mirror_averaging, detections)
             for by_task, prediction in zip(predictions, answers, strict=True):
                 by_task[classifier.card.task] = prediction
     return tuple(

@@ -1,7 +1,7 @@
 """Define the readings of an image: the JSON answers, table rows and OpenAPI schema follow them."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny, WithJsonSchema
 
@@ -17,6 +17,10 @@ def _number(digits: int, **bounds: float) -> tuple[PlainSerializer, WithJsonSche
 Probability = Annotated[float, *_number(4, minimum=0, maximum=1)]
 Milliseconds = Annotated[float, *_number(2, minimum=0)]
 Degrees = Annotated[float, *_number(1, minimum=-180, maximum=180)]
+
+
+# Why a face can't be read, whatever a network answers.
+Reason = Literal["covered", "turned", "blurred", "tiny", "dark"]
 
 
 class _Reading(BaseModel):
@@ -50,14 +54,20 @@ class Prediction(_Reading):
 
     `probabilities` maps each class to its calibrated probability, and `NONE_OF_THESE` to its own
     where the head has an out-of-distribution threshold; they sum to 1. `confident` is false where
-    `probability` is below `threshold`, the threshold for this very crop.
+    `probability` is below `threshold`, the threshold for this very crop, and where there is a
+    `reason` for which the face can't be read.
     """
 
     label: str
     probability: Probability
     confident: bool
     probabilities: dict[str, Probability]
-    threshold: float = Field(exclude=True)
+    threshold: Probability
+    reason: Reason | None = Field(
+        None,
+        exclude_if=lambda reason: reason is None,
+        description="Why the face can't be read; only where `confident` is false for it.",
+    )
 
 
 class FaceReading(Detection):

@@ -53,6 +53,7 @@ class SmoothedPrediction:
         self._threshold = first.threshold
         self._label = first.label
         self._confident = first.confident
+        self._reason = first.reason
         self._challenger: tuple[str, float] | None = None
         self._crossed_at: float | None = None
 
@@ -70,6 +71,7 @@ class SmoothedPrediction:
         # The threshold of a face taken for a child's in some frames rises smoothly, too.
         self._threshold += weight * (prediction.threshold - self._threshold)
         self._updated = now
+        self._reason = prediction.reason
         self._choose_label(now)
         self._choose_confidence(now)
 
@@ -82,6 +84,7 @@ class SmoothedPrediction:
             confident=self._confident,
             probabilities=probabilities,
             threshold=self._threshold,
+            reason=None if self._confident else self._reason,
         )
 
     def _probabilities(self) -> dict[str, float]:
@@ -98,16 +101,23 @@ class SmoothedPrediction:
             self._challenger = (best, now)
         if now - self._challenger[1] >= DWELL_SECONDS:
             self._label, self._challenger = best, None
-            self._confident = probabilities[best] >= self._threshold
+            self._confident = self._reason is None and probabilities[best] >= self._threshold
             self._crossed_at = None
 
     def _choose_confidence(self, now: float) -> None:
-        """Change `confident` once the probability has left the band for long enough."""
+        """Change `confident` once the probability has left the band for long enough.
+
+        So does a reason for which the face can't be read, when it comes and when it goes.
+        """
         # A threshold near 1 must stay within reach, one near 0 must stay possible to miss.
         upper = min(self._threshold + THRESHOLD_BAND, (1 + self._threshold) / 2)
         lower = max(self._threshold - THRESHOLD_BAND, self._threshold / 2)
         probability = self._probabilities()[self._label]
-        crossed = probability < lower if self._confident else probability >= upper
+        readable = self._reason is None
+        if self._confident:
+            crossed = probability < lower or not readable
+        else:
+            crossed = probability >= upper and readable
         if not crossed:
             self._crossed_at = None
             return

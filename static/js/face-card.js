@@ -1,7 +1,7 @@
 // What the cards of the photo page and of the live page share: a face's summary and its bars.
 
 import { clone, write } from "./dom.js";
-import { colourOf, predictionProbability, predictionWord, predictionWords } from "./faces.js";
+import { colourOf, predictionProbability, predictionWord, predictionWords, whyUnsure } from "./faces.js";
 import { className, formatProbability, text } from "./language.js";
 
 export const TASKS = ["expression", "gender"];
@@ -21,7 +21,15 @@ export function updateSummary(card, face, number) {
   write(card.querySelector(".face-label"), expression ? predictionWord(expression) : text("face", { number }));
   write(card.querySelector(".face-sublabel"), gender ? `${text("gender")}: ${predictionWords(gender)}` : "");
   write(card.querySelector(".face-probability"), predictionProbability(expression));
+  if (expression) updateWhy(card.querySelector(".why-unsure"), expression);
   card.querySelector("use").setAttribute("href", `#icon-${expression?.confident ? expression.label : "unsure"}`);
+}
+
+/** Write why a prediction is not confident, and hide the place where it is. */
+export function updateWhy(place, prediction) {
+  if (!place) return;
+  write(place, whyUnsure(prediction));
+  place.hidden = prediction.confident;
 }
 
 /** Write a prediction's probabilities into a list of bars. */

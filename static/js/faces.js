@@ -20,8 +20,22 @@ export function predictionWords(prediction) {
   return [predictionWord(prediction), predictionProbability(prediction)].filter(Boolean).join(" ");
 }
 
+/** Return a confident prediction's probability; none where its label is held and another class leads. */
 export function predictionProbability(prediction) {
-  return prediction?.confident ? formatProbability(prediction.probability) : "";
+  if (!prediction?.confident) return "";
+  const leads = prediction.probability >= Math.max(...Object.values(prediction.probabilities));
+  return leads ? formatProbability(prediction.probability) : "";
+}
+
+/** Return why a prediction is not confident: what hides the face, or how much probability is missing. */
+export function whyUnsure(prediction) {
+  if (prediction.confident) return "";
+  if (prediction.reason) return text(`reasons.${prediction.reason}`);
+  return text("below_limit", {
+    probability: formatProbability(prediction.probability),
+    label: className(prediction.label),
+    limit: formatProbability(prediction.threshold),
+  });
 }
 
 /** Return a face's name for a screen reader. */

@@ -36,6 +36,7 @@ def reading(label: str, probability: float, classes: tuple[str, ...], confident:
         "label": label,
         "probability": probability,
         "confident": confident,
+        "threshold": 0.69,
         "probabilities": {name: probability if name == label else rest for name in classes},
     }
 

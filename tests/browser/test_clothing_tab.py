@@ -70,7 +70,7 @@ def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) 
     ("colour", "title", "said"),
     [
         (DRESS, "dress", "dress>99%"),
-        (UNSURE, "unsure", "Nothing stands out enough to name. Nearest: dress"),
+        (UNSURE, "unsure", "dress: below the 70% that this model needs."),
         (NONE, "None of these kinds of clothes", "none of these>99%"),
     ],
     ids=["a garment", "unsure", "none of these"],

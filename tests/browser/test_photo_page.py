@@ -199,7 +199,15 @@ def test_a_click_on_a_box_or_a_card_selects_both(two_faces: Page, target: str) -
 def test_an_unsure_reading_says_so_and_why(two_faces: Page) -> None:
     expect(boxes(two_faces).nth(1)).to_have_text("2 · unsure")
     why = cards(two_faces).nth(1).locator(".why-unsure").first
-    expect(why).to_have_text("Nothing stands out enough to name. Nearest: sad 40%, then angry 10%.")
+    expect(why).to_have_text("40% sad: below the 69% that this model needs.")
+
+
+def test_a_reading_says_what_hides_the_face(start: Page, astronaut: FilePayload) -> None:
+    hidden = face(170, 70, confident=False)
+    hidden["expression"]["reason"] = "blurred"
+    read(start, astronaut, answer(hidden))
+    why = cards(start).locator(".why-unsure").first
+    expect(why).to_have_text("The face is blurred, so it is not read.")
 
 
 def test_a_face_without_readings_still_has_its_box_and_card(

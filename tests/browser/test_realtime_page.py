@@ -186,6 +186,17 @@ def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
     serve(live, tracked(1, 50, 100, "sad", confident=False))
     expect(cards(live).locator(".face-label")).to_have_text("unsure")
     expect(cards(live).locator(".answered")).to_have_text("female88%")
+    why = cards(live).locator(".why-unsure")
+    expect(why).to_have_text("40% sad: below the 69% that this model needs.")
+
+
+def test_a_held_label_stands_beside_no_number(live: Page) -> None:
+    held = tracked(1, 50, 100)
+    held["expression"]["probability"] = 0.3
+    held["expression"]["probabilities"] |= {"happy": 0.3, "sad": 0.65}
+    serve(live, held)
+    expect(cards(live).locator(".face-label")).to_have_text("happy")
+    expect(cards(live).locator(".face-probability")).to_have_text("")
 
 
 def test_without_a_face_the_page_says_what_helps(live: Page) -> None:

@@ -7,8 +7,9 @@ from app.vision.models.cards import ONE_CLASS, ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
 from training.datasets.ood import fit_ood_threshold, read_ood
+from training.evaluate.joining import fit_join, gather_evidence
 from training.evaluate.network import run_network, true_labels
-from training.recipe import Recipe
+from training.recipe import JOINED, Recipe
 
 
 def calibrate_heads(
@@ -23,7 +24,8 @@ def calibrate_heads(
     `logits` are the network's for the split's pictures, (count, classes) for each head. A threshold
     is the lowest at which the precision reaches the recipe's `target_precision`. A conditional
     threshold is selected among the pictures that another head predicts as children's. A head that
-    may predict "none of these" gets its OOD threshold too.
+    may predict "none of these" gets its OOD threshold too, and a head that joins others is fitted
+    as in `fit_join`.
     """
     calibrated = dict(heads)
     # The others have no temperature and no threshold.
@@ -52,6 +54,9 @@ def calibrate_heads(
                 head=condition, found=CHILDREN[0], threshold=max(thresholds)
             )
         calibrated[name] = head.model_copy(update=change)
+    if recipe.join:
+        evidences = gather_evidence(recipe, heads[JOINED], network, logits, split)
+        calibrated[JOINED] = fit_join(recipe, calibrated, evidences)
     return calibrated
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from app.vision.imaging.crops import CropShape
-from app.vision.models.cards import NONE_OF_THESE, ONE_CLASS, Card, Head, load_card
+from app.vision.models.cards import NONE_OF_THESE, ONE_CLASS, Card, load_card
 from app.vision.models.classifiers import (
     Classifier,
+    Network,
     load_classifier,
     read_answers,
     select_thresholds,
@@ -19,12 +20,14 @@ from training.datasets.loading import Split, find_shared, read_split
 from training.datasets.ood import read_ood
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.end_to_end import list_task_heads, measure_photos
+from training.evaluate.joining import cross_validate, gather_evidence, measure_risks
 from training.evaluate.metrics import measure_share
 from training.evaluate.network import compare_quantized, measure_heads, run_network, true_labels
 from training.evaluate.robustness import measure_robustness
 from training.evaluate.speed import measure_speed
 from training.evaluate.subgroups import measure_subgroups
-from training.recipe import Recipe, parse_recipe
+from training.evaluate.visibility import fit_visibility
+from training.recipe import JOINED, Recipe, parse_recipe
 
 SPLIT = "validation"
 SPEED = "speed"
@@ -46,7 +49,7 @@ def measure_model(folder: Path) -> dict[str, Any]:
     classifier = load_classifier(folder, threads=0)
     large = read_split(recipe.data.folder, SPLIT, CropShape(recipe.data.stored_size, card.channels))
     split = read_split(recipe.data.folder, SPLIT, card.shape)
-    logits = run_network(classifier.network, split.pictures)
+    logits = run_network(classifier, split.pictures)
     figures: dict[str, Any] = {
         "part": SPLIT,
         **name_command(folder),
@@ -60,7 +63,7 @@ def measure_model(folder: Path) -> dict[str, Any]:
             large.pictures, card.shape, lambda crops: _measure_accuracy(classifier, crops, split)
         )
     if FILES["int8"] in card.files:
-        exact = run_network(load_classifier(folder, "onnx", threads=0).network, split.pictures)
+        exact = run_network(load_classifier(folder, "onnx", threads=0), split.pictures)
         figures["quantization"] = compare_quantized(card.heads, exact, logits, split)
     if classifier.head.ood:
         figures["ood"] = _measure_ood(classifier, recipe, logits)
@@ -69,13 +72,22 @@ def measure_model(folder: Path) -> dict[str, Any]:
             head: measure_photos(load_classifier(folder, head=head), recipe.data.photos)
             for head in list_task_heads(card)
         }
+    if recipe.join:
+        figures["photos_by_class"] = {
+            head: measure_photos(load_classifier(folder, head=head), recipe.join.photos)
+            for head in list_task_heads(card)
+        }
+        joined = card.heads[JOINED]
+        evidences = gather_evidence(recipe, joined, classifier.network, logits, split)
+        figures["risk_coverage"] = measure_risks(card.heads, joined, evidences)
+        figures["cross_validation"] = cross_validate(recipe, card.heads, evidences)
     figures[SPEED] = measure_speed(folder)
     figures["weaknesses"] = list_weaknesses(card, figures) if figures["robustness"] else []
     return figures
 
 
-def calibrate_model(folder: Path) -> dict[str, Head]:
-    """Calibrate the model in a folder again, on its validation split; return its heads.
+def calibrate_model(folder: Path) -> Card:
+    """Calibrate the model in a folder again, on its validation split; return its card.
 
     Raises `DataError` for missing data and `ModelError` for a bad model.
     """
@@ -83,7 +95,24 @@ def calibrate_model(folder: Path) -> dict[str, Head]:
     recipe = parse_recipe(card.training["recipe"])
     network = load_classifier(folder, threads=0).network
     split = read_validation(recipe)
-    return calibrate_heads(recipe, card.heads, network, run_network(network, split.pictures), split)
+    logits = run_network(network, split.pictures)
+    return calibrate_card(recipe, card, network, logits, split)
+
+
+def calibrate_card(
+    recipe: Recipe, card: Card, network: Network, logits: dict[str, np.ndarray], split: Split
+) -> Card:
+    """Return a card with its heads calibrated, and its limits of what can't be seen.
+
+    `network` and `logits` are as in `calibrate_heads`.
+    """
+    heads = calibrate_heads(recipe, card.heads, network, logits, split)
+    card = card.model_copy(update={"heads": heads})
+    if recipe.join is None:
+        return card
+    least = recipe.join.precision_by_class
+    limits = fit_visibility(Classifier(card, network, "", Path()), split, least)
+    return card.model_copy(update={"visibility": limits})
 
 
 def name_command(folder: Path) -> dict[str, str]:
@@ -142,7 +171,7 @@ def _measure_ood(
     # The pictures of the classes come first: they are refused wrongly.
     kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
     for kind, ood in read_ood(recipe.data.ood, SPLIT, classifier.card.size, recipe.seed).items():
-        kinds[kind] = run_network(classifier.network, ood.pictures)[name]
+        kinds[kind] = run_network(classifier, ood.pictures)[name]
     none = head.labels.index(NONE_OF_THESE)
     refused = {kind: read_answers(head, own).argmax(axis=1) == none for kind, own in kinds.items()}
     return [{"kind": kind, **measure_share(each, "refused")} for kind, each in refused.items()]
@@ -161,12 +190,12 @@ def _measure_groups(
     head = classifier.head
     probabilities = read_answers(head, logits[classifier.head_name])
     right = probabilities.argmax(axis=1) == true_labels(head, split)
-    thresholds = select_thresholds(classifier.card, head, logits)
+    thresholds = select_thresholds(classifier.card, head, logits, probabilities)
     return measure_subgroups(split, right, probabilities.max(axis=1) >= thresholds)
 
 
 def _measure_accuracy(classifier: Classifier, crops: np.ndarray, split: Split) -> dict[str, Any]:
-    logits = run_network(classifier.network, crops)[classifier.head_name]
+    logits = run_network(classifier, crops)[classifier.head_name]
     probabilities = read_answers(classifier.head, logits)
     labels = true_labels(classifier.head, split)
     known = labels >= 0

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import cv2
 import numpy as np
 
 from app.vision.detection.detector import FaceDetector
+from app.vision.imaging.crops import CropShape, cut_from_photo
+from app.vision.imaging.decoding import LazyImage
 from app.vision.models.cards import Card, load_card
 from app.vision.models.classifiers import Classifier, load_classifier
-from app.vision.pipeline import FaceAnalyzer
-from app.vision.readings import FaceReading, Prediction
+from app.vision.pipeline import read_faces
+from app.vision.readings import Detection, FaceReading, Prediction
+from app.vision.tracing import Trace
 from training.datasets.composites import split_people
 from training.datasets.loading import read_picture
 from training.evaluate.metrics import measure_given, measure_share
@@ -22,6 +26,7 @@ from training.recipe import DataError
 
 LABELS = "labels.csv"
 GENDER = "gender"  # the column of the subgroups, for every task
+PERSON = "person"  # the column of the person's name
 SEED = 1  # the default of `data prepare faces`, which splits people by it
 SERVED = Path("models")  # folder of the face classifier
 TILE = 150  # side of a photo on a contact sheet, in pixels
@@ -69,17 +74,54 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
     return [LabelledPhoto(folder / row.pop("file"), row) for row in rows]
 
 
-def analyze_photos(analyzer: FaceAnalyzer, photos: list[LabelledPhoto]) -> Iterator[Result]:
-    """Analyze each photo; its main face is the one nearest to its centre."""
+@cache
+def find_main_face(file: Path) -> Detection | None:
+    """Detect the faces of a photo as served; return the one nearest to its centre."""
+    photo = LazyImage.of(read_picture(file))
+    faces = _load_detector().detect(photo, "balanced")
+    middle = (photo.width / 2, photo.height / 2)
+    distances = [
+        math.dist((box.x + box.width / 2, box.y + box.height / 2), middle)
+        for box in (face.box for face in faces)
+    ]
+    return faces[np.argmin(distances)] if distances else None
+
+
+@cache
+def _load_detector() -> FaceDetector:
+    return FaceDetector.load(SERVED)
+
+
+def read_photos(classifier: Classifier, photos: list[LabelledPhoto]) -> Iterator[Result]:
+    """Read the main face of each photo."""
     for photo in photos:
-        analysis = analyzer.analyze(read_picture(photo.file))
-        middle = (analysis.image.width / 2, analysis.image.height / 2)
-        distances = [
-            math.dist((box.x + box.width / 2, box.y + box.height / 2), middle)
-            for box in (face.box for face in analysis.faces)
-        ]
-        main = analysis.faces[np.argmin(distances)] if distances else None
-        yield Result(photo, main)
+        face = find_main_face(photo.file)
+        image = LazyImage.of(read_picture(photo.file))
+        readings = read_faces(image, [face] if face else [], [classifier], Trace(), True)
+        yield Result(photo, readings[0] if readings else None)
+
+
+@dataclass(frozen=True)
+class MainFaces:
+    """Hold main faces, uint8 (count, size, size, channels), their labels and people, (count,)."""
+
+    crops: np.ndarray
+    labels: np.ndarray
+    people: np.ndarray
+
+
+def cut_main_faces(folder: Path, task: str, shape: CropShape) -> MainFaces:
+    """Cut the main face of each labelled photo in which one is detected."""
+    found = [
+        (
+            cut_from_photo(LazyImage.of(read_picture(photo.file)), face, shape),
+            photo.labels[task],
+            photo.labels.get(PERSON) or photo.file.name,
+        )
+        for photo in list_photos(folder)
+        if photo.labels.get(task) and (face := find_main_face(photo.file))
+    ]
+    return MainFaces(*(np.array(each) for each in zip(*found, strict=True)))
 
 
 def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
@@ -94,7 +136,7 @@ def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
     photos = [photo for photo in listed if photo.labels.get(task)]
     if not photos:
         raise DataError(f"{folder / LABELS} has no column {task!r}.")
-    answered = list(analyze_photos(_analyzer(classifier), photos))
+    answered = list(read_photos(classifier, photos))
     right = np.array([answer.is_right(task) for answer in answered])
     labels = np.array([photo.labels[task] for photo in photos])
     recall = {str(name): float(right[labels == name].mean()) for name in np.unique(labels)}
@@ -134,8 +176,7 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
     card = load_card(model)
     photos = [photo for photo in list_photos(folder) if photo.labels.get(card.task)]
     by_head = [
-        analyze_photos(_analyzer(load_classifier(model, head=head)), photos)
-        for head in list_task_heads(card)
+        read_photos(load_classifier(model, head=head), photos) for head in list_task_heads(card)
     ]
     tiles = [
         _draw_tile(answers, card.task)
@@ -166,7 +207,3 @@ def _draw_tile(answers: tuple[Result, ...], task: str) -> np.ndarray:
 def list_task_heads(card: Card) -> list[str]:
     """List the heads for the model's task: all but those that classify children."""
     return [name for name, head in card.heads.items() if head.targets != "children"]
-
-
-def _analyzer(classifier: Classifier) -> FaceAnalyzer:
-    return FaceAnalyzer({classifier.card.name: classifier}, FaceDetector.load(SERVED))

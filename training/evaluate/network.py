@@ -10,6 +10,7 @@ from app.vision.detection.face_classifier import REASONS
 from app.vision.models.cards import Card, Head
 from app.vision.models.classifiers import (
     Network,
+    join_heads,
     load_classifier,
     read_answers,
     run_in_batches,
@@ -34,7 +35,7 @@ def evaluate(model: Path, data: Path, split: str, runtime: str = "auto") -> dict
     classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
     card = classifier.card
     measured = read_split(data, split, card.shape)
-    logits = run_network(classifier.network, measured.pictures)
+    logits = run_network(classifier, measured.pictures)
     new = np.ones(len(measured.labels), dtype=bool)
     if split != "train" and (data / "train").is_dir():
         new = ~find_shared(measured, read_split(data, "train", card.shape))
@@ -73,7 +74,7 @@ def measure_heads(
             continue
         known = labels >= 0
         probabilities = read_answers(head, logits[name])
-        thresholds = select_thresholds(card, head, logits)
+        thresholds = select_thresholds(card, head, logits, probabilities)
         figures[name] = measure_answers(
             probabilities[known], labels[known], head.labels, thresholds[known]
         )
@@ -101,6 +102,7 @@ def compare_quantized(
     split: Split,
 ) -> dict[str, dict[str, float]]:
     """Return each head's accuracy by both networks' logits, as `exact` and `quantized`."""
+    exact, quantized = join_heads(heads, exact), join_heads(heads, quantized)
     accuracies: dict[str, dict[str, float]] = {}
     for name, head in heads.items():
         labels = _known_labels(head, split)

@@ -36,6 +36,8 @@ def write_model_report(folder: Path, card: Card) -> None:
     if head.targets in ONE_CLASS:
         plot_reliability(own["reliability"], figures / "reliability.png")
         plot_confusion(np.array(own["confusion"]), head.labels, figures / "confusion.png")
+    if risks := card.figures.get("risk_coverage"):
+        plot_risks(risks, figures / "risk.png")
     (folder / "README.md").write_text(render_readme(card), encoding="utf-8")
 
 
@@ -102,6 +104,16 @@ def plot_confusion(confusion: np.ndarray, classes: list[str], path: Path) -> Non
     axes.set_xticks(range(len(classes)), classes, rotation=45)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="answered", ylabel="labelled")
+    save_figure(figure, path)
+
+
+def plot_risks(sets: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Plot the share of right answers over the share of faces answered, a line for each set."""
+    figure, axes = plt.subplots(figsize=(4.4, 3.4), layout="constrained")
+    for name, rows in sets.items():
+        axes.plot([row["coverage"] for row in rows], [row["right"] for row in rows], label=name)
+    axes.set(xlabel="share answered", ylabel="share that is right")
+    axes.legend()
     save_figure(figure, path)
 
 

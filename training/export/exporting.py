@@ -13,13 +13,12 @@ import keras
 import numpy as np
 
 from app.files import atomic_write
-from app.vision.models.cards import CARD, ONE_CLASS, Card, Head, ModelError, load_card
-from app.vision.models.files import FILES, hash_file, read_verified
+from app.vision.models.cards import CARD, ONE_CLASS, Card, Head, Join, ModelError, load_card
+from app.vision.models.files import FILES, choose_file, hash_file, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
-from training.datasets.experiment import Experiment, list_heads, read_splits
+from training.datasets.experiment import Experiment, list_heads, read_splits, read_validation
 from training.datasets.loading import Split, shape_pictures
-from training.evaluate.calibration import calibrate_heads
-from training.evaluate.card_metrics import measure_model, name_command
+from training.evaluate.card_metrics import calibrate_card, measure_model, name_command
 from training.evaluate.network import choose_batch, compare_quantized, run_network
 from training.evaluate.reports import (
     NEEDED_MINUTES,
@@ -31,7 +30,7 @@ from training.export.compression import pack, store_half_precision
 from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
-from training.recipe import WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
+from training.recipe import JOINED, WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
 from training.runs import MODEL, load_run, read_history
 
 # Relative to the largest logit: standardising a nearly uniform crop amplifies rounding.
@@ -66,13 +65,10 @@ def quantize_model(folder: Path) -> Card:
     recipe in training/recipes that fits the same network. Raises `DataError` if the card's data
     is missing or has other classes, `ModelError` for an invalid model or a card without a recipe.
     """
-    card = load_card(folder)
-    if "recipe" not in card.training or "history" not in card.figures:
-        raise ModelError(f"The card in {folder} doesn't say how its model was trained.")
-    recipe = parse_recipe(card.training["recipe"])
+    card, recipe = _read_card(folder)
     train, validation = read_splits(recipe)
     classes = {name: list(names) for name, names in list_heads(recipe, validation).items()}
-    if classes != {name: head.classes for name, head in card.heads.items()}:
+    if classes != {name: head.classes for name, head in card.outputs.items()}:
         raise DataError(f"{recipe.data.folder} has other classes than the model in {folder}.")
     with tempfile.TemporaryDirectory() as aside:
         made = Path(aside)
@@ -81,10 +77,49 @@ def quantize_model(folder: Path) -> Card:
         exact = run_network(_load(made, "onnx"), validation.pictures)
         heads = describe_heads(recipe, classes, validation)
         uncalibrated = card.model_copy(update={"heads": heads, **_current_texts(card, recipe)})
-        heads = _calibrate(recipe, uncalibrated, made, train, validation, exact)
-        card = _complete(uncalibrated, heads, made, folder, card.figures["history"])
+        calibrated = _calibrate(recipe, uncalibrated, made, train, validation, exact)
+        card = _complete(calibrated, made, folder, card.figures["history"])
         _move_files(made, folder)
     return card
+
+
+def recalibrate_model(folder: Path) -> Card:
+    """Calibrate and measure a model folder again, by its recipe in training/recipes, if any.
+
+    Only the card, its figures and README.md change. Raises `DataError` and `ModelError` as
+    `quantize_model`, and `ModelError` where the recipe fits another network.
+    """
+    card, fitted = _read_card(folder)
+    changes = _current_texts(card, fitted)
+    if not changes and find_recipe(card.name).is_file():
+        raise ModelError(f"The recipe {card.name} fits another network than the one in {folder}.")
+    recipe = load_recipe(card.name) if changes else fitted
+    validation = read_validation(recipe)
+    heads = describe_heads(recipe, list_heads(recipe, validation), validation)
+    card = card.model_copy(
+        update={
+            **changes,
+            "heads": heads,
+            **recipe.model_dump(include={"default_head", "mirror_averaging"}),
+        }
+    )
+    with tempfile.TemporaryDirectory() as aside:
+        made = Path(aside)
+        for name in card.files:
+            shutil.copyfile(folder / name, made / name)
+        network = _load(made, choose_file("auto", card))
+        logits = run_network(network, validation.pictures)
+        card = calibrate_card(recipe, card, network, logits, validation)
+        card = _complete(card, made, folder, card.figures["history"])
+        _move_files(made, folder)
+    return card
+
+
+def _read_card(folder: Path) -> tuple[Card, Recipe]:
+    card = load_card(folder)
+    if "recipe" not in card.training or "history" not in card.figures:
+        raise ModelError(f"The card in {folder} doesn't say how its model was trained.")
+    return card, parse_recipe(card.training["recipe"])
 
 
 def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
@@ -118,16 +153,14 @@ def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
     exact = run_network(_load(made, "onnx"), validation.pictures)
     _check_parity(expected, exact)
     card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
-    heads = _calibrate(recipe, card, made, train, validation, exact)
-    return _complete(card, heads, made, folder, read_history(run))
+    card = _calibrate(recipe, card, made, train, validation, exact)
+    return _complete(card, made, folder, read_history(run))
 
 
-def _complete(
-    card: Card, heads: dict[str, Head], made: Path, folder: Path, history: History
-) -> Card:
+def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
     forms = [made / name for name in FILES.values() if (made / name).is_file()]
     files = {path.name: hash_file(path.read_bytes()) for path in forms}
-    card = card.model_copy(update={"heads": heads, "files": files})
+    card = card.model_copy(update={"files": files})
     write_card(made, card)
     figures = {**measure_model(made), **name_command(folder), "history": history}
     card = card.model_copy(update={"figures": figures})
@@ -138,7 +171,7 @@ def _complete(
 
 def _calibrate(
     recipe: Recipe, card: Card, made: Path, train: Split, validation: Split, exact: Logits
-) -> dict[str, Head]:
+) -> Card:
     """Write the quantized file unless accuracy drops; calibrate the network that will be served.
 
     A network with another head than of classes is never quantized: it has no accuracy to compare.
@@ -148,11 +181,11 @@ def _calibrate(
         quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
         network = _load(made, "int8")
         logits = run_network(network, validation.pictures)
-        heads = calibrate_heads(recipe, card.heads, network, logits, validation)
-        if not drops(compare_quantized(heads, exact, logits, validation)):
-            return heads
+        calibrated = calibrate_card(recipe, card, network, logits, validation)
+        if not drops(compare_quantized(calibrated.heads, exact, logits, validation)):
+            return calibrated
         file.unlink()
-    return calibrate_heads(recipe, card.heads, _load(made, "onnx"), exact, validation)
+    return calibrate_card(recipe, card, _load(made, "onnx"), exact, validation)
 
 
 def _load(made: Path, form: str) -> OnnxNetwork:
@@ -195,8 +228,11 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
 def describe_heads(
     recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split
 ) -> dict[str, Head]:
-    """Return the heads before calibration; voted classes without labels are excluded."""
-    return {
+    """Return the heads before calibration; voted classes without labels are excluded.
+
+    A head that joins two others gives both the same weight.
+    """
+    heads = {
         name: Head(
             targets=head.targets,
             classes=list(classes[name]),
@@ -206,12 +242,23 @@ def describe_heads(
         )
         for name, head in recipe.heads.items()
     }
+    if recipe.join:
+        answered = list(split.classes)
+        join = Join(
+            weights=dict.fromkeys(recipe.join.heads, 0.5),
+            prior=dict.fromkeys(answered, 1 / len(answered)),
+            strength=0.0,
+        )
+        heads[JOINED] = Head(targets="votes", classes=answered, join=join)
+    return heads
 
 
 def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
     data = recipe.data
     return Card(
-        **recipe.model_dump(include={"name", "task", "region", "default_head", *WORDS}),
+        **recipe.model_dump(
+            include={"name", "task", "region", "default_head", "mirror_averaging", *WORDS}
+        ),
         **data.model_dump(include={"size", "channels", "margin"}),
         heads=heads,
         files={},

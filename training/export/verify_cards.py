@@ -30,10 +30,12 @@ def verify_models(models: Path) -> Iterator[str]:
         for name, value in measure_model(folder).items():
             if name not in NOT_COMPARED:
                 yield from _compare(f"{folder.name}: {name}", card.figures.get(name), value)
-        heads = calibrate_model(folder)
+        again = calibrate_model(folder)
         for name, head in card.heads.items():
-            limits = (head.model_dump(), heads[name].model_dump())
+            limits = (head.model_dump(), again.heads[name].model_dump())
             yield from _compare(f"{folder.name}: {name}", *limits, LIMIT_TOLERANCE)
+        seen = (card.model_dump()["visibility"], again.model_dump()["visibility"])
+        yield from _compare(f"{folder.name}: visibility", *seen, LIMIT_TOLERANCE)
 
 
 def _compare(path: str, written: Any, measured: Any, tolerance: float = TOLERANCE) -> Iterator[str]:

@@ -11,7 +11,7 @@ from app.files import write_text
 from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Head
-from app.vision.models.classifiers import read_answers
+from app.vision.models.classifiers import join_heads, read_answers
 from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
 from training.evaluate.network import choose_batch, true_labels
@@ -109,7 +109,7 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
 
 def _judge(network: Any, heads: dict[str, Head], split: Split) -> Scores:
     batch = choose_batch(split.pictures)
-    logits = network.predict(split.pictures, batch_size=batch, verbose=0)
+    logits = join_heads(heads, network.predict(split.pictures, batch_size=batch, verbose=0))
     judged: Scores = {}
     for name, head in heads.items():
         labels = true_labels(head, split)

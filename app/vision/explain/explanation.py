@@ -138,7 +138,7 @@ class Explainer:
         if not adjustments:
             return self.analyzer
         detector = self.analyzer.detector.adjusted(**adjustments)
-        return FaceAnalyzer(self.analyzer.classifiers, detector)
+        return FaceAnalyzer(self.analyzer.classifiers, detector, self.analyzer.mirror_averaging)
 
     def _read(
         self, classifier: Classifier, trace: Trace, index: int, prediction: Prediction

@@ -32,7 +32,7 @@ def occlude(classifier: Classifier, crop: np.ndarray, budget: Budget | None = No
     for covered, (rows, columns) in zip(variants[1:], patches, strict=True):
         covered[rows, columns] = crop.mean(axis=(0, 1))
     count = max(1, MOST_PIXELS // size**2)
-    logits = run_in_batches(classifier.network, variants, count, budget)
+    logits = run_in_batches(classifier, variants, count, budget)
     _, probabilities = read_probabilities(classifier.head, logits[classifier.head_name])
     drops = np.zeros((probabilities.shape[1], size, size))
     counts = np.zeros((size, size))
@@ -50,5 +50,17 @@ def grad_cam(classifier: Classifier, crop: np.ndarray) -> np.ndarray | None:
     """
     if not isinstance(classifier.network, KerasNetwork):
         return None
-    head = classifier.head
-    return classifier.network.grad_cam(crop, classifier.head_name, head.answerable_indices)
+    return classifier.network.grad_cam(crop, _combine_logits(classifier))
+
+
+def _combine_logits(classifier: Classifier) -> dict[str, np.ndarray]:
+    """Return what each logit of the network adds to each class: head → (classes, logits)."""
+    heads, head = classifier.card.heads, classifier.head
+    if head.join is None:
+        return {classifier.head_name: np.eye(len(head.classes))[head.answerable_indices]}
+    return {
+        name: weight
+        / heads[name].temperature
+        * np.eye(len(heads[name].classes))[[heads[name].classes.index(n) for n in head.answerable]]
+        for name, weight in head.join.weights.items()
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,6 +57,38 @@ class OODThreshold(BaseModel):
     slope: float = Field(gt=0)
 
 
+class VisibilityLimits(BaseModel):
+    """Say which faces a model does not read, as its answers there were wrong too often.
+
+    These are faces whose box has a side below `tiny` pixels, whose light is below `dark` or whose
+    sharpness is below `blurred` (`app.vision.visibility` measures both), and those rotated by more
+    than `turned` degrees.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    tiny: float = Field(0.0, ge=0)
+    dark: float = Field(0.0, ge=0, le=255)
+    blurred: float = Field(0.0, ge=0)
+    turned: float = Field(180.0, ge=0, le=180)
+
+
+class Join(BaseModel):
+    """Compute a head's logits from those of other heads.
+
+    They are the sum of the other heads' log-probabilities, each by its weight, minus `strength`
+    times the logarithm of the class's share in the training data, `prior`. A strength of 1 answers
+    as if all classes were equally frequent. Source: Menon et al., "Long-tail learning via logit
+    adjustment" (2021), section 4.1.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    prior: dict[str, Annotated[float, Field(gt=0, le=1)]]
+    strength: float = Field(ge=0)
+
+
 class Head(BaseModel):
     """Describe one set of logits and how they become a prediction.
 
@@ -65,8 +97,10 @@ class Head(BaseModel):
     (`boxes`), whose values are numbers named by `classes`, or why a face can't be read
     (`reasons`), of which several may hold. `classes` are in the order of the logits. Logits of
     classes in `excluded` are dropped before the softmax, so that the others share their
-    probability in proportion. A prediction whose probability is less than `threshold` is not
-    confident. With `ood`, `NONE_OF_THESE` is one more label.
+    probability in proportion. A prediction whose probability is less than `threshold`, or than its
+    class's own in `class_thresholds`, is not confident. With `ood`, `NONE_OF_THESE` is one more
+    label. With `join`, the logits are computed from other heads'; without, they are an output of
+    the network.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -76,8 +110,10 @@ class Head(BaseModel):
     excluded: list[str] = []
     temperature: float = Field(1.0, gt=0)
     threshold: float = Field(0.0, ge=0, le=1)
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     conditional_threshold: ConditionalThreshold | None = None
     ood: OODThreshold | None = None
+    join: Join | None = None
 
     @property
     def answerable(self) -> list[str]:
@@ -102,9 +138,11 @@ class Head(BaseModel):
             raise ValueError(
                 f"A head with outside answers {NONE_OF_THESE!r}; no class may be that."
             )
-        strangers = [name for name in self.excluded if name not in self.classes]
-        if strangers:
-            raise ValueError(f"excluded names {strangers[0]!r}, which is no class.")
+        for key in ("excluded", "class_thresholds"):
+            if strangers := [name for name in getattr(self, key) if name not in self.classes]:
+                raise ValueError(f"{key} names {strangers[0]!r}, which is no class.")
+        if self.join and set(self.join.prior) != set(self.classes):
+            raise ValueError("The prior of a join must name each class.")
         if not self.answerable:
             raise ValueError("excluded leaves no class to answer.")
         return self
@@ -115,8 +153,9 @@ class Card(BaseModel):
 
     `files` maps each model file to its SHA-256 in hexadecimal. `region` is what the model reads: a
     face's crop or the whole image. `default_head` names the head used by default, and
-    `default_head_reason` says why. `data`, `training` and `figures` are for people: nothing is
-    computed from them.
+    `default_head_reason` says why. `visibility` says which faces are not read, `mirror_averaging`
+    whether the thresholds are meant for logits averaged over a face and its mirror image. `data`,
+    `training` and `figures` are for people: nothing is computed from them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -132,6 +171,8 @@ class Card(BaseModel):
     heads: dict[str, Head]
     default_head: str
     default_head_reason: LocalizedText | None = None
+    visibility: VisibilityLimits | None = None
+    mirror_averaging: bool = False
     files: dict[str, str]
     data: dict[str, Any]
     training: dict[str, Any]
@@ -152,7 +193,18 @@ class Card(BaseModel):
                     f"{guard.found!r} is no answer of the head {guard.head!r}. "
                     f"Answers: {', '.join(answerable)}."
                 )
+        for name, head in self.heads.items():
+            for joined in head.join.weights if head.join else ():
+                if joined not in self.outputs:
+                    raise ValueError(f"{name!r} joins {joined!r}, which is no output.")
+                if set(self.outputs[joined].answerable) != set(head.classes):
+                    raise ValueError(f"{name!r} joins {joined!r}, which answers other classes.")
         return self
+
+    @property
+    def outputs(self) -> dict[str, Head]:
+        """Return the heads that the network itself has: all but those that join others."""
+        return {name: head for name, head in self.heads.items() if head.join is None}
 
     @property
     def shape(self) -> CropShape:

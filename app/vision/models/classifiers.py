@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,8 +15,12 @@ from app.vision.models.cards import Card, Head, ModelError, load_card
 from app.vision.models.files import FILES, Runtime, choose_file, hash_file, read_verified
 from app.vision.models.keras_network import KerasNetwork
 from app.vision.models.onnx_network import OnnxNetwork
-from app.vision.readings import Prediction
+from app.vision.readings import Detection, Prediction, Reason
 from app.vision.tracing import Trace
+from app.vision.visibility import find_reasons
+
+# A head's probability of 0 must not outweigh all that another head has seen.
+LEAST_PROBABILITY = 1e-6
 
 
 class Network(Protocol):
@@ -23,6 +28,18 @@ class Network(Protocol):
 
     def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Map uint8 crops (count, size, size, channels) to each head's float32 (count, classes)."""
+
+
+class MirrorAveraging:
+    """Average a network's logits for each crop and for its mirror image."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Map uint8 crops as `Network` does, by one batch of twice the size."""
+        both = self._network.logits(np.concatenate([crops, crops[:, :, ::-1]]))
+        return {name: (v[: len(crops)] + v[len(crops) :]) / 2 for name, v in both.items()}
 
 
 class Classifier:
@@ -54,7 +71,7 @@ class Classifier:
         inference server doesn't answer.
         """
         shape = self.card.shape
-        expected = {name: (1, len(head.classes)) for name, head in self.card.heads.items()}
+        expected = {name: (1, len(head.classes)) for name, head in self.card.outputs.items()}
         try:
             logits = self.network.logits(
                 np.zeros((1, shape.size, shape.size, shape.channels), np.uint8)
@@ -69,28 +86,52 @@ class Classifier:
     def _unlike_card(self, reason: str) -> ModelError:
         return ModelError(f"The model in {self.folder} doesn't answer as its card says: {reason}.")
 
-    def predict(self, crops: np.ndarray, trace: Trace | None = None) -> list[Prediction]:
-        """Classify uint8 crops (count, size, size, channels) in one batch."""
+    def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Map uint8 crops to the logits of all heads, of those that join others too."""
+        return join_heads(self.card.heads, self.network.logits(crops))
+
+    def predict(
+        self,
+        crops: np.ndarray,
+        trace: Trace | None = None,
+        mirrored: bool = False,
+        detections: Sequence[Detection] = (),
+    ) -> list[Prediction]:
+        """Classify uint8 crops (count, size, size, channels) in one batch.
+
+        With `mirrored`, a model whose card says so also reads each crop's mirror image.
+        `detections` are the crops' faces: those that the card calls unreadable get a `reason`.
+        """
         if not len(crops):
             return []
-        logits = self.network.logits(crops)
+        averages = mirrored and self.card.mirror_averaging
+        network = MirrorAveraging(self.network) if averages else self.network
+        logits = join_heads(self.card.heads, network.logits(crops))
         if trace:
             trace.add("logits", self.card.name, logits=logits[self.head_name])
         rows = read_answers(self.head, logits[self.head_name])
-        thresholds = select_thresholds(self.card, self.head, logits)
+        thresholds = select_thresholds(self.card, self.head, logits, rows)
+        reasons: list[Reason | None] = [None] * len(crops)
+        if detections and self.card.visibility:
+            reasons = find_reasons(self.card.visibility, crops, detections)
         return [
-            self._predict(dict(zip(self.head.labels, row, strict=True)), threshold)
-            for row, threshold in zip(rows.tolist(), thresholds.tolist(), strict=True)
+            self._predict(dict(zip(self.head.labels, row, strict=True)), threshold, reason)
+            for row, threshold, reason in zip(
+                rows.tolist(), thresholds.tolist(), reasons, strict=True
+            )
         ]
 
-    def _predict(self, probabilities: dict[str, float], threshold: float) -> Prediction:
+    def _predict(
+        self, probabilities: dict[str, float], threshold: float, reason: Reason | None
+    ) -> Prediction:
         label = max(probabilities, key=probabilities.__getitem__)
         return Prediction(
             label=label,
             probability=probabilities[label],
-            confident=probabilities[label] >= threshold,
+            confident=reason is None and probabilities[label] >= threshold,
             probabilities=probabilities,
             threshold=threshold,
+            reason=reason,
         )
 
 
@@ -140,16 +181,42 @@ def energy_scores(logits: np.ndarray) -> np.ndarray:
     return np.asarray(-np.logaddexp.reduce(logits.astype(np.float64), axis=1))
 
 
-def select_thresholds(card: Card, head: Head, logits: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the probability from which each prediction is confident: float64 (count,)."""
-    thresholds = np.full(len(next(iter(logits.values()))), head.threshold)
+def join_heads(heads: dict[str, Head], logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Add the logits of the heads that join others to those of the network's own, float."""
+    joined = {name: _join(heads, head, logits) for name, head in heads.items() if head.join}
+    return logits | joined
+
+
+def _join(heads: dict[str, Head], head: Head, logits: dict[str, np.ndarray]) -> np.ndarray:
+    assert head.join is not None
+    prior = np.log([head.join.prior[name] for name in head.classes])
+    total = np.tile(-head.join.strength * prior, (len(next(iter(logits.values()))), 1))
+    for name, weight in head.join.weights.items():
+        names, probabilities = read_probabilities(heads[name], logits[name])
+        order = [names.index(each) for each in head.classes]
+        total += weight * np.log(np.maximum(probabilities[:, order], LEAST_PROBABILITY))
+    return total
+
+
+def select_thresholds(
+    card: Card, head: Head, logits: dict[str, np.ndarray], probabilities: np.ndarray
+) -> np.ndarray:
+    """Return the probability from which each prediction is confident: float64 (count,).
+
+    `probabilities` are those of the head's labels, (count, labels).
+    """
+    thresholds = choose_thresholds(head, probabilities)
     if condition := head.conditional_threshold:
-        names, probabilities = read_probabilities(
-            card.heads[condition.head], logits[condition.head]
-        )
-        found = probabilities.argmax(axis=1) == names.index(condition.found)
+        names, shares = read_probabilities(card.heads[condition.head], logits[condition.head])
+        found = shares.argmax(axis=1) == names.index(condition.found)
         thresholds[found] = condition.threshold
     return thresholds
+
+
+def choose_thresholds(head: Head, probabilities: np.ndarray) -> np.ndarray:
+    """Return the threshold of each row's likeliest label, float64 (count,)."""
+    by_label = [head.class_thresholds.get(name, head.threshold) for name in head.labels]
+    return np.array(by_label)[probabilities.argmax(axis=1)]
 
 
 def load_classifier(

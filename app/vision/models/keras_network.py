@@ -25,10 +25,11 @@ class KerasNetwork:
         """Run all crops as one batch."""
         return {name: np.asarray(values) for name, values in self.model(crops).items()}
 
-    def grad_cam(self, crop: np.ndarray, head: str, outputs: list[int]) -> np.ndarray:
-        """Return each output's class activation map, float (outputs, height, width), at least 0.
+    def grad_cam(self, crop: np.ndarray, sums: dict[str, np.ndarray]) -> np.ndarray:
+        """Return each sum's class activation map, float (sums, height, width), at least 0.
 
-        `crop` is uint8 (size, size, channels); the maps have the size of the last feature maps.
+        `crop` is uint8 (size, size, channels); `sums` holds the weights of each head's logits,
+        float (sums, logits). The maps have the size of the last feature maps.
 
         Source: Selvaraju et al., "Grad-CAM" (2017), section 3.
         """
@@ -36,10 +37,14 @@ class KerasNetwork:
         import tensorflow as tf
 
         last = [layer.output for layer in self.model.layers if len(layer.output.shape) == 4][-1]
-        inspected = keras.Model(self.model.inputs, [last, self.model.output[head]])
+        outputs = {name: self.model.output[name] for name in sums}
+        inspected = keras.Model(self.model.inputs, [last, outputs])
         with tf.GradientTape(persistent=True) as tape:
             maps, logits = inspected(crop[None])
-            chosen = [logits[0, index] for index in outputs]
+            parts = [
+                tf.linalg.matvec(sums[name].astype("float32"), logits[name][0]) for name in sums
+            ]
+            chosen = tf.unstack(tf.add_n(parts))
         cams = []
         for logit in chosen:
             weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2))

@@ -12,7 +12,19 @@ from flask_babel.speaklater import LazyString
 from app.errors import RautError
 from app.vision.models.cards import LocalizedText
 from app.vision.models.weaknesses import MESSAGES, SHARES
-from app.web.i18n.strings import CHANGES, EFFORTS, ERRORS, GROUPS, KINDS, LABELS, SETTINGS, TASKS
+from app.vision.readings import Prediction
+from app.web.i18n.strings import (
+    BELOW_LIMIT,
+    CHANGES,
+    EFFORTS,
+    ERRORS,
+    GROUPS,
+    KINDS,
+    LABELS,
+    REASONS,
+    SETTINGS,
+    TASKS,
+)
 
 # A probability is never shown as 0 % or 100 %: the networks are not that sure of anything.
 SMALLEST_SHOWN = 0.01
@@ -85,6 +97,18 @@ def weakness(found: Mapping[str, Any]) -> str:
     return str(gettext(sentence, **values))
 
 
+def why_unsure(prediction: Prediction) -> str:
+    """Return why a prediction is not confident: what hides the face, or what is missing."""
+    if prediction.reason:
+        return str(REASONS[prediction.reason])
+    values = {
+        "probability": probability(prediction.probability),
+        "label": label(prediction.label),
+        "limit": probability(prediction.threshold),
+    }
+    return PLACEHOLDER.sub(lambda match: values[match[1]], str(BELOW_LIMIT))
+
+
 def _parameter(name: str, value: float | str) -> str:
     if isinstance(value, str):
         return {"group": group, "kind": kind, "change": change}.get(name, label)(value)
@@ -107,7 +131,18 @@ def _write(value: Any) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     each.__name__: each
-    for each in (probability, share, percent, number, figure, decimal, date, localized, weakness)
+    for each in (
+        probability,
+        share,
+        percent,
+        number,
+        figure,
+        decimal,
+        date,
+        localized,
+        weakness,
+        why_unsure,
+    )
 } | {
     "label": label,
     "task": task,

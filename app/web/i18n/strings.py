@@ -46,6 +46,8 @@ KINDS = {
     "things": _("things"),
     "manuals": _("a manual's photos, pages and drawings"),
     "portraits": _("portraits"),
+    "natural": _("whole photos of a natural mix"),
+    "by_class": _("whole photos drawn by class"),
     "backgrounds": _("backgrounds of photos"),
     "patterns": _("fur, grass and sky"),
     "puzzles": _("clothes cut up and shuffled"),
@@ -179,12 +181,25 @@ ERRORS = {
     "network": _("The server could not be reached. Check your connection and try again."),
 }
 
+# Why a face can't be read, by the reading's `reason`.
+REASONS = {
+    "covered": _("Part of the face is covered, so it is not read."),
+    "turned": _("The face is turned away, so it is not read."),
+    "blurred": _("The face is blurred, so it is not read."),
+    "tiny": _("The face has too few pixels, so it is not read."),
+    "dark": _("The face is too dark, so it is not read."),
+}
+
+BELOW_LIMIT = _("{probability} {label}: below the {limit} that this model needs.")
+
 # What the scripts of every page that shows faces say.
 FACES = {
     "labels": LABELS,
     "errors": ERRORS,
     "no_face": _("No face found"),
     "unsure": _("unsure"),
+    "reasons": REASONS,
+    "below_limit": BELOW_LIMIT,
     "face": _("Face {number}"),
     "box_name": _("Face {number}: {expression}"),
     "gender": _("Perceived gender"),
@@ -226,10 +241,6 @@ PHOTO_PAGE = {
     "no_answer": _("No answer for this photo"),
     "reading": _("Reading the photo…"),
     "cancelled": _("Cancelled. Choose another photo."),
-    "why_unsure": _(
-        "Nothing stands out enough to name. Nearest: {first} {first_probability}, "
-        "then {second} {second_probability}."
-    ),
     "expression": _("Expression shown"),
     "score": _("Face score {score} · {width} × {height} pixels"),
     "photo_of": _("Your photo, {name}"),

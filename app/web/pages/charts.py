@@ -86,6 +86,17 @@ def robustness_lines(rows: list[Mapping[str, Any]]) -> list[Line]:
     ]
 
 
+def risk_lines(sets: Mapping[str, list[Mapping[str, Any]]]) -> list[Line]:
+    """Return one line for each set of faces: the share of right answers over that answered."""
+    return [
+        Line(
+            formats.kind(name),
+            tuple((100 * float(row["coverage"]), float(row["right"])) for row in rows),
+        )
+        for name, rows in sets.items()
+    ]
+
+
 # The drawing field of a line chart, in the units of its viewBox; the rest is for the labels.
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 508.0, 12.0, 228.0
 MOST_TICKS = 6

@@ -72,6 +72,7 @@ def card(name: str) -> str:
         losses=charts.plot_lines(losses),
         accuracies=charts.plot_lines(accuracies),
         robustness=charts.plot_lines(charts.robustness_lines(figures.get("robustness", []))),
+        risks=charts.plot_lines(charts.risk_lines(figures.get("risk_coverage", {}))),
         trained_on=_date(classifier.card.training.get("date")),
         recipe=_listing(classifier.card.training.get("recipe")),
     )

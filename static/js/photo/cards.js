@@ -1,8 +1,8 @@
 // The cards beside the photo: one for each face, with every probability.
 
 import { clone, make, markCurrent } from "../dom.js";
-import { createCard, TASKS, updateBars, updateSummary } from "../face-card.js";
-import { className, formatNumber, formatProbability, taskName, text } from "../language.js";
+import { createCard, TASKS, updateBars, updateSummary, updateWhy } from "../face-card.js";
+import { formatNumber, formatProbability, taskName, text } from "../language.js";
 
 // More open cards than this push the photo's other faces out of reach.
 const MOST_OPEN = 2;
@@ -76,21 +76,9 @@ function imageCard(name, prediction) {
 function predictionSection(title, prediction) {
   const section = clone("reading");
   section.querySelector("h3").textContent = title;
-  const why = section.querySelector(".why-unsure");
-  why.textContent = prediction.confident ? "" : whyUnsure(prediction);
-  why.hidden = prediction.confident;
+  updateWhy(section.querySelector(".why-unsure"), prediction);
   updateBars(section.querySelector(".bars"), prediction);
   return section;
-}
-
-function whyUnsure({ probabilities }) {
-  const [first, second] = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
-  return text("why_unsure", {
-    first: className(first[0]),
-    first_probability: formatProbability(first[1]),
-    second: className(second[0]),
-    second_probability: formatProbability(second[1]),
-  });
 }
 
 const head = (card) => card.querySelector(".face-card-head button");

@@ -23,6 +23,7 @@ from tests.helpers.cards import hash_files, read_card, rewrite_card
 
 # Importing the application sets it for our own process; another must do so itself.
 TELEMETRY = "ORT_DISABLE_TELEMETRY"
+EXPRESSIONS = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
 FILE_OF: dict[Runtime, str] = {
     "auto": "model.int8.onnx",
     "keras": "model.keras",
@@ -41,6 +42,75 @@ def test_keras_and_onnx_give_the_same_probabilities(model: str, astronaut: np.nd
     )
     for one, other in zip(by_keras.predict(crops), by_onnx.predict(crops), strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+PRIOR = dict.fromkeys(EXPRESSIONS, 0.1) | {"happy": 0.4}
+JOIN = {
+    "weights": {"original": 0.4, "ferplus": 0.6},
+    "prior": PRIOR,
+    "strength": 0.5,
+}
+
+
+def join_heads(models: Path, **changes: object) -> Path:
+    folder = models / "expression"
+    joined = {"classes": EXPRESSIONS, "join": JOIN} | changes
+    rewrite_card(folder, heads=read_card(folder)["heads"] | {"joined": joined})
+    return folder
+
+
+@pytest.mark.parametrize("runtime", FILE_OF)
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_a_head_joins_the_evidence_of_others(
+    models: Path, runtime: Runtime, astronaut: np.ndarray
+) -> None:
+    folder = join_heads(models)
+    shape = load_classifier(folder).card.shape
+    crop = cut_crop(astronaut, Detection(box=Box(177, 66, 95, 95), score=1), shape)[None]
+    one, other, joined = (
+        load_classifier(folder, runtime, head=head).predict(crop)[0].probabilities
+        for head in ("original", "ferplus", "joined")
+    )
+    shares = {
+        name: one[name] ** 0.4 * other[name] ** 0.6 / PRIOR[name] ** 0.5 for name in EXPRESSIONS
+    }
+    expected = {name: share / sum(shares.values()) for name, share in shares.items()}
+    assert joined == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_class_has_a_threshold_of_its_own(models: Path) -> None:
+    folder = join_heads(models, class_thresholds=dict.fromkeys(EXPRESSIONS[:3], 0.99))
+    classifier = load_classifier(folder, head="joined")
+    crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), np.uint8)
+    strict = [each.threshold == 0.99 for each in classifier.predict(crops)]
+    assert strict == [each.label in EXPRESSIONS[:3] for each in classifier.predict(crops)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"join": JOIN | {"weights": {"nothing": 1.0}}}, "joins 'nothing', which is no output"),
+        ({"join": JOIN | {"prior": {"happy": 1.0}}}, "must name each class"),
+        ({"classes": EXPRESSIONS[:2], "join": JOIN}, "must name each class"),
+    ],
+)
+def test_a_join_of_what_is_not_there_is_refused(
+    models: Path, changes: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(ModelError, match=sentence):
+        load_classifier(join_heads(models, **changes))
+
+
+def test_an_image_and_its_mirror_image_have_one_averaged_answer(
+    models: Path, astronaut: np.ndarray
+) -> None:
+    rewrite_card(models / "expression", mirror_averaging=True)
+    classifier = load_classifier(models / "expression")
+    box = Detection(box=Box(177, 66, 95, 95), score=1)
+    crop = cut_crop(astronaut, box, classifier.card.shape)[None]
+    (one,) = classifier.predict(crop, mirrored=True)
+    (other,) = classifier.predict(np.ascontiguousarray(crop[:, :, ::-1]), mirrored=True)
+    assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
 
 
 @pytest.mark.parametrize("runtime", FILE_OF)

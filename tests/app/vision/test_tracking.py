@@ -42,6 +42,12 @@ def read(
     return FaceReading(box=box, score=0.9, expression=prediction)
 
 
+def hide(face: FaceReading) -> FaceReading:
+    update = {"confident": False, "reason": "blurred"}
+    prediction = face.predictions["expression"].model_copy(update=update)
+    return face.model_copy(update={"expression": prediction})
+
+
 def face_at(x: int, y: int = 100, side: int = 100) -> FaceReading:
     return read(Box(x, y, side, side), [0, 3, 0])
 
@@ -279,3 +285,16 @@ def test_a_frame_that_is_no_jpeg_is_refused(astronaut_png: bytes) -> None:
     with pytest.raises(RautError) as caught:
         reader.read_frame(astronaut_png)
     assert caught.value.code == "image_type"
+
+
+def test_a_reason_not_to_read_a_face_is_told_once_it_lasts() -> None:
+    one, clear = tracker(), face_at(100)
+    hidden = hide(clear)
+    shown = []
+    for index, face in enumerate([clear, hidden, clear, hidden, hidden, hidden, hidden, hidden]):
+        (tracked,) = one.update([face], index / 10)
+        prediction = tracked.predictions["expression"]
+        shown.append(prediction.reason)
+        assert prediction.confident == (prediction.reason is None)
+    assert shown[:5] == [None] * 5
+    assert shown[-1] == "blurred"

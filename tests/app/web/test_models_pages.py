@@ -52,6 +52,20 @@ EVERYTHING: dict[str, Any] = {
             },
         }
     },
+    "risk_coverage": {
+        "natural": [
+            {"coverage": 1.0, "threshold": 0.25, "right": 0.8512, "right_interval": [0.82, 0.88]},
+            {"coverage": 0.8, "threshold": 0.7, "right": 0.9384, "right_interval": [0.91, 0.96]},
+        ]
+    },
+    "cross_validation": {
+        "natural": {
+            "count": 458,
+            "accuracy": 0.8515,
+            "unanswered": 0.2686,
+            "accuracy_of_answers_given": 0.9463,
+        }
+    },
     "weaknesses": [{"code": "low_recall_faces", "label": "fear", "recall": 0.48}],
 }
 TEACHER = {
@@ -77,6 +91,20 @@ def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
         "reliability": BINS,
         "reliability_uncalibrated": BINS,
     }
+    classes = content["heads"]["original"]["classes"]
+    join = {
+        "weights": {"original": 0.1, "ferplus": 0.9},
+        "prior": dict.fromkeys(classes, 0.1),
+        "strength": 0.5,
+    }
+    content["heads"]["joined"] = {
+        "classes": classes,
+        "threshold": 0.745,
+        "class_thresholds": {"fear": 0.8},
+        "join": join,
+    }
+    content["figures"]["heads"]["joined"] = content["figures"]["heads"]["original"]
+    content["visibility"] = {"tiny": 16, "dark": 40, "blurred": 0.2}
     card.write_text(json.dumps(content), encoding="utf-8")
     rival = folder / "rival" / "card.json"
     bare = json.loads(rival.read_text(encoding="utf-8")) | {"name": "rival"}
@@ -183,6 +211,18 @@ def test_a_guarded_head_tells_both_of_its_limits_and_what_its_guard_is_judged_by
     assert "a child is under 13" in page
     indonesian = client.get("/models/gender", headers={"Accept-Language": "id"}).get_data(True)
     assert "untuk wajah yang dikira “anak”" in indonesian
+
+
+def test_a_joined_head_tells_its_evidence_and_its_risk_at_each_coverage(full_app: Flask) -> None:
+    page = read(full_app.test_client(), "/models/expression")
+    assert "original: 10%, ferplus: 90%" in page
+    assert "below a probability of 74.5%; fear below 80.0%" in page
+    assert "93.8%" in page
+    assert "94.6%" in page
+    assert "its side is below 16 pixels" in page
+    headers = {"Accept-Language": "id"}
+    indonesian = full_app.test_client().get("/models/expression", headers=headers).get_data(True)
+    assert "Risiko dan cakupan" in indonesian
 
 
 def test_the_choice_is_kept_for_this_visitor_alone(

@@ -111,6 +111,17 @@ def test_what_is_served_and_measured_has_8_bit_convolutions_where_they_lose_noth
     succeed("verify", model.parent)
 
 
+def test_a_model_is_calibrated_again_without_training(model: Path) -> None:
+    before = json.loads((model / "card.json").read_text())
+    wrong = json.loads(json.dumps(before))
+    wrong["heads"]["original"]["temperature"] += 1
+    (model / "card.json").write_text(json.dumps(wrong))
+    succeed("calibrate", model)
+    after = json.loads((model / "card.json").read_text())
+    assert (after["heads"], after["files"]) == (before["heads"], before["files"])
+    succeed("verify", model.parent)
+
+
 def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

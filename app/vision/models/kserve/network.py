@@ -31,7 +31,7 @@ class KServeNetwork:
     def __init__(self, server: KServeClient, card: Card, local: OnnxNetwork) -> None:
         self._server = server
         self._card = card
-        self._heads = {name: len(head.classes) for name, head in card.heads.items()}
+        self._heads = {name: len(head.classes) for name, head in card.outputs.items()}
         self._input = local.input_name
         self._known = make_known_crops(card.shape)
         self._expected = local.logits(self._known)

@@ -1,0 +1,34 @@
+"""Test that an unsure reading says what is missing, in the reader's language."""
+
+import pytest
+from flask import Flask
+
+from app.vision.readings import Prediction, Reason
+from app.web.i18n.formats import why_unsure
+
+
+def unsure(reason: Reason | None = None) -> Prediction:
+    return Prediction(
+        label="female",
+        probability=0.83,
+        confident=False,
+        probabilities={"female": 0.83, "male": 0.17},
+        threshold=0.88,
+        reason=reason,
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "reason", "sentence"),
+    [
+        ("en", None, "83% female: below the 88% that this model needs."),
+        ("id", None, "83% perempuan: di bawah 88% yang diperlukan model ini."),
+        ("en", "covered", "Part of the face is covered, so it is not read."),
+        ("id", "dark", "Wajahnya terlalu gelap, jadi tidak dibaca."),
+    ],
+)
+def test_an_unsure_reading_says_why(
+    app: Flask, language: str, reason: Reason | None, sentence: str
+) -> None:
+    with app.test_request_context(headers={"Accept-Language": language}):
+        assert why_unsure(unsure(reason)) == sentence

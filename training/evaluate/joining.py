@@ -1,0 +1,252 @@
+"""Fit the head that joins the others' evidence: weights, prior, temperature and thresholds."""
+
+import zlib
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from app.vision.imaging.crops import CropShape
+from app.vision.models.cards import Head, Join
+from app.vision.models.classifiers import (
+    MirrorAveraging,
+    Network,
+    choose_thresholds,
+    join_heads,
+    read_answers,
+)
+from training.datasets.loading import Split
+from training.evaluate.end_to_end import cut_main_faces
+from training.evaluate.metrics import measure_given, measure_share
+from training.evaluate.network import run_network, true_labels
+from training.recipe import JOINED, JoinSettings, Recipe
+
+WEIGHTS = np.linspace(0, 1, 11)  # of the first head; the second has the rest
+STRENGTHS = np.linspace(0, 1.5, 16)  # of the correction by the prior
+THRESHOLDS = np.linspace(0.3, 0.99, 139)
+FEWEST = 30  # labelled photos of a class that counts when weights are chosen
+FOLDS = 5
+COVERAGES = np.linspace(1, 0.5, 11)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Hold the network's logits for labelled faces: (count, classes) a head, and labels (count,).
+
+    Labels are indices into the joined head's classes; `people`, str (count,), name the persons
+    where they are known.
+    """
+
+    logits: dict[str, np.ndarray]
+    labels: np.ndarray
+    people: np.ndarray | None = None
+
+    def take(self, chosen: np.ndarray) -> "Evidence":
+        """Return the chosen faces: bool (count,)."""
+        return replace(
+            self,
+            logits={name: values[chosen] for name, values in self.logits.items()},
+            labels=self.labels[chosen],
+            people=None if self.people is None else self.people[chosen],
+        )
+
+    def read(self, heads: dict[str, Head], head: Head) -> np.ndarray:
+        """Return the probabilities of a joined head, float64 (count, classes)."""
+        return read_answers(head, join_heads(heads | {JOINED: head}, self.logits)[JOINED])
+
+
+@dataclass(frozen=True)
+class Evidences:
+    """Hold validation faces, faces of whole photos of a natural mix, and of photos by class."""
+
+    faces: Evidence
+    natural: Evidence
+    by_class: Evidence
+
+
+def gather_evidence(
+    recipe: Recipe, head: Head, network: Network, logits: dict[str, np.ndarray], split: Split
+) -> Evidences:
+    """Read the faces that a joined head is fitted on; `logits` are those of the split."""
+    labels = true_labels(head, split)
+    faces = Evidence(logits, labels).take(labels >= 0)
+    shape = CropShape(recipe.data.size, recipe.data.channels, recipe.data.margin)
+    assert recipe.data.photos
+    assert recipe.join
+    averaging = MirrorAveraging(network) if recipe.mirror_averaging else network
+    photos = []
+    for folder in (recipe.data.photos, recipe.join.photos):
+        cut = cut_main_faces(folder, recipe.task, shape)
+        indices = np.array([head.classes.index(name) for name in cut.labels])
+        photos.append(Evidence(run_network(averaging, cut.crops), indices, cut.people))
+    return Evidences(faces, *photos)
+
+
+def fit_join(recipe: Recipe, heads: dict[str, Head], evidences: Evidences) -> Head:
+    """Fit the head that joins the calibrated `heads`.
+
+    Weights, strength and temperature minimise the negative log-likelihood of the photos' labels:
+    the natural mix weighs as much as all classes of the other photos, and these classes weigh the
+    same. The threshold is the lowest at which confident answers reach both of the recipe's
+    precisions on the photos. A class whose answers on the validation faces would be right less
+    often than `target_precision` has a higher one.
+    """
+    assert recipe.join is not None
+    settings, head = recipe.join, heads[JOINED]
+    tried = (
+        _fit_temperature(
+            heads, _join(heads, head, settings, evidences.faces, weight, strength), evidences
+        )
+        for weight, strength in product(WEIGHTS, STRENGTHS)
+    )
+    _, best = min(tried, key=lambda each: each[0])
+    return _select_thresholds(settings, heads, best, evidences, recipe.target_precision)
+
+
+def _join(
+    heads: dict[str, Head],
+    head: Head,
+    settings: JoinSettings,
+    faces: Evidence,
+    weight: float,
+    strength: float,
+) -> Head:
+    weights = dict(zip(settings.heads, (weight, 1 - weight), strict=True))
+    # The parts of FER2013 were drawn at random: the validation part has the training part's prior.
+    shares = np.bincount(faces.labels, minlength=len(head.classes)) / len(faces.labels)
+    join = Join(
+        weights={name: round(float(each), 4) for name, each in weights.items()},
+        prior={n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)},
+        strength=round(float(strength), 4),
+    )
+    return head.model_copy(update={"join": join})
+
+
+def _fit_temperature(
+    heads: dict[str, Head], head: Head, evidences: Evidences
+) -> tuple[float, Head]:
+    """Return the least loss over temperatures, and the head with that temperature."""
+    single = head.model_copy(update={"temperature": 1.0})
+    parts = []
+    for evidence, balanced in ((evidences.natural, False), (evidences.by_class, True)):
+        counts = np.bincount(evidence.labels, minlength=len(head.classes))
+        weights = (counts >= FEWEST) / np.maximum(counts, 1) if balanced else np.ones(len(counts))
+        weights = weights[evidence.labels]
+        parts.append(
+            (np.log(evidence.read(heads, single)), evidence.labels, weights / weights.sum())
+        )
+
+    def loss(temperature: float) -> float:
+        total = 0.0
+        for log, labels, weights in parts:
+            scaled = log / temperature
+            chosen = scaled[np.arange(len(labels)), labels] - np.logaddexp.reduce(scaled, axis=1)
+            total -= float((weights * chosen).sum())
+        return total
+
+    found = minimize_scalar(loss, bounds=(0.2, 3), method="bounded")
+    return found.fun, head.model_copy(update={"temperature": round(float(found.x), 4)})
+
+
+def _select_thresholds(
+    settings: JoinSettings,
+    heads: dict[str, Head],
+    head: Head,
+    evidences: Evidences,
+    target_precision: float,
+) -> Head:
+    """Return the head with its threshold, and with the higher ones of classes that need them."""
+    natural, by_class, faces = (
+        (each.read(heads, head), each.labels)
+        for each in (evidences.natural, evidences.by_class, evidences.faces)
+    )
+    asked = ((natural, settings.precision_on_photos), (by_class, settings.precision_by_class))
+    fits = (
+        threshold
+        for threshold in THRESHOLDS
+        if all(_precision(*each, threshold) >= precision for each, precision in asked)
+    )
+    threshold = float(next(fits, 1.0))
+    higher = {}
+    for index, name in enumerate(head.classes):
+        own = faces[0].argmax(axis=1) == index
+        chosen = next(
+            (
+                each
+                for each in THRESHOLDS[threshold <= THRESHOLDS]
+                if _precision(faces[0][own], faces[1][own], each) >= target_precision
+            ),
+            1.0,
+        )
+        if chosen > threshold:
+            higher[name] = round(float(chosen), 4)
+    return head.model_copy(update={"threshold": round(threshold, 4), "class_thresholds": higher})
+
+
+def _precision(probabilities: np.ndarray, labels: np.ndarray, threshold: float) -> float:
+    given = probabilities.max(axis=1) >= threshold
+    right = probabilities.argmax(axis=1) == labels
+    return float(right[given].mean()) if given.any() else 1.0
+
+
+def cross_validate(
+    recipe: Recipe, heads: dict[str, Head], evidences: Evidences
+) -> dict[str, dict[str, Any]]:
+    """Measure the joined head on people of whose photos nothing was fitted.
+
+    The photos' people are dealt into `FOLDS` folds; each fold is read by a head that was fitted on
+    the others. Returns the figures of `measure_given` for the natural mix and for the photos by
+    class.
+    """
+    right: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
+    given: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
+    for fold in range(FOLDS):
+        held = {name: _deal(getattr(evidences, name)) == fold for name in right}
+        rest = {name: getattr(evidences, name).take(~held[name]) for name in right}
+        head = fit_join(recipe, heads, replace(evidences, **rest))
+        for name in right:
+            unseen = getattr(evidences, name).take(held[name])
+            probabilities = unseen.read(heads, head)
+            right[name].append(probabilities.argmax(axis=1) == unseen.labels)
+            given[name].append(probabilities.max(axis=1) >= choose_thresholds(head, probabilities))
+    return {
+        name: measure_given(np.concatenate(right[name]), np.concatenate(given[name]))
+        for name in right
+    }
+
+
+def _deal(evidence: Evidence) -> np.ndarray:
+    """Return each photo's fold, int (count,): all photos of a person are in one."""
+    assert evidence.people is not None
+    return np.array([zlib.crc32(name.encode()) % FOLDS for name in evidence.people])
+
+
+def measure_risks(
+    heads: dict[str, Head], head: Head, evidences: Evidences
+) -> dict[str, list[dict[str, float]]]:
+    """Measure risk against coverage: how many of the most probable answers are right.
+
+    Returns, for each set of faces, rows of `coverage` (the share that is answered), `threshold`
+    (the least probability among them) and `right`, with its 95% interval.
+    """
+    sets = {each.name: getattr(evidences, each.name) for each in fields(evidences)}
+    return {name: _measure_risk(each.read(heads, head), each.labels) for name, each in sets.items()}
+
+
+def _measure_risk(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    best = probabilities.max(axis=1)
+    order = np.argsort(-best)
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    rows = []
+    for coverage in COVERAGES:
+        count = max(1, round(coverage * len(right)))
+        rows.append(
+            {
+                "coverage": round(float(coverage), 2),
+                "threshold": round(float(best[order[count - 1]]), 4),
+                **measure_share(right[:count], "right"),
+            }
+        )
+    return rows

@@ -1,0 +1,86 @@
+"""Choose below which light, sharpness and size a model no longer reads a face."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from app.vision.models.cards import VisibilityLimits
+from app.vision.models.classifiers import Classifier
+from app.vision.visibility import measure_light, measure_sharpness
+from training.datasets.loading import Split
+from training.evaluate.network import true_labels
+
+SPREAD = 1200  # validation faces, evenly spaced
+NOISE = 2.0  # standard deviation of a camera's noise in grey levels, which darkness doesn't dim
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Hold a change of crops with its levels, mildest first, and what it does to a crop.
+
+    `change` maps uint8 crops and a level to such crops; `measure` maps one of them and the level to
+    the number that its limit bounds.
+    """
+
+    change: Callable[[np.ndarray, float], np.ndarray]
+    levels: tuple[float, ...]
+    measure: Callable[[np.ndarray, float], float]
+
+
+def _shrink(crops: np.ndarray, side: float) -> np.ndarray:
+    def shrink(crop: np.ndarray) -> np.ndarray:
+        small = cv2.resize(crop, (int(side),) * 2, interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+    return np.stack([shrink(crop).reshape(crop.shape) for crop in crops])
+
+
+def _blur(crops: np.ndarray, sigma: float) -> np.ndarray:
+    return np.stack([cv2.GaussianBlur(crop, (0, 0), sigma).reshape(crop.shape) for crop in crops])
+
+
+def _darken(crops: np.ndarray, factor: float) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, NOISE, crops.shape)
+    return np.clip(np.round(crops * factor + noise), 0, 255).astype(np.uint8)
+
+
+DEGRADATIONS = {
+    "tiny": Degradation(_shrink, (40, 32, 28, 24, 20, 16, 14, 12, 10, 8), lambda _, side: side),
+    "dark": Degradation(
+        _darken, (0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03), lambda crop, _: measure_light(crop)
+    ),
+    "blurred": Degradation(
+        _blur, (0.5, 1, 1.5, 2, 2.5, 3, 4, 5), lambda crop, _: measure_sharpness(crop)
+    ),
+}
+
+
+def fit_visibility(classifier: Classifier, split: Split, least: float) -> VisibilityLimits:
+    """Return the limits below which confident answers would be right in fewer than `least`.
+
+    Each limit lies halfway between the last level of its degradation at which confident answers
+    are right often enough, and the next. A limit is 0 where none is needed at any level.
+    """
+    every = max(1, len(split.labels) // SPREAD)
+    faces = split.subset(np.arange(0, len(split.labels), every))
+    labels = true_labels(classifier.head, faces)
+    faces, labels = faces.subset(labels >= 0), labels[labels >= 0]
+    answers = classifier.head.labels
+    limits = {}
+    for name, degradation in DEGRADATIONS.items():
+        last, limits[name] = None, 0.0
+        for level in degradation.levels:
+            crops = degradation.change(faces.pictures, level)
+            measured = float(np.median([degradation.measure(crop, level) for crop in crops]))
+            predictions = classifier.predict(crops)
+            given = np.array([each.confident for each in predictions])
+            right = np.array([answers.index(each.label) for each in predictions]) == labels
+            if given.any() and right[given].mean() < least:
+                limits[name] = round(measured if last is None else (measured + last) / 2, 3)
+                break
+            last = measured
+    # A box has a margin less than its crop.
+    limits["tiny"] = round(limits["tiny"] / (1 + 2 * classifier.card.margin), 1)
+    return VisibilityLimits(**limits)
