@@ -474,7 +474,9 @@ def test_the_real_server_reads_the_astronaut(start: Page, astronaut: FilePayload
 
 def test_the_real_server_rejects_text_as_a_photo(start: Page) -> None:
     choose(start, NO_PHOTO)
-    expect(start.locator("#message")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
+    expect(start.locator("#message")).to_contain_text(
+        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
+    )
 
 
 @WITHOUT_SCRIPT
@@ -492,7 +494,9 @@ def test_the_plain_form_answers_without_script(
     send(rocket)
     expect(start.get_by_role("heading", name="No face found")).to_be_visible()
     send(NO_PHOTO)
-    expect(start.locator(".problem")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
+    expect(start.locator(".problem")).to_contain_text(
+        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
+    )
 
 
 @INDONESIAN

@@ -154,7 +154,9 @@ def test_all_steps_can_be_saved(walk: Page) -> None:
 
 def test_an_error_is_shown_as_a_sentence(walk: Page) -> None:
     walk.set_input_files("#image", [NO_PHOTO])
-    expect(walk.locator(".problem")).to_contain_text("Save the photo as JPEG, PNG, or WebP")
+    expect(walk.locator(".problem")).to_contain_text(
+        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
+    )
     expect(steps(walk)).to_have_count(0)
 
 

@@ -29,7 +29,7 @@ UPSTREAM = ROOT / "deploy/upstream.crowd.conf"
 NAMES = re.findall(r"^ +server (\S+):8000", UPSTREAM.read_text(), re.M)
 # Room enough that none is refused while there is one server less; and longer than nginx keeps an
 # unused connection.
-SETTINGS = {"RAUT_QUEUE_SIZE": "20", "RAUT_DRAIN_SECONDS": "1.5", "RAUT_TRUSTED_PROXIES": "1"}
+SETTINGS = {"RAUT_QUEUE_SECONDS": "30", "RAUT_DRAIN_SECONDS": "1.5", "RAUT_TRUSTED_PROXIES": "1"}
 # Between two photos of a visitor, so that a server that starts gets a processor, too.
 PACE_SECONDS = 0.05
 

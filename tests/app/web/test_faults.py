@@ -78,7 +78,7 @@ def test_a_server_told_to_end_takes_leave_of_everybody(astronaut_png: bytes) -> 
 def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes) -> None:
     # Room enough that no upload is refused for the others.
     with (
-        started(WEB_CONCURRENCY="2", RAUT_QUEUE_SIZE="20") as server,
+        started(WEB_CONCURRENCY="2", RAUT_QUEUE_SECONDS="30") as server,
         open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
         uploads(server, astronaut_png, 6) as begun,
     ):

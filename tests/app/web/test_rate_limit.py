@@ -109,7 +109,9 @@ def test_photos_are_read_on_when_they_can_not_be_counted(tmp_path: Path) -> None
 def test_workers_count_together() -> None:
     body, kind = write_form(b"no photo")
     # Room for all, so that none is refused before it is counted.
-    with started(WEB_CONCURRENCY="2", RAUT_RATE_LIMIT="10/minute", RAUT_QUEUE_SIZE="30") as server:
+    with started(
+        WEB_CONCURRENCY="2", RAUT_RATE_LIMIT="10/minute", RAUT_QUEUE_SECONDS="30"
+    ) as server:
 
         def send(_: int) -> int:
             return server.ask("/api/v1/analyze", body, kind)[0]

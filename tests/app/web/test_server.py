@@ -187,7 +187,7 @@ def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection(astronaut_p
         return seen
 
     with (
-        started(WEB_CONCURRENCY="1", RAUT_QUEUE_SIZE="0") as server,
+        started(WEB_CONCURRENCY="1", RAUT_QUEUE_SECONDS="0") as server,
         ThreadPoolExecutor(8) as clients,
     ):
         seen = [each for client in clients.map(send_five, range(8)) for each in client]

@@ -75,7 +75,7 @@ def test_two_servers_count_together(redis: Redis) -> None:
     body, kind = write_form(b"no photo")
     # Room for all, so that none is refused before it is counted.
     settings = {"RAUT_RATE_LIMIT": "10/minute", "RAUT_RATE_LIMIT_STORAGE": redis.address}
-    with all_started(*[{**settings, "RAUT_QUEUE_SIZE": "30"}] * 2) as servers:
+    with all_started(*[{**settings, "RAUT_QUEUE_SECONDS": "30"}] * 2) as servers:
 
         def send(number: int) -> int:
             return servers[number % 2].ask("/api/v1/analyze", body, kind)[0]
