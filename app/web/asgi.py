@@ -70,7 +70,7 @@ class ASGIApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _watch(self) -> None:
-        """Publish the load, end late connections, and end a worker that is stuck."""
+        """Publish the load, and end a worker that is stuck."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_SECONDS)
@@ -94,5 +94,6 @@ class ASGIApplication:
 
         Under many times the load that can be served, it is the refusals that take the processors.
         """
-        photo = self._endpoint(method, path) == "api.analyze"
-        return busy() if photo and self._state.admission.full else None
+        if self._state.admission.full and self._endpoint(method, path) == "api.analyze":
+            return busy()
+        return None

@@ -24,7 +24,15 @@ from app.vision.live import LiveReader
 from app.vision.readings import Analysis
 from app.vision.tracking import MOST_SMOOTHING_SECONDS
 from app.web.api.model_selection import LABELS, MODELS, Choice, model_names, named_choice
-from app.web.server.bridge import HANDSHAKE, Receive, Scope, Send, WSGIBridge, write_http
+from app.web.server.bridge import (
+    HANDSHAKE,
+    LINGER_SECONDS,
+    Receive,
+    Scope,
+    Send,
+    WSGIBridge,
+    write_http,
+)
 from app.web.server.connections import current_connection
 from app.web.server.error_responses import find_status, problem_details
 from app.web.server.metrics import FRAMES, OPEN_STREAMS, REFUSALS, count_stages
@@ -42,8 +50,6 @@ MOST_WAITING_SETTINGS = 100
 TICK_SECONDS = 1.0
 # A client that doesn't read its answers is given up after this long.
 SEND_SECONDS = 10.0
-# How long a client that was told to go has to close the connection.
-LINGER_SECONDS = 2.0
 
 # What is answered to the handshake itself.
 BEFORE_HANDSHAKE = {HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}

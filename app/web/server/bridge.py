@@ -49,8 +49,8 @@ MOST_ANSWER_BYTES = 64_000_000
 # Chunks cost processor time each, however small; no client divides a photo into such.
 MOST_CHUNKS = 1000
 LEAST_CHUNK_BYTES = 64
-# How long the rest of a request is read that was answered before its end: unread bytes would turn
-# the close into a reset, and the client would never see the answer.
+# How long a client may go on sending that was answered before the end of its request, or told that
+# its stream is closed: unread bytes would turn the close into a reset, and it would never see why.
 LINGER_SECONDS = 2.0
 SEND_BYTES = 65_536
 
