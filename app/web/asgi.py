@@ -11,10 +11,9 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from app.errors import RautError
-from app.settings import FORM_BYTES
 from app.web.api.stream import StreamServer
 from app.web.server.admission import busy
-from app.web.server.auth import PHOTO_POSTS
+from app.web.server.auth import most_body_bytes
 from app.web.server.bridge import MOST_LARGE_UPLOADS, Receive, Scope, Send, WSGIBridge
 from app.web.server.state import state_of
 
@@ -31,11 +30,10 @@ class ASGIApplication:
         self.flask = app
         self._state = state_of(app)
         settings = self._state.settings
-        self._photo_bytes = settings.most_body_bytes
         self._urls = app.url_map.bind("localhost")
         self._bridge = WSGIBridge(
             app.wsgi_app,
-            self._most_body_bytes,
+            lambda method, path: most_body_bytes(self._endpoint(method, path), settings),
             MOST_LARGE_UPLOADS * settings.most_body_bytes,
             self._find_refusal,
             settings.analysis_timeout,
@@ -85,9 +83,6 @@ class ASGIApplication:
             return str(self._urls.match(path, method)[0])
         except HTTPException:
             return ""
-
-    def _most_body_bytes(self, method: str, path: str) -> int:
-        return self._photo_bytes if self._endpoint(method, path) in PHOTO_POSTS else FORM_BYTES
 
     def _find_refusal(self, method: str, path: str) -> RautError | None:
         """Refuse a photo at once that would be refused by a thread.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -242,7 +243,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
     """Decode an opened photo upright, a JPEG at one of `JPEG_SCALES`."""
-    try:
+    with _reading():
         if scale > 1:
             image.draft("RGB", (image.width // scale, image.height // scale))
         image.load()
@@ -252,29 +253,35 @@ def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:
             (image.height, image.width),
             lambda rows: image.crop((0, rows.start, image.width, rows.stop)),
         )
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
-        raise _unreadable() from error
 
 
 def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
+    names = [PILLOW_NAMES.get(name, name.upper()) for name in formats]
+    with _reading():
+        try:
+            return Image.open(io.BytesIO(data), formats=names)
+        except Image.UnidentifiedImageError as error:
+            raise RautError(
+                "image_type",
+                f"This is no picture of a kind that can be read here. Send {', '.join(formats)}.",
+                accepted=list(formats),
+            ) from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raise `image_unreadable` for whatever Pillow raises on broken headers and bodies."""
     try:
-        names = [PILLOW_NAMES.get(name, name.upper()) for name in formats]
-        return Image.open(io.BytesIO(data), formats=names)
-    except Image.UnidentifiedImageError as error:
-        raise RautError(
-            "image_type",
-            f"This is no picture of a kind that can be read here. Send {', '.join(formats)}.",
-            accepted=list(formats),
-        ) from error
-    except Exception as error:  # A header can be broken in as many ways as a body.
+        yield
+    except RautError:
+        raise
+    except Exception as error:
         raise _unreadable() from error
 
 
 def _read_orientation(image: Image.Image) -> int:
-    try:
+    with _reading():
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception as error:  # A header can be broken in as many ways as a body.
-        raise _unreadable() from error
 
 
 def _check_dimensions(image: Image.Image, most: int) -> None:
@@ -295,11 +302,9 @@ def _check_items(data: bytes, image: Image.Image) -> None:
 
 def _check_tiff(image: Image.Image) -> None:
     tags = image.tag_v2  # type: ignore[attr-defined]
-    try:
+    with _reading():
         tile = math.prod(int(tags.get(tag, 0)) for tag in TIFF_TILE)
         known = image.info.get("compression") in TIFF_COMPRESSIONS
-    except Exception as error:  # A header can be broken in as many ways as a body.
-        raise _unreadable() from error
     if tile > MAX_MEGAPIXELS * 1_000_000 or not known:
         raise _unreadable()
 

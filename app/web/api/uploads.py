@@ -40,11 +40,6 @@ MultipartDecoder._parse_headers = _parse_headers  # type: ignore[method-assign,a
 class MemoryOnlyRequest(Request):
     """Keep uploads in memory: Werkzeug would write those above 500 kB to a temporary file."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.mimetype == "application/x-www-form-urlencoded":
-            self.max_content_length = FORM_BYTES
-
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         return io.BytesIO()
 

@@ -97,9 +97,8 @@ def weakness(found: Mapping[str, Any]) -> str:
     return str(gettext(sentence, **values))
 
 
-def why_unsure(read: Prediction | dict[str, Any]) -> str:
+def why_unsure(prediction: Prediction) -> str:
     """Return why a prediction is not confident: what hides the face, or what is missing."""
-    prediction = Prediction.model_validate(read)  # of an answer's JSON, too
     if prediction.reason:
         return str(REASONS[prediction.reason])
     values = {

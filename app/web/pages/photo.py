@@ -37,7 +37,7 @@ def photo_without_script() -> ResponseReturnValue:
     except RautError as error:
         page = photo_page(problem=render_error(error))
         return page, find_status(error), list_headers(error)
-    return photo_page(analysis=analysis.to_json())
+    return photo_page(analysis=analysis)
 
 
 def photo_page(**outcome: Any) -> str:

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.errors import RautError
-from app.settings import Settings
+from app.settings import FORM_BYTES, Settings
 from app.web.i18n import strings
 from app.web.i18n.locale import current_path, path_within_site
 from app.web.server.addresses import name_network
@@ -30,6 +30,7 @@ READING = PHOTO_POSTS | {"stream.stream"}
 # Pages that are of no use without.
 PAGES = frozenset({"pages.photo", "realtime.page", "steps.page"})
 GUARDED = READING | {"api.models"}
+URL_ENCODED = "application/x-www-form-urlencoded"
 
 blueprint = Blueprint("access", __name__, url_prefix="/access")
 
@@ -39,6 +40,12 @@ def init_auth(app: Flask, settings: Settings) -> None:
     if settings.tokens:
         app.register_blueprint(blueprint)
         app.before_request(_guard)
+
+
+def most_body_bytes(endpoint: str | None, settings: Settings, mimetype: str = "") -> int:
+    """Return how many bytes a request may have: those of a photo, or of a form without files."""
+    photo = endpoint in PHOTO_POSTS and mimetype != URL_ENCODED
+    return settings.most_body_bytes if photo else FORM_BYTES
 
 
 def hash_token(token: str) -> str:

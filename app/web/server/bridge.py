@@ -21,7 +21,7 @@ from flask import json
 
 from app.errors import RautError
 from app.vision.budget import Budget
-from app.web.server.admission import RETRY_SECONDS
+from app.web.server.admission import busy
 from app.web.server.connections import Connection, current_connection
 from app.web.server.error_responses import PROBLEM_TYPE, find_status, list_headers, problem_details
 from app.web.server.metrics import REFUSALS
@@ -158,7 +158,7 @@ class WSGIBridge:
             with connection.working():
                 return await self.call(scope, too_many), False
         if len(self._jobs) >= MOST_WAITING:
-            return _problem(_full()), True
+            return _problem(busy()), True
         if error := self._find_refusal(method, path):
             return _problem(error), True
         with connection.working():
@@ -183,7 +183,7 @@ class WSGIBridge:
                     chunks += 1
                     self._held_bytes += len(chunk)
                     if more and self._held_bytes > self._most_bytes:
-                        raise _full()
+                        raise busy()
                     if chunks > MOST_CHUNKS + len(body) // LEAST_CHUNK_BYTES:
                         raise _fragmented()
                     patience.reschedule(ends + len(body) / LEAST_BYTES_PER_SECOND)
@@ -321,12 +321,4 @@ def _fragmented() -> RautError:
         "body_fragmented",
         f"The body came in chunks of fewer than {LEAST_CHUNK_BYTES} bytes. Send it with a "
         "Content-Length, or in larger chunks.",
-    )
-
-
-def _full() -> RautError:
-    return RautError(
-        "busy",
-        "Too many requests are under way. Wait a few seconds and try again.",
-        retry_after=RETRY_SECONDS,
     )

@@ -8,7 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.errors import RautError
 from app.settings import FORM_BYTES, Settings
 from app.web.server.addresses import is_rebindable, parse_address
-from app.web.server.auth import PHOTO_POSTS
+from app.web.server.auth import most_body_bytes
 from app.web.server.bridge import HANDSHAKE
 from app.web.server.state import state
 
@@ -49,7 +49,7 @@ def init_security(app: Flask, settings: Settings) -> None:
             app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
         )
     app.before_request(_check_host)
-    app.before_request(_bound_forms)
+    app.before_request(_bound_body)
     app.before_request(_refuse_foreign_requests)
     app.after_request(_add_headers)
 
@@ -73,12 +73,12 @@ def _check_host() -> None:
         )
 
 
-def _bound_forms() -> None:
+def _bound_body() -> None:
     """Read no more than a form's fields where no photo is expected. Raises `RautError`."""
-    if request.endpoint in PHOTO_POSTS:
-        return
-    request.max_content_length = FORM_BYTES  # for a body that doesn't tell its length
-    if (request.content_length or 0) > FORM_BYTES:
+    settings = state().settings
+    # For a body that doesn't tell its length, too.
+    request.max_content_length = most_body_bytes(request.endpoint, settings, request.mimetype)
+    if (request.content_length or 0) > most_body_bytes(request.endpoint, settings) == FORM_BYTES:
         limit_kb = FORM_BYTES // 1000
         raise RautError(
             "request_too_large",

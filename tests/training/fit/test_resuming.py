@@ -1,5 +1,4 @@
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -8,17 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.recipes import run, succeed
+from tests.training.recipes import fail, fit, succeed, write_recipe
 
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "training", "fit", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-def end(process: "subprocess.Popen[str]", status: int = 0) -> None:
-    process.communicate()
-    assert process.returncode == status
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+SHORTER = "schedule.epochs=4"
 
 
 def figures(run: Path) -> list[dict[str, str]]:
@@ -30,19 +22,21 @@ def figures(run: Path) -> list[dict[str, str]]:
 def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     recipe: Path, tmp_path: Path
 ) -> None:
-    end(start(recipe, "--out", tmp_path / "unbroken"))
-    killed = start(recipe, "--out", tmp_path / "killed")
-    assert killed.stderr
-    for line in killed.stderr:
-        if line.startswith("epoch 2"):
-            os.kill(killed.pid, signal.SIGKILL)  # somewhere within the third epoch
-            break
-    end(killed, -signal.SIGKILL)
-    assert len(figures(tmp_path / "killed")) < 6
+    fit(recipe, tmp_path / "unbroken", SHORTER)
+    options = [recipe, "--out", tmp_path / "killed", "--set", SHORTER]
+    command = [sys.executable, "-m", "training", "fit", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as killed:
+        assert killed.stderr
+        for line in killed.stderr:
+            if line.startswith("epoch 2"):
+                killed.kill()  # somewhere within the third epoch
+                break
+    assert killed.returncode == -signal.SIGKILL
+    assert len(figures(tmp_path / "killed")) < 4
     # What a kill in the middle of writing a checkpoint leaves must not matter.
     (tmp_path / "killed" / "checkpoint.npz.part").write_bytes(b"half a checkpoint")
 
-    end(start("--resume", tmp_path / "killed"))
+    succeed("fit", "--resume", tmp_path / "killed")
     assert figures(tmp_path / "killed") == figures(tmp_path / "unbroken")
     # The very weights too, as the history rounds.
     weights = [np.load(tmp_path / name / "checkpoint.npz") for name in ("killed", "unbroken")]
@@ -50,26 +44,31 @@ def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
 
 
-@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+@pytest.fixture(scope="module")
+def one_epoch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A recipe of one epoch, and its run."""
+    folder = tmp_path_factory.mktemp("one-epoch")
+    recipe = write_recipe(folder)
+    recipe.write_text(recipe.read_text().replace("epochs = 6", "epochs = 1"))
+    fit(recipe, folder / "run")
+    return recipe, folder / "run"
+
+
 @pytest.mark.parametrize("file", ["history.csv", "checkpoint.npz", "model.keras"])
 def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+    one_epoch: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    def fit(folder: str, *arguments: str) -> int:
-        short = ("--set", "schedule.epochs=1", "--out", str(tmp_path / folder))
-        return run("fit", *arguments, *short).exit_code
-
     def interrupt(path: Path, target: Path) -> Path:
         if target.name == file:
             raise OSError("The machine was switched off.")
         return rename(path, target)
 
-    assert fit("unbroken", str(recipe)) == 0
+    recipe, unbroken = one_epoch
     rename = Path.replace
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", interrupt)
-        assert fit("ended", str(recipe)) == 1
-    assert not (tmp_path / "ended" / file).exists()
-    succeed("fit", "--resume", tmp_path / "ended")
-    assert figures(tmp_path / "ended") == figures(tmp_path / "unbroken")
-    assert (tmp_path / "ended" / "model.keras").is_file()
+        fail("switched off", "fit", recipe, "--out", tmp_path)
+    assert not (tmp_path / file).exists()
+    succeed("fit", "--resume", tmp_path)
+    assert figures(tmp_path) == figures(unbroken)
+    assert (tmp_path / "model.keras").is_file()

@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app.vision.imaging.crops import CropShape
-from tests.helpers.processes import list_children
+from tests.helpers.processes import killing_a_child
 from tests.training.recipes import fail, make_pictures, succeed
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
@@ -24,20 +23,38 @@ from training.studies.study import load_study
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
 
+def write_data(folder: Path) -> Path:
+    for seed, (split, count) in enumerate((("train", 16), ("validation", 8))):
+        make_pictures(folder / "data" / split, count, ("one", "two"), seed)
+    return folder / "data"
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for seed, (split, count) in enumerate((("train", 16), ("validation", 8))):
-        make_pictures(tmp_path / "data" / split, count, ("one", "two"), seed)
-    return tmp_path / "data"
+    return write_data(tmp_path)
 
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
     return ["study", name, "--scale", "smoke", "--data", data, "--out", folder, *arguments]
 
 
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "training", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of epochs and batches in `work`, beside its data."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    succeed(*study("expression-epochs-batches", write_data(folder), folder / "work"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def depths(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of depths in `work`, beside its `pictures`."""
+    folder = tmp_path_factory.mktemp("depths")
+    make_pictures(folder / "pictures", 20, ("one", "two"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAUT_PRETRAINED", str(weights))
+        succeed(*study("finetune-depth", folder / "pictures", folder / "work"))
+    return folder
 
 
 def read_results(folder: Path) -> list[dict[str, str]]:
@@ -60,23 +77,22 @@ def read_report(folder: Path) -> str:
     return path.read_text()
 
 
-def test_epochs_and_batches_are_compared_beside_the_paper(data: Path, tmp_path: Path) -> None:
-    succeed(*study("expression-epochs-batches", data, tmp_path / "work"))
-    rows = read_results(tmp_path / "work")
-    assert [row["epochs_run"] for row in rows] == ["2", "3"]
-    report = read_report(tmp_path / "work")
+def test_epochs_and_batches_are_compared_beside_the_paper(unbroken: Path, tmp_path: Path) -> None:
+    work = unbroken / "work"
+    assert [row["epochs_run"] for row in read_results(work)] == ["2", "3"]
+    report = read_report(work)
     assert "| training accuracy | 90.32% |" in report
     assert "TP / (TP + FP + FN)" in report
-    made = json.loads(next(tmp_path.glob("work/results/*/results.json")).read_text())
+    made = json.loads(next(work.glob("results/*/results.json")).read_text())
     assert made["seed"] == 1
     assert "optuna" in made["versions"]
     for name in ("curves", "confusion"):
-        assert list(tmp_path.glob(f"work/results/*/figures/epochs-3-batch-8-{name}.png"))
+        assert list(work.glob(f"results/*/figures/epochs-3-batch-8-{name}.png"))
 
-    fail("--resume", *study("expression-epochs-batches", data, tmp_path / "work"), status=2)
+    fail("--resume", *study("expression-epochs-batches", unbroken / "data", work), status=2)
 
-    other = Path(shutil.copytree(data, tmp_path / "other"))
-    resumed = study("expression-epochs-batches", other, tmp_path / "work", "--resume")
+    other = Path(shutil.copytree(unbroken / "data", tmp_path / "other"))
+    resumed = study("expression-epochs-batches", other, work, "--resume")
     fail("was fitted by another recipe", *resumed)
 
 
@@ -100,44 +116,30 @@ def test_a_study_that_would_take_days_has_a_reduced_scale() -> None:
 
 
 def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
-    data: Path, tmp_path: Path
+    unbroken: Path, tmp_path: Path
 ) -> None:
-    succeed(*study("expression-epochs-batches", data, tmp_path / "unbroken"))
-    chosen = study("expression-epochs-batches", data, tmp_path / "killed")
-    killed = start(*chosen)
-    assert killed.stderr
-    for line in killed.stderr:
-        if line.startswith("epoch 1"):
-            os.kill(killed.pid, signal.SIGKILL)  # somewhere within the second epoch
-            break
-    killed.communicate()
+    chosen = study("expression-epochs-batches", unbroken / "data", tmp_path)
+    command = [sys.executable, "-m", "training", *map(str, chosen)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as killed:
+        assert killed.stderr
+        for line in killed.stderr:
+            if line.startswith("epoch 1"):
+                killed.kill()  # somewhere within the second epoch
+                break
     assert killed.returncode == -signal.SIGKILL
-    assert not list(tmp_path.glob("killed/results"))
-
-    resumed = start(*chosen, "--resume")
-    resumed.communicate()
-    assert resumed.returncode == 0
-    assert read_results(tmp_path / "killed") == read_results(tmp_path / "unbroken")
+    assert not list(tmp_path.glob("results"))
+    succeed(*chosen, "--resume")
+    assert read_results(tmp_path) == read_results(unbroken / "work")
 
 
 @pytest.mark.usefixtures("pretrained")
-def test_ray_gives_the_local_results_even_if_a_worker_is_killed(tmp_path: Path) -> None:
-    make_pictures(tmp_path / "pictures", 20, ("one", "two"))
-    succeed(*study("finetune-depth", tmp_path / "pictures", tmp_path / "local"))
-    killed, lines = False, []
-    chosen = study("finetune-depth", tmp_path / "pictures", tmp_path / "ray", "--engine", "ray")
-    with start(*chosen) as by_ray:
-        assert by_ray.stderr
-        for line in by_ray.stderr:
-            lines.append(line)
-            working = [p for p in list_children(by_ray.pid) if "ray::_carry_out" in p.command]
-            if "epoch 1" in line and working and not killed:
-                working[0].kill()  # in the midst of a training, or of the next
-                killed = True
-    assert by_ray.returncode == 0, lines
-    assert killed
-    assert read_results(tmp_path / "ray") == read_results(tmp_path / "local")
-    assert read_figures(tmp_path / "ray") == read_figures(tmp_path / "local")
+def test_ray_gives_the_local_results_even_if_a_worker_is_killed(
+    depths: Path, tmp_path: Path
+) -> None:
+    with killing_a_child("ray::_carry_out", lambda: any(tmp_path.glob("*/checkpoint.npz"))):
+        succeed(*study("finetune-depth", depths / "pictures", tmp_path, "--engine", "ray"))
+    assert read_results(tmp_path) == read_results(depths / "work")
+    assert read_figures(tmp_path) == read_figures(depths / "work")
 
 
 def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
@@ -194,14 +196,11 @@ def test_missing_weights_are_reported_and_no_figure_is_shown(
     assert "vgg16.weights.h5" in report
 
 
-@pytest.mark.usefixtures("pretrained")
-def test_depths_are_compared_and_the_best_is_cross_validated(tmp_path: Path) -> None:
-    make_pictures(tmp_path / "pictures", 20, ("one", "two"))
-    succeed(*study("finetune-depth", tmp_path / "pictures", tmp_path / "work"))
-    rows = read_results(tmp_path / "work")
+def test_depths_are_compared_and_the_best_is_cross_validated(depths: Path) -> None:
+    rows = read_results(depths / "work")
     assert [row["depth"] for row in rows] == ["3", "8"]
     assert {row["verdict"] for row in rows} <= {"underfit", "good", "overfit"}
-    report = read_report(tmp_path / "work")
+    report = read_report(depths / "work")
     assert "## vgg16, 2 folds" in report
     assert "| ResNet50, accuracy | 99.38% |  | This did not run. |" in report
 
