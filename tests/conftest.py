@@ -1,6 +1,5 @@
 """Give tests the real application, its client, and real pictures."""
 
-import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ import pytest
 import skimage.data
 from flask import Flask
 from flask.testing import FlaskClient
-from PIL import Image
 
 from app import create_app
 from app.settings import Settings
+from app.vision.pipeline import FaceAnalyzer
+from tests.helpers.forms import encode
 from tests.helpers.servers import serving
 
 # The suite asks more often than one client may.
@@ -35,6 +35,11 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def app() -> Flask:
     return create_app(Settings())
+
+
+@pytest.fixture(scope="session")
+def analyzer() -> FaceAnalyzer:
+    return FaceAnalyzer.load("models")
 
 
 @pytest.fixture
@@ -63,6 +68,4 @@ def astronaut() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def astronaut_png(astronaut: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(astronaut).save(stream, "PNG")
-    return stream.getvalue()
+    return encode(astronaut)

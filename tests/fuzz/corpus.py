@@ -1,16 +1,16 @@
 """Photos in every format, and mutations that corrupt or forge them."""
 
-import io
 import random
 import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import pillow_heif
 import skimage.data
 from PIL import Image
+
+from tests.helpers.forms import encode
 
 pillow_heif.register_heif_opener()  # to encode it, too
 
@@ -19,12 +19,6 @@ SCENES = ("astronaut", "coffee", "rocket", "cat")
 # Lengths and sizes on which parsers go wrong.
 EXTREMES = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def save(picture: Image.Image, form: str, **saving: Any) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **saving)
-    return stream.getvalue()
 
 
 def make_corpus() -> list[bytes]:
@@ -38,32 +32,32 @@ def make_corpus() -> list[bytes]:
         alpha = small.convert("RGBA")
         alpha.putalpha(small.convert("L"))
         corpus += [
-            save(small, "JPEG", quality=90),
-            save(small, "JPEG", quality=60, progressive=True, exif=exif),
-            save(small.convert("CMYK"), "JPEG"),
-            save(small.convert("L"), "JPEG", restart_marker_rows=1),
-            save(small, "PNG", exif=exif),
-            save(alpha, "PNG"),
-            save(small.quantize(16), "PNG", transparency=3),
-            save(small.convert("I;16"), "PNG", transparency=7),
-            save(small.convert("1"), "PNG"),
-            save(small, "PNG", save_all=True, append_images=[alpha.convert("RGB")]),
-            save(small, "WEBP", quality=80, exif=exif),
-            save(alpha, "WEBP", lossless=True),
-            save(small, "WEBP", save_all=True, append_images=[alpha]),
-            save(small, "GIF"),
-            save(small, "GIF", save_all=True, append_images=[alpha.convert("RGB")]),
-            save(small, "BMP"),
-            save(small, "TIFF", compression="tiff_lzw"),
-            save(alpha, "TIFF", compression="tiff_adobe_deflate", exif=exif),
-            save(small, "TIFF", compression="jpeg"),
-            save(small, "HEIF", quality=60, exif=exif),
-            save(alpha, "HEIF", tile_size=64),
-            save(small, "AVIF", quality=60, exif=exif, speed=10),
-            save(alpha, "AVIF", quality=60, speed=10),
-            save(small, "AVIF", save_all=True, append_images=[alpha.convert("RGB")], speed=10),
-            save(small, "PPM"),
-            save(small, "ICO"),
+            encode(small, "JPEG", quality=90),
+            encode(small, "JPEG", quality=60, progressive=True, exif=exif),
+            encode(small.convert("CMYK"), "JPEG"),
+            encode(small.convert("L"), "JPEG", restart_marker_rows=1),
+            encode(small, "PNG", exif=exif),
+            encode(alpha, "PNG"),
+            encode(small.quantize(16), "PNG", transparency=3),
+            encode(small.convert("I;16"), "PNG", transparency=7),
+            encode(small.convert("1"), "PNG"),
+            encode(small, "PNG", save_all=True, append_images=[alpha.convert("RGB")]),
+            encode(small, "WEBP", quality=80, exif=exif),
+            encode(alpha, "WEBP", lossless=True),
+            encode(small, "WEBP", save_all=True, append_images=[alpha]),
+            encode(small, "GIF"),
+            encode(small, "GIF", save_all=True, append_images=[alpha.convert("RGB")]),
+            encode(small, "BMP"),
+            encode(small, "TIFF", compression="tiff_lzw"),
+            encode(alpha, "TIFF", compression="tiff_adobe_deflate", exif=exif),
+            encode(small, "TIFF", compression="jpeg"),
+            encode(small, "HEIF", quality=60, exif=exif),
+            encode(alpha, "HEIF", tile_size=64),
+            encode(small, "AVIF", quality=60, exif=exif, speed=10),
+            encode(alpha, "AVIF", quality=60, speed=10),
+            encode(small, "AVIF", save_all=True, append_images=[alpha.convert("RGB")], speed=10),
+            encode(small, "PPM"),
+            encode(small, "ICO"),
         ]
     return corpus
 

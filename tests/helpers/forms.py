@@ -1,11 +1,24 @@
-"""Send forms as browsers do."""
+"""Send forms as browsers do, and the photos in them."""
 
 import io
 from typing import Any
 
+import numpy as np
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
+
+
+def encode(picture: np.ndarray | Image.Image, form: str = "PNG", **saving: Any) -> bytes:
+    stream = io.BytesIO()
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture.save(stream, form, **saving)
+    return stream.getvalue()
+
+
+def analyze(client: FlaskClient, photo: bytes, **form: str) -> TestResponse:
+    return post(client, "/api/v1/analyze", {"image": photo}, **form)
 
 
 def post(client: FlaskClient, address: str, photos: dict[str, bytes], **form: Any) -> TestResponse:

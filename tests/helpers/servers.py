@@ -115,6 +115,22 @@ def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[S
         yield server
 
 
+def fail_to_start(reason: str, **environment: str) -> None:
+    """Start a server that ends with a sentence, without a traceback, and leaves nothing."""
+    process = start(**{"PORT": "0", **environment})
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, output
+    assert reason in output
+    assert "Traceback" not in output
+    assert "secret" not in output
+    assert find_counts(process.pid) == []
+
+
+def find_counts(pid: int) -> list[Path]:
+    """Return the folder in which a server's workers count together."""
+    return list(Path("/dev/shm").glob(f"raut-counts-{pid}-*"))
+
+
 class InProcessWorker(Worker):
     """gunicorn's worker, without its processes and signals."""
 

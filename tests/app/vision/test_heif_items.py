@@ -1,9 +1,7 @@
 """Test that the pixels that a HEIC or AVIF takes to decode are counted before it is decoded."""
 
-import io
 import random
 from contextlib import suppress
-from typing import Any
 
 import pillow_heif
 import pytest
@@ -12,16 +10,11 @@ from PIL import Image
 
 from app.vision.imaging.heif_items import ItemsError, count_coded_pixels
 from tests.fuzz.corpus import make_corpus, mutate
+from tests.helpers.forms import encode
 
 pillow_heif.register_heif_opener()  # to encode it, too
 FACE = Image.fromarray(skimage.data.astronaut()).resize((256, 192))
 PIXELS = 256 * 192
-
-
-def save(form: str, picture: Image.Image = FACE, **saving: Any) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **saving)
-    return stream.getvalue()
 
 
 def find_frame(content: bytes) -> tuple[int, bytes]:
@@ -32,23 +25,23 @@ def find_frame(content: bytes) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_a_still_takes_its_own_pixels_and_its_transparency_as_many(form: str) -> None:
-    assert count_coded_pixels(save(form)) == PIXELS
+    assert count_coded_pixels(encode(FACE, form)) == PIXELS
     transparent = FACE.copy()
     transparent.putalpha(90)
-    assert count_coded_pixels(save(form, transparent)) == 2 * PIXELS
+    assert count_coded_pixels(encode(transparent, form)) == 2 * PIXELS
 
 
 def test_tiles_are_added_up() -> None:
-    assert count_coded_pixels(save("HEIF", tile_size=64)) == PIXELS
+    assert count_coded_pixels(encode(FACE, "HEIF", tile_size=64)) == PIXELS
 
 
 def test_of_an_animation_the_first_frame_counts() -> None:
-    content = save("AVIF", save_all=True, append_images=[Image.new("RGB", FACE.size)] * 5)
+    content = encode(FACE, "AVIF", save_all=True, append_images=[Image.new("RGB", FACE.size)] * 5)
     assert count_coded_pixels(content) == PIXELS
 
 
 def test_hidden_frames_count() -> None:
-    content = save("AVIF")
+    content = encode(FACE, "AVIF")
     at, item = find_frame(content)
     length = len(item).to_bytes(4)
     many = content[:at].replace(length, (100 * len(item)).to_bytes(4)) + item * 100
@@ -57,7 +50,7 @@ def test_hidden_frames_count() -> None:
 
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_what_refers_to_itself_or_has_no_picture_is_refused(form: str) -> None:
-    content = save(form)
+    content = encode(FACE, form)
     kind = b"hvc1" if form == "HEIF" else b"av01"
     for broken in (b"", content[:60], content.replace(kind, b"grid", 1), b"\0\0\0\1" * 1000):
         with pytest.raises(ItemsError):
@@ -65,7 +58,7 @@ def test_what_refers_to_itself_or_has_no_picture_is_refused(form: str) -> None:
 
 
 def test_the_walk_ends_on_any_bytes(fuzz_count: int) -> None:
-    corpus, chance, avif = make_corpus(), random.Random(1), save("AVIF")
+    corpus, chance, avif = make_corpus(), random.Random(1), encode(FACE, "AVIF")
     for number in range(fuzz_count):
         for data in (mutate(corpus, number)[1], avif[:40] + chance.randbytes(3000)):
             with suppress(ItemsError):
@@ -73,7 +66,7 @@ def test_the_walk_ends_on_any_bytes(fuzz_count: int) -> None:
 
 
 def test_a_thousand_tiles_that_are_the_same_item_count_a_thousand_times() -> None:
-    content = save("HEIF", tile_size=64)
+    content = encode(FACE, "HEIF", tile_size=64)
     at = content.index(b"dimg") + 6  # where the number of tiles is
     assert int.from_bytes(content[at : at + 2]) == 12
     one = content[at + 2 : at + 4]

@@ -38,11 +38,10 @@ from app.vision.models.kserve.tensors import read_response
 from app.web.api.stream import MOST_FAULTS
 from bench.moving import encode_frame
 from bench.serving import list_children
-from tests.browser.helpers import picture_file
 from tests.helpers.cards import copy_face_models, read_card
-from tests.helpers.forms import post
+from tests.helpers.forms import analyze, encode, post
 from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
-from tests.helpers.servers import GRACE_SECONDS, PATIENCE, start, started
+from tests.helpers.servers import GRACE_SECONDS, PATIENCE, fail_to_start, started
 
 FOLDERS = Path("models/expression"), Path("models/gender")
 SERVED = [
@@ -51,8 +50,8 @@ SERVED = [
     if path.parent.name not in (FACE_CLASSIFIER, PROPOSER)
 ]
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
-PHOTO = picture_file(skimage.data.astronaut(), "photo.png")["buffer"]
-NO_FACE = picture_file(skimage.data.rocket(), "rocket.png")["buffer"]
+PHOTO = encode(skimage.data.astronaut())
+NO_FACE = encode(skimage.data.rocket())
 
 
 @pytest.fixture
@@ -83,8 +82,8 @@ def settings_for(url: str, **settings: Any) -> Settings:
     )
 
 
-def analyze(client: FlaskClient, photo: bytes = PHOTO, **form: Any) -> TestResponse:
-    return post(client, "/api/v1/analyze", {"image": photo}, **form)
+def ask(client: FlaskClient, photo: bytes = PHOTO, **form: str) -> TestResponse:
+    return analyze(client, photo, **form)
 
 
 def changed_model(folder: Path) -> onnxruntime.InferenceSession:
@@ -118,9 +117,9 @@ def test_a_server_s_answers_are_those_of_the_exact_local_models(
     binary: bool,
 ) -> None:
     with FakeInferenceServer(*SERVED, binary=binary) as server:
-        answer = analyze(start_client(server.url)).get_json()
+        answer = ask(start_client(server.url)).get_json()
     exact = create_app(Settings(runtime="onnx")).test_client()
-    local = analyze(exact).get_json()
+    local = ask(exact).get_json()
     (face,), (expected,) = answer.pop("faces"), local.pop("faces")
     for task in ("expression", "gender"):
         found, wanted = face.pop(task), expected.pop(task)
@@ -136,8 +135,8 @@ def test_all_faces_are_one_request_for_each_model(
     server: FakeInferenceServer, remote: FlaskClient, astronaut: np.ndarray
 ) -> None:
     before = server.batches
-    photo = picture_file(np.hstack([astronaut, astronaut]), "two.png")["buffer"]
-    assert len(analyze(remote, photo).get_json()["faces"]) == 2
+    photo = encode(np.hstack([astronaut, astronaut]))
+    assert len(ask(remote, photo).get_json()["faces"]) == 2
     assert server.batches == before + 2
     known = 1
     assert [len(crops) for crops in server.crops[-2:]] == [known + 2, known + 2]
@@ -147,9 +146,9 @@ def test_only_crops_of_faces_go_to_the_inference_server(
     server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
     before = len(server.paths)
-    assert analyze(remote, NO_FACE).get_json()["faces"] == []
+    assert ask(remote, NO_FACE).get_json()["faces"] == []
     assert len(server.paths) == before
-    analyze(remote)
+    ask(remote)
     assert server.paths[before:] == [
         "/v2/models/expression/infer",
         "/v2/models/gender/infer",
@@ -196,23 +195,23 @@ def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
     server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
     right, server.models["expression"] = server.models["expression"], changed_model(FOLDERS[0])
-    assert is_unavailable(analyze(remote))
+    assert is_unavailable(ask(remote))
     assert is_unavailable(remote.get("/readyz"))
     server.models["expression"] = right
     assert remote.get("/readyz").status_code == 200
-    assert analyze(remote).status_code == 200
+    assert ask(remote).status_code == 200
 
 
 def test_a_server_that_comes_back_is_checked_again(
     server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
     server.fault = answers_with(500)
-    assert is_unavailable(analyze(remote))
+    assert is_unavailable(ask(remote))
     server.fault = None
     server.parameters = {"sha256": "0" * 64}
-    assert is_unavailable(analyze(remote))
+    assert is_unavailable(ask(remote))
     server.parameters = {}
-    assert analyze(remote).status_code == 200
+    assert ask(remote).status_code == 200
 
 
 def test_no_proxy_of_the_environment_sees_a_crop(
@@ -220,7 +219,7 @@ def test_no_proxy_of_the_environment_sees_a_crop(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, NOWHERE)
-    assert analyze(start_client(server.url)).status_code == 200
+    assert ask(start_client(server.url)).status_code == 200
 
 
 def test_without_its_server_no_photo_is_read_on_the_command_line(tmp_path: Path) -> None:
@@ -233,11 +232,8 @@ def test_without_its_server_no_photo_is_read_on_the_command_line(tmp_path: Path)
 
 
 def test_a_server_is_not_started_without_its_inference_server() -> None:
-    starting = start(PORT="0", RAUT_RUNTIME="remote", RAUT_INFERENCE_URL=NOWHERE)
-    output, _ = starting.communicate()
-    assert starting.returncode == 1
-    assert f"Raut can't start: The inference server at {NOWHERE}" in output
-    assert "Traceback" not in output
+    reason = f"Raut can't start: The inference server at {NOWHERE}"
+    fail_to_start(reason, RAUT_RUNTIME="remote", RAUT_INFERENCE_URL=NOWHERE)
 
 
 def test_an_application_may_be_there_before_its_inference_server(
@@ -247,10 +243,10 @@ def test_an_application_may_be_there_before_its_inference_server(
     remote = start_client(server.url)
     assert is_unavailable(remote.get("/readyz"))
     assert remote.get("/healthz").status_code == 200
-    assert is_unavailable(analyze(remote))
+    assert is_unavailable(ask(remote))
     server.fault = None
     assert remote.get("/readyz").get_json()["status"] == "ready"
-    assert analyze(remote).status_code == 200
+    assert ask(remote).status_code == 200
 
 
 def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
@@ -304,7 +300,7 @@ def test_only_passing_faults_are_retried(
     answers = [fault and Answer(fault) for fault in faults]
     server.fault = on_batches(lambda handler: answers.pop() if answers else handler.answer())
     before = server.batches
-    answer = analyze(remote)
+    answer = ask(remote)
     assert answer.status_code == status
     assert status == 200 or is_unavailable(answer)
     assert server.batches == before + batches
@@ -345,7 +341,7 @@ def test_a_server_that_takes_too_long_is_not_waited_for(
     remote = start_client(server.url, inference_timeout=0.3)
     server.fault = fault
     started = time.monotonic()
-    assert is_unavailable(analyze(remote))
+    assert is_unavailable(ask(remote))
     assert time.monotonic() - started < PATIENCE
     assert is_unavailable(remote.get("/readyz"))
 
@@ -408,7 +404,7 @@ def test_nonsense_is_no_answer(
     server: FakeInferenceServer, remote: FlaskClient, nonsense: Answer
 ) -> None:
     server.fault = on_batches(lambda handler: nonsense)
-    assert is_unavailable(analyze(remote))
+    assert is_unavailable(ask(remote))
     assert "/elsewhere" not in server.paths
 
 
@@ -418,10 +414,10 @@ def test_after_some_failures_the_server_is_left_alone(
     remote = start_client(server.url, models=faces, breaker_threshold=2, breaker_reset=60)
     server.fault = answers_with(500)
     for _ in range(2):
-        assert is_unavailable(analyze(remote))
+        assert is_unavailable(ask(remote))
     server.fault = None
     before = len(server.paths)
-    answer = analyze(remote)
+    answer = ask(remote)
     assert is_unavailable(answer)
     assert answer.get_json(force=True)["retry_after"] > 50
     assert is_unavailable(remote.get("/readyz"))
@@ -432,25 +428,25 @@ def test_another_model_s_answers_do_not_make_up_for_failures(server: FakeInferen
     remote = start_client(server.url, breaker_threshold=2, breaker_reset=60)
     server.fault = lambda handler: Answer(500) if "gender" in handler.path else handler.answer()
     for _ in range(3):
-        assert is_unavailable(analyze(remote))
+        assert is_unavailable(ask(remote))
     assert server.paths.count("/v2/models/gender/infer") == 2
-    assert analyze(remote, models="expression").status_code == 200
+    assert ask(remote, models="expression").status_code == 200
 
 
 def test_after_the_pause_the_first_answer_ends_it(server: FakeInferenceServer) -> None:
     remote = start_client(server.url, breaker_threshold=2, breaker_reset=0.001)
     server.fault = answers_with(500)
     for _ in range(3):
-        assert is_unavailable(analyze(remote))
+        assert is_unavailable(ask(remote))
     server.fault = None
     while is_unavailable(remote.get("/readyz")):
         pass
-    assert analyze(remote).status_code == 200
+    assert ask(remote).status_code == 200
 
 
 def test_a_photo_without_a_face_needs_no_server(server: FakeInferenceServer) -> None:
     server.fault = answers_with(404)
-    assert analyze(start_client(server.url), NO_FACE).get_json()["faces"] == []
+    assert ask(start_client(server.url), NO_FACE).get_json()["faces"] == []
 
 
 def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
@@ -483,16 +479,14 @@ def test_the_pages_say_that_the_server_is_away(
     for address in ("/", "/steps"):
         answer = post(remote, address, {"image": PHOTO})
         assert answer.status_code == 503
-        assert sentence in answer.get_data(as_text=True)
+        assert sentence in answer.text
 
 
 def test_the_steps_are_shown_as_without_a_server(
     server: FakeInferenceServer, remote: FlaskClient, client: FlaskClient
 ) -> None:
     before = server.batches
-    pages = [
-        post(each, "/steps", {"image": PHOTO}).get_data(as_text=True) for each in (remote, client)
-    ]
+    pages = [post(each, "/steps", {"image": PHOTO}).text for each in (remote, client)]
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
     # Both models' readings, and the crop covered in 49 places beside itself and the known one.
     assert server.batches == before + 3
@@ -504,9 +498,9 @@ def test_the_pages_say_where_crops_go(
     remote: FlaskClient, client: FlaskClient, address: str
 ) -> None:
     sentence = "sent to the inference server that this server's operator chose"
-    assert sentence in remote.get(address).get_data(as_text=True)
-    assert sentence not in client.get(address).get_data(as_text=True)
-    assert "nothing goes elsewhere" not in remote.get(address).get_data(as_text=True)
+    assert sentence in remote.get(address).text
+    assert sentence not in client.get(address).text
+    assert "nothing goes elsewhere" not in remote.get(address).text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from app import create_app
 from app.__main__ import cli
 from app.settings import Settings
 from app.web.server.auth import hash_token
-from tests.helpers.forms import post
+from tests.helpers.forms import analyze, post
 from tests.helpers.servers import goodbye, serving
 
 TOKEN = "a long and random word"
@@ -50,8 +50,7 @@ def test_a_token_that_is_not_known_is_refused(stranger: FlaskClient) -> None:
 
 def test_a_token_gets_a_photo_read(stranger: FlaskClient, astronaut_png: bytes) -> None:
     stranger.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
-    answer = post(stranger, "/api/v1/analyze", {"image": astronaut_png})
-    assert len(answer.get_json()["faces"]) == 1
+    assert len(analyze(stranger, astronaut_png).get_json()["faces"]) == 1
 
 
 def test_a_person_enters_the_token_once(stranger: FlaskClient, astronaut_png: bytes) -> None:
@@ -67,7 +66,7 @@ def test_a_person_enters_the_token_once(stranger: FlaskClient, astronaut_png: by
 
 def test_entering_leads_to_the_very_page_that_was_wanted(stranger: FlaskClient) -> None:
     wanted = "/?models=gender&effort=fast"
-    asked = stranger.get(stranger.get(wanted).location).get_data(as_text=True)
+    asked = stranger.get(stranger.get(wanted).location).text
     kept = [unescape(each) for each in re.findall('name="next" value="(.*?)"', asked)]
     assert wanted in kept
     assert enter(stranger, TOKEN, wanted).location == wanted

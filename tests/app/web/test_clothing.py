@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
-from PIL import Image
 from websockets.sync.client import connect as open_socket
 
 from app import create_app
@@ -23,7 +22,7 @@ from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from tests.helpers.cards import read_card, rewrite_card
 from tests.helpers.clothing import CLASSES, OOD, SIZE, write_all_models
-from tests.helpers.forms import post
+from tests.helpers.forms import analyze, encode, post
 from tests.helpers.inference import FakeInferenceServer
 from tests.helpers.servers import PATIENCE, serving
 
@@ -57,15 +56,8 @@ def fill(colour: tuple[int, int, int], side: int = 64) -> np.ndarray:
     return np.full((side, side, 3), colour, np.uint8)
 
 
-def encode(picture: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def ask(client: FlaskClient, colour: tuple[int, int, int], models: str = "clothing") -> Any:
-    photo = {"image": encode(fill(colour))}
-    return post(client, "/api/v1/analyze", photo, models=models).get_json()
+    return analyze(client, encode(fill(colour)), models=models).get_json()
 
 
 def test_a_garment_is_named_and_looks_for_no_face(dressed: FlaskClient) -> None:
@@ -138,14 +130,13 @@ def read_archive(
 
 
 def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: bytes) -> None:
-    photo = {"image": astronaut_png}
-    answer = post(dressed, "/api/v1/analyze", photo).get_json()
+    answer = analyze(dressed, astronaut_png).get_json()
     assert list(answer["models"]) == ["expression", "gender"]
     assert "picture" not in answer
-    both = post(dressed, "/api/v1/analyze", photo, models="gender,clothing").get_json()
+    both = analyze(dressed, astronaut_png, models="gender,clothing").get_json()
     assert len(both["faces"]) == 1
     assert list(both["image_predictions"]) == ["clothing"]
-    described = dressed.get("/api/v1/openapi.json").get_data(as_text=True)
+    described = dressed.get("/api/v1/openapi.json").text
     assert "clothing read the whole image: they answer only if named" in described
     assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
 
@@ -153,9 +144,9 @@ def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: b
 def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_rightly(
     dressed: FlaskClient,
 ) -> None:
-    assert "available on request" in dressed.get("/models").get_data(as_text=True)
+    assert "available on request" in dressed.get("/models").text
     english, indonesian = (
-        dressed.get("/models/clothing", headers={"Accept-Language": language}).get_data(True)
+        dressed.get("/models/clothing", headers={"Accept-Language": language}).text
         for language in ("en", "id")
     )
     rows = re.findall(r'<th scope="row">(.*?)</tr>', english, re.DOTALL)
@@ -166,7 +157,7 @@ def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_right
     assert "11.42 ms for each picture" in english
     for written in ("hewan", "wajah", "85,0%", "1.400", "11,42 md untuk setiap gambar"):
         assert written in indonesian
-    assert 'id="ood"' not in dressed.get("/models/gender").get_data(as_text=True)
+    assert 'id="ood"' not in dressed.get("/models/gender").text
 
 
 def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Flask) -> None:
@@ -195,7 +186,7 @@ def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Fl
 def test_the_live_page_asks_models_of_faces_only(
     dressed: FlaskClient, query: str, choice: dict[str, str]
 ) -> None:
-    page = dressed.get(f"/realtime?{query}").get_data(as_text=True)
+    page = dressed.get(f"/realtime?{query}").text
     (kept,) = re.findall("data-choice='(.*)'", page)
     assert json.loads(kept) == choice
 
@@ -206,9 +197,9 @@ def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
     for name in ("clothing", "face_classifier", "proposer"):
         shutil.copytree(clothing_models / name, tmp_path / name)
     alone = create_app(Settings(models=tmp_path)).test_client()
-    answer = post(alone, "/api/v1/analyze", {"image": encode(fill(RED))}).get_json()
+    answer = analyze(alone, encode(fill(RED))).get_json()
     assert answer["image_predictions"]["clothing"]["label"] == "dress"
-    pages = [client.get("/").get_data(as_text=True) for client in (alone, dressed)]
+    pages = [client.get("/").text for client in (alone, dressed)]
     assert ["Which clothes does this picture show?" in page for page in pages] == [True, False]
     assert ['class="tabs"' in page for page in pages] == [False, True]
 
@@ -298,8 +289,8 @@ def test_an_inference_server_answers_for_whole_pictures_too(clothing_models: Pat
             ("gender", "Small crops of its faces are sent"),
             ("gender,clothing", "Small crops of its faces and a small copy of all of it are sent"),
         ):
-            assert sent in client.get(f"/?models={models}").get_data(as_text=True)
-        about = client.get("/about").get_data(as_text=True)
+            assert sent in client.get(f"/?models={models}").text
+        about = client.get("/about").text
         assert "small copies of pictures that are read for clothing, are sent" in about
 
 
@@ -315,7 +306,7 @@ def test_the_steps_of_a_whole_picture_end_in_the_api_s_answer(
     dressed: FlaskClient, colour: tuple[int, int, int]
 ) -> None:
     shown = post(dressed, "/steps", {"image": encode(fill(colour))}, model="clothing")
-    page = shown.get_data(as_text=True)
+    page = shown.text
     assert shown.status_code == 200
     for step in ("photo", "whole", "filters", "maps", "where", "softmax", "decision"):
         assert f'id="{step}"' in page

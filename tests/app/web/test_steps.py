@@ -22,7 +22,7 @@ from PIL import Image
 from app import create_app
 from app.settings import Settings
 from app.vision.detection import detector
-from tests.helpers.forms import post
+from tests.helpers.forms import analyze, encode, post
 
 # Prints how many threads a model whose insides are laid open adds to a process.
 NEW_THREADS = """
@@ -40,12 +40,6 @@ STEPS = ["photo", "grey", "features", "windows", "proposals", "crop", "filters",
 STEPS += ["spread", "where", "softmax", "decision"]
 NUMBERS = re.compile(r'data-numbers="image">(.*?)</pre>', re.S)
 SHOWN = re.compile(r'data-class="(\w+)".*?<data value="([\d.e-]+)">', re.S)
-
-
-def as_png(picture: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def turned_astronaut() -> np.ndarray:
@@ -85,9 +79,9 @@ def steps_of(answer: str) -> list[str]:
 def test_the_numbers_of_a_photo_equal_the_api_s(
     client: FlaskClient, photo: str, model: str
 ) -> None:
-    data = as_png(PHOTOS[photo]())
-    page = post(client, "/steps", {"image": data}, model=model).get_data(as_text=True)
-    api = post(client, "/api/v1/analyze", {"image": data}).get_json()
+    data = encode(PHOTOS[photo]())
+    page = post(client, "/steps", {"image": data}, model=model).text
+    api = analyze(client, data).get_json()
     assert api["faces"]
     numbers = read_numbers(page)
     for part in ("image", "faces", "models"):
@@ -99,7 +93,7 @@ def test_the_numbers_of_a_photo_equal_the_api_s(
 def test_each_part_of_the_search_has_its_own_time(
     client: FlaskClient, astronaut_png: bytes
 ) -> None:
-    page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+    page = post(client, "/steps", {"image": astronaut_png}).text
     numbers = read_numbers(page)
     times = {each["stage"]: each["ms"] for each in numbers["stages_ms"]}
     parts = [times[name] for name in ("working_copy", "windows", "proposals")]
@@ -108,13 +102,13 @@ def test_each_part_of_the_search_has_its_own_time(
 
 
 def test_every_stage_is_shown_in_its_order(client: FlaskClient, astronaut_png: bytes) -> None:
-    page = post(client, "/steps", {"image": astronaut_png}).get_data(as_text=True)
+    page = post(client, "/steps", {"image": astronaut_png}).text
     assert steps_of(page) == STEPS
 
 
 def test_a_photo_without_a_face_ends_after_the_search(client: FlaskClient) -> None:
-    answer = post(client, "/steps", {"image": as_png(skimage.data.coffee())})
-    page = answer.get_data(as_text=True)
+    answer = post(client, "/steps", {"image": encode(skimage.data.coffee())})
+    page = answer.text
     assert answer.status_code == 200
     assert not {"crop", "softmax", "decision"} & set(steps_of(page))
     assert "No face found" in page
@@ -138,7 +132,7 @@ def read_zip(data: bytes, name: str) -> Any:
 def test_the_zip_holds_readable_pictures_of_both_photos(
     client: FlaskClient, astronaut_png: bytes
 ) -> None:
-    photos = {"image": astronaut_png, "second": as_png(turned_astronaut())}
+    photos = {"image": astronaut_png, "second": encode(turned_astronaut())}
     answer = post(client, "/steps/stages.zip", photos)
     assert answer.mimetype == "application/zip"
     with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
@@ -151,8 +145,8 @@ def test_the_zip_holds_readable_pictures_of_both_photos(
 
 
 def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes) -> None:
-    photos = {"image": astronaut_png, "second": as_png(turned_astronaut())}
-    page = post(client, "/steps", photos).get_data(as_text=True)
+    photos = {"image": astronaut_png, "second": encode(turned_astronaut())}
+    page = post(client, "/steps", photos).text
     assert page.count('data-side="image"') == page.count('data-side="second"') == len(STEPS)
 
 
@@ -181,7 +175,7 @@ def test_a_wrong_field_is_refused_in_words(
 ) -> None:
     answer = post(client, "/steps", {"image": astronaut_png}, **{field: value})
     assert answer.status_code == 400
-    assert sentence in answer.get_data(as_text=True)
+    assert sentence in answer.text
 
 
 def test_of_the_models_that_answer_the_first_is_explained(
@@ -189,7 +183,7 @@ def test_of_the_models_that_answer_the_first_is_explained(
 ) -> None:
     answer = post(client, "/steps", {"image": astronaut_png}, models="gender")
     assert answer.status_code == 200
-    assert {name for name, _ in SHOWN.findall(answer.get_data(as_text=True))} == {"female", "male"}
+    assert {name for name, _ in SHOWN.findall(answer.text)} == {"female", "male"}
 
 
 def test_changed_settings_read_no_cascade_anew(
@@ -202,34 +196,34 @@ def test_changed_settings_read_no_cascade_anew(
     assert post(client, "/steps", {"image": astronaut_png}, accepted="0.9").status_code == 200
 
 
-def test_a_form_without_a_photo_is_refused_in_words(client: FlaskClient) -> None:
-    answer = post(client, "/steps", {})
-    assert answer.status_code == 400
-    assert "No photo arrived" in answer.get_data(as_text=True)
-
-
 def test_the_language_can_be_switched_where_a_zip_file_was_refused(client: FlaskClient) -> None:
     refused = post(client, "/steps/stages.zip", {})
-    (came_from,) = re.findall('name="next" value="(.*?)"', refused.get_data(as_text=True))
+    (came_from,) = re.findall('name="next" value="(.*?)"', refused.text)
     switched = client.post(
         "/language", data={"language": "id", "next": came_from}, follow_redirects=True
     )
     assert (switched.status_code, switched.request.path) == (200, "/steps")
-    assert '<html lang="id"' in switched.get_data(as_text=True)
+    assert '<html lang="id"' in switched.text
 
 
-def test_a_photo_too_large_is_refused_in_words(client: FlaskClient) -> None:
-    answer = post(client, "/steps", {"image": bytes(30_000_000)})
-    assert answer.status_code == 413
-    assert "larger than 20 MB" in answer.get_data(as_text=True)
+HALF = bytes(12_000_000)
 
 
-def test_two_photos_that_are_too_large_together_are_refused_in_true_words(
-    client: FlaskClient,
+@pytest.mark.parametrize(
+    ("photos", "status", "sentence"),
+    [
+        ({}, 400, "No photo arrived"),
+        ({"image": bytes(30_000_000)}, 413, "larger than 20 MB"),
+        ({"image": HALF, "second": HALF}, 413, "What you sent is larger than 20 MB"),
+    ],
+    ids=["none", "too large", "too large together"],
+)
+def test_photos_that_are_not_taken_are_refused_in_words(
+    client: FlaskClient, photos: dict[str, bytes], status: int, sentence: str
 ) -> None:
-    answer = post(client, "/steps", {"image": bytes(12_000_000), "second": bytes(12_000_000)})
-    assert answer.status_code == 413
-    assert "What you sent is larger than 20 MB" in answer.get_data(as_text=True)
+    answer = post(client, "/steps", photos)
+    assert answer.status_code == status
+    assert sentence in answer.text
 
 
 def test_no_photo_touches_the_disk(

@@ -16,7 +16,7 @@ NAMES = sorted(read_studies(STUDIES))
 
 
 def test_the_models_page_links_each_study_s_page(client: FlaskClient) -> None:
-    text = client.get("/models").get_data(as_text=True)
+    text = client.get("/models").text
     assert re.findall(r'href="/models/studies/([^"]+)"', text) == NAMES
     assert len(NAMES) == 5
 
@@ -26,7 +26,7 @@ def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
     client: FlaskClient, name: str
 ) -> None:
     study = read_studies(STUDIES)[name]
-    text = client.get(f"/models/studies/{name}").get_data(as_text=True)
+    text = client.get(f"/models/studies/{name}").text
     assert study.command in text
     for figure in study.comparison:
         assert f">{escape(figure.paper)}<" in text
@@ -35,7 +35,7 @@ def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
 
 
 def test_small_learning_rates_are_not_rounded_away(client: FlaskClient) -> None:
-    text = client.get("/models/studies/clothing-grid").get_data(as_text=True)
+    text = client.get("/models/studies/clothing-grid").text
     assert "<td>0.0001</td>" in text
 
 
@@ -46,7 +46,7 @@ def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:
 
 def test_without_results_no_study_is_shown(tmp_path: Path) -> None:
     client = create_app(Settings(studies=tmp_path)).test_client()
-    assert "/models/studies/" not in client.get("/models").get_data(as_text=True)
+    assert "/models/studies/" not in client.get("/models").text
 
 
 def test_results_that_are_none_are_named_before_the_start(tmp_path: Path) -> None:
@@ -59,5 +59,5 @@ def test_results_that_are_none_are_named_before_the_start(tmp_path: Path) -> Non
 
 def test_the_studies_pages_speak_indonesian(client: FlaskClient) -> None:
     address = f"/models/studies/{NAMES[0]}"
-    text = client.get(address, headers={"Accept-Language": "id"}).get_data(as_text=True)
+    text = client.get(address, headers={"Accept-Language": "id"}).text
     assert "Perbandingan dengan makalah" in text

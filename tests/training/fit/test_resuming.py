@@ -23,8 +23,8 @@ def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     recipe: Path, tmp_path: Path
 ) -> None:
     fit(recipe, tmp_path / "unbroken", SHORTER)
-    options = [recipe, "--out", tmp_path / "killed", "--set", SHORTER]
-    command = [sys.executable, "-m", "training", "fit", *options]
+    options = ["--out", str(tmp_path / "killed"), "--set", SHORTER]
+    command = [sys.executable, "-m", "training", "fit", str(recipe), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as killed:
         assert killed.stderr
         for line in killed.stderr:
