@@ -1,7 +1,6 @@
 """Give tests the real application, its client, and real pictures."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from app.vision.pipeline import FaceAnalyzer
+from tests.helpers.cards import copy_face_models
 from tests.helpers.forms import encode
 from tests.helpers.servers import serving
 
@@ -33,19 +33,20 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def app() -> Flask:
-    return create_app(Settings())
-
-
-@pytest.fixture(scope="session")
 def analyzer() -> FaceAnalyzer:
     return FaceAnalyzer.load("models")
 
 
+@pytest.fixture(scope="session")
+def app() -> Flask:
+    return create_app(Settings())
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A copy of the served models, to be changed."""
-    return Path(shutil.copytree("models", tmp_path / "models"))
+    """A copy of the served models of faces, to be changed."""
+    copy_face_models(tmp_path / "models")
+    return tmp_path / "models"
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ EXTREMES = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
+@cache
 def make_corpus() -> list[bytes]:
     """Encode a few scenes in every format that is read, and some that aren't."""
     corpus: list[bytes] = []

@@ -38,7 +38,7 @@ from app.vision.models.kserve.tensors import read_response
 from app.web.api.stream import MOST_FAULTS
 from bench.moving import encode_frame
 from bench.serving import list_children
-from tests.helpers.cards import copy_face_models, read_card
+from tests.helpers.cards import read_card
 from tests.helpers.forms import analyze, encode, post
 from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
 from tests.helpers.servers import GRACE_SECONDS, PATIENCE, fail_to_start, started
@@ -58,12 +58,6 @@ NO_FACE = encode(skimage.data.rocket())
 def server() -> Iterator[FakeInferenceServer]:
     with FakeInferenceServer(*SERVED) as running:
         yield running
-
-
-@pytest.fixture
-def faces(tmp_path: Path) -> Path:
-    copy_face_models(tmp_path / "models")
-    return tmp_path / "models"
 
 
 @pytest.fixture
@@ -174,7 +168,7 @@ def test_another_model_under_the_same_name_ends_the_start(server: FakeInferenceS
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["in its metadata", "in Triton's way"])
 def test_a_hash_that_the_server_tells_must_be_in_the_card(
-    server: FakeInferenceServer, faces: Path, wrapped: bool
+    server: FakeInferenceServer, models: Path, wrapped: bool
 ) -> None:
     def tell(told: str) -> None:
         if wrapped:
@@ -184,11 +178,11 @@ def test_a_hash_that_the_server_tells_must_be_in_the_card(
 
     tell("0" * 64)
     with pytest.raises(ModelError, match=r"expression has the SHA-256 '0000.*which its card lacks"):
-        create_app(settings_for(server.url, models=faces))
+        create_app(settings_for(server.url, models=models))
     del server.models["gender"]
     tell(read_card(FOLDERS[0])["files"]["model.onnx"])
     with pytest.raises(ModelError, match=r"models/gender/ready answered with status 404"):
-        load_analyzer(settings_for(server.url, models=faces))
+        load_analyzer(settings_for(server.url, models=models))
 
 
 def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
@@ -409,9 +403,9 @@ def test_nonsense_is_no_answer(
 
 
 def test_after_some_failures_the_server_is_left_alone(
-    server: FakeInferenceServer, faces: Path
+    server: FakeInferenceServer, models: Path
 ) -> None:
-    remote = start_client(server.url, models=faces, breaker_threshold=2, breaker_reset=60)
+    remote = start_client(server.url, models=models, breaker_threshold=2, breaker_reset=60)
     server.fault = answers_with(500)
     for _ in range(2):
         assert is_unavailable(ask(remote))

@@ -18,9 +18,6 @@ from bench.moving import encode_frame
 from bench.serving import write_form
 from tests.helpers.servers import PATIENCE, started
 
-UPLOADS = 200
-INTERLEAVED = 1000
-
 STRACE = shutil.which("strace") or ""
 SENDING = ["write", "writev", "sendto", "sendmsg"]
 TRACED = (
@@ -60,7 +57,10 @@ def photos() -> list[bytes]:
     return [encode(small), encode(255 - (255 - small[:, ::-1]) // 2)]
 
 
-def test_two_users_at_once_never_see_each_others_answers(photos: list[bytes]) -> None:
+def test_two_users_at_once_never_see_each_others_answers(
+    photos: list[bytes], fuzz_count: int
+) -> None:
+    interleaved = fuzz_count // 2
     with started(WEB_CONCURRENCY="2") as server:
         own = [send(server.netloc, photo)["faces"] for photo in photos]
         assert own[0]
@@ -69,9 +69,9 @@ def test_two_users_at_once_never_see_each_others_answers(photos: list[bytes]) ->
         with ThreadPoolExecutor(8) as users:
             answers = users.map(
                 lambda number: (number % 2, send(server.netloc, photos[number % 2])["faces"]),
-                range(INTERLEAVED),
+                range(interleaved),
             )
-            assert sum(faces == own[user] for user, faces in answers) == INTERLEAVED
+            assert sum(faces == own[user] for user, faces in answers) == interleaved
 
 
 def is_harmless(call: str, rest: str) -> bool:
@@ -93,23 +93,24 @@ def is_harmless(call: str, rest: str) -> bool:
 
 @pytest.mark.skipif(not STRACE, reason="strace is needed: install the package strace.")
 def test_nothing_is_written_to_a_file_and_no_connection_opened(
-    photos: list[bytes], tmp_path: Path
+    photos: list[bytes], tmp_path: Path, fuzz_count: int
 ) -> None:
+    uploads = fuzz_count // 10
     trace = tmp_path / "trace"
     # Apart from its parent, so that the signal to end reaches the server itself.
     tracer = [STRACE, "-D", "-f", "-y", "-qq", "-s", "0", "-e", f"trace={TRACED}"]
-    limit = f"{2 * UPLOADS}/minute"
+    limit = f"{2 * uploads}/minute"
     with (
         started(
             [*tracer, "-o", trace], RAUT_RATE_LIMIT=limit, PYTHONDONTWRITEBYTECODE="1"
         ) as server,
         open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
     ):
-        for number in range(UPLOADS):
+        for number in range(uploads):
             assert send(server.netloc, photos[number % 2])["faces"]
             live.send(photos[0])
             assert json.loads(live.recv(PATIENCE))["faces"]
         live.close()
     calls = [found for found in map(CALL.match, trace.read_text().splitlines()) if found]
-    assert sum(found[1] in SENDING for found in calls) > 2 * UPLOADS
+    assert sum(found[1] in SENDING for found in calls) > 2 * uploads
     assert [found[0] for found in calls if not is_harmless(found[1], found[2])] == []
