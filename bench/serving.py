@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -60,18 +60,29 @@ def server_at(url: str | None) -> AbstractContextManager[tuple[str, int | None]]
         raise BenchmarkError(f"{url} doesn't answer: {error}.") from error
 
 
+def start_server(
+    environment: Mapping[str, str],
+    within: Sequence[str | Path] = (),
+    output: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
+    """Start a server as `make serve` does, within another program if one is given."""
+    return subprocess.Popen(
+        [*within, sys.executable, "-m", "gunicorn", "--no-control-socket", "asgi:app"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @contextmanager
 def own_server(**environment: str) -> Iterator[tuple[str, int]]:
     """Run a server as `make serve` does; yields its address and the id of its first process."""
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--no-control-socket", "asgi:app"],
-        cwd=ROOT,
-        env={**os.environ, "RAUT_RATE_LIMIT": "", **environment, "PORT": str(port)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    settings = {"RAUT_RATE_LIMIT": "", **environment, "PORT": str(port)}
+    server = start_server(settings, output=subprocess.DEVNULL)
     try:
         _wait_until_ready(server, url)
         _wait_until_idle(server.pid)
@@ -81,7 +92,7 @@ def own_server(**environment: str) -> Iterator[tuple[str, int]]:
         server.wait()
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
+def _wait_until_ready(server: subprocess.Popen[str], url: str) -> None:
     ends = time.monotonic() + START_SECONDS
     while time.monotonic() < ends and server.poll() is None:
         try:

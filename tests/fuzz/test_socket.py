@@ -1,21 +1,17 @@
 """Broken frames on a live socket close it, and other sockets are answered all the same."""
 
-import json
 import random
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-import skimage.data
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 
-from bench.moving import encode_frame
-from tests.helpers.servers import PATIENCE, goodbye
+from tests.helpers.servers import FRAME, ask, find_stream, goodbye
 
-FRAME = encode_frame(skimage.data.astronaut())
 MASK = b"\0\0\0\0"
 # First byte: 0x80 final, then the kind: 0 continued, 1 text, 2 binary, 8 close, 9 ping.
 BROKEN = {
@@ -34,7 +30,7 @@ BROKEN = {
 
 @pytest.fixture
 def address(live_server: str) -> str:
-    return f"{live_server.replace('http', 'ws')}/api/v1/stream"
+    return find_stream(live_server)
 
 
 @pytest.fixture
@@ -43,18 +39,13 @@ def client(address: str) -> Iterator[ClientConnection]:
         yield opened
 
 
-def check_answer(client: ClientConnection, number: int) -> None:
-    client.send(FRAME)
-    assert json.loads(client.recv(PATIENCE))["frame"] == number
-
-
 @pytest.fixture
 def answers_others(address: str) -> Iterator[None]:
     """Check another client before and after."""
     with open_socket(address) as other:
-        check_answer(other, 1)
+        assert ask(other, FRAME)["frame"] == 1
         yield
-        check_answer(other, 2)
+        assert ask(other, FRAME)["frame"] == 2
 
 
 @pytest.mark.usefixtures("answers_others")
@@ -88,4 +79,4 @@ def test_random_bytes_on_a_socket_affect_no_other(
         ):
             noisy.socket.sendall(noise)
             noisy.socket.close()
-        check_answer(client, number + 1)
+        assert ask(client, FRAME)["frame"] == number + 1

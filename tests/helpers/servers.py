@@ -6,17 +6,19 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from types import SimpleNamespace
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+import skimage.data
 from flask import Flask
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
@@ -25,9 +27,12 @@ from websockets.sync.client import ClientConnection
 
 from app.web.asgi import ASGIApplication
 from app.web.server.worker import PROTOCOL_SETTINGS, Worker
+from bench.moving import encode_frame
+from bench.serving import start_server
 
 GRACE_SECONDS = 30  # gunicorn's own, for requests under way
 PATIENCE = 20
+FRAME = encode_frame(skimage.data.astronaut())
 
 
 class Server:
@@ -49,6 +54,10 @@ class Server:
     @property
     def netloc(self) -> str:
         return f"{self.host}:{self.port}"
+
+    @property
+    def stream(self) -> str:
+        return find_stream(f"http://{self.netloc}")
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait for a line of the output."""
@@ -83,14 +92,8 @@ class Server:
 
 
 def start(within: Sequence[str | Path] = (), **environment: str) -> subprocess.Popen[str]:
-    """Start a server, within another program if one is given."""
-    return subprocess.Popen(
-        [*within, sys.executable, "-m", "gunicorn", "--no-control-socket", "asgi:app"],
-        env={**os.environ, "WEB_CONCURRENCY": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """Start a server of one worker."""
+    return start_server({"WEB_CONCURRENCY": "1", **environment}, within)
 
 
 @contextmanager
@@ -170,6 +173,32 @@ def serving(app: Flask) -> Iterator[str]:
         finally:
             worker.end()
             thread.join()
+
+
+def find_stream(server: str) -> str:
+    return f"{server.replace('http', 'ws')}/api/v1/stream"
+
+
+def ask(client: ClientConnection, message: bytes | str) -> Any:
+    """Send a frame or settings over a live stream; returns the answer."""
+    client.send(message)
+    return json.loads(client.recv(PATIENCE))
+
+
+def read_answer(client: socket.socket) -> tuple[int, Any]:
+    """Read the response that comes after any interim ones; returns its status and its JSON."""
+    answer = HTTPResponse(client)
+    answer.begin()
+    return answer.status, json.load(answer)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Read what a server sends until it closes the connection."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while data := client.recv(65_536):
+            received += data
+    return received
 
 
 def goodbye(client: ClientConnection) -> tuple[int, str]:

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import numpy as np
 import onnx
@@ -36,12 +34,12 @@ from app.vision.loading import load_analyzer
 from app.vision.models.cards import ModelError
 from app.vision.models.kserve.tensors import read_response
 from app.web.api.stream import MOST_FAULTS
-from bench.moving import encode_frame
 from bench.serving import list_children
 from tests.helpers.cards import read_card
 from tests.helpers.forms import analyze, encode, post
 from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
-from tests.helpers.servers import GRACE_SECONDS, PATIENCE, fail_to_start, started
+from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, fail_to_start, started
+from tests.helpers.servers import ask as send_frame
 
 FOLDERS = Path("models/expression"), Path("models/gender")
 SERVED = [
@@ -246,7 +244,6 @@ def test_an_application_may_be_there_before_its_inference_server(
 def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
     server: FakeInferenceServer,
 ) -> None:
-    frame = encode_frame(skimage.data.astronaut())
     environment = {
         "RAUT_RUNTIME": "remote",
         "RAUT_INFERENCE_URL": server.url,
@@ -254,25 +251,20 @@ def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
         "RAUT_BREAKER_RESET": "0.001",
     }
     with started(**environment) as running:
-        urlopen(f"http://{running.netloc}/readyz", timeout=PATIENCE).close()
+        assert running.ask("/readyz") == (200, "")
         server.fault = answers_with(500)
         os.kill(list_children(running.process.pid)[0], signal.SIGKILL)
         running.wait_for(r"Photos are refused until it answers")
-        with pytest.raises(HTTPError) as refused:
-            urlopen(f"http://{running.netloc}/readyz", timeout=PATIENCE)
-        assert json.load(refused.value)["code"] == "inference_unavailable"
-        refused.value.close()
-        with open_socket(f"ws://{running.netloc}/api/v1/stream") as live:
+        assert running.ask("/readyz") == (503, "inference_unavailable")
+        with open_socket(running.stream) as live:
             # More than a client at fault would be allowed.
             for _ in range(MOST_FAULTS + 2):
-                live.send(frame)
-                answer = json.loads(live.recv(PATIENCE))
+                answer = send_frame(live, FRAME)
                 assert answer["problem"]["code"] == "inference_unavailable"
                 assert answer["problem"]["retry_after"] >= 1
             server.fault = None
             while "problem" in answer:
-                live.send(frame)
-                answer = json.loads(live.recv(PATIENCE))
+                answer = send_frame(live, FRAME)
             assert answer["faces"][0]["expression"]["label"] == "happy"
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(GRACE_SECONDS) == 0

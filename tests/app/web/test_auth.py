@@ -1,6 +1,5 @@
 """Test that a server with tokens reads photos only for those who hold one."""
 
-import json
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -17,7 +16,7 @@ from app.__main__ import cli
 from app.settings import Settings
 from app.web.server.auth import hash_token
 from tests.helpers.forms import analyze, post
-from tests.helpers.servers import goodbye, serving
+from tests.helpers.servers import ask, find_stream, goodbye, serving
 
 TOKEN = "a long and random word"
 
@@ -124,7 +123,7 @@ def test_what_reads_no_photo_stays_open(stranger: FlaskClient, path: str) -> Non
 @pytest.fixture(scope="module")
 def address(guarded: Flask) -> Iterator[str]:
     with serving(guarded) as place:
-        yield place.replace("http", "ws") + "/api/v1/stream"
+        yield find_stream(place)
 
 
 def test_a_socket_closes_with_the_reason_unless_a_token_opens_it(address: str) -> None:
@@ -132,8 +131,7 @@ def test_a_socket_closes_with_the_reason_unless_a_token_opens_it(address: str) -
         with open_socket(address, additional_headers=headers) as client:
             assert goodbye(client) == (1008, reason)
     with open_socket(address, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as client:
-        client.send(json.dumps({"smoothing_seconds": 1}))
-        assert "settings" in json.loads(client.recv(timeout=10))
+        assert "settings" in ask(client, '{"smoothing_seconds": 1}')
 
 
 def test_the_command_makes_a_token_that_the_settings_take(

@@ -24,7 +24,8 @@ from tests.helpers.cards import read_card, rewrite_card
 from tests.helpers.clothing import CLASSES, OOD, SIZE, write_all_models
 from tests.helpers.forms import analyze, encode, post
 from tests.helpers.inference import FakeInferenceServer
-from tests.helpers.servers import PATIENCE, serving
+from tests.helpers.servers import ask as send
+from tests.helpers.servers import find_stream, serving
 
 RED, ROSE, BLACK = (255, 0, 0), (200, 60, 60), (0, 0, 0)
 
@@ -161,15 +162,12 @@ def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_right
 
 
 def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Flask) -> None:
-    with serving(dressed_app) as server:
-        address = f"{server.replace('http', 'ws')}/api/v1/stream"
-        with open_socket(address) as client:
-            for models, code in (("clothing", "no_face_model"), ("gender,clothing", None)):
-                client.send(json.dumps({"smoothing_seconds": 1, "models": models}))
-                answer = json.loads(client.recv(PATIENCE))
-                assert answer.get("problem", {}).get("code") == code
-                if code:
-                    assert answer["problem"]["choices"] == ["expression", "gender"]
+    with serving(dressed_app) as server, open_socket(find_stream(server)) as client:
+        for models, code in (("clothing", "no_face_model"), ("gender,clothing", None)):
+            answer = send(client, json.dumps({"smoothing_seconds": 1, "models": models}))
+            assert answer.get("problem", {}).get("code") == code
+            if code:
+                assert answer["problem"]["choices"] == ["expression", "gender"]
 
 
 @pytest.mark.parametrize(

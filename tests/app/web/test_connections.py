@@ -1,11 +1,10 @@
 """Test that no client holds up the server: with what it sends, doesn't send, or doesn't read."""
 
 import http.client
-import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from threading import Event, Semaphore
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from app.vision.budget import Budget
 from app.web.server import bridge, connections
 from app.web.server.state import state_of
 from bench.serving import write_form
-from tests.helpers.servers import PATIENCE, serving
+from tests.helpers.servers import PATIENCE, read_all, read_answer, serving
 
 POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
 HANDSHAKE = (
@@ -59,20 +58,10 @@ def clients(app: Flask) -> Iterator[Clients]:
         yield Clients(server, opened)
 
 
-def read_all(client: socket.socket) -> bytes:
-    """What the server sends until it closes the connection."""
-    received = b""
-    with suppress(ConnectionResetError):
-        while data := client.recv(65_536):
-            received += data
-    return received
-
-
 def read_code(client: socket.socket) -> tuple[int, str]:
     """The status and the code of a problem."""
-    answer = http.client.HTTPResponse(client)
-    answer.begin()
-    return answer.status, json.load(answer)["code"]
+    status, problem = read_answer(client)
+    return status, problem["code"]
 
 
 def test_the_oldest_silent_connections_make_room_for_new_ones(
@@ -189,9 +178,7 @@ def test_a_form_without_a_photo_is_bounded_far_below_one_with(clients: Clients) 
         b"POST /language HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
         % (FORM_BYTES + 1)
     )
-    answer = http.client.HTTPResponse(client)
-    answer.begin()
-    assert answer.status == 413
+    assert read_answer(client)[0] == 413
 
 
 def test_payloads_are_unmasked_as_gunicorn_does_it() -> None:

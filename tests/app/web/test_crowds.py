@@ -1,6 +1,5 @@
 """Test several servers behind nginx as deploy/ and compose.crowd.yaml set them up."""
 
-import json
 import re
 import threading
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-import skimage.data
 import yaml
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.frames import Close
@@ -20,10 +18,9 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
-from bench.moving import encode_frame
 from bench.serving import find_free_port, write_form
 from tests.helpers.nginx import ROOT, Front, with_nginx
-from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, start
+from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, Server, ask, start
 
 UPSTREAM = ROOT / "deploy/upstream.crowd.conf"
 NAMES = re.findall(r"^ +server (\S+):8000", UPSTREAM.read_text(), re.M)
@@ -78,7 +75,6 @@ class Visitors:
         self.frames = 0
         self._front = front
         self._photo = write_form(photo)
-        self._frame = encode_frame(skimage.data.astronaut())
         self._enough = threading.Event()
         self._answered = threading.Condition()
 
@@ -133,8 +129,7 @@ class Visitors:
 
     def _send_over(self, live: ClientConnection) -> None:
         while not self._enough.wait(PACE_SECONDS):
-            live.send(self._frame)
-            assert json.loads(live.recv(PATIENCE))["faces"]
+            assert ask(live, FRAME)["faces"]
             with self._answered:
                 self.frames += 1
                 self._answered.notify_all()

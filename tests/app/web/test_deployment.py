@@ -10,13 +10,11 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-import skimage.data
 from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
-from bench.moving import encode_frame
 from tests.helpers.nginx import ROOT, Front, with_nginx
-from tests.helpers.servers import PATIENCE, started
+from tests.helpers.servers import FRAME, PATIENCE, ask, started
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
 
@@ -64,8 +62,7 @@ def test_the_live_socket_goes_through_nginx_from_our_own_page(front: Front) -> N
         ssl=front.trust,
         origin=Origin(f"https://{front.netloc}"),
     ) as client:
-        client.send(encode_frame(skimage.data.astronaut()))
-        assert len(json.loads(client.recv(PATIENCE))["faces"]) == 1
+        assert len(ask(client, FRAME)["faces"]) == 1
 
 
 @with_nginx

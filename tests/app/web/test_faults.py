@@ -13,13 +13,20 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
-import skimage.data
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as open_socket
 
-from bench.moving import encode_frame
 from bench.serving import find_free_port, list_children, write_form
-from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, start, started
+from tests.helpers.servers import (
+    FRAME,
+    GRACE_SECONDS,
+    PATIENCE,
+    Server,
+    ask,
+    goodbye,
+    read_answer,
+    start,
+    started,
+)
 
 
 class Upload:
@@ -41,12 +48,11 @@ class Upload:
         """Send the rest; return the answer's status, or 0 where the connection broke."""
         try:
             self.connection.sendall(self._body)
-            answer = http.client.HTTPResponse(self.connection)
-            answer.begin()
-            assert answer.status != 200 or len(json.load(answer)["faces"]) == 1
+            status, answer = read_answer(self.connection)
         except (OSError, http.client.HTTPException):
             return 0
-        return answer.status
+        assert status != 200 or len(answer["faces"]) == 1
+        return status
 
 
 @contextmanager
@@ -61,16 +67,12 @@ def uploads(server: Server, photo: bytes, count: int) -> Iterator[list[Upload]]:
 def test_a_server_told_to_end_takes_leave_of_everybody(astronaut_png: bytes) -> None:
     with (
         started(HOME="/nowhere", TMPDIR="/nowhere") as server,
-        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        open_socket(server.stream) as live,
         uploads(server, astronaut_png, 1) as (upload,),
     ):
-        live.send(encode_frame(skimage.data.astronaut()))
-        assert json.loads(live.recv(PATIENCE))["frame"] == 1
+        assert ask(live, FRAME)["frame"] == 1
         server.process.send_signal(signal.SIGTERM)
-        with pytest.raises(ConnectionClosed) as closed:
-            live.recv(PATIENCE)
-        assert closed.value.rcvd
-        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "server_stops")
+        assert goodbye(live) == (1001, "server_stops")
         assert upload.finish() == 200
         assert server.process.wait(GRACE_SECONDS) == 0
 
@@ -79,16 +81,14 @@ def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes)
     # Room enough that no upload is refused for the others.
     with (
         started(WEB_CONCURRENCY="2", RAUT_QUEUE_SECONDS="30") as server,
-        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        open_socket(server.stream) as live,
         uploads(server, astronaut_png, 6) as begun,
     ):
         victim, other = list_children(server.process.pid)
         os.kill(victim, signal.SIGKILL)
         server.wait_for(r"Booting worker with pid")
         assert {upload.finish() for upload in begun} <= {0, 200}
-        for _ in range(10):
-            with urlopen(f"http://{server.netloc}/readyz", timeout=PATIENCE) as answer:
-                assert answer.status == 200
+        assert {server.ask("/readyz") for _ in range(10)} == {(200, "")}
         alive = list_children(server.process.pid)
         assert other in alive
         assert len(alive) == 2

@@ -16,7 +16,7 @@ from websockets.sync.client import connect as open_socket
 
 from bench.moving import encode_frame
 from bench.serving import write_form
-from tests.helpers.servers import PATIENCE, started
+from tests.helpers.servers import PATIENCE, ask, started
 
 STRACE = shutil.which("strace") or ""
 SENDING = ["write", "writev", "sendto", "sendmsg"]
@@ -104,12 +104,11 @@ def test_nothing_is_written_to_a_file_and_no_connection_opened(
         started(
             [*tracer, "-o", trace], RAUT_RATE_LIMIT=limit, PYTHONDONTWRITEBYTECODE="1"
         ) as server,
-        open_socket(f"ws://{server.netloc}/api/v1/stream") as live,
+        open_socket(server.stream) as live,
     ):
         for number in range(uploads):
             assert send(server.netloc, photos[number % 2])["faces"]
-            live.send(photos[0])
-            assert json.loads(live.recv(PATIENCE))["faces"]
+            assert ask(live, photos[0])["faces"]
         live.close()
     calls = [found for found in map(CALL.match, trace.read_text().splitlines()) if found]
     assert sum(found[1] in SENDING for found in calls) > 2 * uploads

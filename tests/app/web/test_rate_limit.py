@@ -14,7 +14,8 @@ from app import create_app
 from app.settings import Settings
 from app.web.server.addresses import name_network
 from bench.serving import write_form
-from tests.helpers.servers import goodbye, serving, started
+from tests.helpers.servers import ask as send
+from tests.helpers.servers import find_stream, goodbye, serving, started
 
 
 def limited(**settings: Any) -> FlaskClient:
@@ -38,12 +39,6 @@ def test_a_client_over_the_limit_is_told_when_to_come_again() -> None:
     assert 1 <= int(refused.headers["Retry-After"]) == refused.get_json()["retry_after"] <= 60
 
 
-def test_other_clients_are_not_counted_with_it() -> None:
-    client = limited()
-    assert [ask(client).status_code for _ in range(3)][-1] == 429
-    assert ask(client, "192.0.2.2").status_code == 400
-
-
 def test_pages_and_pictures_of_the_site_are_not_counted() -> None:
     client = limited()
     assert {client.get("/").status_code for _ in range(5)} == {200}
@@ -54,39 +49,42 @@ def test_a_form_without_script_counts_as_well() -> None:
     assert [client.post("/").status_code for _ in range(3)] == [400, 400, 429]
 
 
-def test_a_client_behind_a_proxy_is_told_apart_by_the_proxys_word() -> None:
-    client = limited(trusted_proxies=1)
-    assert [ask(client, through="198.51.100.1").status_code for _ in range(3)][-1] == 429
-    assert ask(client, through="198.51.100.2").status_code == 400
+OTHERS = [f"203.0.113.{number}" for number in range(3)]
 
 
-def test_a_client_can_not_name_itself_anew() -> None:
-    direct, behind = limited(), limited(trusted_proxies=1)
-    names = [f"203.0.113.{number}" for number in range(3)]
-    assert [ask(direct, through=name).status_code for name in names][-1] == 429
-    # The proxy puts the address that it saw behind whatever the client claimed.
-    claims = [f"{name}, 198.51.100.1" for name in names]
-    assert [ask(behind, through=claim).status_code for claim in claims][-1] == 429
+@pytest.mark.parametrize(
+    ("proxies", "addresses", "claims", "last"),
+    [
+        (0, ["192.0.2.1", "192.0.2.1", "192.0.2.2"], [""] * 3, 400),
+        (0, ["192.0.2.1"] * 3, OTHERS, 429),
+        (1, ["192.0.2.1"] * 3, OTHERS, 400),
+        (1, ["192.0.2.1"] * 3, ["198.51.100.1"] * 3, 429),
+        # The proxy puts the address that it saw behind whatever the client claimed.
+        (1, ["192.0.2.1"] * 3, [f"{other}, 198.51.100.1" for other in OTHERS], 429),
+    ],
+    ids=["another client", "a claim", "a proxy's word", "one client", "a claim to a proxy"],
+)
+def test_a_client_is_known_by_its_address_or_by_its_proxys_word(
+    proxies: int, addresses: list[str], claims: list[str], last: int
+) -> None:
+    client = limited(trusted_proxies=proxies)
+    statuses = [ask(client, *sender).status_code for sender in zip(addresses, claims, strict=True)]
+    assert statuses == [400, 400, last]
 
 
 def test_all_addresses_of_a_network_of_ipv6_are_one_client() -> None:
     assert name_network("2001:db8::1") == name_network("2001:db8::ffff:1") == "2001:db8::/64"
     assert name_network("2001:db8:0:1::1") != name_network("2001:db8::1")
-    assert name_network("192.0.2.1") == "192.0.2.1"
-
-
-def test_an_address_of_ipv4_within_ipv6_is_that_client_alone() -> None:
-    assert name_network("::ffff:192.0.2.1") == "192.0.2.1"
+    assert name_network("192.0.2.1") == name_network("::ffff:192.0.2.1") == "192.0.2.1"
     assert name_network("::ffff:192.0.2.2") == "192.0.2.2"
 
 
 def test_live_sockets_count_as_well() -> None:
     with serving(create_app(Settings(rate_limit="1/minute"))) as address:
-        stream = f"{address.replace('http', 'ws')}/api/v1/stream"
+        stream = find_stream(address)
         with open_socket(stream) as first, open_socket(stream) as second:
             assert goodbye(second) == (1013, "rate_limited")
-            first.send("{}")
-            assert "problem" in first.recv(timeout=10)
+            assert "problem" in send(first, "{}")
 
 
 def test_the_clock_set_back_locks_nobody_out(

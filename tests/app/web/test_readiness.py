@@ -1,6 +1,5 @@
 """Test when a server asks to be sent no more: while it refuses most photos, and once it leaves."""
 
-import json
 import os
 import signal
 import time
@@ -9,7 +8,6 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 
 import pytest
-import skimage.data
 from flask import Flask
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as open_socket
@@ -17,9 +15,8 @@ from websockets.sync.client import connect as open_socket
 from app.web.server.admission import AdmissionQueue
 from app.web.server.readiness import Readiness
 from app.web.server.state import state_of
-from bench.moving import encode_frame
 from bench.serving import list_children, write_form
-from tests.helpers.servers import GRACE_SECONDS, PATIENCE, Server, goodbye, started
+from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, Server, ask, goodbye, started
 
 
 class Instance:
@@ -104,10 +101,8 @@ def wait_until_not_ready(server: Server) -> tuple[int, str]:
 
 def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere(astronaut_png: bytes) -> None:
     with started(RAUT_DRAIN_SECONDS="60") as server:
-        stream = f"ws://{server.netloc}/api/v1/stream"
-        with open_socket(stream) as live:
-            live.send(encode_frame(skimage.data.astronaut()))
-            assert json.loads(live.recv(PATIENCE))["frame"] == 1
+        with open_socket(server.stream) as live:
+            assert ask(live, FRAME)["frame"] == 1
             server.process.send_signal(signal.SIGTERM)
             assert wait_until_not_ready(server) == (503, "draining")
             assert goodbye(live) == (1001, "server_stops")
@@ -118,7 +113,7 @@ def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere(astronaut_png
             assert (answer.status, answer.headers["Connection"]) == (200, "close")
         assert server.ask("/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
         with pytest.raises(InvalidStatus) as refused:
-            open_socket(stream)
+            open_socket(server.stream)
         assert refused.value.response.status_code == 503
         # Told again, it ends at once.
         for worker in list_children(server.process.pid):

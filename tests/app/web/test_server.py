@@ -1,7 +1,6 @@
 """Test the server as `make serve` starts it: gunicorn with its configuration."""
 
 import http.client
-import json
 import re
 import socket
 import time
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,15 @@ from app.vision.models.files import FILES, choose_file
 from app.web.server.bridge import PATIENCE_SECONDS
 from bench.serving import write_form
 from tests.helpers.cards import hash_files, read_card, rewrite_card
-from tests.helpers.servers import PATIENCE, Server, fail_to_start, find_counts, started
+from tests.helpers.servers import (
+    PATIENCE,
+    Server,
+    fail_to_start,
+    find_counts,
+    read_all,
+    read_answer,
+    started,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +37,6 @@ def server() -> Iterator[Server]:
 
 def connect(server: Server) -> socket.socket:
     return socket.create_connection(server.place, PATIENCE)
-
-
-def read_answer(client: socket.socket) -> Any:
-    """The JSON of the answer that comes after any interim ones."""
-    answer = http.client.HTTPResponse(client)
-    answer.begin()
-    return json.load(answer)
-
-
-def read_all(client: socket.socket) -> bytes:
-    return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def test_a_started_server_is_ready(server: Server) -> None:
@@ -75,7 +70,7 @@ TOO_LARGE = b"Content-Length: 30000000\r\nContent-Type: multipart/form-data; bou
 def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> None:
     with connect(server) as client:
         client.sendall(POST + TOO_LARGE)  # and not a byte of the 30 MB
-        assert read_answer(client)["code"] == "image_too_large"
+        assert read_answer(client)[1]["code"] == "image_too_large"
 
 
 def test_a_photo_of_just_the_limit_is_read(server: Server, astronaut_png: bytes) -> None:
@@ -124,7 +119,7 @@ def test_a_request_may_come_in_any_pieces(server: Server, astronaut_png: bytes) 
                 client.send(request[place : place + 1])
             for place in range(300, len(request), 77_777):
                 client.sendall(request[place : place + 77_777])
-            assert len(read_answer(client)["faces"]) == 1
+            assert len(read_answer(client)[1]["faces"]) == 1
 
 
 def test_requests_sent_ahead_are_answered_in_turn(server: Server) -> None:
@@ -143,7 +138,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to(server: Server) -> None:
         client.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 100 ")
         client.sendall(b"hello")
-        assert read_answer(client)["code"] == "image_missing"
+        assert read_answer(client)[1]["code"] == "image_missing"
 
 
 def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection(astronaut_png: bytes) -> None:
