@@ -1,5 +1,6 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ from bench.measurements import (
     measure_photos,
     measure_server,
 )
-from bench.pictures import make_pictures
 from bench.report import merge_figures, plot_growth, write_report
 from bench.serving import find_free_port
 from bench.timing import fit_slope
+from tests.helpers.servers import FRAME
 
 COST = {"seconds": 1.0, "megabytes": 2.0}
 FAKE = """
@@ -33,18 +34,14 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, astronaut_png: bytes) -> Bench:
+def bench(tmp_path: Path) -> Bench:
     photo = tmp_path / "photo.jpg"
-    photo.write_bytes(astronaut_png)
+    photo.write_bytes(FRAME)
     sources = {"fake": FAKE, "raut": FAKE, "broken": "raise SystemExit(1)"}
     peers = {
         name: Installed((sys.executable, "-c", source), COST) for name, source in sources.items()
     }
     return Bench(peers, [photo], rounds=2)
-
-
-def made_picture(folder: Path, name: str) -> Bench:
-    return Bench({}, [path for path in make_pictures(folder) if path.stem == name], rounds=1)
 
 
 def test_photos_are_timed_and_a_failed_peer_is_named(bench: Bench) -> None:
@@ -68,7 +65,7 @@ def test_a_driver_that_ended_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_failed_installation_is_explained(tmp_path: Path) -> None:
-    peer = Peer("none", tmp_path / "none.py", (f"{tmp_path}/no-such-package",))
+    peer = Peer("none", tmp_path / "none.cjs", (f"{tmp_path}/no-such-package",))
     with pytest.raises(BenchmarkError, match="can't be installed"):
         install_peer(peer, tmp_path)
 
@@ -96,20 +93,20 @@ def test_networks_are_compared_with_the_peak_of_the_core(bench: Bench) -> None:
     assert "Networks, by faces in a batch" in write_report({"networks": figures})
 
 
-def test_each_stage_is_compared_with_the_optimum(tmp_path: Path) -> None:
-    figures = PARTS["stages"](made_picture(tmp_path, "512x512"))
-    stages = figures["pictures"]["512x512"]
+def test_each_stage_is_compared_with_the_optimum(bench: Bench) -> None:
+    figures = PARTS["stages"](bench)
+    stages = figures["pictures"]["photo"]
     ours = {"decode", "working copy", "cascade", "face classifier", "expression", "gender"}
     assert ours <= stages.keys()
     for stage in stages.values():
         assert stage["share"] == stage["best"] / stage["median"] > 0
-    assert "| 512x512 |" in write_report({"stages": figures})
+    assert "| photo |" in write_report({"stages": figures})
 
 
-def test_the_command_line_is_timed_on_many_photos(tmp_path: Path) -> None:
-    figures = measure_bulk(made_picture(tmp_path, "640x480"))
-    assert figures["640x480"]["faces_per_second"] == figures["640x480"]["photos_per_second"] > 0
-    assert "| 640x480 |" in write_report({"bulk": figures})
+def test_the_command_line_is_timed_on_many_photos(bench: Bench) -> None:
+    figures = measure_bulk(replace(bench, rounds=1))
+    assert figures["photo"]["faces_per_second"] == figures["photo"]["photos_per_second"] > 0
+    assert "| photo |" in write_report({"bulk": figures})
 
 
 def test_growth_is_plotted_with_its_slope(bench: Bench, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -11,12 +10,13 @@ from app.vision.budget import Budget
 from app.vision.explain.explanation import Explainer
 from app.vision.live import LiveReader
 from app.vision.pipeline import FaceAnalyzer
+from bench.moving import encode_frame
 from tests.helpers.errors import refused
 
 
 @pytest.fixture(scope="module")
 def photo(astronaut: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", astronaut[:, :, ::-1])[1].tobytes()
+    return encode_frame(np.ascontiguousarray(astronaut[:256, 96:352]))
 
 
 class CountedBudget(Budget):

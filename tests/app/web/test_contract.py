@@ -17,7 +17,7 @@ def test_every_answer_is_as_documented(app: Flask, operation: str) -> None:
 
     @given(case=schema[path][method].as_strategy())
     @settings(
-        max_examples=100,
+        max_examples=40,
         derandomize=True,
         deadline=None,
         database=None,

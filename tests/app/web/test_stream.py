@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -300,8 +301,9 @@ def test_the_workers_share_the_sockets(
 
 
 def test_the_benchmark_measures_each_client_and_the_plain_requests(
-    live_server: str, tmp_path: Any
+    live_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bench.live.FRAMES", 15)
     picture = tmp_path / "face.png"
     Image.fromarray(skimage.data.astronaut()).save(picture)
     figures = measure_streams(picture, clients=2, seconds=1.5, rate=30, url=live_server)

@@ -123,11 +123,10 @@ def test_a_model_is_calibrated_again_without_training(model: Path) -> None:
 
 
 def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "SMALLEST_COMPRESSED", 1)
-    fit(recipe, tmp_path / "run", "schedule.epochs=1")
-    succeed("export", tmp_path / "run", tmp_path / "tiny")
+    succeed("export", made / "run", tmp_path / "tiny")
     kernel = first_kernel(keras.saving.load_model(tmp_path / "tiny" / "model.keras"))
     filters = FeatureExtractor(tmp_path / "tiny", load_card(tmp_path / "tiny")).filters
     np.testing.assert_array_equal(filters, np.transpose(kernel, (3, 2, 0, 1)))
@@ -261,12 +260,17 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     assert Image.open(sheet).width == 8 * 150
 
 
-def test_pictures_in_both_splits_are_refused_or_left_out(recipe: Path, tmp_path: Path) -> None:
+def test_pictures_in_both_splits_are_refused_or_left_out_and_a_rare_class_is_repeated(
+    recipe: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     shutil.copyfile(data / "validation" / "sad" / "0.png", data / "train" / "sad" / "copy.png")
     for message in ("are in the validation split too", "copy.png"):
         fail(message, "fit", recipe, "--out", tmp_path / "refused")
-    fit(recipe, tmp_path / "run", "data.leakage=drop", "schedule.epochs=1")
+    changes = ("data.leakage=drop", "data.oversample.sad=3", "schedule.epochs=1")
+    fit(recipe, tmp_path / "run", *changes)
+    # 40 happy and three times 40 sad ones, in batches of 8.
+    assert read_history(tmp_path / "run")[-1]["step"] == 20
 
 
 def test_a_network_can_learn_the_position_of_a_face(recipe: Path, tmp_path: Path) -> None:
@@ -281,12 +285,6 @@ def test_a_network_can_learn_the_position_of_a_face(recipe: Path, tmp_path: Path
 
     (data / "places.csv").unlink()
     fail("there is no places.csv", "fit", recipe, "--out", tmp_path / "refused")
-
-
-def test_pictures_of_a_rare_class_can_be_shown_more_often(recipe: Path, tmp_path: Path) -> None:
-    fit(recipe, tmp_path / "run", "data.oversample.sad=3", "schedule.epochs=1")
-    # 40 happy and three times 40 sad ones, in batches of 8.
-    assert read_history(tmp_path / "run")[-1]["step"] == 20
 
 
 def test_too_small_a_disk_is_refused_before_training(
@@ -334,17 +332,12 @@ def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
     assert "| helps original, original (balanced)" in helped
 
 
-def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(
-    recipe: Path, tmp_path: Path
-) -> None:
-    results = tmp_path / "results"
-    common = {"schedule.epochs": 1}
-    ablation.ablate(
-        ablation.Ablation(recipe=str(recipe), common=common, variants={}), "", tmp_path, results
-    )
-    other = ablation.Ablation(recipe=str(recipe), common=common | {"seed": 2}, variants={})
+def test_a_run_of_another_recipe_is_not_taken_for_an_ablation_s(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "run", tmp_path / "nothing")
+    changed = {"schedule.epochs": 3, "seed": 2}
+    other = ablation.Ablation(recipe=str(made / "tiny.toml"), common=changed, variants={})
     with pytest.raises(DataError, match="was fitted by another recipe"):
-        ablation.ablate(other, "", tmp_path, results)
+        ablation.ablate(other, "", tmp_path, tmp_path / "results")
 
 
 def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, recipe: Path) -> None:
@@ -389,12 +382,13 @@ def assert_other_bodies_fail(recipe: Path, folder: Path, start: Path) -> None:
     fail("has another body", "fit", recipe, "--out", folder / "other", *changes)
 
 
-def test_a_network_begins_with_the_body_of_a_finished_one(recipe: Path, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    fit(recipe, first, "schedule.epochs=1")
+def test_a_network_begins_with_the_body_of_a_finished_one(
+    made: Path, recipe: Path, tmp_path: Path
+) -> None:
+    first = made / "run"
     start = (f"network.init_from={first}", "schedule.learning_rate=0.0", "schedule.epochs=1")
     fit(recipe, tmp_path / "second", *start)
-    one, other = (first_kernel(load_run(tmp_path / name)[1]) for name in ("first", "second"))
+    one, other = (first_kernel(load_run(run)[1]) for run in (first, tmp_path / "second"))
     np.testing.assert_array_equal(one, other)
     assert_other_bodies_fail(recipe, tmp_path, first)
 

@@ -1,8 +1,11 @@
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+
+from training.studies.grid import share_grid
 
 # Prints each trial that it begins, stays in it until its input ends, and prints all results.
 WORKER = """
@@ -32,9 +35,9 @@ class Worker:
         self.trials = [int(self._process.stdout.readline())]
 
     def release(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.stdin = None
+        if self._process.stdin:
+            self._process.stdin.close()
+            self._process.stdin = None
 
     def finish(self) -> str:
         """Wait for the end; return the results as they are printed."""
@@ -50,28 +53,33 @@ class Worker:
         self._process.communicate()
 
 
+def share(folder: Path, count: int, begin: Callable[[], None] = lambda: None) -> list[int]:
+    """Take part in a grid in this process; return the trials that it did."""
+    trials: list[int] = []
+
+    def measure(point: dict[str, int]) -> dict[str, int]:
+        trials.append(point["number"])
+        begin()
+        return {"square": point["number"] ** 2}
+
+    points = [{"number": number} for number in range(count)]
+    rows = share_grid(f"sqlite:///{folder}/grid.sqlite", "squares", points, measure, heartbeat=1)
+    assert [row["square"] for row in rows] == [number**2 for number in range(count)]
+    return trials
+
+
 def test_two_processes_share_a_grid_and_do_no_trial_twice(tmp_path: Path) -> None:
-    workers = [Worker(tmp_path, 12) for _ in range(2)]
-    for worker in workers:
-        worker.release()
-    squares = str([number**2 for number in range(12)])
-    assert [worker.finish() for worker in workers] == [squares, squares]
-    assert sorted(workers[0].trials + workers[1].trials) == list(range(12))
+    other = Worker(tmp_path, 12)
+    trials = share(tmp_path, 12, begin=other.release)
+    assert other.finish() == str([number**2 for number in range(12)])
+    assert sorted(trials + other.trials) == list(range(12))
 
 
 def test_a_killed_trial_is_taken_up_again_and_finished_ones_are_not(tmp_path: Path) -> None:
-    finished = Worker(tmp_path, 2)
-    finished.release()
-    assert finished.finish() == "[0, 1]"
-
+    finished = share(tmp_path, 2)
     killed = Worker(tmp_path, 4)
     killed.kill()
     # It may have been killed before its first heartbeat.
     with closing(sqlite3.connect(tmp_path / "grid.sqlite")) as database, database:
         database.execute("DELETE FROM trial_heartbeats")
-
-    resumed = Worker(tmp_path, 4)
-    resumed.release()
-    assert resumed.finish() == "[0, 1, 4, 9]"
-    trials = finished.trials + killed.trials + resumed.trials
-    assert sorted(trials) == [0, 1, 2, 2, 3]
+    assert sorted(finished + killed.trials + share(tmp_path, 4)) == [0, 1, 2, 2, 3]
