@@ -171,7 +171,12 @@ def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
             {"RAUT_INFERENCE_URL": "http://name:hushed@models"},
             "RAUT_INFERENCE_URL may hold a host, a port and a path, nothing else.",
         ),
+        (
+            {"RAUT_INFERENCE_URL": "http://models:8000/?key=hushed"},
+            "RAUT_INFERENCE_URL may hold a host, a port and a path, nothing else.",
+        ),
         ({"RAUT_INFERENCE_URL": "ftp://name:hushed@models"}, "RAUT_INFERENCE_URL: URL scheme"),
+        ({"RAUT_INFERENCE_URL": "file:///etc/hushed"}, "RAUT_INFERENCE_URL: URL scheme"),
         (
             {"RAUT_RATE_LIMIT_STORAGE": "mysql://name:hushed@counts"},
             "RAUT_RATE_LIMIT_STORAGE: String should match",

@@ -114,19 +114,28 @@ def test_an_image_and_its_mirror_image_have_one_averaged_answer(
 
 
 @pytest.mark.parametrize("runtime", FILE_OF)
+@pytest.mark.parametrize(
+    ("content", "in_card", "reason"),
+    [
+        (None, False, "is missing"),
+        (b"altered", False, "is not the file"),
+        (b"", True, "can't be read as a model"),
+        (b"no model at all", True, "can't be read as a model"),
+        (b"\x80\x04N.", True, "can't be read as a model"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_an_altered_model_file_is_not_loaded(models: Path, runtime: Runtime) -> None:
+def test_a_bad_model_file_is_named(
+    models: Path, runtime: Runtime, content: bytes | None, in_card: bool, reason: str
+) -> None:
     file = models / "gender" / FILE_OF[runtime]
-    file.write_bytes(file.read_bytes() + b"\0")
-    with pytest.raises(ModelError, match=f"{re.escape(file.name)} is not the file"):
-        load_classifier(models / "gender", runtime)
-
-
-@pytest.mark.parametrize("runtime", FILE_OF)
-def test_a_missing_model_file_is_named(models: Path, runtime: Runtime) -> None:
-    (models / "gender" / FILE_OF[runtime]).unlink()
-    with pytest.raises(ModelError, match=f"{re.escape(FILE_OF[runtime])} is missing"):
-        load_classifier(models / "gender", runtime)
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    if in_card:
+        rewrite_card(file.parent, files=hash_files(file.parent))
+    with pytest.raises(ModelError, match=f"{re.escape(file.name)} {reason}"):
+        load_classifier(file.parent, runtime)
 
 
 def test_a_model_without_8_bit_convolutions_answers_by_its_exact_export(models: Path) -> None:
@@ -139,19 +148,6 @@ def test_a_model_without_8_bit_convolutions_answers_by_its_exact_export(models: 
 def test_labels_that_the_model_lacks_are_answered_with_those_it_has(models: Path) -> None:
     with pytest.raises(ModelError, match=r"no labels 'other'.* Choose from original, ferplus"):
         FaceAnalyzer.load(models, label_set="other")
-
-
-@pytest.mark.parametrize("runtime", FILE_OF)
-@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x80\x04N."])
-@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_a_file_that_is_no_model_is_named_though_its_card_has_its_hash(
-    models: Path, runtime: Runtime, content: bytes
-) -> None:
-    folder = models / "gender"
-    (folder / FILE_OF[runtime]).write_bytes(content)
-    rewrite_card(folder, files=hash_files(folder))
-    with pytest.raises(ModelError, match=f"{re.escape(FILE_OF[runtime])} can't be read as a model"):
-        load_classifier(folder, runtime)
 
 
 def test_a_model_that_answers_otherwise_than_its_card_says_is_named(models: Path) -> None:

@@ -489,22 +489,6 @@ def test_the_pages_say_where_crops_go(
     assert "nothing goes elsewhere" not in remote.get(address).text
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        (None, "needs RAUT_INFERENCE_URL"),
-        ("ftp://models:8000", "http"),
-        ("file:///etc/passwd", "http"),
-        ("http://name:password@models:8000", "nothing else"),
-        ("http://models:8000/?key=1", "nothing else"),
-    ],
-)
-def test_an_address_that_can_not_be_one_is_refused(url: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason) as refused:
-        settings_for(url)
-    assert "password" not in str(refused.value)
-
-
 def test_a_path_in_the_address_stands_before_the_protocol_s(server: FakeInferenceServer) -> None:
     with pytest.raises(ModelError, match="status 404"):
         load_analyzer(settings_for(f"{server.url}/team/models/"))
