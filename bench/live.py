@@ -6,13 +6,13 @@ one frame is under way, and the newest one goes next.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from app.vision.imaging.decoding import decode_image
-from bench.load import Clients, Round
+from bench.load import Clients, run_clients
 from bench.moving import encode_frame, move_picture
 from bench.report import figures_table
 from bench.serving import (
@@ -118,7 +118,8 @@ def measure_streams(
     streams = [Client() for _ in range(clients)]
     with server_at(url) as (address, pid), ThreadPoolExecutor(clients + 1) as pool:
         ends = time.monotonic() + seconds
-        photos = pool.submit(_send_photos, address, photo, seconds)
+        sending = partial(Clients.open_loop, rate=PHOTO_RATE, seconds=seconds)
+        photos = pool.submit(run_clients, address, photo, 1, sending)
         running: set[Future[Any]] = {photos} | {
             pool.submit(client.play, address, frames, rate, number / clients, ends)
             for number, client in enumerate(streams)
@@ -171,18 +172,6 @@ def write_table(figures: dict[str, Any]) -> str:
             f"{server['files_end']}"
         )
     return "\n".join(lines)
-
-
-def _send_photos(url: str, photo: bytes, seconds: float) -> Round:
-    """Send photos one at a time at a low rate."""
-
-    async def send() -> Round:
-        clients = Clients(url, photo, 1)
-        figures = await clients.open_loop(PHOTO_RATE, seconds)
-        clients.close()
-        return figures
-
-    return asyncio.run(send())
 
 
 def _summarize_usage(samples: Sequence[Usage], seconds: float) -> dict[str, Any]:

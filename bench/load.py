@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,12 +160,22 @@ def measure_concurrency(picture: Path, count: int, seconds: float, url: str) -> 
 
     Raises `BenchmarkError` where nothing was answered.
     """
+    figures = run_clients(
+        url, picture.read_bytes(), count, lambda clients: clients.closed_loop(seconds, count)
+    )
+    return _answered(figures, url)
 
-    async def measure() -> Round:
-        with closing(Clients(url, picture.read_bytes(), count)) as clients:
-            return await clients.closed_loop(seconds, count)
 
-    return _answered(asyncio.run(measure()), url)
+def run_clients(
+    url: str, photo: bytes, count: int, work: Callable[[Clients], Awaitable[Round]]
+) -> Round:
+    """Run one round of `count` clients, on an event loop of its own."""
+
+    async def run() -> Round:
+        with closing(Clients(url, photo, count)) as clients:
+            return await work(clients)
+
+    return asyncio.run(run())
 
 
 def _answered(figures: Round, url: str) -> list[float]:
