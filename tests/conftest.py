@@ -22,7 +22,12 @@ os.environ["RAUT_RATE_LIMIT"] = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-count", type=int, default=500, help="Broken pictures to try.")
+    parser.addoption(
+        "--fuzz-count",
+        type=int,
+        default=500,
+        help="Broken pictures to try, by which the photos of the privacy tests are counted.",
+    )
 
 
 @pytest.fixture(scope="session")

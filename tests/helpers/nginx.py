@@ -1,10 +1,8 @@
 """nginx in front of servers, as deploy/ sets it up, with a certificate for localhost."""
 
 import shutil
-import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPSConnection
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.serving import find_free_port, write_form
-from tests.helpers.servers import PATIENCE
+from tests.helpers.servers import PATIENCE, wait_until_open
 
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/opt/homebrew/bin") or ""
@@ -71,7 +69,7 @@ class Front:
         assert checked.returncode == 0, checked.stderr
         process = subprocess.Popen([*command, "-g", "daemon off;"], stderr=subprocess.PIPE)
         try:
-            self._wait_until_open(process)
+            wait_until_open(self.port, process)
             yield
         finally:
             process.terminate()
@@ -83,15 +81,6 @@ class Front:
             assert there in text
             text = text.replace(there, here)
         (self.folder / to).write_text(text)
-
-    def _wait_until_open(self, process: subprocess.Popen[bytes]) -> None:
-        ends = time.monotonic() + PATIENCE
-        while process.poll() is None and time.monotonic() < ends:
-            try:
-                return socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
-            except ConnectionRefusedError:
-                continue
-        pytest.fail(f"nginx did not start: {process.communicate()[1]!r}")
 
     def _certify(self) -> None:
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]

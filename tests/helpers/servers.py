@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
@@ -116,6 +117,15 @@ def all_started(
 def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[Server]:
     with all_started(environment, within=within) as (server,):
         yield server
+
+
+def wait_until_open(port: int, process: subprocess.Popen[Any]) -> None:
+    """Wait until a process that can't say so listens at a port of this machine."""
+    ends = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < ends:
+        with suppress(OSError):
+            return socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    pytest.fail(f"{process.args} did not start.")
 
 
 def fail_to_start(reason: str, **environment: str) -> None:

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -26,6 +25,7 @@ from tests.helpers.servers import (
     read_answer,
     start,
     started,
+    wait_until_open,
 )
 
 
@@ -137,11 +137,3 @@ def test_a_read_only_file_system_is_enough(astronaut_png: bytes) -> None:
         assert server.ask("/api/v1/analyze", body, kind) == (200, "")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(GRACE_SECONDS) == 0
-
-
-def wait_until_open(port: int, process: subprocess.Popen[str]) -> None:
-    """Wait for a server that can't say that it is there."""
-    while process.poll() is None:
-        with suppress(URLError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE):
-            return
-    pytest.fail("The server ended.")

@@ -4,11 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from bench.serving import find_free_port, write_form
-from tests.helpers.servers import PATIENCE, all_started, fail_to_start
+from tests.helpers.servers import all_started, fail_to_start, wait_until_open
 
 REDIS = shutil.which("redis-server") or ""
 
@@ -43,11 +42,7 @@ class Redis:
         self._process = subprocess.Popen(
             [REDIS, *place, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
         )
-        ends = time.monotonic() + PATIENCE
-        while self._process.poll() is None and time.monotonic() < ends:
-            with suppress(OSError):
-                return socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
-        pytest.fail("redis-server did not start.")
+        wait_until_open(self.port, self._process)
 
     def stop(self) -> None:
         self._process.terminate()
