@@ -1,6 +1,5 @@
 """Test the models' pages and the visitor's choice among models."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from app.vision.models.cards import load_card
 from app.vision.models.weaknesses import MESSAGES, weakness_in_english
 from app.web.i18n import formats
 from app.web.pages.charts import choose_ticks, describe_classes
+from tests.helpers.cards import copy_face_models, read_card, rewrite_card
 from tests.helpers.forms import analyze, post
 
 EVERYTHING: dict[str, Any] = {
@@ -80,11 +80,10 @@ BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
 def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """Serve cards that hold every figure, and a second model for expressions."""
     folder = tmp_path_factory.mktemp("models")
-    for name in ("expression", "gender", "face_classifier", "proposer"):
-        shutil.copytree(Path("models") / name, folder / name)
+    copy_face_models(folder)
     shutil.copytree(folder / "expression", folder / "rival")
-    card = folder / "expression" / "card.json"
-    content = json.loads(card.read_text(encoding="utf-8"))
+    bare = read_card(folder / "rival") | {"name": "rival"}
+    content = read_card(folder / "expression")
     content["figures"] |= EVERYTHING
     content["training"]["teachers"] = [TEACHER]
     content["figures"]["heads"]["original"] |= {
@@ -105,15 +104,13 @@ def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     }
     content["figures"]["heads"]["joined"] = content["figures"]["heads"]["original"]
     content["visibility"] = {"tiny": 16, "dark": 40, "blurred": 0.2}
-    card.write_text(json.dumps(content), encoding="utf-8")
-    rival = folder / "rival" / "card.json"
-    bare = json.loads(rival.read_text(encoding="utf-8")) | {"name": "rival"}
+    rewrite_card(folder / "expression", **content)
     for figure in EVERYTHING:
         bare["figures"].pop(figure, None)
     for head in bare["figures"]["heads"].values():
         head.pop("reliability", None)
         head.pop("reliability_uncalibrated", None)
-    rival.write_text(json.dumps(bare), encoding="utf-8")
+    rewrite_card(folder / "rival", **bare)
     return create_app(Settings(models=folder))
 
 
