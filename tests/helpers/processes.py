@@ -1,5 +1,6 @@
 """Processes below one that a test started, from Linux's /proc."""
 
+import gc
 import ipaddress
 import os
 import re
@@ -44,7 +45,7 @@ def killing_a_child(name: str, due: Callable[[], object]) -> Iterator[None]:
 
     def watch() -> None:
         while not (ended.is_set() or killed.is_set()):
-            time.sleep(0.05)
+            time.sleep(0.2)
             with suppress(OSError):  # A process has ended meanwhile.
                 found = [child for child in list_children(os.getpid()) if name in child.command]
                 if found and due():
@@ -58,6 +59,7 @@ def killing_a_child(name: str, due: Callable[[], object]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    gc.collect()  # What was left open warns now, while the test still ignores it.
     assert killed.is_set(), f"No {name} was there to be killed."
 
 
