@@ -22,12 +22,8 @@ os.environ["RAUT_RATE_LIMIT"] = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--fuzz-count",
-        type=int,
-        default=500,
-        help="Broken pictures to try, by which the photos of the privacy tests are counted.",
-    )
+    words = "Broken pictures to try, and photos of two users at once."
+    parser.addoption("--fuzz-count", type=int, default=200, help=words)
 
 
 @pytest.fixture(scope="session")
