@@ -1,16 +1,11 @@
 """Processes below one that a test started, from Linux's /proc."""
 
-import gc
 import ipaddress
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
 
 PROC = Path("/proc")
 
@@ -36,31 +31,6 @@ def list_children(parent: int) -> list[Child]:
         for pid in pids
         for child in [Child(pid, (PROC / str(pid) / "cmdline").read_text()), *list_children(pid)]
     ]
-
-
-@contextmanager
-def killing_a_child(name: str, due: Callable[[], object]) -> Iterator[None]:
-    """Kill one process below this one whose command holds `name`, once it is due."""
-    ended, killed = Event(), Event()
-
-    def watch() -> None:
-        while not (ended.is_set() or killed.is_set()):
-            time.sleep(0.2)
-            with suppress(OSError):  # A process has ended meanwhile.
-                found = [child for child in list_children(os.getpid()) if name in child.command]
-                if found and due():
-                    found[0].kill()
-                    killed.set()
-
-    thread = Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    gc.collect()  # What was left open warns now, while the test still ignores it.
-    assert killed.is_set(), f"No {name} was there to be killed."
 
 
 def find_listening(pid: int) -> set[str]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.__main__ import cli
 from app.batch.runs import lock_folder
-from tests.helpers.processes import find_listening, killing_a_child, list_children
+from tests.helpers.processes import find_listening, list_children
 
 Rows = list[dict[str, Any]]
 
@@ -234,20 +234,15 @@ def test_the_report_counts_and_shows_numbers_of_pictures_only(whole: Path) -> No
         assert word not in page
 
 
-@pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_gives_the_same_rows_when_a_worker_is_killed(
     archive: list[Path], whole: Path, tmp_path: Path
 ) -> None:
-    addresses: set[str] = set()
-
-    def has_begun() -> bool:
-        for child in list_children(os.getpid()):
-            if "ray" in child.command:
-                addresses.update(find_listening(child.pid))
-        return bool(list_parts(tmp_path))
-
-    with killing_a_child("MapWorker", has_begun):
-        result = read(*archive, "--out", tmp_path, "--engine", "ray", "--workers", "2")
-    assert result.exit_code == 0, result.output
+    with start(*archive, "--out", tmp_path, "--engine", "ray", "--workers", "2") as process:
+        wait_for_the_first_shard(process)
+        children = list_children(process.pid)
+        addresses = {address for child in children for address in find_listening(child.pid)}
+        next(child for child in children if "MapWorker" in child.command).kill()
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
     assert load(tmp_path) == load(whole)
     assert addresses == {"127.0.0.1"}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app.vision.imaging.crops import CropShape
-from tests.helpers.processes import killing_a_child
+from tests.helpers.processes import list_children
 from tests.training.recipes import fail, make_pictures, succeed
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
@@ -36,6 +36,11 @@ def data(tmp_path: Path) -> Path:
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
     return ["study", name, "--scale", "smoke", "--data", data, "--out", folder, *arguments]
+
+
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +124,7 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     unbroken: Path, tmp_path: Path
 ) -> None:
     chosen = study("expression-epochs-batches", unbroken / "data", tmp_path)
-    command = [sys.executable, "-m", "training", *map(str, chosen)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as killed:
+    with start(*chosen) as killed:
         assert killed.stderr
         for line in killed.stderr:
             if line.startswith("epoch 1"):
@@ -136,8 +140,19 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
 def test_ray_gives_the_local_results_even_if_a_worker_is_killed(
     depths: Path, tmp_path: Path
 ) -> None:
-    with killing_a_child("ray::_carry_out", lambda: any(tmp_path.glob("*/checkpoint.npz"))):
-        succeed(*study("finetune-depth", depths / "pictures", tmp_path, "--engine", "ray"))
+    killed, lines = False, []
+    with start(
+        *study("finetune-depth", depths / "pictures", tmp_path, "--engine", "ray")
+    ) as by_ray:
+        assert by_ray.stderr
+        for line in by_ray.stderr:
+            lines.append(line)
+            working = [p for p in list_children(by_ray.pid) if "ray::_carry_out" in p.command]
+            if "epoch 1" in line and working and not killed:
+                working[0].kill()  # in the midst of a training, or of the next
+                killed = True
+    assert by_ray.returncode == 0, lines
+    assert killed
     assert read_results(tmp_path) == read_results(depths / "work")
     assert read_figures(tmp_path) == read_figures(depths / "work")
 
