@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.recipes import fail, fit, succeed, write_recipe
+from tests.training.recipes import fit, run, succeed, write_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 SHORTER = "schedule.epochs=4"
 
 
-def figures(run: Path) -> list[dict[str, str]]:
+def figures(folder: Path) -> list[dict[str, str]]:
     """The run's history without the time it took."""
-    with (run / "history.csv").open(newline="") as stream:
+    with (folder / "history.csv").open(newline="") as stream:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
 
 
@@ -67,7 +67,7 @@ def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
     rename = Path.replace
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", interrupt)
-        fail("switched off", "fit", recipe, "--out", tmp_path)
+        assert run("fit", recipe, "--out", tmp_path).exit_code == 1
     assert not (tmp_path / file).exists()
     succeed("fit", "--resume", tmp_path)
     assert figures(tmp_path) == figures(unbroken)
