@@ -541,7 +541,7 @@ def test_an_indonesian_browser_gets_indonesian(live: Page) -> None:
     Server(live, tracked(1, 50, 100))
     expect(live.locator("#start")).to_have_text("Nyalakan kamera")
     live.click("#start")
-    expect(state(live)).to_have_text("LANGSUNG")
+    expect(state(live)).to_have_text("AKTIF")
     expect(cards(live).locator(".face-label")).to_have_text("senang")
 
 
