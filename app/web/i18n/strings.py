@@ -276,6 +276,7 @@ LIVE_PAGE = {
     "camera_number": _("Camera {number}"),
     "states": {
         "live": _("LIVE"),
+        "reconnecting": _("RECONNECTING, {seconds} s"),
         "paused": _("PAUSED"),
         "stopped": _("STOPPED"),
     },
@@ -283,7 +284,12 @@ LIVE_PAGE = {
     "resume": _("Resume"),
     "start_recording": _("Start recording"),
     "stop_recording": _("Stop recording"),
-    "recorded": _("{count} readings"),
+    "recorded": _("{minutes}:{seconds} · {count} rows"),
+    "recorded_marks": _("{minutes}:{seconds} · {count} rows · {marks} marks"),
+    "mark": _("mark"),
+    "deleted": _("Deleted"),
+    "full_screen": _("Full screen"),
+    "exit_full_screen": _("Exit full screen"),
     "timeline": {
         "percent": _("{count}%"),
         "ago": _("{count} s ago"),
@@ -297,7 +303,7 @@ LIVE_PAGE = {
         "connecting": _("Connecting to the server…"),
         "live": _("Live. Each frame is read and discarded."),
         "paused": _("Paused. The camera is on, and nothing is sent."),
-        "left": _("Paused, because you left this tab. Nothing is sent until you go on."),
+        "left": _("Paused, because you left this tab. Nothing is sent until you resume."),
         "stopped": _("Stopped. The camera is released."),
         "waiting": _("Trying again in {seconds} s."),
         "photos": _(
