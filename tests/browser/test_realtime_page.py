@@ -511,7 +511,7 @@ def test_a_recording_has_readings_models_and_settings(live: Page) -> None:
     live.click("#record")
     live.get_by_label("Word for the next mark").fill("joke")
     live.locator("#view").press("e")
-    expect(live.locator("#recorded")).to_have_text(re.compile(r"0:0\d · [\d,]+ rows · 1 marks"))
+    expect(live.locator("#recorded")).to_have_text(re.compile(r"0:0\d · [\d,]+ rows · marks: 1"))
     live.get_by_role("button", name="Stop recording").click()
     saved = content(live, "#recordings [value=csv]")
     everything = rows_of(saved)

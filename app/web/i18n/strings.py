@@ -285,7 +285,7 @@ LIVE_PAGE = {
     "start_recording": _("Start recording"),
     "stop_recording": _("Stop recording"),
     "recorded": _("{minutes}:{seconds} · {count} rows"),
-    "recorded_marks": _("{minutes}:{seconds} · {count} rows · {marks} marks"),
+    "recorded_marks": _("{minutes}:{seconds} · {count} rows · marks: {marks}"),
     "mark": _("mark"),
     "deleted": _("Deleted"),
     "full_screen": _("Full screen"),

@@ -10,7 +10,7 @@ const REDRAW_MS = 200;
 const GAP_MS = 1000;
 const FONT_PIXELS = 12;
 const LABEL_PIXELS = 15;
-const MARGIN = { left: 44, right: 92, top: 10, bottom: 24 };
+const MARGIN = { left: 44, right: 76, top: 10, bottom: 24 };
 // Lines that stay below this would lie on each other; their values stand beside their names.
 const LOWEST_DRAWN = 0.05;
 // Lines differ in their dashes too, not only in their colour.
@@ -180,7 +180,7 @@ function drawGrid({ context, width, height, colour }) {
     context.fillText(text("timeline.percent", { count: share * 100 }), MARGIN.left - 8, y);
   }
   context.textBaseline = "alphabetic";
-  for (const seconds of [60, 30, 0]) {
+  for (const seconds of width < 300 ? [60, 0] : [60, 30, 0]) {
     const x = xOf(seconds * 1000, width);
     context.textAlign = seconds === 60 ? "start" : seconds ? "center" : "end";
     const words = seconds ? text("timeline.ago", { count: seconds }) : text("timeline.now");
