@@ -564,7 +564,8 @@ def test_a_phone_held_sideways_shows_the_cards_beside_the_picture(running: Page)
     running.set_viewport_size({"width": 844, "height": 390})
     expect(cards(running)).to_have_count(1)
     view, card = (running.locator(each).bounding_box() for each in ("#view", ".face-card"))
-    assert view and card
+    assert view
+    assert card
     assert card["x"] >= view["x"] + view["width"]
 
 

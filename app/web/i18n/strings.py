@@ -343,5 +343,7 @@ STEPS_PAGE = {
     "labels": LABELS,
     "working": _("Computing every step…"),
     "done": _("Every step is shown. The arrow keys go from one to the next."),
+    "filter": _("Filter {number} of {count}"),
+    "convolution": _("Sum {sum}, plus the bias {bias}, after the ReLU: {value}"),
     "channel": _("Channel {number} of {count}"),
 }
