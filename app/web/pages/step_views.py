@@ -188,6 +188,8 @@ def _name_pass(index: int, each: SearchPass) -> str:
     kinds = [gettext("rotated by %(degrees)s°", degrees=decimal(each.rotation))]
     if not each.rotation:
         kinds = [gettext("upright")]
+    if each.octave:
+        kinds.append(gettext("finer copy"))
     if each.equalized:
         kinds.append(gettext("contrast equalized"))
     return str(gettext("Pass %(number)s, %(kind)s", number=index, kind=", ".join(kinds)))
@@ -225,7 +227,12 @@ def _windows(explanation: Explanation) -> View | None:
         )
         values.append((gettext("Their sides"), sizes))
     drawn = visualization.draw_boxes(copy, boxes, 1.0)
-    view = View([_figure("windows", drawn, gettext("Every window that passes"))], values)
+    passes = _stage(explanation, "proposals")["passes"]
+    caption = gettext("Every window that passes")
+    if len(passes) > 1:
+        drawn_pass = next(n for n, p in enumerate(passes, start=1) if p.windows is stage["windows"])
+        caption = gettext("Every window of pass %(number)s", number=drawn_pass)
+    view = View([_figure("windows", drawn, caption)], values)
     if len(stage["squares"]):
         boxes = [
             Box(round(x - side / 2), round(y - side / 2), round(side), round(side))

@@ -72,7 +72,8 @@ async function show(moveFocus) {
 
 function describeForm() {
   const values = [...new FormData(form)].map(([name, value]) =>
-    value instanceof File ? [name, value.name, value.size, value.lastModified] : [name, value],
+    // A field without a file has one that was changed just now.
+    value.size ? [name, value.name, value.size, value.lastModified] : [name, String(value)],
   );
   return JSON.stringify(values);
 }
