@@ -72,10 +72,7 @@ def test_one_convolution_is_shown_in_numbers(walked: Page) -> None:
     figure.locator("input").fill("2")
     expect(figure.locator("label output")).to_have_text("Filter 2 of 48")
     figure.locator("canvas").nth(1).press("ArrowRight")
-    products = [
-        float(each.replace("\u2212", "-"))
-        for each in figure.locator("table").nth(2).locator("td").all_inner_texts()
-    ]
+    products = map(float, figure.locator("table").nth(2).locator("td").all_inner_texts())
     written = figure.locator("p output").inner_text()
     total = float(re.findall(r"Sum (-?[\d.]+)", written)[0])
     assert sum(products) == pytest.approx(total, abs=0.06)
