@@ -68,6 +68,19 @@ CHANGES = {
     "none": _("no change"),
 }
 
+# How far a picture was changed, by `training.evaluate.robustness.CHANGES`.
+LEVELS = {
+    "blur": _("standard deviation {level}%"),
+    "shrink": _("to {level} pixels"),
+    "compress": _("JPEG quality {level}"),
+    "darken": _("gamma {level}"),
+    "turn": _("by {level}°"),
+    "shift": _("by {level}%"),
+    "zoom": _("{level} times as much shown"),
+    "occlude": _("the lowest {level}%"),
+    "grey": _("no colours"),
+}
+
 # Labels of groups of people, as UTKFace has them.
 GROUPS = {
     "White": _("White"),
@@ -75,6 +88,7 @@ GROUPS = {
     "Asian": _("Asian"),
     "Indian": _("Indian"),
     "other": _("other"),
+    "all": _("all"),
     "female": LABELS["female"],
     "male": LABELS["male"],
 }
