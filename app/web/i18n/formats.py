@@ -105,15 +105,18 @@ def _read_texts(language: str) -> dict[str, str]:
     return texts
 
 
-def data_text(text: str) -> Markup:
-    """Return a text of a card or a study in the reader's language, or marked as English."""
-    language = get_locale().language
+def data_string(text: str) -> str:
+    """Return a text of a card or a study in the reader's language, or else in English."""
     if DECIMAL.fullmatch(text):
-        return Markup(escape(text.replace(".", get_decimal_symbol(get_locale()))))
-    if language == "en" or not text:
-        return escape(text)
-    translated = _read_texts(language).get(text)
-    return escape(translated) if translated else Markup('<span lang="en">{}</span>').format(text)
+        return text.replace(".", get_decimal_symbol(get_locale()))
+    return _read_texts(get_locale().language).get(text, text)
+
+
+def data_text(text: str) -> Markup:
+    """Return what `data_string` does, marked as English where it is not in the reader's language."""
+    language, string = get_locale().language, data_string(text)
+    known = language == "en" or text in ("", *_read_texts(language)) or DECIMAL.fullmatch(text)
+    return escape(string) if known else Markup('<span lang="en">{}</span>').format(string)
 
 
 def level(row: Mapping[str, Any]) -> str:

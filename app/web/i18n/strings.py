@@ -76,7 +76,7 @@ LEVELS = {
     "darken": _("gamma {level}"),
     "turn": _("by {level}°"),
     "shift": _("by {level}%"),
-    "zoom": _("{level} times as much shown"),
+    "zoom": _("{level} × the side"),
     "occlude": _("the lowest {level}%"),
     "grey": _("no colours"),
 }

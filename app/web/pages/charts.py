@@ -65,7 +65,7 @@ def learning_curves(history: list[Mapping[str, Any]]) -> tuple[list[Line], list[
 
 
 def _curve(history: list[Mapping[str, Any]], key: str) -> Line:
-    name = key.removeprefix("validation_accuracy_").replace("_", " ")
+    name = formats.data_string(key.replace("_", " "))
     rows = [row for row in history if row.get(key) not in (None, "")]
     return Line(name, tuple((float(row["epoch"]), float(row[key])) for row in rows))
 
