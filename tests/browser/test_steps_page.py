@@ -85,7 +85,7 @@ def test_a_face_is_chosen_by_a_click_on_the_photo(live_server: str, page: Page) 
     chosen = page.locator("#proposals a[aria-current]")
     expect(chosen).to_have_attribute("data-face", "1", timeout=30_000)
     page.get_by_role("link", name="Explain face 2").click()
-    expect(chosen).to_have_attribute("data-face", "2")
+    expect(chosen).to_have_attribute("data-face", "2", timeout=30_000)
     expect(page.locator("#face")).to_have_value("2")
 
 

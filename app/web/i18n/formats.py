@@ -113,9 +113,10 @@ def data_string(text: str) -> str:
 
 
 def data_text(text: str) -> Markup:
-    """Return what `data_string` does, marked as English where it is not in the reader's language."""
+    """Return what `data_string` does, marked as English where it is not translated."""
     language, string = get_locale().language, data_string(text)
-    known = language == "en" or text in ("", *_read_texts(language)) or DECIMAL.fullmatch(text)
+    sentence = " " in text and not DECIMAL.fullmatch(text)  # not a name or a number
+    known = language == "en" or text in _read_texts(language) or not sentence
     return escape(string) if known else Markup('<span lang="en">{}</span>').format(string)
 
 
