@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from flask_babel import gettext
 
@@ -21,11 +20,11 @@ from app.vision.models.cards import NONE_OF_THESE
 from app.vision.readings import Detection
 from app.web.i18n.formats import decimal, label, number, percent, probability
 from app.web.i18n.step_text import STEPS
+from app.web.pages.convolution import first_convolution
 
 FEATURES = 3  # Haar features drawn.
 BEST = 5  # Scores listed, the best first.
 BINS = 32  # Bars of a histogram.
-MOST_DEVIATION = 0.02  # of the convolution shown in numbers from the network's own.
 CHANNELS = 3  # Values of a pixel: red, green and blue.
 FAINT = 0.1  # A fall of the log-odds below which nothing is drawn.
 LARGEST_ODDS = 1e6  # Beyond, a probability has no digits left.
@@ -260,7 +259,7 @@ def _proposals(explanation: Explanation) -> View | None:
         (gettext("Regions classified"), number(len(scores))),
         (
             gettext("Best scores of regions"),
-            " · ".join(decimal(each, 2) for each in scores[:BEST]) or "–",
+            " · ".join(map(probability, scores[:BEST])) or "–",
         ),
         (gettext("Faces detected"), number(len(faces))),
     ]
@@ -269,7 +268,7 @@ def _proposals(explanation: Explanation) -> View | None:
             "score %(score)s, %(size)s pixels wide, %(left)s from the left, "
             "%(top)s from the top, turned by %(roll)s°",
             roll=decimal(face.roll_degrees),
-            score=decimal(face.score, 2),
+            score=probability(face.score),
             size=number(face.box.width),
             left=number(face.box.x),
             top=number(face.box.y),
@@ -319,40 +318,8 @@ def _filters(_: Explanation, reading: Reading) -> View | None:
         (gettext("Weights"), number(reading.filters.size)),
     ]
     figure = Figure("filters", tiles.picture, gettext("The filters of the first layer"))
-    more = {"tiles": tiles, "figures": [figure], "convolution": _convolution(reading)}
+    more = {"tiles": tiles, "figures": [figure], "convolution": first_convolution(reading)}
     return View([], values, {**more, "layers": _list_layers(reading)})
-
-
-def _convolution(reading: Reading) -> dict[str, Any] | None:
-    """Return the first convolution in numbers: the normalised grey crop, filters and biases.
-
-    The crop is brought to mean 0 and variance 1, as the network's first layer does, and the biases
-    follow from the maps; None where that doesn't give the network's own maps.
-    """
-    filters, layers = reading.filters, reading.layers
-    if filters is None or filters.shape[1] != 1 or not layers:
-        return None
-    maps, crop = layers[0].maps, reading.crop.squeeze().astype(np.float32)
-    if maps.shape != (len(filters), *crop.shape):
-        return None
-    crop = (crop - crop.mean()) / (crop.std() or 1.0)
-    sums = np.stack(
-        [cv2.filter2D(crop, -1, each[0], borderType=cv2.BORDER_CONSTANT) for each in filters]
-    )
-    # What the ReLU made zero tells nothing; a map of zeros alone has a bias below all sums.
-    shifts = np.where(maps > 0, maps - sums, np.nan).reshape(len(maps), -1)
-    silent = np.isnan(shifts).all(axis=1)
-    shifts[silent] = -sums[silent].max(axis=(1, 2))[:, None]
-    biases = np.nanmedian(shifts, axis=1)
-    if np.abs(np.maximum(sums + biases[:, None, None], 0) - maps).max() > MOST_DEVIATION:
-        return None
-    return {
-        "size": crop.shape[0],
-        "side": filters.shape[2],
-        "filters": filters.reshape(len(filters), -1).round(4).tolist(),
-        "biases": biases.round(4).tolist(),
-        "crop": crop.ravel().round(3).tolist(),
-    }
 
 
 def _list_layers(reading: Reading) -> list[str]:
