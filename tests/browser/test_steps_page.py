@@ -170,7 +170,7 @@ def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page
     expect(page.locator("#status")).to_have_text("No face found")
     page.get_by_text("Face and search settings").click()
     page.get_by_label("Search effort").select_option("thorough")
-    expect(page.locator("#decision .verdict")).to_contain_text("happy")
+    expect(page.locator("#decision .verdict")).to_contain_text("happy", timeout=30_000)
 
 
 def test_another_model_can_be_explained(walk: Page) -> None:
