@@ -72,5 +72,6 @@ def test_a_study_s_page_has_its_curves_and_names_its_paper(client: FlaskClient) 
     assert "2023" in text
     curves = re.findall(r'src="(/models/studies/finetune-depth/figures/[^"]+)"', text)
     assert len(curves) == 16
-    assert client.get(curves[0]).mimetype == "image/png"
+    with client.get(curves[0]) as curve:
+        assert curve.mimetype == "image/png"
     assert client.get("/models/studies/finetune-depth/figures/..%2Fresults.json").status_code == 404
