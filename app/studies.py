@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 RESULTS = "results.json"
+CURVES = "-curves.png"
+MISSING_WEIGHTS = re.compile(r"The ImageNet weights of (\w+) can't be downloaded")
 
 
 class StudyError(Exception):
@@ -45,6 +48,13 @@ class StudyResults(BaseModel):
     missing: list[str]
     rows: list[dict[str, float | str]]
     hardware: Hardware
+    folder: Path = Path()  # Where its figures are.
+    without_weights: list[str] = []  # Networks that did not run for want of weights.
+
+    @property
+    def curves(self) -> list[str]:
+        """Name the pictures of learning curves."""
+        return sorted(each.name for each in self.folder.glob(f"*{CURVES}"))
 
     @property
     def columns(self) -> list[str]:
@@ -66,5 +76,9 @@ def read_studies(folder: Path) -> dict[str, StudyResults]:
                 f"{file} holds no results of a study: {error}. Take it out, or write it anew by "
                 "`python -m training study`."
             ) from error
+        results.folder = file.parent / "figures"
+        weights = [MISSING_WEIGHTS.match(each) for each in results.missing]
+        results.without_weights = [each[1] for each in weights if each]
+        results.missing = [m for m, w in zip(results.missing, weights, strict=True) if not w]
         found[results.study] = results
     return found

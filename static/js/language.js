@@ -19,6 +19,9 @@ export const formatShare = formatter({ style: "percent", ...decimals(1) });
 /** Format a number with two decimals, as the server does. */
 export const formatHundredths = formatter(decimals(2));
 
+/** Format a time of day. */
+export const formatTime = new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format;
+
 /** Look up a string by its path ("camera.denied") and fill its placeholders. */
 export function text(path, values = {}) {
   const template = path.split(".").reduce((branch, name) => branch[name], strings);

@@ -32,6 +32,10 @@ def test_a_visitor_enters_a_token_and_gets_an_analysis(
         page.keyboard.press("Enter")
     choose(page, astronaut)
     expect(page.get_by_role("heading", name="1 face found")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(guarded)
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
 
 
 def test_an_unknown_address_links_to_the_photo_page(live_server: str, page: Page) -> None:

@@ -90,3 +90,13 @@ def test_a_printed_page_leaves_the_navigation_out(opened: Page) -> None:
     expect(opened.locator(".site-nav")).to_be_hidden()
     expect(opened.get_by_role("heading", level=1)).to_be_visible()
     opened.emulate_media(media="null")
+
+
+def test_a_phone_has_the_pages_in_a_menu(live_server: str, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(live_server)
+    link = page.get_by_role("navigation", name="Pages").get_by_role("link", name="Models")
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Menu").click()
+    link.click()
+    expect(page).to_have_url(f"{live_server}/models")

@@ -1,6 +1,7 @@
 """The live page in a real browser, with a camera that plays a real face."""
 
 import json
+import re
 from io import BytesIO
 from typing import Any
 
@@ -132,6 +133,13 @@ def camera_is_on(page: Page) -> bool:
     return on
 
 
+def record(page: Page) -> None:
+    """Record a few readings."""
+    page.click("#record")
+    expect(page.locator("#recorded")).to_have_text(re.compile(r" [1-9][\d,]* rows"))
+    page.click("#record")
+
+
 def texts_of(page: Page, identifier: str) -> JSHandle:
     """Return the list of texts that an element gets from now on."""
     return page.evaluate_handle(
@@ -212,7 +220,18 @@ def test_one_frame_is_in_flight_and_dropped_frames_are_counted(live: Page) -> No
     server.mute = False
     body = {"frame": 1, "dropped": 0, **answer(width=640, height=480)}
     server.sockets[-1].send(json.dumps(body))
-    expect(live.locator("#dropped")).not_to_have_text("0")
+    expect(live.locator("#skipped")).to_contain_text("%")
+
+
+def test_without_answers_the_badge_says_reconnecting_and_for_how_long(live: Page) -> None:
+    server = serve(live, tracked(1, 50, 100))
+    expect(cards(live)).to_have_count(1)
+    server.mute = True
+    expect(state(live)).to_have_text(re.compile(r"RECONNECTING, [23] s"))
+    expect(live.locator("#view")).to_be_in_viewport()
+    server.sockets[-1].send(json.dumps({"frame": 0, "dropped": 0, **answer(width=640, height=480)}))
+    server.mute = False
+    expect(state(live)).to_have_text("LIVE")
 
 
 def test_the_button_pauses_and_resumes(live: Page, server: Server) -> None:
@@ -448,10 +467,8 @@ def test_the_mirror_flips_the_view_and_not_the_data(live: Page, locked: bool) ->
     expect_colour(live, 640 - 100, 250)
     live.uncheck("#mirrored")
     expect_colour(live, 100, 250)
-    live.click("#record")
-    expect(live.locator("#recorded")).not_to_have_text("0 readings")
-    live.click("#record")
-    recorded = json.loads(content(live, "#save-json"))
+    record(live)
+    recorded = json.loads(content(live, "#recordings [value=json]"))
     assert {each["box"]["x"] for each in recorded["readings"]} == {100}
 
 
@@ -475,6 +492,10 @@ def test_the_timeline_shows_the_selected_face_and_hides_classes(running: Page) -
     classes.first.click()
     expect(classes.first).to_have_attribute("aria-pressed", "false")
     expect(running.locator("#timeline-summary")).to_contain_text("mostly happy")
+    happy = classes.nth(3).locator("output")
+    expect(happy).to_have_text("93%")
+    running.locator("#timeline").hover(position={"x": 60, "y": 50})  # a minute ago
+    expect(happy).to_have_text("–")
 
 
 def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
@@ -488,14 +509,20 @@ def test_a_snapshot_is_the_analysed_frame_with_its_boxes(live: Page) -> None:
 def test_a_recording_has_readings_models_and_settings(live: Page) -> None:
     serve(live, tracked(1, 50, 100), tracked(2, 400, 100, "sad"))
     live.click("#record")
-    expect(live.locator("#recorded")).not_to_have_text("0 readings")
+    live.get_by_label("Word for the next mark").fill("joke")
+    live.locator("#view").press("e")
+    expect(live.locator("#recorded")).to_have_text(re.compile(r"0:0\d · [\d,]+ rows · marks: 1"))
     live.get_by_role("button", name="Stop recording").click()
-    saved = content(live, "#save-csv")
-    rows = rows_of(saved)
+    saved = content(live, "#recordings [value=csv]")
+    everything = rows_of(saved)
+    (mark,) = (row for row in everything if row["mark"])
+    assert mark["mark"] == "joke"
+    assert float(everything[0]["seconds"]) <= float(mark["seconds"]) < 10
+    rows = [row for row in everything if not row["mark"]]
     assert {row["track"] for row in rows} == {"1", "2"}
     assert {row["expression_label"] for row in rows} == {"happy", "sad"}
     assert float(rows[0]["expression_probabilities_happy"]) == 0.93
-    recorded = json.loads(content(live, "#save-json"))
+    recorded = json.loads(content(live, "#recordings [value=json]"))
     assert len(recorded["readings"]) == len(rows)
     about = recorded["about"]
     assert about["models"] == {"expression": "0123456789ab", "gender": "ba9876543210"}
@@ -504,10 +531,42 @@ def test_a_recording_has_readings_models_and_settings(live: Page) -> None:
     assert f"# time_zone: {about['time_zone']}" in saved.decode().splitlines()
 
 
-def test_full_screen_shows_the_picture_alone(running: Page) -> None:
+def test_no_recording_is_lost_silently(running: Page) -> None:
+    record(running)
+    record(running)
+    expect(running.locator("#recordings li")).to_have_count(2)
+    first = running.locator("#recordings li").last
+    first.get_by_role("button", name="Delete").click()
+    expect(first).to_contain_text("Deleted")
+    first.get_by_role("button", name="Undo").click()
+    with running.expect_event("dialog") as asked:
+        running.evaluate("setTimeout(() => location.assign('/about'))")
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    for take in running.locator("#recordings [value=csv]").all():
+        take.click()
+    running.goto("about:blank")
+
+
+def test_full_screen_keeps_the_keys_and_shows_pause_and_exit(running: Page) -> None:
     running.click("#full-screen")
-    running.wait_for_function("() => document.fullscreenElement?.id === 'view'")
-    expect(running.locator("#rate")).to_be_visible()
+    running.wait_for_function("() => document.fullscreenElement")
+    expect(running.locator("#rate")).to_be_in_viewport()
+    running.keyboard.press("Space")
+    expect(state(running)).to_have_text("PAUSED")
+    running.get_by_role("button", name="Resume").click()
+    running.get_by_role("button", name="Exit full screen").click()
+    running.wait_for_function("() => !document.fullscreenElement")
+    expect(state(running)).to_have_text("LIVE")
+
+
+def test_a_phone_held_sideways_shows_the_cards_beside_the_picture(running: Page) -> None:
+    running.set_viewport_size({"width": 844, "height": 390})
+    expect(cards(running)).to_have_count(1)
+    view, card = (running.locator(each).bounding_box() for each in ("#view", ".face-card"))
+    assert view
+    assert card
+    assert card["x"] >= view["x"] + view["width"]
 
 
 def test_screen_reader_announcements_are_throttled(live: Page, server: Server) -> None:
@@ -541,7 +600,7 @@ def test_an_indonesian_browser_gets_indonesian(live: Page) -> None:
     Server(live, tracked(1, 50, 100))
     expect(live.locator("#start")).to_have_text("Nyalakan kamera")
     live.click("#start")
-    expect(state(live)).to_have_text("LANGSUNG")
+    expect(state(live)).to_have_text("AKTIF")
     expect(cards(live).locator(".face-label")).to_have_text("senang")
 
 
@@ -557,9 +616,7 @@ def bring_about(page: Page, wanted: str) -> None:
     serve(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
     expect(cards(page)).to_have_count(2)
     if wanted == "recorded":
-        page.click("#record")
-        expect(page.locator("#recorded")).not_to_have_text("0 readings")
-        page.click("#record")
+        record(page)
     elif wanted in ("pause", "stop"):
         page.click(f"#{wanted}")
 
@@ -582,6 +639,7 @@ def test_the_page_reconnects_after_a_server_restart(page: Page) -> None:
         begin(page)
         expect(cards(page)).to_have_count(1)
     expect(message(page)).to_contain_text("Trying again in")
+    expect(state(page)).to_contain_text("RECONNECTING")
     with started(PORT=str(port)):
         expect(message(page)).to_contain_text("Live.", timeout=30_000)
         expect(cards(page)).to_have_count(1)

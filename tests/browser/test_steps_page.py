@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 from skimage import data
@@ -57,6 +58,46 @@ def test_a_chosen_photo_passes_every_step(walked: Page) -> None:
         "Every step is shown. The arrow keys go from one to the next."
     )
     expect(walked.locator("#status")).to_have_attribute("role", "status")
+
+
+def test_the_map_of_steps_marks_the_first_from_the_start(walked: Page) -> None:
+    walked.evaluate("scrollTo(0, 0)")
+    expect(walked.locator(".steps-nav [aria-current=step]")).to_have_text(
+        "Opened and turned upright"
+    )
+
+
+def test_one_convolution_is_shown_in_numbers(walked: Page) -> None:
+    figure = walked.locator("#filters .convolution")
+    figure.locator("input").fill("2")
+    expect(figure.locator("label output")).to_have_text("Filter 2 of 48")
+    figure.locator("canvas").nth(1).press("ArrowRight")
+    products = map(float, figure.locator("table").nth(2).locator("td").all_inner_texts())
+    written = figure.locator("p output").inner_text()
+    total = float(re.findall(r"Sum (-?[\d.]+)", written)[0])
+    assert sum(products) == pytest.approx(total, abs=0.06)
+
+
+def test_a_face_is_chosen_by_a_click_on_the_photo(live_server: str, page: Page) -> None:
+    pair = np.hstack([data.astronaut(), data.astronaut()[:, ::-1]])
+    page.goto(f"{live_server}/steps")
+    page.set_input_files("#image", [picture_file(pair, "pair.jpg")])
+    chosen = page.locator("#proposals a[aria-current]")
+    expect(chosen).to_have_attribute("data-face", "1", timeout=30_000)
+    page.get_by_role("link", name="Explain face 2").click()
+    expect(chosen).to_have_attribute("data-face", "2", timeout=30_000)
+    expect(page.locator("#face")).to_have_value("2")
+
+
+def test_one_wish_is_one_request(live_server: str, page: Page, astronaut: FilePayload) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    page.goto(f"{live_server}/steps")
+    page.set_input_files("#image", [astronaut])
+    page.get_by_role("button", name=SHOW).click()
+    expect(steps(page)).to_have_count(12, timeout=30_000)
+    expect(page.locator("#photo")).to_be_focused()
+    assert sent.count("POST") == 1
 
 
 def test_the_arrow_keys_go_from_step_to_step(walked: Page) -> None:
@@ -125,10 +166,11 @@ def test_a_changed_detector_setting_takes_effect_at_once(walk: Page) -> None:
 def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/steps")
     page.set_input_files("#image", [picture_file(data.astronaut()[::-1, ::-1], "turned.png")])
-    expect(page.get_by_role("heading", name="No face found")).to_be_visible()
+    expect(page.get_by_role("heading", name="No face found")).to_be_in_viewport()
+    expect(page.locator("#status")).to_have_text("No face found")
     page.get_by_text("Face and search settings").click()
     page.get_by_label("Search effort").select_option("thorough")
-    expect(page.locator("#decision .verdict")).to_contain_text("happy")
+    expect(page.locator("#decision .verdict")).to_contain_text("happy", timeout=30_000)
 
 
 def test_another_model_can_be_explained(walk: Page) -> None:
@@ -201,7 +243,7 @@ def test_every_step_is_printed(walked: Page) -> None:
 @INDONESIAN
 def test_the_steps_are_in_indonesian(walk: Page) -> None:
     expect(walk.locator("#decision h2")).to_have_text("Keputusan")
-    expect(walk.locator("#softmax tr[data-class=happy] data")).to_contain_text(",")
+    expect(walk.locator("#softmax tr[data-class=happy] .scaled")).to_contain_text(",")
 
 
 def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:

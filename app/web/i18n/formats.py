@@ -1,15 +1,20 @@
 """Write numbers, names and sentences in the reader's language, for templates and pages."""
 
 import datetime
+import functools
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from babel.lists import format_list
+from babel.numbers import get_decimal_symbol
 from flask_babel import format_date, format_decimal, format_percent, get_locale, gettext
 from flask_babel.speaklater import LazyString
+from markupsafe import Markup, escape
 
 from app.errors import RautError
+from app.paths import DATA
 from app.vision.models.cards import LocalizedText
 from app.vision.models.weaknesses import MESSAGES, SHARES
 from app.vision.readings import Prediction
@@ -21,6 +26,7 @@ from app.web.i18n.strings import (
     GROUPS,
     KINDS,
     LABELS,
+    LEVELS,
     REASONS,
     SETTINGS,
     TASKS,
@@ -28,6 +34,7 @@ from app.web.i18n.strings import (
 
 # A probability is never shown as 0 % or 100 %: the networks are not that sure of anything.
 SMALLEST_SHOWN = 0.01
+DECIMAL = re.compile(r"\d+\.\d+%?(?: ± \d+\.\d+)?")  # a number that a study wrote
 PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
@@ -90,9 +97,44 @@ def localized(text: LocalizedText) -> str:
     return str(getattr(text, get_locale().language, text.en))
 
 
+@functools.cache
+def _read_texts(language: str) -> dict[str, str]:
+    """Return a language's translations of texts that cards and studies hold in English alone."""
+    file = DATA / "translations" / language / "texts.json"
+    texts: dict[str, str] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return texts
+
+
+def data_string(text: str) -> str:
+    """Return a text of a card or a study in the reader's language, or else in English."""
+    if DECIMAL.fullmatch(text):
+        return text.replace(".", get_decimal_symbol(get_locale()))
+    return _read_texts(get_locale().language).get(text, text)
+
+
+def data_text(text: str) -> Markup:
+    """Return what `data_string` does, marked as English where it is not translated."""
+    language, string = get_locale().language, data_string(text)
+    sentence = " " in text and not DECIMAL.fullmatch(text)  # not a name or a number
+    known = language == "en" or text in _read_texts(language) or not sentence
+    return escape(string) if known else Markup('<span lang="en">{}</span>').format(string)
+
+
+def level(row: Mapping[str, Any]) -> str:
+    """Return how far a picture was changed, with its unit."""
+    return PLACEHOLDER.sub(number(row["level"]), str(LEVELS.get(row["change"], "{level}")))
+
+
 def weakness(found: Mapping[str, Any]) -> str:
     """Return the sentence of a weakness that a card names."""
     values = {name: _parameter(name, value) for name, value in found.items()}
+    if found["code"] == "not_robust":
+        return str(
+            gettext(
+                "%(accuracy)s are right instead of %(overall)s: %(change)s, %(level)s.",
+                **values | {"level": level(found)},
+            )
+        )
     sentence = MESSAGES[found["code"]]
     return str(gettext(sentence, **values))
 
@@ -140,6 +182,8 @@ FILTERS: dict[str, Callable[..., str]] = {
         decimal,
         date,
         localized,
+        data_text,
+        level,
         weakness,
         why_unsure,
     )

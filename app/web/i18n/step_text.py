@@ -110,8 +110,9 @@ STEPS = (
         "where",
         _("What the prediction depends on"),
         _(
-            "A patch occludes one region of the crop after another; the colour shows how much "
-            "the probability of the class drops. This is the evidence that the network uses. It "
+            "A patch occludes one region of the crop after another; the colour shows how far "
+            "the log-odds of the class fall, which is the logit's fall against the other classes. "
+            "This is the evidence that the network uses. It "
             "says nothing about what a person would look at or what anybody feels."
         ),
     ),

@@ -68,6 +68,19 @@ CHANGES = {
     "none": _("no change"),
 }
 
+# How far a picture was changed, by `training.evaluate.robustness.CHANGES`.
+LEVELS = {
+    "blur": _("standard deviation {level}%"),
+    "shrink": _("to {level} pixels"),
+    "compress": _("JPEG quality {level}"),
+    "darken": _("gamma {level}"),
+    "turn": _("by {level}°"),
+    "shift": _("by {level}%"),
+    "zoom": _("{level} × the side"),
+    "occlude": _("the lowest {level}%"),
+    "grey": _("no colours"),
+}
+
 # Labels of groups of people, as UTKFace has them.
 GROUPS = {
     "White": _("White"),
@@ -75,6 +88,7 @@ GROUPS = {
     "Asian": _("Asian"),
     "Indian": _("Indian"),
     "other": _("other"),
+    "all": _("all"),
     "female": LABELS["female"],
     "male": LABELS["male"],
 }
@@ -276,6 +290,7 @@ LIVE_PAGE = {
     "camera_number": _("Camera {number}"),
     "states": {
         "live": _("LIVE"),
+        "reconnecting": _("RECONNECTING, {seconds} s"),
         "paused": _("PAUSED"),
         "stopped": _("STOPPED"),
     },
@@ -283,7 +298,12 @@ LIVE_PAGE = {
     "resume": _("Resume"),
     "start_recording": _("Start recording"),
     "stop_recording": _("Stop recording"),
-    "recorded": _("{count} readings"),
+    "recorded": _("{minutes}:{seconds} · {count} rows"),
+    "recorded_marks": _("{minutes}:{seconds} · {count} rows · marks: {marks}"),
+    "mark": _("mark"),
+    "deleted": _("Deleted"),
+    "full_screen": _("Full screen"),
+    "exit_full_screen": _("Exit full screen"),
     "timeline": {
         "percent": _("{count}%"),
         "ago": _("{count} s ago"),
@@ -297,7 +317,7 @@ LIVE_PAGE = {
         "connecting": _("Connecting to the server…"),
         "live": _("Live. Each frame is read and discarded."),
         "paused": _("Paused. The camera is on, and nothing is sent."),
-        "left": _("Paused, because you left this tab. Nothing is sent until you go on."),
+        "left": _("Paused, because you left this tab. Nothing is sent until you resume."),
         "stopped": _("Stopped. The camera is released."),
         "waiting": _("Trying again in {seconds} s."),
         "photos": _(
@@ -337,5 +357,7 @@ STEPS_PAGE = {
     "labels": LABELS,
     "working": _("Computing every step…"),
     "done": _("Every step is shown. The arrow keys go from one to the next."),
+    "filter": _("Filter {number} of {count}"),
+    "convolution": _("Sum {sum}, plus the bias {bias}, after the ReLU: {value}"),
     "channel": _("Channel {number} of {count}"),
 }

@@ -65,25 +65,18 @@ def learning_curves(history: list[Mapping[str, Any]]) -> tuple[list[Line], list[
 
 
 def _curve(history: list[Mapping[str, Any]], key: str) -> Line:
-    name = key.removeprefix("validation_accuracy_").replace("_", " ")
+    name = formats.data_string(key.replace("_", " "))
     rows = [row for row in history if row.get(key) not in (None, "")]
     return Line(name, tuple((float(row["epoch"]), float(row[key])) for row in rows))
 
 
-def robustness_lines(rows: list[Mapping[str, Any]]) -> list[Line]:
-    """Return one line for each change of the pictures: accuracy over the change's level."""
-    changes = list(dict.fromkeys(row["change"] for row in rows))
-    return [
-        Line(
-            formats.change(change),
-            tuple(
-                (float(row["level"]), float(row["accuracy"]))
-                for row in rows
-                if row["change"] == change
-            ),
-        )
-        for change in changes
-    ]
+def group_changes(
+    rows: list[Mapping[str, Any]], grey: bool = False
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of each change of the pictures; of `grey` ones without that to grey."""
+    left_out = {"grey"} if grey else set()
+    changes = dict.fromkeys(row["change"] for row in rows if row["change"] not in left_out)
+    return {change: [row for row in rows if row["change"] == change] for change in changes}
 
 
 def risk_lines(sets: Mapping[str, list[Mapping[str, Any]]]) -> list[Line]:

@@ -71,7 +71,9 @@ def card(name: str) -> str:
         heads=_describe_heads(classifier.card),
         losses=charts.plot_lines(losses),
         accuracies=charts.plot_lines(accuracies),
-        robustness=charts.plot_lines(charts.robustness_lines(figures.get("robustness", []))),
+        robustness=charts.group_changes(
+            figures.get("robustness", []), grey=classifier.card.channels == 1
+        ),
         risks=charts.plot_lines(charts.risk_lines(figures.get("risk_coverage", {}))),
         trained_on=_date(classifier.card.training.get("date")),
         recipe=_listing(classifier.card.training.get("recipe")),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from flask_babel import gettext
 
+from app.vision.detection.detector import SearchPass
 from app.vision.detection.proposals import WINDOW
 from app.vision.explain import visualization
 from app.vision.explain.explanation import Explanation, Reading
@@ -17,13 +18,16 @@ from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_from_photo
 from app.vision.models.cards import NONE_OF_THESE
 from app.vision.readings import Detection
-from app.web.i18n.formats import decimal, label, number, percent, share
+from app.web.i18n.formats import decimal, label, number, percent, probability
 from app.web.i18n.step_text import STEPS
+from app.web.pages.convolution import first_convolution
 
 FEATURES = 3  # Haar features drawn.
 BEST = 5  # Scores listed, the best first.
 BINS = 32  # Bars of a histogram.
 CHANNELS = 3  # Values of a pixel: red, green and blue.
+FAINT = 0.1  # A fall of the log-odds below which nothing is drawn.
+LARGEST_ODDS = 1e6  # Beyond, a probability has no digits left.
 MODEL_SIDE = 288  # Side of the crop shown before it is shrunk, in pixels.
 # The stage of the trace whose time a step shows; the other steps take part in no analysis.
 TIMED = {
@@ -178,6 +182,35 @@ def _features(explanation: Explanation) -> View | None:
     return view
 
 
+def _name_pass(index: int, each: SearchPass) -> str:
+    """Name a pass by its place and by what it searches differently from the first."""
+    kinds = [gettext("rotated by %(degrees)s°", degrees=decimal(each.rotation))]
+    if not each.rotation:
+        kinds = [gettext("upright")]
+    if each.octave:
+        kinds.append(gettext("finer copy"))
+    if each.equalized:
+        kinds.append(gettext("contrast equalized"))
+    return str(gettext("Pass %(number)s, %(kind)s", number=index, kind=", ".join(kinds)))
+
+
+def _list_passes(explanation: Explanation) -> list[tuple[str, str]]:
+    """Say what each of several passes found."""
+    passes = _stage(explanation, "proposals")["passes"]
+    return [
+        (
+            _name_pass(index, each.search_pass),
+            gettext(
+                "%(windows)s windows, %(squares)s squares, %(faces)s faces",
+                windows=number(len(each.windows)),
+                squares=number(len(each.squares)),
+                faces=number(len(each.faces)),
+            ),
+        )
+        for index, each in enumerate(passes if len(passes) > 1 else [], start=1)
+    ]
+
+
 def _windows(explanation: Explanation) -> View | None:
     stage = _stage(explanation, "windows")
     if not stage:
@@ -193,7 +226,12 @@ def _windows(explanation: Explanation) -> View | None:
         )
         values.append((gettext("Their sides"), sizes))
     drawn = visualization.draw_boxes(copy, boxes, 1.0)
-    view = View([_figure("windows", drawn, gettext("Every window that passes"))], values)
+    passes = _stage(explanation, "proposals")["passes"]
+    caption = gettext("Every window that passes")
+    if len(passes) > 1:
+        drawn_pass = next(n for n, p in enumerate(passes, start=1) if p.windows is stage["windows"])
+        caption = gettext("Every window of pass %(number)s", number=drawn_pass)
+    view = View([_figure("windows", drawn, caption)], values)
     if len(stage["squares"]):
         boxes = [
             Box(round(x - side / 2), round(y - side / 2), round(side), round(side))
@@ -202,6 +240,7 @@ def _windows(explanation: Explanation) -> View | None:
         drawn = visualization.draw_boxes(copy, boxes, 1.0)
         view.figures.append(_figure("squares", drawn, gettext("What the network proposes")))
         values.append((gettext("Squares that the network proposes"), number(len(boxes))))
+    values.extend(_list_passes(explanation))
     return view
 
 
@@ -210,14 +249,18 @@ def _proposals(explanation: Explanation) -> View | None:
     if not stage:
         return None
     shown = visualization.fit(photo)
-    scores = sorted(stage["squares"].scores.tolist(), reverse=True)
+    passes = stage["passes"]
+    scores = sorted((s for each in passes for s in each.proposals.scores.tolist()), reverse=True)
     faces = explanation.analysis.faces
     boxes = [face.box for face in faces]
     drawn = visualization.draw_boxes(shown, boxes, shown.shape[1] / photo.width, explanation.face)
     values = [
-        (gettext("Search passes"), number(len(stage["passes"]))),
+        (gettext("Search passes"), number(len(passes))),
         (gettext("Regions classified"), number(len(scores))),
-        (gettext("Best scores"), " · ".join(decimal(each, 2) for each in scores[:BEST]) or "–"),
+        (
+            gettext("Best scores of regions"),
+            " · ".join(map(probability, scores[:BEST])) or "–",
+        ),
         (gettext("Faces detected"), number(len(faces))),
     ]
     for index, face in enumerate(faces, start=1):
@@ -225,13 +268,15 @@ def _proposals(explanation: Explanation) -> View | None:
             "score %(score)s, %(size)s pixels wide, %(left)s from the left, "
             "%(top)s from the top, turned by %(roll)s°",
             roll=decimal(face.roll_degrees),
-            score=decimal(face.score, 2),
+            score=probability(face.score),
             size=number(face.box.width),
             left=number(face.box.x),
             top=number(face.box.y),
         )
         values.append((gettext("Face %(number)s", number=index), words))
-    return View([_figure("faces", drawn, gettext("The boxes of the detected faces"))], values)
+    figure = _figure("faces", drawn, gettext("The boxes of the detected faces"))
+    size = {"width": photo.width, "height": photo.height}
+    return View([], values, {"figures": [figure], "boxes": boxes, **size})
 
 
 def _crop(explanation: Explanation, reading: Reading) -> View | None:
@@ -273,7 +318,17 @@ def _filters(_: Explanation, reading: Reading) -> View | None:
         (gettext("Weights"), number(reading.filters.size)),
     ]
     figure = Figure("filters", tiles.picture, gettext("The filters of the first layer"))
-    return View([], values, {"tiles": tiles, "figures": [figure]})
+    more = {"tiles": tiles, "figures": [figure], "convolution": first_convolution(reading)}
+    return View([], values, {**more, "layers": _list_layers(reading)})
+
+
+def _list_layers(reading: Reading) -> list[str]:
+    """Name the sizes of what goes through the network, from the crop to the classes."""
+    shapes = [reading.crop.shape]
+    shapes += [(*each.maps.shape[1:], each.maps.shape[0]) for each in reading.layers]
+    return [" × ".join(map(number, each)) for each in shapes] + [
+        gettext("%(count)s classes", count=number(len(reading.names)))
+    ]
 
 
 def _maps(_: Explanation, reading: Reading) -> View | None:
@@ -317,7 +372,8 @@ def _describe_layer(maps: np.ndarray) -> dict[str, Any]:
 
 
 def _where(_: Explanation, reading: Reading) -> View:
-    methods = [("occlusion", gettext("Occlusion"), reading.occlusion)]
+    falls = _falls(reading)
+    methods = [("occlusion", gettext("Occlusion"), falls)]
     if reading.cam is not None:
         methods.append(("grad-cam", "Grad-CAM", reading.cam))
     classes: list[dict[str, Any]] = []
@@ -326,12 +382,28 @@ def _where(_: Explanation, reading: Reading) -> View:
             _figure(f"{method}-{name}", visualization.draw_heat(reading.crop, heat[index]), title)
             for method, title, heat in methods
         ]
-        drop = max(float(reading.occlusion[index].max()), 0.0)
-        classes.append({"name": name, "figures": figures, "drop": percent(drop)})
+        fall = float(falls[index].max())
+        classes.append({"name": name, "figures": figures, "fall": fall and decimal(fall, 1)})
     figures = [figure for each in classes for figure in each["figures"]]
     return View(
         more={"classes": classes, "chosen": int(reading.shares.argmax()), "figures": figures}
     )
+
+
+def _falls(reading: Reading) -> np.ndarray:
+    """Return how far occlusion lowers each class's log-odds, (classes, size, size), at least 0.
+
+    A probability near 1 hardly falls where its log-odds do. What falls less than `FAINT` is 0.
+    """
+
+    def log_odds(shares: np.ndarray) -> np.ndarray:
+        odds = shares / np.maximum(1 - shares, 1 / LARGEST_ODDS)
+        return np.asarray(np.log(np.maximum(odds, 1 / LARGEST_ODDS)))
+
+    before = reading.shares[:, None, None].astype(np.float64)
+    falls = log_odds(before) - log_odds(np.clip(before - reading.occlusion, 0, 1))
+    strong = falls.max(axis=(1, 2), keepdims=True) >= FAINT
+    return np.where(strong, np.maximum(falls, 0), 0)
 
 
 def _softmax(_: Explanation, reading: Reading) -> View:
@@ -346,13 +418,13 @@ def _decision(explanation: Explanation, reading: Reading) -> View:
     prediction = reading.prediction
     values = [
         (gettext("Most probable class"), label(prediction.label)),
-        (gettext("Its probability"), share(prediction.probability)),
-        (gettext("Threshold"), share(prediction.threshold)),
+        (gettext("Its probability"), probability(prediction.probability)),
+        (gettext("Threshold"), probability(prediction.threshold)),
     ]
     if ood := reading.classifier.head.ood:
         none = prediction.probabilities[NONE_OF_THESE]
         values += [
-            (gettext("Probability of “none of these”"), share(none)),
+            (gettext("Probability of “none of these”"), probability(none)),
             (gettext("Energy of the logits"), decimal(reading.energy, 2)),
             (gettext("Energy at a probability of one half"), decimal(ood.energy_limit, 2)),
         ]

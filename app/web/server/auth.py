@@ -39,6 +39,7 @@ def init_auth(app: Flask, settings: Settings) -> None:
     """Ask for a token, if the settings name any."""
     if settings.tokens:
         app.register_blueprint(blueprint)
+        app.jinja_env.globals["signed_in"] = lambda: COOKIE in request.cookies
         app.before_request(_guard)
 
 
@@ -101,6 +102,14 @@ def enter() -> ResponseReturnValue:
         return _page(wanted, problem=str(strings.ERRORS["token_unknown"])), 401
     response = redirect(path_within_site(wanted), 303)
     response.set_cookie(COOKIE, token, secure=request.is_secure, httponly=True, samesite="Strict")
+    return response
+
+
+@blueprint.post("/leave")
+def leave() -> AnyResponse:
+    """Forget the token that the cookie keeps."""
+    response = redirect(url_for("access.page"), 303)
+    response.delete_cookie(COOKIE, secure=request.is_secure, httponly=True, samesite="Strict")
     return response
 
 

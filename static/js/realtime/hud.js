@@ -1,13 +1,14 @@
-// The figures over the video: frames analysed per second, delay from camera to box, frames dropped.
+// The figures over the video: frames analysed per second, delay from camera to box, frames skipped.
 
 import { element } from "../dom.js";
-import { formatNumber, text } from "../language.js";
+import { formatNumber, formatProbability, text } from "../language.js";
 
 const WINDOW_MS = 2000;
 const REFRESH_MS = 250;
 
 export class Hud {
   #answers = [];
+  #answered = 0;
   #skipped = 0;
   #droppedByServer = 0;
   #shownAt = 0;
@@ -24,6 +25,7 @@ export class Hud {
   /** Count an answer; `dropped` is the server's count for this connection. */
   answered(delay, dropped, now = performance.now()) {
     this.#droppedByServer = dropped;
+    this.#answered += 1;
     this.#answers.push({ at: now, delay });
     this.#answers = this.#answers.filter(({ at }) => now - at <= WINDOW_MS);
     if (now - this.#shownAt < REFRESH_MS) return;
@@ -38,6 +40,7 @@ export class Hud {
   }
 
   reset() {
+    this.#answered = 0;
     this.#skipped = 0;
     this.#droppedByServer = 0;
     this.rest();
@@ -49,6 +52,7 @@ export class Hud {
     const delay = this.#answers.reduce((sum, each) => sum + each.delay, 0) / count;
     element("rate").textContent = span ? formatNumber(((count - 1) * 1000) / span) : "–";
     element("delay").textContent = count ? text("milliseconds", { count: formatNumber(Math.round(delay)) }) : "–";
-    element("dropped").textContent = formatNumber(this.dropped);
+    const share = this.dropped / (this.dropped + this.#answered);
+    element("skipped").textContent = this.dropped ? formatProbability(share) : "–";
   }
 }

@@ -1,4 +1,4 @@
-// The live page: LIVE, PAUSED or STOPPED, and what follows from an answer.
+// The live page: LIVE, RECONNECTING, PAUSED or STOPPED, and what follows from an answer.
 
 import { CameraStream } from "../camera-stream.js";
 import { element, fileStamp, saveFile, write } from "../dom.js";
@@ -8,7 +8,7 @@ import { FaceCards } from "./face-cards.js";
 import { FrameEncoder, watchFrames } from "./frames.js";
 import { Hud } from "./hud.js";
 import { CanvasOverlay } from "./overlay.js";
-import { Recording } from "./recording.js";
+import { Recorder } from "./recorder.js";
 import { Timeline } from "./timeline.js";
 import { Transport } from "./transport.js";
 
@@ -17,6 +17,9 @@ const ANNOUNCE_MS = 4000;
 const SUMMARY_MS = 5000;
 // A sentence about one frame stays long enough to be read.
 const PROBLEM_MS = 3000;
+// Without an answer for this long, what is shown is no longer live.
+const SILENT_MS = 2000;
+const SILENCE_CHECK_MS = 250;
 // More is scaled down before it is sent.
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
 
@@ -34,7 +37,7 @@ const overlay = new CanvasOverlay(view, element("canvas"), select);
 const faceCards = new FaceCards(element("face-cards"), select);
 const timeline = new Timeline(element("timeline"), element("classes"), element("timeline-summary"));
 const hud = new Hud();
-const recording = new Recording(describeReadings);
+const recorder = new Recorder(describeReadings);
 const transport = new Transport(
   {
     socket: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${root.dataset.socket}`,
@@ -48,6 +51,9 @@ const transport = new Transport(
 let state = "stopped";
 let takenAt = 0;
 let problemAt = null;
+// When the server answered last; nothing is overdue before its first answer.
+let answeredAt = Infinity;
+let unreachable = false;
 let models = {};
 let announced = { words: "", at: -Infinity };
 let summarizedAt = -Infinity;
@@ -59,9 +65,6 @@ const clicks = {
   stop: () => stop("status.stopped"),
   snapshot: saveSnapshot,
   "full-screen": toggleFullScreen,
-  record: toggleRecording,
-  "save-csv": () => recording.saveCsv(),
-  "save-json": () => recording.saveJson(),
 };
 for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
 for (const option of ["locked", "mirrored"]) {
@@ -70,6 +73,7 @@ for (const option of ["locked", "mirrored"]) {
     overlay.redraw();
   });
 }
+element("all-faces").addEventListener("change", ({ target }) => (timeline.all = target.checked));
 smoothing.addEventListener("input", setSmoothing);
 element("camera").addEventListener("change", ({ target }) => start(target.value));
 element("first-camera").addEventListener("change", ({ target }) => (element("camera").value = target.value));
@@ -78,12 +82,11 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden && state === "live") pause("status.left");
 });
 window.addEventListener("pagehide", () => stop("status.stopped"));
-window.addEventListener("beforeunload", (event) => {
-  if (recording.running && recording.count) event.preventDefault();
-});
 document.addEventListener("fullscreenchange", () => {
-  element("full-screen").setAttribute("aria-pressed", String(document.fullscreenElement === view));
+  element("full-screen").textContent = text(document.fullscreenElement ? "exit_full_screen" : "full_screen");
+  view.focus();
 });
+setInterval(showSilence, SILENCE_CHECK_MS);
 
 watchFrames(video, takeFrame);
 cameraStream.fillPicker(element("first-camera"));
@@ -109,6 +112,8 @@ function failToOpen(fault) {
 }
 
 function resume() {
+  answeredAt = Infinity;
+  unreachable = false;
   setState("live");
   say("status.connecting");
   transport.open();
@@ -129,21 +134,38 @@ function stop(reason) {
   overlay.clear();
   faceCards.clear();
   hud.rest();
-  if (recording.running) toggleRecording();
+  recorder.stop();
   setState("stopped");
   say(reason, { upload: reason === "camera.gone" });
 }
 
 function setState(next) {
   state = next;
-  root.dataset.state = next;
-  element("state").textContent = text(`states.${next}`);
+  showBadge(next);
   element("pause").textContent = text(next === "paused" ? "resume" : "pause");
   element("pause").hidden = next === "stopped";
   element("stop").hidden = next === "stopped";
   element("again").hidden = next !== "stopped";
   element("snapshot").disabled = next === "stopped";
-  element("record").disabled = next === "stopped" && !recording.running;
+  element("record").disabled = next === "stopped";
+}
+
+function showBadge(shown, seconds = "") {
+  root.dataset.state = shown;
+  write(element("state"), text(`states.${shown}`, { seconds }));
+}
+
+/** Say in the badge's place how long no answer has come, or that answers come. */
+function showSilence() {
+  if (state !== "live") return;
+  const silent = Math.max(0, performance.now() - answeredAt);
+  if (!unreachable && (transport.ready || silent < SILENT_MS)) return showBadge("live");
+  showBadge("reconnecting", formatNumber(Math.floor(silent / 1000)));
+}
+
+function answered() {
+  answeredAt = performance.now();
+  unreachable = false;
 }
 
 async function takeFrame(at) {
@@ -155,6 +177,7 @@ async function takeFrame(at) {
 }
 
 function showAnswer(answer) {
+  answered();
   overlay.show(answer, encoder.canvas);
   const delay = performance.now() - takenAt;
   models = answer.models ?? models;
@@ -162,21 +185,15 @@ function showAnswer(answer) {
   hud.answered(delay, answer.dropped);
   faceCards.show(answer.faces);
   timeline.add(answer.faces);
-  record(answer, delay);
+  recorder.add(answer, delay);
   announce(answer.faces);
   element("no-face").hidden = answer.faces.length > 0;
   if (problemAt !== null && performance.now() - problemAt > PROBLEM_MS) connected(transport.name);
 }
 
-function record(answer, delay) {
-  if (!recording.running) return;
-  recording.add(answer, delay);
-  element("recorded").textContent = text("recorded", { count: formatNumber(recording.count) });
-  if (recording.full) toggleRecording();
-}
-
 function showProblem(problem) {
-  problemAt = performance.now();
+  answered();
+  problemAt = answeredAt;
   // Until the next answer the boxes would lie where faces no longer are.
   if (problem.retry_after) {
     hud.rest();
@@ -196,6 +213,8 @@ function renumbered() {
 }
 
 function waiting(reason, milliseconds) {
+  unreachable = true;
+  answeredAt = Math.min(answeredAt, performance.now());
   hud.rest();
   overlay.clearBoxes();
   const seconds = formatNumber(Math.ceil(milliseconds / 1000));
@@ -227,18 +246,7 @@ async function saveSnapshot() {
 
 function toggleFullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else view.requestFullscreen?.().catch(() => say("status.no_full_screen"));
-}
-
-function toggleRecording() {
-  if (recording.running) recording.stop();
-  else recording.start();
-  const { running, count } = recording;
-  root.toggleAttribute("data-recording", running);
-  element("record").textContent = text(running ? "stop_recording" : "start_recording");
-  element("recorded").textContent = text("recorded", { count: formatNumber(count) });
-  element("saving").hidden = running || !count;
-  element("record").disabled = state === "stopped";
+  else element("stage").requestFullscreen?.().catch(() => say("status.no_full_screen"));
 }
 
 function describeReadings() {
@@ -258,6 +266,7 @@ function onKey(event) {
     Escape: clicks.stop,
     f: toggleFullScreen,
     m: () => element("mirrored").click(),
+    e: () => recorder.mark(),
   };
   const action = keys[event.key];
   if (!action || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,4 +1,4 @@
-// The last sixty seconds of the selected face: a line for each class, each of which can be hidden.
+// The last sixty seconds of one face or of all: a line for each class, each of which can be hidden.
 
 import { clone, write } from "../dom.js";
 import { predictionWord } from "../faces.js";
@@ -9,7 +9,10 @@ const REDRAW_MS = 200;
 // No line is drawn across a gap this long: a pause, or a face that was away.
 const GAP_MS = 1000;
 const FONT_PIXELS = 12;
-const MARGIN = { left: 44, right: 12, top: 10, bottom: 24 };
+const LABEL_PIXELS = 15;
+const MARGIN = { left: 44, right: 76, top: 10, bottom: 24 };
+// Lines that stay below this would lie on each other; their values stand beside their names.
+const LOWEST_DRAWN = 0.05;
 // Lines differ in their dashes too, not only in their colour.
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [], [7, 4], [2, 3]];
 
@@ -22,6 +25,8 @@ export class Timeline {
   #classes = [];
   #hidden = new Set();
   #drawnAt = 0;
+  #pointer = null;
+  #all = false;
 
   constructor(canvas, legend, summary) {
     this.#canvas = canvas;
@@ -31,6 +36,14 @@ export class Timeline {
     new MutationObserver(() => this.draw()).observe(document.documentElement, {
       attributeFilter: ["data-bs-theme"],
     });
+    canvas.addEventListener("pointermove", ({ offsetX }) => this.#point(offsetX));
+    canvas.addEventListener("pointerleave", () => this.#point(null));
+  }
+
+  /** Draw every face's lines, or only the selected one's. */
+  set all(all) {
+    this.#all = all;
+    this.draw();
   }
 
   add(faces, now = performance.now()) {
@@ -59,10 +72,20 @@ export class Timeline {
     this.#drawnAt = now;
     const area = this.#prepare();
     drawGrid(area);
-    const points = this.#points.get(this.#selected) ?? [];
-    this.#classes.forEach((name, index) => {
-      if (!this.#hidden.has(name)) drawLine(area, points, name, index, now);
-    });
+    const labels = [];
+    for (const [track, points] of this.#points) {
+      if (!this.#all && track !== this.#selected) continue;
+      this.#classes.forEach((name, index) => {
+        if (this.#hidden.has(name) || points.every(({ probabilities }) => probabilities[name] < LOWEST_DRAWN)) return;
+        drawLine(area, points, name, index, now);
+        const words = this.#all ? `${track} ${className(name)}` : className(name);
+        labels.push({ words, index, y: yOf(points.at(-1).probabilities[name], area.height) });
+      });
+    }
+    drawLabels(area, labels);
+    const at = this.#pointer === null ? now : now - ageAt(this.#pointer, area.width);
+    if (this.#pointer !== null) drawPointer(area, this.#pointer);
+    this.#writeValues(at);
   }
 
   /** Write what the lines show in words, for screen readers. */
@@ -77,6 +100,22 @@ export class Timeline {
     const [expression, count] = [...counts].sort((a, b) => b[1] - a[1])[0];
     const share = formatProbability(count / points.length);
     write(this.#summary, text("timeline.summary", { number: this.#selected, expression, share }));
+  }
+
+  #point(x) {
+    this.#pointer = x;
+    this.draw();
+  }
+
+  /** Write the selected face's probabilities at a moment beside the classes. */
+  #writeValues(at) {
+    const points = this.#points.get(this.#selected) ?? [];
+    const point = points.findLast((each) => each.at <= at);
+    const shown = point && at - point.at <= GAP_MS ? point.probabilities : {};
+    [...this.#legend.querySelectorAll("output")].forEach((value, index) => {
+      const probability = shown[this.#classes[index]];
+      write(value, probability === undefined ? "–" : formatProbability(probability));
+    });
   }
 
   #forget(now) {
@@ -98,7 +137,7 @@ export class Timeline {
     const line = item.querySelector("path");
     line.style.setProperty("stroke", `var(--line-${index})`);
     line.setAttribute("stroke-dasharray", DASHES[index % DASHES.length].join(" "));
-    button.append(className(name));
+    line.closest("svg").after(className(name));
     button.addEventListener("click", () => {
       const shown = this.#hidden.delete(name);
       if (!shown) this.#hidden.add(name);
@@ -121,12 +160,12 @@ export class Timeline {
       this.#canvas.style.setProperty("color", `var(${name})`);
       return style.color;
     };
-    return { context, width, height, colour, font: `${FONT_PIXELS}px ${style.fontFamily}` };
+    context.font = `${FONT_PIXELS}px ${style.fontFamily}`;
+    return { context, width, height, colour };
   }
 }
 
-function drawGrid({ context, width, height, colour, font }) {
-  context.font = font;
+function drawGrid({ context, width, height, colour }) {
   context.fillStyle = colour("--ink-soft");
   context.strokeStyle = colour("--line");
   context.lineWidth = 1;
@@ -141,7 +180,7 @@ function drawGrid({ context, width, height, colour, font }) {
     context.fillText(text("timeline.percent", { count: share * 100 }), MARGIN.left - 8, y);
   }
   context.textBaseline = "alphabetic";
-  for (const seconds of [60, 30, 0]) {
+  for (const seconds of width < 300 ? [60, 0] : [60, 30, 0]) {
     const x = xOf(seconds * 1000, width);
     context.textAlign = seconds === 60 ? "start" : seconds ? "center" : "end";
     const words = seconds ? text("timeline.ago", { count: seconds }) : text("timeline.now");
@@ -166,8 +205,32 @@ function drawLine({ context, width, height, colour }, points, name, index, now) 
   context.setLineDash([]);
 }
 
+/** Write each line's name at its end; those that would cover each other move down. */
+function drawLabels({ context, width, height, colour }, labels) {
+  context.textAlign = "start";
+  context.textBaseline = "middle";
+  let lowest = height - (labels.length - 0.5) * LABEL_PIXELS;
+  let last = -Infinity;
+  for (const { words, index, y } of labels.sort((a, b) => a.y - b.y)) {
+    last = Math.max(last + LABEL_PIXELS, Math.min(y, lowest));
+    lowest += LABEL_PIXELS;
+    context.fillStyle = colour(`--line-${index}`);
+    context.fillText(words, width - MARGIN.right + 8, last);
+  }
+}
+
+function drawPointer({ context, height, colour }, x) {
+  context.strokeStyle = colour("--ink");
+  context.lineWidth = 1;
+  context.strokeRect(x, MARGIN.top, 0, height - MARGIN.top - MARGIN.bottom);
+}
+
 function xOf(age, width) {
   return width - MARGIN.right - (age / SPAN_MS) * (width - MARGIN.left - MARGIN.right);
+}
+
+function ageAt(x, width) {
+  return ((width - MARGIN.right - x) / (width - MARGIN.left - MARGIN.right)) * SPAN_MS;
 }
 
 function yOf(share, height) {

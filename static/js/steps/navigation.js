@@ -29,6 +29,7 @@ export function markCurrentStep(root) {
     markCurrent(links, stepInView(steps), "step");
   }, { rootMargin: "-20% 0% -60% 0%" });
   steps.forEach((step) => watcher.observe(step));
+  markCurrent(links, stepInView(steps), "step");
 }
 
 // The step in focus goes first, unless the reader has scrolled it out of sight.
@@ -39,8 +40,8 @@ function currentStep(steps) {
   return bottom > 0 && top < window.innerHeight ? focused : stepInView(steps);
 }
 
-// The last step that begins above the window's upper third; before the first there is none.
+// The last step that begins above the window's upper third; before the first, the first.
 function stepInView(steps) {
   const line = window.innerHeight / 3;
-  return steps.findLastIndex((step) => step.getBoundingClientRect().top <= line);
+  return Math.max(0, steps.findLastIndex((step) => step.getBoundingClientRect().top <= line));
 }

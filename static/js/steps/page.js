@@ -4,14 +4,20 @@ import { element } from "../dom.js";
 import { problemSentence, text } from "../language.js";
 import { checkSize, parse, post, ServiceError } from "../service.js";
 import { wireChannels } from "./channels.js";
+import { wireConvolutions } from "./convolution.js";
 import { markCurrentStep, navigateByKeys } from "./navigation.js";
 import { wireTemperatures } from "./temperature.js";
 
 const form = element("steps-form");
 const outcome = element("outcome");
 
-// The current request; a newer one aborts it, so that no older answer covers a newer one.
+// Changes that follow each other at once are one wish.
+const SETTLE_MS = 250;
+
+// The current request: another wish aborts it, so that no older answer covers a newer one; the same
+// wish waits for its answer.
 let current = null;
+let settling = 0;
 
 form.addEventListener("submit", (event) => {
   // The browser itself saves the ZIP file.
@@ -20,32 +26,56 @@ form.addEventListener("submit", (event) => {
   show(true);
 });
 form.addEventListener("change", () => {
-  if (form.checkValidity()) show(false);
+  clearTimeout(settling);
+  if (form.checkValidity()) settling = setTimeout(show, SETTLE_MS, false);
+});
+outcome.addEventListener("click", (event) => {
+  const { field, face } = event.target.closest("[data-face]")?.dataset ?? {};
+  if (!face) return;
+  event.preventDefault();
+  element(field).value = face;
+  show(true);
 });
 navigateByKeys(outcome);
 wire();
 
 async function show(moveFocus) {
-  current?.abort();
-  const abort = new AbortController();
-  current = abort;
+  clearTimeout(settling);
+  const wish = describeForm();
+  if (current?.wish === wish) {
+    current.moveFocus ||= moveFocus;
+    return;
+  }
+  current?.abort.abort();
+  const mine = { wish, moveFocus, abort: new AbortController() };
+  current = mine;
   say(text("working"));
   outcome.setAttribute("aria-busy", "true");
   try {
-    const page = await request(abort.signal);
-    if (current !== abort) return;
+    const page = await request(mine.abort.signal);
+    if (current !== mine) return;
     outcome.replaceChildren(...page.getElementById("outcome").childNodes);
     wire();
     const problem = outcome.querySelector(".problem");
-    say(problem ? "" : text("done"));
-    if (moveFocus || problem) (problem ?? outcome.querySelector(".step"))?.scrollIntoView();
-    if (moveFocus) outcome.querySelector(".step")?.focus({ preventScroll: true });
+    const noFace = outcome.querySelector(".no-face h2")?.textContent;
+    say(problem ? "" : (noFace ?? text("done")));
+    if (mine.moveFocus || problem || noFace) (problem ?? (noFace ? element("status") : outcome.querySelector(".step")))?.scrollIntoView();
+    if (mine.moveFocus) outcome.querySelector(".step")?.focus({ preventScroll: true });
   } catch (error) {
-    if (current !== abort || error.name === "AbortError") return;
+    if (current !== mine || error.name === "AbortError") return;
     outcome.replaceChildren();
     say(error instanceof ServiceError ? problemSentence(error.problem) : error.message);
   }
+  current = null;
   outcome.removeAttribute("aria-busy");
+}
+
+function describeForm() {
+  const values = [...new FormData(form)].map(([name, value]) =>
+    // A field without a file has one that was changed just now.
+    value.size ? [name, value.name, value.size, value.lastModified] : [name, String(value)],
+  );
+  return JSON.stringify(values);
 }
 
 async function request(signal) {
@@ -61,6 +91,7 @@ async function request(signal) {
 
 function wire() {
   wireChannels(outcome);
+  wireConvolutions(outcome);
   wireTemperatures(outcome);
   markCurrentStep(outcome);
 }

@@ -1,6 +1,6 @@
 // The temperature's slider: the server's softmax with another temperature.
 
-import { formatHundredths, formatShare } from "../language.js";
+import { formatHundredths, formatProbability } from "../language.js";
 
 export function wireTemperatures(root) {
   for (const table of root.querySelectorAll(".softmax")) wireTable(table);
@@ -27,7 +27,7 @@ function draw(table, temperature) {
     row.querySelector(".scaled").textContent = formatHundredths(scaled[index]);
     const cell = row.querySelector("data");
     cell.value = String(probabilities[index]);
-    cell.textContent = formatShare(probabilities[index]);
+    cell.textContent = formatProbability(probabilities[index]);
     row.querySelector(".meter-bar").setAttribute("width", String(probabilities[index] * 100));
   });
 }

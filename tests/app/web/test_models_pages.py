@@ -165,13 +165,15 @@ def test_every_text_of_a_served_card_is_shown_in_indonesian(app: Flask, name: st
             assert formats.weakness(weakness) != weakness_in_english(weakness)
         changes = {row["change"] for row in card.figures["robustness"]}
         assert [change for change in changes if formats.change(change) == change] == []
+        for text in (card.data["source"], card.data["licence"]):
+            assert "lang=" not in formats.data_text(text)
 
 
 @pytest.mark.parametrize(
     ("language", "weakness"),
     [
-        ("en", "With occlusion at level 45, 81% are right instead of 93%."),
-        ("id", "Dengan penutupan sebagian pada tingkat 45, 81% benar, bukan 93%."),
+        ("en", "81% are right instead of 93%: occlusion, the lowest 45%."),
+        ("id", "81% benar, bukan 93%: penutupan sebagian, 45% terbawah."),
     ],
 )
 def test_a_card_s_texts_and_weaknesses_stand_in_the_reader_s_language(

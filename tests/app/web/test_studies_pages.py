@@ -58,6 +58,20 @@ def test_results_that_are_none_are_named_before_the_start(tmp_path: Path) -> Non
 
 
 def test_the_studies_pages_speak_indonesian(client: FlaskClient) -> None:
-    address = f"/models/studies/{NAMES[0]}"
-    text = client.get(address, headers={"Accept-Language": "id"}).text
-    assert "Perbandingan dengan makalah" in text
+    for name in NAMES:
+        address = f"/models/studies/{name}"
+        text = client.get(address, headers={"Accept-Language": "id"}).get_data(as_text=True)
+        assert "Dibandingkan dengan makalah" in text
+        assert text.count('<span lang="en">') == 1, name  # the processor
+        assert not re.search(r">\d+\.\d+%<", text)
+
+
+def test_a_study_s_page_has_its_curves_and_names_its_paper(client: FlaskClient) -> None:
+    text = client.get("/models/studies/finetune-depth").get_data(as_text=True)
+    assert "Dina Chahyati" in text
+    assert "2023" in text
+    curves = re.findall(r'src="(/models/studies/finetune-depth/figures/[^"]+)"', text)
+    assert len(curves) == 16
+    with client.get(curves[0]) as curve:
+        assert curve.mimetype == "image/png"
+    assert client.get("/models/studies/finetune-depth/figures/..%2Fresults.json").status_code == 404
