@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from keras import KerasTensor, layers
 from app.files import atomic_write
 from training.datasets.loading import Split
 from training.fit.networks import Normalization, compute_in, register
-from training.recipe import DataError
+from training.recipe import DataError, RecipeError, find_nearest
 
 # Name → builder and the mode of its preprocessing, as Keras names them; "none": inside the network.
 APPLICATIONS: dict[str, tuple[Any, str]] = {
@@ -215,16 +216,21 @@ def truncated_backbone(
     """Build a pretrained body up to its layer `last`, and average over it.
 
     Layers before `learned_from` are frozen; by default all are fitted. Without normalisation, as a
-    finished network is served, no weights are loaded. Source for fitting on the first layers only:
+    finished network is served, no weights are loaded. Raises `RecipeError` for an unknown layer.
+    Source for fitting on the first layers only:
     Yosinski et al., "How transferable are features in deep neural networks?" (2014).
     """
+    _check_named("base", base, APPLICATIONS)
     build, mode = APPLICATIONS[base]
     whole = (
         load_base(base, keras.mixed_precision.dtype_policy().name)
         if normalization
         else build(include_top=False, weights=None)
     )
+    _check_named("last", last, [layer.name for layer in whole.layers])
     lower = keras.Model(whole.inputs, whole.get_layer(last).output)
+    if learned_from:
+        _check_named("learned_from", learned_from, [layer.name for layer in lower.layers[1:]])
     renewed = {id(lower.inputs[0]): _preprocess(inputs, mode)}  # each tensor's successor
     learned = learned_from is None
     for layer in lower.layers[1:]:
@@ -237,6 +243,14 @@ def truncated_backbone(
             successor.set_weights(layer.get_weights())
     features = renewed[id(lower.output)]
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(features))
+
+
+def _check_named(option: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        near = find_nearest(name, known)
+        raise RecipeError(
+            f"network.options.{option}: there is no {name!r} here. Did you mean {near!r}?"
+        )
 
 
 def _renew(layer: layers.Layer, normalization: Normalization) -> layers.Layer:

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import training.fit.pretrained  # noqa: F401 - registers its networks
-from app.vision.models.cards import ONE_CLASS
+from app.vision.models.cards import CARD, ONE_CLASS
 from training import runs
 from training.datasets.augmentation import augment
 from training.datasets.experiment import Experiment
@@ -30,7 +30,7 @@ from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
 from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
 from training.fit.transfer import load_backbone
-from training.recipe import DataError, Schedule
+from training.recipe import DataError, Recipe, Schedule
 
 HUBER_LIMIT = 0.1
 BOX_WEIGHT = 0.3  # of a proposal's square beside its score
@@ -47,10 +47,11 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     Leaves in the run's folder the recipe, the checkpoint, `history.csv` (a row per epoch),
     `model.keras` (averaged weights, float32), curves and a report; with `tensorboard` also event
     files. Returns the history. Raises before training starts: `DataError` if the data or the disk
-    won't do, `RecipeError` for a network that doesn't exist.
+    won't do or a needed model is missing, `RecipeError` for a network that doesn't exist.
     """
     recipe, run = experiment.recipe, experiment.run
     check_network(recipe.network)
+    _check_needed(recipe)
     trainer = Trainer(experiment)
     run.mkdir(parents=True, exist_ok=True)
     _check_disk(run, trainer)
@@ -80,6 +81,15 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     return trainer.history
 
 
+def _check_needed(recipe: Recipe) -> None:
+    for folder in recipe.needed_models:
+        if not ((folder / CARD).is_file() or runs.is_finished(folder)):
+            raise DataError(
+                f"{recipe.name} needs the model {folder}, which isn't there. Where there is a "
+                f"recipe for it, `python -m training rebuild {recipe.name}` fits it first."
+            )
+
+
 def _check_disk(run: Path, trainer: "Trainer") -> None:
     state = sum(value.nbytes for value in trainer.checkpoint()[0])
     model = sum(weight.numpy().nbytes for weight in trainer.served.weights)
@@ -87,8 +97,8 @@ def _check_disk(run: Path, trainer: "Trainer") -> None:
     free = shutil.disk_usage(run).free
     if free < needed:
         raise DataError(
-            f"The disk of {run} has {free / 1e6:.0f} MB free; this training needs "
-            f"{needed / 1e6:.0f} MB. Make room, or choose another folder with --out."
+            f"The disk of {run} has {free // 10**6} MB free; this training needs "
+            f"{-(-needed // 10**6)} MB. Make room, or choose another folder with --out."
         )
 
 

@@ -1,8 +1,8 @@
 """Write a study's results.csv, results.json and report.md."""
 
-import importlib.metadata
 import json
 import platform
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from training.evaluate.reports import FIGURES, plot_confusion, plot_curves
 from training.runs import list_columns, write_csv
 from training.studies.session import Findings, PaperFigure, Session, Trial
 
-PACKAGES = ("keras", "tensorflow-cpu", "numpy", "scikit-learn", "optuna")
+PACKAGES = ("keras", "tensorflow", "numpy", "sklearn", "optuna")  # by the names of import
 
 
 def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
@@ -86,7 +86,7 @@ def write_results(session: Session, findings: Findings) -> None:
         "seed": recipe.seed,
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: import_module(name).__version__ for name in PACKAGES},
         },
         "hardware": hardware,
         "recipe": recipe.model_dump(mode="json"),

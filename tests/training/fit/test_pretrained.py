@@ -11,7 +11,7 @@ from app.vision.imaging.crops import CropShape
 from tests.training.recipes import make_pictures
 from training.datasets.loading import Split, read_split
 from training.fit import pretrained
-from training.recipe import DataError
+from training.recipe import DataError, RecipeError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
@@ -91,3 +91,17 @@ def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
     picture = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
     standardized = keras.Model(loaded.inputs, last.output).predict(picture, verbose=0)
     assert standardized == pytest.approx((picture / 255 - means) / deviations, abs=1e-4)
+
+
+@pytest.mark.parametrize("option", ["last", "learned_from"])
+def test_a_layer_that_a_body_lacks_is_told_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def build(**_: object) -> keras.Model:
+        crops = keras.Input((None, None, 3))
+        return keras.Model(crops, keras.layers.Conv2D(2, 1, name="block1_conv1")(crops))
+
+    monkeypatch.setitem(pretrained.APPLICATIONS, "vgg16", (build, "caffe"))
+    layers = {"last": "block1_conv1", "learned_from": "block1_conv1", option: "block_conv"}
+    with pytest.raises(RecipeError, match=f"{option}: there is no 'block_conv' here. Did you mean"):
+        pretrained.truncated_backbone(keras.Input((SIZE, SIZE, 3)), None, "vgg16", **layers)
