@@ -52,7 +52,7 @@ def write_run_report(
     sections = [
         f"# {recipe.name}",
         f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
-        f"The best epoch by {recipe.monitored}, and the last one, {kept}:",
+        f"The best epoch by {recipe.name_figure(recipe.best_by)}, and the last one, {kept}:",
         markdown_table(rows, titles),
         "![curves](curves.png)",
         f"```json\n{recipe.model_dump_json(indent=2)}\n```",
@@ -114,6 +114,17 @@ def plot_risks(sets: dict[str, list[dict[str, float]]], path: Path) -> None:
         axes.plot([row["coverage"] for row in rows], [row["right"] for row in rows], label=name)
     axes.set(xlabel="share answered", ylabel="share that is right")
     axes.legend()
+    save_figure(figure, path)
+
+
+def plot_pairs(sets: dict[str, np.ndarray], path: Path) -> None:
+    """Plot our shares over the paper's, float (count, 2) for each set."""
+    figure, axes = plt.subplots(figsize=(4.4, 4.4), layout="constrained")
+    for name, pairs in sets.items():
+        axes.scatter(*pairs.T, s=12, label=name)
+    axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
+    axes.set(xlabel="the paper's", ylabel="ours", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=7)
     save_figure(figure, path)
 
 

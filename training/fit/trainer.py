@@ -64,7 +64,7 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     for epoch_ended in trainer.steps():
         # Before the checkpoint: a kill in between repeats the epoch, and with it the files.
         if epoch_ended:
-            if recipe.schedule.keep_best and trainer.epochs_since_best() == 0:
+            if recipe.schedule.keep_best and trainer.epochs_since_best(recipe.best_by) == 0:
                 runs.save_network(trainer.served, run / runs.BEST)
             runs.write_history(run, trainer.history)
         if epoch_ended or time.monotonic() - last_saved > recipe.schedule.checkpoint_seconds:
@@ -76,7 +76,7 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
                     tf.summary.scalar(name, value)
             board.flush()
     runs.save_network(trainer.served, run / runs.MODEL)
-    best = trainer.history[-1 - trainer.epochs_since_best()]
+    best = trainer.history[-1 - trainer.epochs_since_best(recipe.best_by)]
     write_run_report(run, recipe, trainer.history, best)
     return trainer.history
 
@@ -315,15 +315,16 @@ class Trainer:
         ]
         return float(sum(losses))
 
-    def epochs_since_best(self) -> int:
-        """Count the epochs since the best one by the monitored figure."""
-        values = [row[self.recipe.monitored] for row in self.history]
-        best = np.argmin(values) if self.recipe.schedule.monitor == "loss" else np.argmax(values)
+    def epochs_since_best(self, figure: str) -> int:
+        """Count the epochs since the best one by a figure of validation, "accuracy" or "loss"."""
+        values = [row[self.recipe.name_figure(figure)] for row in self.history]
+        best = np.argmin(values) if figure == "loss" else np.argmax(values)
         return len(self.history) - 1 - int(best)
 
     def _out_of_patience(self) -> bool:
-        patience = self.recipe.schedule.patience
-        return bool(patience and self.history) and self.epochs_since_best() >= patience
+        schedule = self.recipe.schedule
+        waiting = bool(schedule.patience and self.history)
+        return waiting and self.epochs_since_best(schedule.monitor) >= schedule.patience
 
 
 def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

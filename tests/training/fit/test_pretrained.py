@@ -43,7 +43,7 @@ def show_input(include_top: bool, weights: str | None) -> keras.Model:
     return keras.Model(crops, keras.layers.Identity()(crops))
 
 
-@pytest.mark.parametrize("name", pretrained.APPLICATIONS)
+@pytest.mark.parametrize("name", pretrained.APPLICATIONS.keys() - {"resnet18"})
 def test_a_body_is_given_pictures_as_its_paper_has_them(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -70,6 +70,29 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
         assert upper.predict(frozen, verbose=0) == pytest.approx(whole, rel=0.02, abs=0.02)
     with pytest.raises(DataError, match="a shortcut passes there"):
         pretrained.compute_features(split, "resnet50", 5, False, tmp_path)
+
+
+def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    body = pretrained._build_resnet18(include_top=False, weights=None)
+    kept = {}
+    for layer in body.layers:
+        names: tuple[str, ...] = ("weight", "bias", "running_mean", "running_var")
+        values = [np.asarray(weight) for weight in layer.weights]
+        if isinstance(layer, keras.layers.Conv2D):
+            names, values = ("weight",), [values[0].transpose(3, 2, 0, 1)]
+        kept |= {f"{layer.name}.{n}": v for n, v in zip(names, values, strict=False)}
+    # As torchvision names and shapes them, a count of classes' layer apart.
+    assert kept["conv1.weight"].shape == (64, 3, 7, 7)
+    assert kept["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
+    assert kept["layer4.1.bn2.running_var"].shape == (512,)
+    assert sum(value.size for value in kept.values()) == 11_176_512 + 9_600  # with moments
+    np.savez(tmp_path / "resnet18.npz", **kept)
+    loaded = pretrained.load_base("resnet18", "float32")
+    picture = np.random.default_rng(1).random((1, SIZE, SIZE, 3), np.float32)
+    answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
+    np.testing.assert_array_equal(*answers)
+    assert answers[0].shape == (1, 1, 1, 512)
 
 
 def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
