@@ -429,7 +429,8 @@ def _prepare(function: str, **arguments: Any) -> None:
     module, name = function.split(".")
     counts = getattr(import_module(f"training.datasets.{module}"), name)(**arguments)
     for what, count in counts.items():
-        click.echo(f"{count:>8}  {what}")
+        if count:
+            click.echo(f"{count:>8}  {what}")
 
 
 data.add_command(

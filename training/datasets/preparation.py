@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,7 +104,7 @@ def prepare_folders(source: Path, out: Path, validation: float, seed: int) -> Co
     with _unpacked(source) as folder:
         splits = _find_splits(folder)
         for split, place in splits.items():
-            found = list(_list_readable(place, counts))
+            found = list(_list_readable(sorted(place.glob("*/*")), counts))
             if not found:
                 raise DataError(f"{source} has no class folders with pictures.")
             held_out = np.zeros(len(found), dtype=bool)
@@ -132,9 +132,9 @@ def _find_splits(folder: Path) -> dict[str, Path]:
     return {SPLIT_NAMES[p.name.lower()]: p for p in sorted(named) if p.parent == highest}
 
 
-def _list_readable(folder: Path, counts: Counts) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yield the pictures in class folders with their hashes; count the other files by reason."""
-    for file in sorted(folder.glob("*/*")):
+def _list_readable(files: Iterable[Path], counts: Counts) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yield the pictures among files with their hashes; count the others by reason."""
+    for file in files:
         if file.suffix.lower() not in PICTURE_SUFFIXES:
             counts["skipped: no picture by the name"] += 1
             continue
@@ -154,21 +154,14 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> Counts:
     with _unpacked(source) as folder:
         # Kaggle's zip holds the pictures in several folders.
         named = {file.name: file for file in sorted(folder.rglob("*.jpg"), reverse=True)}
-        files: list[Path] = []
-        hashes: list[np.ndarray] = []
-        for file in sorted(named.values()):
-            try:
-                if _utkface_class(file):
-                    hashes.append(hash_differences(read_picture(file)))
-                    files.append(file)
-                else:
-                    counts["skipped: no age, gender and race in the name"] += 1
-            except DataError:
-                counts["skipped: unreadable"] += 1
-        if not files:
+        fitting = sorted(file for file in named.values() if _utkface_class(file))
+        counts["skipped: no age, gender and race in the name"] = len(named) - len(fitting)
+        found = list(_list_readable(fitting, counts))
+        if not found:
             raise DataError(f"{source} has no files named age_gender_race_time.jpg as in UTKFace.")
-        held_out = sample_groups(group_hashes(np.stack(hashes)), VALIDATION_SHARE, seed)
-        for file, validates in zip(files, held_out, strict=True):
+        groups = group_hashes(np.stack([hashed for _, hashed in found]))
+        held_out = sample_groups(groups, VALIDATION_SHARE, seed)
+        for (file, _), validates in zip(found, held_out, strict=True):
             split = "validation" if validates else "train"
             _copy(file, out / split / str(_utkface_class(file)))
             counts[split] += 1

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jinja2
 import matplotlib
 
@@ -132,6 +133,15 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a figure to a file and close it."""
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def write_sheet(tiles: list[np.ndarray], per_row: int, path: Path) -> None:
+    """Write pictures of one size, BGR uint8, as rows of one PNG; nothing where there is none."""
+    if not tiles:
+        return
+    padded = np.stack(tiles + [np.zeros_like(tiles[0])] * (-len(tiles) % per_row))
+    rows = padded.reshape(-1, per_row, *tiles[0].shape)
+    cv2.imwrite(str(path), np.vstack([np.hstack(row) for row in rows]))
 
 
 def render_readme(card: Card) -> str:

@@ -24,7 +24,7 @@ from app.vision.models.cards import CARD, ONE_CLASS
 from training import runs
 from training.datasets.augmentation import augment
 from training.datasets.experiment import Experiment
-from training.datasets.loading import OOD, Split, list_answers
+from training.datasets.loading import GIVEN, OOD, Split, list_answers
 from training.evaluate.network import MEASURES, choose_batch
 from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
@@ -208,13 +208,8 @@ class Trainer:
         A row of zeros says that the right answer is unknown.
         """
         settings = self.recipe.heads[head]
-        given = {
-            "votes": split.votes,
-            "places": split.places,
-            "reasons": split.reasons,
-            "boxes": split.boxes,
-        }.get(settings.targets)
-        if given is not None:
+        if settings.targets in GIVEN:
+            given: np.ndarray = getattr(split, settings.targets)
             return given
         classes, labels = list_answers(split, settings.targets)
         count = len(classes)

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from app.files import write_text
+from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
@@ -173,8 +173,8 @@ def _compare(item: PaperFigure, findings: Findings) -> dict[str, str]:
     own, count = findings.figures.get(item.ours), findings.counts.get(item.ours)
     ours, why = _write(own, item.form), "This did not run." if own is None else item.why
     if own is not None and count:
-        found = binomtest(round(own * count), count).proportion_ci(method="wilson")
-        ours += f" ({percent(found.low)} to {percent(found.high)})"
+        low, high = wilson_interval(round(own * count), count)
+        ours += f" ({percent(low)} to {percent(high)})"
     return {"figure": item.figure, "paper": item.value, "ours": ours, "why": why}
 
 
