@@ -125,7 +125,7 @@ def _find_splits(folder: Path) -> dict[str, Path]:
     """Return split → its folder, wherever below `folder`; all is training where there is none."""
     named = [p for p in folder.rglob("*") if p.is_dir() and p.name.lower() in SPLIT_NAMES]
     if not named:
-        pictures = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES)
+        pictures = (p for p in sorted(folder.rglob("*/*")) if p.suffix.lower() in PICTURE_SUFFIXES)
         first = next(pictures, None)
         return {"train": first.parent.parent if first else folder}
     highest = min((p.parent for p in named), key=lambda parent: (len(parent.parts), parent))
@@ -246,6 +246,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
                 f"{source} is no folder, .csv, or whole zip or tar file: {error}. A download may "
                 "have been cut off."
             ) from error
+        shutil.rmtree(Path(folder) / "__MACOSX", ignore_errors=True)  # of archives made on a Mac
         yield Path(folder)
 
 

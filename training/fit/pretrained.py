@@ -89,7 +89,10 @@ def _read_base(name: str) -> keras.Model:
     if path and path.is_file():
         base = build(include_top=False, weights=None)
         try:
-            _load_torch(base, path) if name == RESNET18 else base.load_weights(path)
+            if name == RESNET18:
+                _load_torch(base, path)
+            else:
+                base.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{path} holds no weights of {name}: {error}") from error
         if name.startswith("efficientnet"):

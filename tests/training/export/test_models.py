@@ -123,7 +123,7 @@ def test_a_model_is_calibrated_again_without_training(model: Path) -> None:
 
 
 def test_an_export_tells_what_serving_lacks_and_the_card_how_it_was_trained(
-    made: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.recipe.RECIPES", made)
     shutil.copytree(made / "run", tmp_path / "run")
