@@ -42,9 +42,8 @@ class Commands(click.Group):
             told = "Interrupted." if interrupted else "The disk is full. Make room."
             if command := context.meta.get(RESUME):
                 told += f" Resume it by: {command}"
-            failure = click.ClickException(told)
-            failure.exit_code = 130 if interrupted else 1
-            raise failure from error
+            click.echo(f"Error: {told}", err=True)
+            raise SystemExit(130 if interrupted else 1) from error
 
 
 def _resumable_by(*command: object) -> None:

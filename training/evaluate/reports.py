@@ -122,7 +122,7 @@ def plot_pairs(sets: dict[str, np.ndarray], path: Path) -> None:
     """Plot our shares over the paper's, float (count, 2) for each set."""
     figure, axes = plt.subplots(figsize=(4.4, 4.4), layout="constrained")
     for name, pairs in sets.items():
-        axes.scatter(*pairs.T, s=12, label=name)
+        axes.scatter(pairs[:, 0], pairs[:, 1], s=12, label=name)
     axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
     axes.set(xlabel="the paper's", ylabel="ours", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)

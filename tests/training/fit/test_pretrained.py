@@ -75,7 +75,7 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
 def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     body = pretrained._build_resnet18(include_top=False, weights=None)
-    kept = {}
+    kept: dict[str, np.ndarray] = {}
     for layer in body.layers:
         names: tuple[str, ...] = ("weight", "bias", "running_mean", "running_var")
         values = [np.asarray(weight) for weight in layer.weights]
