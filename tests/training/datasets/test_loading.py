@@ -320,6 +320,12 @@ def test_a_manual_s_pictures_are_copied_but_for_signs_strips_and_twins(tmp_path:
     refuse("has no pictures of 200 pixels", "manuals", tmp_path / "manual", tmp_path / "none")
 
 
+def test_tensorflow_starts_without_a_word() -> None:
+    code = "import training.fit; import tensorflow as tf; tf.constant(1) + 1"
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert started.stderr == b""
+
+
 def test_help_recipes_and_data_commands_load_no_tensorflow() -> None:
     modules = "inspection, preparation, synthetic_objects, face_crops, experiment"
     code = (

@@ -2,18 +2,12 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.recipes import run, succeed
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "training", "fit", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+from tests.training.recipes import run, start, succeed
 
 
 def end(process: "subprocess.Popen[str]", status: int = 0) -> None:
@@ -30,8 +24,8 @@ def figures(run: Path) -> list[dict[str, str]]:
 def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     recipe: Path, tmp_path: Path
 ) -> None:
-    end(start(recipe, "--out", tmp_path / "unbroken"))
-    killed = start(recipe, "--out", tmp_path / "killed")
+    end(start("fit", recipe, "--out", tmp_path / "unbroken"))
+    killed = start("fit", recipe, "--out", tmp_path / "killed")
     assert killed.stderr
     for line in killed.stderr:
         if line.startswith("epoch 2"):
@@ -42,7 +36,7 @@ def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     # What a kill in the middle of writing a checkpoint leaves must not matter.
     (tmp_path / "killed" / "checkpoint.npz.part").write_bytes(b"half a checkpoint")
 
-    end(start("--resume", tmp_path / "killed"))
+    end(start("fit", "--resume", tmp_path / "killed"))
     assert figures(tmp_path / "killed") == figures(tmp_path / "unbroken")
     # The very weights too, as the history rounds.
     weights = [np.load(tmp_path / name / "checkpoint.npz") for name in ("killed", "unbroken")]

@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from PIL import Image
 from app.paths import STUDIES
 from app.vision.imaging.crops import CropShape
 from tests.helpers.processes import list_children
-from tests.training.recipes import fail, make_pictures, succeed
+from tests.training.recipes import fail, make_pictures, start, succeed
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
 from training.evaluate.reports import plot_pairs
@@ -38,11 +37,6 @@ def data(tmp_path: Path) -> Path:
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
     return ["study", name, "--scale", "smoke", "--data", data, "--out", folder, *arguments]
-
-
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "training", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def read_results(folder: Path) -> list[dict[str, str]]:
