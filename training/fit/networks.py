@@ -262,21 +262,13 @@ def compact(
 
 @register("fully_convolutional")
 def fully_convolutional(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
-    widths: list[int],
-) -> keras.KerasTensor:
+    inputs: KerasTensor, normalization: Normalization, widths: list[int]
+) -> KerasTensor:
     """Stack 3x3 convolutions that keep the map, for pictures of any size.
 
     The first two halve the picture, so that a position of the map is 4 pixels wide.
     """
     x = inputs
     for step, width in enumerate(widths):
-        stride = 2 if step < 2 else 1
-        x = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=normalization is None)(
-            x
-        )
-        if normalization:
-            x = normalization(momentum=0.9)(x)
-        x = layers.ReLU()(x)
+        x = layers.ReLU()(_convolve(normalization, x, width, 3, 2 if step < 2 else 1))
     return x
