@@ -3,6 +3,7 @@
 Each command imports what it needs: TensorFlow takes seconds to load.
 """
 
+import errno
 import json
 import os
 from functools import partial
@@ -17,17 +18,16 @@ from app.vision.models.cards import Card, ModelError
 from app.vision.models.files import FILES
 from training.recipe import DataError, RecipeError, load_recipe
 
-# Only warnings of TensorFlow; set before any command imports it.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 TARGET = click.Path(path_type=Path)
 RESULTS = Path(__file__).parent / "results"
+FULL = os.strerror(errno.ENOSPC)
+RESUME = "resume"  # in a context's `meta`: the command that resumes the running one
 
 
 class Commands(click.Group):
-    """Print a domain error's message instead of a traceback."""
+    """Print a sentence instead of a traceback, and after an interruption how to resume."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command."""
@@ -35,6 +35,20 @@ class Commands(click.Group):
             return super().invoke(context)
         except (DataError, RecipeError, ModelError, RayError) as error:
             raise click.ClickException(str(error)) from error
+        except (KeyboardInterrupt, OSError) as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            if not interrupted and FULL not in str(error):  # HDF5 gives the error as text only.
+                raise
+            told = "Interrupted." if interrupted else "The disk is full. Make room."
+            if command := context.meta.get(RESUME):
+                told += f" Resume it by: {command}"
+            click.echo(f"Error: {told}", err=True)
+            raise SystemExit(130 if interrupted else 1) from error
+
+
+def _resumable_by(*command: object) -> None:
+    told = " ".join(["python -m training", *map(str, command)])
+    click.get_current_context().meta[RESUME] = told
 
 
 @click.group(cls=Commands)
@@ -63,6 +77,7 @@ def fit(
     if resume:
         if recipe or out or changes:
             raise click.UsageError("--resume takes the run's own recipe: give it alone.")
+        _resumable_by("fit --resume", resume)
         trainer.fit(Experiment.open(resume), tensorboard)
         return
     if not recipe:
@@ -71,6 +86,7 @@ def fit(
     run = out or Path("runs") / chosen.name
     if (run / RECIPE).exists():
         raise click.UsageError(f"{run} holds a run already: use --resume {run}, or another --out.")
+    _resumable_by("fit --resume", run)
     trainer.fit(Experiment(chosen, run), tensorboard)
 
 
@@ -141,6 +157,7 @@ def rebuild(recipe: str, out: Path | None) -> None:
     """
     from training.export import pipeline
 
+    _resumable_by("rebuild", recipe, *(["--out", out] if out else []))
     for card in pipeline.rebuild(recipe, out):
         _print_figures(card)
 
@@ -148,16 +165,25 @@ def rebuild(recipe: str, out: Path | None) -> None:
 @cli.command()
 @click.argument("model", type=FOLDER)
 @click.argument("images", nargs=-1, required=True, type=FILE)
-def predict(model: Path, images: tuple[Path, ...]) -> None:
-    """Predict IMAGES, which are crops already, as training pictures are."""
+@click.option("--crop", is_flag=True, help="Take each whole picture as the face's crop.")
+def predict(model: Path, images: tuple[Path, ...], crop: bool) -> None:
+    """Predict IMAGES: of a photo, its main face, which the detector in models/ finds."""
     from app.vision.imaging.crops import shape_crop
     from app.vision.models.classifiers import load_classifier
     from training.datasets.loading import read_picture
+    from training.evaluate.end_to_end import LabelledPhoto, read_photos
 
     classifier = load_classifier(model)
+    card = classifier.card
     for image in images:
-        crop = shape_crop(read_picture(image), classifier.card.shape)
-        prediction = classifier.predict(crop[None])[0]
+        if crop or card.region == "image":
+            prediction = classifier.predict(shape_crop(read_picture(image), card.shape)[None])[0]
+        else:
+            (read,) = read_photos(classifier, [LabelledPhoto(image, {})])
+            if (found := read.prediction(card.task)) is None:
+                click.echo(f"{image}  no face found; --crop takes the whole picture for one")
+                continue
+            prediction = found
         unsure = "" if prediction.confident else "  (unsure)"
         click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
 
@@ -172,6 +198,7 @@ def ablate(name: str, out: Path | None) -> None:
     """
     from training.studies import ablation
 
+    _resumable_by("ablate", name, *(["--out", out] if out else []))
     ablation.ablate(
         ablation.load_ablation(name),
         f"python -m training ablate {name}",
@@ -227,6 +254,7 @@ def study(
     command = f"python -m training study {name} --scale {scale}"
     command += f" --engine {engine}" if engine != "local" else ""
     command += f" --data {data_folder}" if data_folder else ""
+    _resumable_by(command.removeprefix("python -m training "), "--resume --out", work)
     warn = partial(click.echo, err=True)
     written = run_study(name, scale, work, target, command, data_folder, storage, engine, warn=warn)
     click.echo(f"{written / 'report.md'}")
@@ -343,6 +371,13 @@ SOURCE = click.Argument(["source"], type=FOLDER)
 SOURCE_FILE = click.Argument(["source"], type=FILE)
 SOURCE_PATH = click.Argument(["source"], type=click.Path(path_type=Path, exists=True))
 SOURCES = click.Argument(["sources"], nargs=-1, required=True, type=FOLDER)
+SHARE = click.Option(
+    ["--validation"],
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=0.15,
+    show_default=True,
+    help="Share to hold out where SOURCE has no validation split.",
+)
 SEED = click.Option(["--seed"], default=1, show_default=True, help="Seed of the held-out part.")
 VOTES = click.Option(["--votes"], type=FILE, help="FER+'s fer2013new.csv.")
 MISTAKES = "Only add the false positives of the face classifier in MODELS."
@@ -351,18 +386,19 @@ MISTAKES_OF = click.Option(["--mistakes-of"], type=FOLDER, metavar="MODELS", hel
 PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
     "fer2013": (
         "preparation.prepare_fer2013",
-        [SOURCE_FILE, OUT, VOTES],
-        "Write Kaggle's fer2013.csv or icml_face_data.csv as folders.",
+        [SOURCE_FILE, OUT, VOTES, SHARE, SEED],
+        "Write Kaggle's fer2013.csv, icml_face_data.csv or train.csv, or the zip or tar file that "
+        "holds it, as folders.",
     ),
     "folders": (
         "preparation.prepare_folders",
-        [SOURCE, OUT],
-        "Copy a data set that has split and class folders already.",
+        [SOURCE_PATH, OUT, SHARE, SEED],
+        "Copy a data set in class folders, a folder, zip or tar file, with splits or without.",
     ),
     "utkface": (
         "preparation.prepare_utkface",
         [SOURCE_PATH, OUT, SEED],
-        "Split UTKFace, a folder or tar file, by perceived gender, near-duplicates together.",
+        "Split UTKFace, a folder, zip or tar file, by perceived gender, near-duplicates together.",
     ),
     "synthetic-objects": (
         "synthetic_objects.prepare_synthetic_objects",
@@ -390,9 +426,20 @@ PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
 
 def _prepare(function: str, **arguments: Any) -> None:
     module, name = function.split(".")
-    click.echo(getattr(import_module(f"training.datasets.{module}"), name)(**arguments))
+    counts = getattr(import_module(f"training.datasets.{module}"), name)(**arguments)
+    for what, count in counts.items():
+        if count:
+            click.echo(f"{count:>8}  {what}")
 
 
+data.add_command(
+    click.Command(
+        "split",
+        params=[SOURCE_PATH, OUT, SHARE, SEED],
+        help="Split the class folders in SOURCE, a folder, zip or tar file, for training.",
+        callback=partial(_prepare, "preparation.prepare_folders"),
+    )
+)
 for command, (function, parameters, text) in PREPARATIONS.items():
     callback = partial(_prepare, function)
     prepare.add_command(click.Command(command, params=parameters, help=text, callback=callback))

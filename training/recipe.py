@@ -158,6 +158,7 @@ class Schedule(StrictModel):
     patience: NonNegativeInt = 0  # epochs without a better figure until it stops; 0: never
     monitor: Literal["accuracy", "loss"] = "accuracy"  # the validation figure to improve
     keep_best: bool = False  # keep and export the best epoch's network
+    best_by: Literal["accuracy", "loss"] | None = None  # the best epoch's figure; None: `monitor`
 
     @field_validator("progressive_sizes")
     @classmethod
@@ -205,11 +206,14 @@ class Recipe(StrictModel):
     distillation: Distillation | None = None
     augmentation: Augmentation = Augmentation()
 
+    def name_figure(self, figure: str) -> str:
+        """Return the column of the history for a figure of validation, "accuracy" or "loss"."""
+        return "validation_loss" if figure == "loss" else f"validation_accuracy_{self.fitted_head}"
+
     @property
-    def monitored(self) -> str:
-        """Name of the history's figure by which the best epoch is chosen."""
-        loss, accuracy = "validation_loss", f"validation_accuracy_{self.fitted_head}"
-        return loss if self.schedule.monitor == "loss" else accuracy
+    def best_by(self) -> str:
+        """Name the figure by which the best epoch is chosen: "accuracy" or "loss"."""
+        return self.schedule.best_by or self.schedule.monitor
 
     @property
     def fitted_head(self) -> str:

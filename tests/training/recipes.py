@@ -1,5 +1,7 @@
 """Write data sets and a recipe that are learned in a second, and run commands on them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,12 @@ def succeed(*arguments: str | Path) -> str:
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    """Start a command in a process of its own."""
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def fit(recipe: str | Path, out: Path, *changes: str) -> None:

@@ -13,7 +13,7 @@ from training.datasets.loading import (
     list_pictures,
     read_picture,
 )
-from training.datasets.preparation import group_hashes, hash_differences
+from training.datasets.splitting import group_hashes, hash_differences
 from training.recipe import DataError
 
 UNEVEN = 3  # ratio of two classes' sizes from which imbalance is reported

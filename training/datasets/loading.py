@@ -46,6 +46,13 @@ RACES = ("White", "Black", "Asian", "Indian", "other")
 AGE_BANDS = {"0-2": 3, "3-12": 13, "13-17": 18, "18-59": 60, "60+": 200}  # band → first age above
 CHILDREN = ("child", "older")  # classes of a head of children, under 13
 FIRST_AGE_OF_OLDER = 13
+# Targets that a table gives, by the name of their field in `Split` → values and the table.
+GIVEN = {
+    "votes": (tuple(VOTED_CLASSES), VOTES_FILE),
+    "places": (PLACE_VALUES, PLACES_FILE),
+    "reasons": (REASONS, REASONS_FILE),
+    "boxes": (BOX_VALUES, BOXES_FILE),
+}
 OOD = -2  # the label of an out-of-distribution picture
 
 
@@ -112,21 +119,11 @@ def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarra
         if (children < 0).all():
             raise DataError("A head has ages as targets, but no file name holds one.")
         return CHILDREN, children
-    if targets == "places":
-        if split.places is None:
-            raise DataError(f"A head has places as targets, but there is no {PLACES_FILE}.")
-        return PLACE_VALUES, np.full(len(split.files), -1)
-    if targets == "boxes":
-        if split.boxes is None:
-            raise DataError(f"A head learns boxes, but there is no {BOXES_FILE}.")
-        return BOX_VALUES, np.full(len(split.files), -1)
-    if targets == "reasons":
-        if split.reasons is None:
-            raise DataError(f"A head learns reasons, but there is no {REASONS_FILE}.")
-        return REASONS, np.full(len(split.files), -1)
-    if split.votes is None:
-        raise DataError(f"A head has votes as targets, but there is no {VOTES_FILE}.")
-    return tuple(VOTED_CLASSES), find_majority(split.votes)
+    names, file = GIVEN[targets]
+    given = getattr(split, targets)
+    if given is None:
+        raise DataError(f"A head has {targets} as targets, but there is no {file}.")
+    return names, find_majority(given) if targets == "votes" else np.full(len(given), -1)
 
 
 def list_classes(folder: Path, split: str) -> tuple[str, ...]:

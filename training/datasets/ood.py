@@ -14,8 +14,7 @@ from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.models.cards import Head, OODThreshold
 from app.vision.models.classifiers import energy_scores, read_probabilities
 from training.datasets.loading import OOD, Split, list_pictures, read_picture, sample_files
-from training.datasets.preparation import group_near_duplicates
-from training.datasets.splitting import split_in_folds
+from training.datasets.splitting import group_near_duplicates, split_in_folds
 from training.recipe import DataError, OODSet
 
 HALVES = 2

@@ -3,34 +3,46 @@
 import csv
 import shutil
 import tarfile
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 import skimage.data
 from PIL import Image
 
 from training.datasets.loading import (
     NO_EXPRESSION,
-    SPLITS,
+    PICTURE_SUFFIXES,
     VOTED_CLASSES,
     VOTES_FILE,
-    list_pictures,
     read_picture,
+)
+from training.datasets.splitting import (
+    group_hashes,
+    group_near_duplicates,
+    hash_differences,
+    hold_out,
+    sample_groups,
 )
 from training.recipe import DataError
 from training.runs import write_csv
 
+Counts = Counter[str]  # split, or "skipped: REASON" → pictures
+FER_TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv")  # in the order of preference
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 FER_SIDE = 48
 VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), *NO_EXPRESSION)
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
 VALIDATION_SHARE = 0.15
+SPLIT_NAMES = {"train": "train", "test": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "validation"
+)
 # scikit-image's pictures, without duplicates, line drawings and frames of a series.
 NO_SCENES = {"chessboard_GRAY.png", "motorcycle_right.png", "phantom.png"}
 SCENES = sorted({p.name for p in Path(skimage.data.data_dir).glob("*.[jp][pn]g")} - NO_SCENES)
@@ -38,32 +50,39 @@ MANUAL_PATTERNS = ("*.jpg", "*.jpeg", "*.png")
 SMALLEST_SIDE = 200  # of a manual's picture; smaller ones are icons and formulas
 LARGEST_SIDE = 640  # of the written pictures
 LARGEST_ASPECT = 3.0  # longer ones are diagrams, illegible in a square
-# Two differing bits of 256 are JPEG noise; strangers differ in 60 and more.
-NEAR_DUPLICATE_BITS = 10
 
 
-def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, int]:
-    """Write FER2013 as folders from Kaggle's `fer2013.csv` or `icml_face_data.csv`.
+def prepare_fer2013(
+    source: Path, votes: Path | None, out: Path, validation: float, seed: int
+) -> Counts:
+    """Write FER2013 as folders from Kaggle's table: fer2013.csv, icml_face_data.csv or train.csv.
 
-    With FER+'s `fer2013new.csv` as `votes`, pictures that most raters found to be no face are
-    left out, and `ferplus.csv` is written. Returns the number of pictures of each split. Raises
-    `DataError` for a file of another form.
+    `source` is the table, or the zip or tar file that holds it. train.csv has no splits: about the
+    share `validation` of it is held out. With FER+'s `fer2013new.csv` as `votes`, pictures that
+    most raters found to be no face are left out, and `ferplus.csv` is written. Returns the number
+    of pictures of each split and of skipped ones. Raises `DataError` for a file of another form.
     """
-    rows = _read_table(source, ("emotion", "pixels", "Usage"), "FER2013's CSV")
+    with _unpacked(source) as place:
+        rows = _read_table(_find_table(place, source), ("emotion", "pixels"), "FER2013's CSV")
     rated: Sequence[dict[str, str] | None] = [None] * len(rows)
     if votes:
         rated = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
         if len(rated) != len(rows):
             raise DataError(f"{votes} has {len(rated)} rows, but FER2013 has {len(rows)}.")
+    read = [_read_fer_row(row, f"{source}, row {n}") for n, row in enumerate(rows, start=1)]
+    splits, labels, pictures = map(list, zip(*read, strict=True))
+    if "Usage" not in rows[0]:
+        held_out = hold_out(labels, group_near_duplicates(pictures), validation, seed)
+        splits = ["validation" if held else "train" for held in held_out]
     kept: list[dict[str, str]] = []
-    counts = dict.fromkeys(SPLITS, 0)
-    for index, (row, rating) in enumerate(zip(rows, rated, strict=True)):
+    counts: Counts = Counter()
+    for index, (split, label, rating) in enumerate(zip(splits, labels, rated, strict=True)):
         if rating is not None and not rating["Image name"]:
-            continue  # FER+ leaves the name out where it found no face.
-        split, label, picture = _read_fer_row(row, f"{source}, row {index + 1}")
+            counts["skipped: no face, says FER+"] += 1
+            continue
         file = f"{split}/{label}/fer{index:07d}.png"
         (out / file).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(out / file)
+        Image.fromarray(pictures[index]).save(out / file)
         counts[split] += 1
         if rating is not None:
             columns = {column: rating[column] for column in VOTE_COLUMNS}
@@ -73,40 +92,76 @@ def prepare_fer2013(source: Path, votes: Path | None, out: Path) -> dict[str, in
     return counts
 
 
-def prepare_folders(source: Path, out: Path) -> dict[str, int]:
-    """Copy a data set that already has split and class folders, `val` and `valid` renamed.
+def prepare_folders(source: Path, out: Path, validation: float, seed: int) -> Counts:
+    """Copy a data set in class folders, with folders of splits around them or without.
 
-    Returns the number of pictures of each split. Raises `DataError` where no split is found.
+    `source` is a folder, or a zip or tar file of one. `val` and `valid` become `validation`; where
+    there is none, about the share `validation` of the training pictures is held out, with
+    near-duplicates on one side. Returns the number of pictures of each split and of skipped ones.
+    Raises `DataError` where no class folder is found.
     """
-    names = {"val": "validation", "valid": "validation", **{split: split for split in SPLITS}}
-    counts: Counter[str] = Counter()
-    for folder in sorted(p for p in source.iterdir() if p.is_dir() and p.name.lower() in names):
-        split = names[folder.name.lower()]
-        for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
-            for file in list_pictures(class_folder):
-                _copy(file, out / split / class_folder.name.lower())
-                counts[split] += 1
-    if not counts:
-        raise DataError(f"{source} has no folders train, validation or test with class folders.")
-    if (source / VOTES_FILE).is_file():
-        shutil.copyfile(source / VOTES_FILE, out / VOTES_FILE)
+    counts: Counts = Counter()
+    with _unpacked(source) as folder:
+        splits = _find_splits(folder)
+        for split, place in splits.items():
+            found = list(_list_readable(sorted(place.glob("*/*")), counts))
+            if not found:
+                raise DataError(f"{source} has no class folders with pictures.")
+            held_out = np.zeros(len(found), dtype=bool)
+            if split == "train" and "validation" not in splits:
+                groups = group_hashes(np.stack([hashed for _, hashed in found]))
+                labels = [file.parent.name for file, _ in found]
+                held_out = hold_out(labels, groups, validation, seed)
+            for (file, _), held in zip(found, held_out, strict=True):
+                target = "validation" if held else split
+                _copy(file, out / target / file.parent.name.lower())
+                counts[target] += 1
+        if (folder / VOTES_FILE).is_file():
+            shutil.copyfile(folder / VOTES_FILE, out / VOTES_FILE)
     return counts
 
 
-def prepare_utkface(source: Path, out: Path, seed: int) -> dict[str, int]:
-    """Split UTKFace, a folder or a tar file, into train and validation by perceived gender.
+def _find_splits(folder: Path) -> dict[str, Path]:
+    """Return split → its folder, wherever below `folder`; all is training where there is none."""
+    named = [p for p in folder.rglob("*") if p.is_dir() and p.name.lower() in SPLIT_NAMES]
+    if not named:
+        pictures = (p for p in sorted(folder.rglob("*/*")) if p.suffix.lower() in PICTURE_SUFFIXES)
+        first = next(pictures, None)
+        return {"train": first.parent.parent if first else folder}
+    highest = min((p.parent for p in named), key=lambda parent: (len(parent.parts), parent))
+    return {SPLIT_NAMES[p.name.lower()]: p for p in sorted(named) if p.parent == highest}
 
-    Near-duplicates stay on one side. Files keep their names, which hold age and race.
-    Returns the number of pictures of each split. Raises `DataError` where nothing is found.
+
+def _list_readable(files: Iterable[Path], counts: Counts) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yield the pictures among files with their hashes; count the others by reason."""
+    for file in files:
+        if file.suffix.lower() not in PICTURE_SUFFIXES:
+            counts["skipped: no picture by the name"] += 1
+            continue
+        try:
+            yield file, hash_differences(read_picture(file))
+        except DataError:
+            counts["skipped: unreadable"] += 1
+
+
+def prepare_utkface(source: Path, out: Path, seed: int) -> Counts:
+    """Split UTKFace, a folder, zip or tar file, into train and validation by perceived gender.
+
+    Near-duplicates stay on one side. Files keep their names, which hold age and race. Returns the
+    number of pictures of each split and of skipped ones. Raises `DataError` where nothing is found.
     """
+    counts: Counts = Counter()
     with _unpacked(source) as folder:
-        files = sorted(p for p in folder.rglob("*.jpg") if _utkface_class(p))
-        if not files:
+        # Kaggle's zip holds the pictures in several folders.
+        named = {file.name: file for file in sorted(folder.rglob("*.jpg"), reverse=True)}
+        fitting = sorted(file for file in named.values() if _utkface_class(file))
+        counts["skipped: no age, gender and race in the name"] = len(named) - len(fitting)
+        found = list(_list_readable(fitting, counts))
+        if not found:
             raise DataError(f"{source} has no files named age_gender_race_time.jpg as in UTKFace.")
-        groups = group_near_duplicates([read_picture(file) for file in files])
-        held_out = _sample_groups(groups, VALIDATION_SHARE, seed)
-        counts = {"train": 0, "validation": 0}
-        for file, validates in zip(files, held_out, strict=True):
+        groups = group_hashes(np.stack([hashed for _, hashed in found]))
+        held_out = sample_groups(groups, VALIDATION_SHARE, seed)
+        for (file, _), validates in zip(found, held_out, strict=True):
             split = "validation" if validates else "train"
             _copy(file, out / split / str(_utkface_class(file)))
             counts[split] += 1
@@ -165,55 +220,46 @@ def _is_shown_large(file: Path) -> bool:
     return shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter
 
 
-def group_near_duplicates(pictures: list[np.ndarray]) -> np.ndarray:
-    """Assign each group of near-duplicates a number: int64 (count,).
-
-    Pictures are RGB uint8. Compared by the 256-bit difference hash: whether each point of a
-    16x16 grid is brighter than its right neighbour (Krawetz, "Kind of like that", 2013).
-    """
-    return group_hashes(np.stack([hash_differences(picture) for picture in pictures]))
-
-
-def group_hashes(hashes: np.ndarray) -> np.ndarray:
-    """Assign nearly equal difference hashes, uint64 (count, 4), one number: int64 (count,)."""
-    groups = np.arange(len(hashes))
-    for index in range(len(hashes) - 1):
-        bits = np.bitwise_count(hashes[index + 1 :] ^ hashes[index]).sum(axis=1)
-        for near in np.flatnonzero(bits <= NEAR_DUPLICATE_BITS) + index + 1:
-            groups[groups == groups[near]] = groups[index]
-    return groups
-
-
-def hash_differences(picture: np.ndarray) -> np.ndarray:
-    """Return a picture's difference hash as uint64 (4,)."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
-    return np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
-
-
-def _sample_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
-    names = np.unique(groups)
-    np.random.default_rng(seed).shuffle(names)
-    counts = np.bincount(groups)[names]
-    chosen = names[np.cumsum(counts) <= share * len(groups)]
-    return np.isin(groups, chosen)
-
-
 def _utkface_class(file: Path) -> str | None:
     fields = file.name.split("_")
-    if len(fields) != 4 or fields[1] not in ("0", "1"):
+    if len(fields) != 4 or not fields[0].isdigit() or fields[1] not in ("0", "1"):
         return None
     return UTKFACE_CLASSES[int(fields[1])]
 
 
 @contextmanager
 def _unpacked(source: Path) -> Iterator[Path]:
-    if source.is_dir():
+    """Yield a folder or table as it is, and a zip or tar file as a folder of its files."""
+    if source.is_dir() or source.suffix.lower() == ".csv":
         yield source
         return
-    with TemporaryDirectory() as folder, tarfile.open(source) as archive:
-        archive.extractall(folder, filter="data")
+    with TemporaryDirectory() as folder:
+        try:
+            if zipfile.is_zipfile(source):
+                with zipfile.ZipFile(source) as archive:
+                    archive.extractall(folder)
+            else:
+                with tarfile.open(source) as packed:
+                    packed.extractall(folder, filter="data")
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DataError(
+                f"{source} is no folder, .csv, or whole zip or tar file: {error}. A download may "
+                "have been cut off."
+            ) from error
+        shutil.rmtree(Path(folder) / "__MACOSX", ignore_errors=True)  # of archives made on a Mac
         yield Path(folder)
+
+
+def _find_table(place: Path, source: Path) -> Path:
+    if place.is_file():
+        return place
+    for name in FER_TABLES:
+        if found := sorted(place.rglob(name)):
+            return found[0]
+    raise DataError(
+        f"{source} holds none of {', '.join(FER_TABLES)}. If it holds class folders with pictures, "
+        "bring it into the form by `python -m training data prepare folders`."
+    )
 
 
 def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, str]]:
@@ -222,7 +268,7 @@ def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, s
     Blanks around the columns' names are dropped: icml_face_data.csv has some.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             # A row that is longer or shorter than the header has None among its keys or values.
             rows = [
                 {(key or "").strip(): value or "" for key, value in row.items()}
@@ -236,7 +282,7 @@ def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, s
 
 
 def _read_fer_row(row: dict[str, str], location: str) -> tuple[str, str, np.ndarray]:
-    usage, emotion = row["Usage"].strip(), row["emotion"].strip()
+    usage, emotion = row.get("Usage", "Training").strip(), row["emotion"].strip()
     if usage not in FER_SPLITS:
         *others, last = FER_SPLITS
         raise DataError(f"{location}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, pairwise
 from multiprocessing import get_context
@@ -33,6 +32,7 @@ from training.datasets.composites import (
     read_grey,
 )
 from training.evaluate.reports import save_figure
+from training.runs import write_csv
 
 TURNS = (0, 20, -20, 40, -40, 90, -90, 180)
 SIZES = (20, 24, 30, 40, 60, 100, 200)
@@ -105,10 +105,7 @@ def evaluate_detector(
             if row.detector in scores:
                 scores[row.detector] += scored
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "detection.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(map(asdict, rows))
+    write_csv(out / "detection.csv", [asdict(row) for row in rows])
     _write_page(rows, scores, FaceDetector.load(models).face_classifier.digest, out)
     _plot_recall(rows, out)
     return rows

@@ -22,6 +22,7 @@ from app.vision.tracing import Trace
 from training.datasets.composites import split_people
 from training.datasets.loading import read_picture
 from training.evaluate.metrics import measure_given, measure_share
+from training.evaluate.reports import write_sheet
 from training.recipe import DataError
 
 LABELS = "labels.csv"
@@ -183,11 +184,7 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
         for answers in zip(*by_head, strict=True)
         if not all(answer.is_right(card.task) for answer in answers)
     ]
-    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_PER_ROW)
-    starts = range(0, len(tiles), TILES_PER_ROW)
-    rows = [np.hstack(tiles[start : start + TILES_PER_ROW]) for start in starts]
-    if rows:
-        cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    write_sheet([cv2.cvtColor(tile, cv2.COLOR_RGB2BGR) for tile in tiles], TILES_PER_ROW, path)
 
 
 def _draw_tile(answers: tuple[Result, ...], task: str) -> np.ndarray:

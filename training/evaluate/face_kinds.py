@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from multiprocessing import get_context
@@ -23,12 +22,9 @@ from app.vision.geometry import iou, overlap_over_min
 from training.datasets.composites import PlacedFace
 from training.datasets.hard_faces import KINDS, HardPhoto, darkened, read_hard_photos
 from training.datasets.loading import read_picture
-from training.evaluate.detection import (
-    MINIMUM_IOU,
-    Detector,
-    detect_faces,
-    plain_haar,
-)
+from training.evaluate.detection import MINIMUM_IOU, Detector, detect_faces, plain_haar
+from training.evaluate.reports import write_sheet
+from training.runs import write_csv
 
 SMALLEST = 20.0  # side in pixels from which a face has to be found
 # A box that shares less than this of the smaller one with every labelled place is false.
@@ -168,11 +164,8 @@ def summarize(
 def write_tables(kinds: list[KindRow], false: list[FalseRow], out: Path) -> None:
     """Write kinds.csv, false-boxes.csv and a README.md with both tables."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, rows, kind in (("kinds", kinds, KindRow), ("false-boxes", false, FalseRow)):
-        with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(kind)])
-            writer.writeheader()
-            writer.writerows(map(asdict, rows))
+    write_csv(out / "kinds.csv", [asdict(row) for row in kinds])
+    write_csv(out / "false-boxes.csv", [asdict(row) for row in false])
     detectors = list(dict.fromkeys(row.detector for row in kinds))
     cells = {(row.detector, row.kind): row for row in kinds}
     table = [
@@ -224,7 +217,4 @@ def draw_false_boxes(results: list[PhotoResult], path: Path) -> None:
             size = (round(2 * box.side),) * 2
             tile = cv2.getRectSubPix(pixels, size, (box.x, box.y))
             tiles.append(cv2.resize(tile, (TILE, TILE)))
-    tiles += [np.zeros((TILE, TILE, 3), np.uint8)] * (-len(tiles) % TILES_PER_ROW)
-    rows = [tiles[start : start + TILES_PER_ROW] for start in range(0, len(tiles), TILES_PER_ROW)]
-    if rows:
-        cv2.imwrite(str(path), np.vstack([np.hstack(row) for row in rows]))
+    write_sheet(tiles, TILES_PER_ROW, path)

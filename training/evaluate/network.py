@@ -16,13 +16,20 @@ from app.vision.models.classifiers import (
     run_in_batches,
     select_thresholds,
 )
-from training.datasets.loading import Split, find_children, find_shared, list_answers, read_split
+from training.datasets.loading import (
+    GIVEN,
+    Split,
+    find_children,
+    find_shared,
+    list_answers,
+    read_split,
+)
 from training.evaluate.metrics import describe_reliability, measure_answers
 from training.recipe import DataError
 
 BATCH = 256
 PROPOSED = 0.2  # score from which a position is proposed
-MOST_PIXELS = 2**20  # per batch: feature maps of 256 whole pictures would take many gigabytes
+MOST_PIXELS = 2**18  # per batch: the feature maps of more take gigabytes in each network
 
 
 def evaluate(model: Path, data: Path, split: str, runtime: str = "auto") -> dict[str, Any]:
@@ -125,15 +132,9 @@ def _known_labels(head: Head, split: Split) -> np.ndarray | None:
 
 
 def _has_answers(head: Head, split: Split) -> bool:
-    known = {
-        "labels": True,
-        "votes": split.votes is not None,
-        "children": bool((find_children(split.files) >= 0).any()),
-        "places": split.places is not None,
-        "reasons": split.reasons is not None,
-        "boxes": split.boxes is not None,
-    }
-    return known[head.targets]
+    if head.targets in GIVEN:
+        return getattr(split, head.targets) is not None
+    return head.targets == "labels" or bool((find_children(split.files) >= 0).any())
 
 
 def place_errors(values: np.ndarray, split: Split) -> dict[str, float]:
@@ -144,10 +145,14 @@ def place_errors(values: np.ndarray, split: Split) -> dict[str, float]:
     """
     assert split.places is not None
     known = split.places.any(axis=1)
-    found, right = values[known], split.places[known]
+    return _median_errors(values[known], split.places[known])
+
+
+def _median_errors(found: np.ndarray, right: np.ndarray, side: Any = 1.0) -> dict[str, float]:
+    """Return the median errors of squares (count, 5): x, y, logarithm of the side, sine, cosine."""
     turn = np.arctan2(found[:, 3], found[:, 4]) - np.arctan2(right[:, 3], right[:, 4])
     errors = {
-        "centre": np.hypot(*(found[:, :2] - right[:, :2]).T),
+        "centre": np.hypot(*(found[:, :2] - right[:, :2]).T) / side,
         "size": np.expm1(np.abs(found[:, 2] - right[:, 2])),
         "roll": np.degrees(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)),
     }
@@ -182,16 +187,10 @@ def box_errors(values: np.ndarray, split: Split) -> dict[str, float]:
     positive = truth[..., 0] == 1
     found, right = values[positive], truth[positive]
     side = np.exp(right[:, 3]) * MIDDLE / UNIT
-    turn = np.arctan2(found[:, 4], found[:, 5]) - np.arctan2(right[:, 4], right[:, 5])
-    errors = {
-        "centre": np.hypot(*(found[:, 1:3] - right[:, 1:3]).T) / side,
-        "size": np.expm1(np.abs(found[:, 3] - right[:, 3])),
-        "roll": np.degrees(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)),
-    }
     return {
         "proposed": round(float(proposed[positive].mean()), 4),
         "false": round(float((proposed & (truth[..., 0] == 0)).sum() / len(truth)), 4),
-        **{name: round(float(np.median(error)), 4) for name, error in errors.items()},
+        **_median_errors(found[:, 1:], right[:, 1:], side),
     }
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jinja2
 import matplotlib
 
@@ -52,7 +53,7 @@ def write_run_report(
     sections = [
         f"# {recipe.name}",
         f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
-        f"The best epoch by {recipe.monitored}, and the last one, {kept}:",
+        f"The best epoch by {recipe.name_figure(recipe.best_by)}, and the last one, {kept}:",
         markdown_table(rows, titles),
         "![curves](curves.png)",
         f"```json\n{recipe.model_dump_json(indent=2)}\n```",
@@ -117,10 +118,30 @@ def plot_risks(sets: dict[str, list[dict[str, float]]], path: Path) -> None:
     save_figure(figure, path)
 
 
+def plot_pairs(sets: dict[str, np.ndarray], path: Path) -> None:
+    """Plot our shares over the paper's, float (count, 2) for each set."""
+    figure, axes = plt.subplots(figsize=(4.4, 4.4), layout="constrained")
+    for name, pairs in sets.items():
+        axes.scatter(pairs[:, 0], pairs[:, 1], s=12, label=name)
+    axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
+    axes.set(xlabel="the paper's", ylabel="ours", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=7)
+    save_figure(figure, path)
+
+
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure to a file and close it."""
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def write_sheet(tiles: list[np.ndarray], per_row: int, path: Path) -> None:
+    """Write pictures of one size, BGR uint8, as rows of one PNG; nothing where there is none."""
+    if not tiles:
+        return
+    padded = np.stack(tiles + [np.zeros_like(tiles[0])] * (-len(tiles) % per_row))
+    rows = padded.reshape(-1, per_row, *tiles[0].shape)
+    cv2.imwrite(str(path), np.vstack([np.hstack(row) for row in rows]))
 
 
 def render_readme(card: Card) -> str:

@@ -1,18 +1,23 @@
 """Export a finished run as a model folder: model files, card, figures and README.md."""
 
+import json
 import platform
+import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
+import click
 import keras
 import numpy as np
 
 from app.files import atomic_write
+from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.cards import CARD, ONE_CLASS, Card, Head, Join, ModelError, load_card
 from app.vision.models.files import FILES, choose_file, hash_file, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
@@ -52,10 +57,27 @@ def export(experiment: Experiment, folder: Path) -> Card:
     Files are moved there at the end, the card last: a failure leaves the previous model intact.
     Raises `DataError` for an unfinished run, `ParityError` if Keras and ONNX Runtime differ.
     """
+    for remark in _list_obstacles(experiment.recipe, folder):
+        _tell(remark)
     with tempfile.TemporaryDirectory(dir=experiment.run) as made:
         card = _make(experiment, Path(made), folder)
         _move_files(Path(made), folder)
     return card
+
+
+def _tell(words: str) -> None:
+    click.echo(words, err=True)
+
+
+def _list_obstacles(recipe: Recipe, folder: Path) -> Iterator[str]:
+    """Yield what keeps a server from taking the model of a folder."""
+    name, beside = recipe.name, folder.parent / FACE_CLASSIFIER
+    if folder.name != name:
+        yield f"A server takes this model only from a folder named {name}: rename {folder} for it."
+    if recipe.region == "face" and name != FACE_CLASSIFIER and not (beside / CARD).is_file():
+        yield (
+            f"To serve it, put a face classifier beside it: cp -r models/{FACE_CLASSIFIER} {beside}"
+        )
 
 
 def quantize_model(folder: Path) -> Card:
@@ -131,8 +153,32 @@ def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
 
 
 def _describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    command = f"python -m training rebuild {recipe.name}"
-    return {"command": command, "recipe": recipe.model_dump(mode="json")}
+    return {"command": _name_training(recipe), "recipe": recipe.model_dump(mode="json")}
+
+
+def _name_training(recipe: Recipe) -> str:
+    """Return the command that fits a recipe, with a `--set` for each key of another value."""
+    if not find_recipe(recipe.name).is_file():
+        return f"python -m training rebuild {recipe.name}.toml"
+    ours, named = (
+        _flatten(each.model_dump(mode="json", exclude=WORDS))
+        for each in (recipe, load_recipe(recipe.name))
+    )
+    changes = {key: value for key, value in ours.items() if named.get(key) != value}
+    if not changes:
+        return f"python -m training rebuild {recipe.name}"
+    # JSON's values of these kinds are TOML's.
+    settings = (shlex.quote(f"{key}={json.dumps(value)}") for key, value in changes.items())
+    return " --set ".join([f"python -m training fit {recipe.name}", *settings])
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return section.key → value for all keys that have one."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        section = value and isinstance(value, dict)
+        flat |= _flatten(value, f"{prefix}{key}.") if section else {prefix + key: value}
+    return {key: value for key, value in flat.items() if value is not None}
 
 
 def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
@@ -144,6 +190,7 @@ def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
     any_size = recipe.heads[recipe.default_head].targets == "boxes"
     model = build_network(recipe, classes, normalization=None, any_size=any_size)
     fold_normalization(trained, model)
+    _tell(f"{recipe.name}: writing its files")
     model.save(made / FILES["keras"])
     pack(made / FILES["keras"])
     # Keras exports only a model that has run before.
@@ -160,6 +207,7 @@ def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
 def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
     forms = [made / name for name in FILES.values() if (made / name).is_file()]
     files = {path.name: hash_file(path.read_bytes()) for path in forms}
+    _tell(f"{card.name}: measuring it, also on changed pictures")
     card = card.model_copy(update={"files": files})
     write_card(made, card)
     figures = {**measure_model(made), **name_command(folder), "history": history}
@@ -177,6 +225,7 @@ def _calibrate(
     A network with another head than of classes is never quantized: it has no accuracy to compare.
     """
     if all(head.targets in ONE_CLASS for head in card.heads.values()):
+        _tell(f"{card.name}: quantizing and calibrating it")
         file = made / FILES["int8"]
         quantize(made / FILES["onnx"], file, shape_pictures(train.spread(PICTURES), card.shape))
         network = _load(made, "int8")
@@ -211,7 +260,9 @@ def write_card(folder: Path, card: Card) -> None:
 def _export_onnx(model: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory() as aside:
         written = Path(aside) / path.name
-        model.export(written, format="onnx", verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Keras probes for np.object.
+            model.export(written, format="onnx", verbose=False)
         store_half_precision(written)
         shutil.copyfile(written, path)
 

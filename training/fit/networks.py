@@ -23,15 +23,20 @@ Inputs = Callable[[dict[str, Any], int | None], KerasTensor]
 NETWORKS: dict[str, Builder] = {}
 # Inputs of bodies that don't take standardised crops: options, side (None: any) → inputs.
 INPUTS: dict[str, Inputs] = {}
+RESCALED: set[str] = set()  # bodies that take crops divided by 255, not standardised ones
 
 
-def register(name: str, inputs: Inputs | None = None) -> Callable[[Builder], Builder]:
+def register(
+    name: str, inputs: Inputs | None = None, rescaled: bool = False
+) -> Callable[[Builder], Builder]:
     """Register a body's builder under the name that recipes use."""
 
     def enter(builder: Builder) -> Builder:
         NETWORKS[name] = builder
         if inputs:
             INPUTS[name] = inputs
+        if rescaled:
+            RESCALED.add(name)
         return builder
 
     return enter
@@ -112,7 +117,8 @@ def build_network(
         inputs = body_inputs = INPUTS[name](options, size)
     else:
         inputs = keras.Input((size, size, recipe.data.channels), dtype="uint8", name="crop")
-        body_inputs = _standardize(inputs)
+        scaled = layers.Rescaling(1 / 255)(inputs)
+        body_inputs = scaled if name in RESCALED else _standardize(scaled)
     features = NETWORKS[name](body_inputs, normalization=normalization, **options)
     # A body that keeps its map gets heads for each position of it.
     head_of = layers.Dense if features.ndim == 2 else partial(layers.Conv2D, kernel_size=1)
@@ -123,12 +129,11 @@ def build_network(
     return keras.Model(inputs, logits, name=name)
 
 
-def _standardize(inputs: KerasTensor) -> KerasTensor:
+def _standardize(scaled: KerasTensor) -> KerasTensor:
     """Take each picture's own mean away and divide by its own deviation.
 
     One group over all channels keeps the colours' relation; light and contrast of the photo go.
     """
-    scaled = layers.Rescaling(1 / 255)(inputs)
     return layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-4)(scaled)
 
 
@@ -163,26 +168,37 @@ def vgg(
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 
-@register("dense")
+@register("dense", rescaled=True)
 def dense(
     inputs: KerasTensor,
     normalization: Normalization,
     widths: list[int],
     kernels: list[int],
     strides: list[int],
+    paddings: list[int],
+    pools: list[int],
     dense: list[int],
     dropout: float,
+    normalized: bool = False,
+    pooled_dropout: float = 0.0,
 ) -> KerasTensor:
     """Stack convolutions with max pooling and end in dense layers, as the studies' papers do.
 
-    Nothing normalises batches. `widths`, `kernels` and `strides` give each convolution's
-    channels, side and stride; a 2x2 pooling follows each. `dense` gives the dense layers'
-    widths, with `dropout` after each.
+    `widths`, `kernels`, `strides`, `paddings` and `pools` give each convolution's channels, side,
+    stride, zeros around its input, and the side of the pooling after it (1: none), with
+    `pooled_dropout` after that. `dense` gives the dense layers' widths, with `dropout` after each.
+    Batches are normalised only if `normalized`.
     """
     x = inputs
-    for width, kernel, stride in zip(widths, kernels, strides, strict=True):
-        x = layers.Conv2D(width, kernel, stride, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(2, padding="same")(x)
+    for width, kernel, stride, padding, pool in zip(
+        widths, kernels, strides, paddings, pools, strict=True
+    ):
+        x = layers.ZeroPadding2D(padding)(x) if padding else x
+        x = layers.Conv2D(width, kernel, stride)(x)
+        x = normalization()(x) if normalized and normalization else x
+        x = layers.ReLU()(x)
+        x = layers.MaxPooling2D(pool)(x) if pool > 1 else x
+        x = layers.Dropout(pooled_dropout)(x) if pooled_dropout else x
     x = layers.Flatten()(x)
     for width in dense:
         x = layers.Dropout(dropout)(layers.Dense(width, activation="relu")(x))
@@ -193,21 +209,38 @@ def dense(
 def resnet18(
     inputs: KerasTensor, normalization: Normalization, widths: list[int], dropout: float
 ) -> KerasTensor:
-    """Build the residual network of 18 layers with weights.
+    """Build the residual network of 18 layers with weights, as `resnet18_body` has it."""
+    x = resnet18_body(inputs, normalization, widths)
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+
+
+def resnet18_body(
+    inputs: KerasTensor, normalization: Normalization, widths: Sequence[int]
+) -> KerasTensor:
+    """Build ResNet18 up to its last map.
 
     Source: He et al., "Deep residual learning for image recognition" (2016), table 1 and option B
     for shortcuts. `widths` gives the channels of the four stages: 64, 128, 256 and 512 there.
+    Layers are named and padded as in torchvision, whose weights fit.
     """
-    convolve = partial(_convolve, normalization)
-    x = layers.ReLU()(convolve(inputs, widths[0], 7, 2))
-    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+
+    def convolve(x: KerasTensor, width: int, kernel: int, stride: int, *names: str) -> KerasTensor:
+        x = layers.ZeroPadding2D(kernel // 2)(x) if kernel > 1 else x
+        bias = normalization is None
+        x = layers.Conv2D(width, kernel, stride, use_bias=bias, name=names[0])(x)
+        return normalization(momentum=0.9, epsilon=1e-5, name=names[1])(x) if normalization else x
+
+    x = layers.ReLU()(convolve(inputs, widths[0], 7, 2, "conv1", "bn1"))
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
     for stage, width in enumerate(widths):
         for block in range(2):
-            stride = 2 if stage and not block else 1
-            shortcut = x if stride == 1 else convolve(x, width, 1, stride)
-            x = layers.ReLU()(convolve(x, width, 3, stride))
-            x = layers.ReLU()(layers.Add()([convolve(x, width, 3, 1), shortcut]))
-    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+            stride, at = 2 if stage and not block else 1, f"layer{stage + 1}.{block}."
+            down = (at + "downsample.0", at + "downsample.1")
+            shortcut = x if stride == 1 else convolve(x, width, 1, stride, *down)
+            x = layers.ReLU()(convolve(x, width, 3, stride, at + "conv1", at + "bn1"))
+            x = convolve(x, width, 3, 1, at + "conv2", at + "bn2")
+            x = layers.ReLU(name=at[:-1])(layers.Add()([x, shortcut]))
+    return x
 
 
 @register("compact")
@@ -229,21 +262,13 @@ def compact(
 
 @register("fully_convolutional")
 def fully_convolutional(
-    inputs: keras.KerasTensor,
-    normalization: type[layers.Layer] | None,
-    widths: list[int],
-) -> keras.KerasTensor:
+    inputs: KerasTensor, normalization: Normalization, widths: list[int]
+) -> KerasTensor:
     """Stack 3x3 convolutions that keep the map, for pictures of any size.
 
     The first two halve the picture, so that a position of the map is 4 pixels wide.
     """
     x = inputs
     for step, width in enumerate(widths):
-        stride = 2 if step < 2 else 1
-        x = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=normalization is None)(
-            x
-        )
-        if normalization:
-            x = normalization(momentum=0.9)(x)
-        x = layers.ReLU()(x)
+        x = layers.ReLU()(_convolve(normalization, x, width, 3, 2 if step < 2 else 1))
     return x

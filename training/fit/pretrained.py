@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,28 @@ from keras import KerasTensor, layers
 
 from app.files import atomic_write
 from training.datasets.loading import Split
-from training.fit.networks import Normalization, compute_in, register
-from training.recipe import DataError
+from training.fit.networks import Normalization, compute_in, register, resnet18_body
+from training.recipe import DataError, RecipeError, find_nearest
+
+RESNET18 = "resnet18"  # of torchvision: Keras has none
+
+
+def _build_resnet18(include_top: bool, weights: str | None) -> keras.Model:
+    """Build ResNet18 as keras.applications would."""
+    if include_top or weights:
+        raise OSError("Keras publishes no weights of ResNet18.")
+    inputs = keras.Input((None, None, 3))
+    body = resnet18_body(inputs, layers.BatchNormalization, (64, 128, 256, 512))
+    return keras.Model(inputs, body, name=RESNET18)
+
 
 # Name → builder and the mode of its preprocessing, as Keras names them; "none": inside the network.
+# The mode "unit" only divides by 255.
 APPLICATIONS: dict[str, tuple[Any, str]] = {
     "vgg16": (keras.applications.VGG16, "caffe"),
     "resnet50": (keras.applications.ResNet50, "caffe"),
     "densenet201": (keras.applications.DenseNet201, "torch"),
+    RESNET18: (_build_resnet18, "torch"),
     "efficientnetb6": (keras.applications.EfficientNetB6, "none"),
     "efficientnetb7": (keras.applications.EfficientNetB7, "none"),
     "xception": (keras.applications.Xception, "tf"),
@@ -52,7 +67,8 @@ def load_base(name: str, precision: str) -> keras.Model:
     """Return a body without its top, with ImageNet weights, for pictures of any size.
 
     It computes in `precision`, as `compute_in` has it. The weights are read from
-    `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else downloaded by Keras.
+    `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else downloaded by Keras;
+    ResNet18's are torchvision's, in `resnet18.npz` there.
     Raises `WeightsError` where neither works.
     """
     state = random.getstate()
@@ -68,12 +84,16 @@ def load_base(name: str, precision: str) -> keras.Model:
 def _read_base(name: str) -> keras.Model:
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
-    path = Path(folder) / f"{name}.weights.h5" if folder else None
+    file = f"{name}.npz" if name == RESNET18 else f"{name}.weights.h5"
+    path = Path(folder) / file if folder else None
     if path and path.is_file():
         base = build(include_top=False, weights=None)
         try:
-            base.load_weights(path)
-        except (OSError, ValueError) as error:
+            if name == RESNET18:
+                _load_torch(base, path)
+            else:
+                base.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{path} holds no weights of {name}: {error}") from error
         if name.startswith("efficientnet"):
             _finish_standardizing(base)
@@ -83,15 +103,30 @@ def _read_base(name: str) -> keras.Model:
     try:
         return build(include_top=False, weights="imagenet")
     except Exception as error:  # Keras raises bare exceptions for failed downloads
+        torch = "torchvision.models.resnet18(weights='DEFAULT').state_dict()"
+        written = (
+            f"np.savez({file!r}, **{{name: value.numpy() for name, value in {torch}.items()}})"
+            if name == RESNET18
+            else f'keras.applications.{build.__name__}(include_top=False).save_weights("{file}")'
+        )
         raise WeightsError(
             f"The ImageNet weights of {name} can't be downloaded, and {FOLDER_VARIABLE} names no "
-            f"folder with {name}.weights.h5. Where the network can be reached, write it by "
-            f"keras.applications.{build.__name__}(include_top=False)"
-            f'.save_weights("{name}.weights.h5"), put it into a folder here and set '
-            f"{FOLDER_VARIABLE} to that folder."
+            f"folder with {file}. Where the network can be reached, write it by {written}, put it "
+            f"into a folder here and set {FOLDER_VARIABLE} to that folder."
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _load_torch(base: keras.Model, path: Path) -> None:
+    """Load weights kept by their names in torchvision, with which the layers are named too."""
+    with np.load(path, allow_pickle=False) as kept:
+        for layer in base.layers:
+            if isinstance(layer, layers.Conv2D):
+                layer.set_weights([kept[f"{layer.name}.weight"].transpose(2, 3, 1, 0)])
+            elif isinstance(layer, layers.BatchNormalization):
+                names = ("weight", "bias", "running_mean", "running_var")
+                layer.set_weights([kept[f"{layer.name}.{name}"] for name in names])
 
 
 def _finish_standardizing(base: keras.Model) -> None:
@@ -114,12 +149,19 @@ def _hash(*arrays: np.ndarray) -> str:
 
 
 def compute_features(
-    split: Split, name: str, trainable: int, pool: bool, folder: Path, precision: str = "float32"
+    split: Split,
+    name: str,
+    trainable: int,
+    pool: bool,
+    folder: Path,
+    precision: str = "float32",
+    mode: str | None = None,
 ) -> Split:
     """Return a split with the frozen base's features in place of its pictures.
 
     `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
-    positions; `precision` is what the base computes in. Features are float16 (count, ...), kept
+    positions; `precision` is what the base computes in; `mode` is another preprocessing than the
+    base's own. Features are float16 (count, ...), kept
     in `folder` under a key of all that they depend on, and read from there the next time.
     """
     key = {
@@ -130,12 +172,13 @@ def compute_features(
         "size": split.pictures.shape[1],
         "data": _hash(split.pictures),
         "precision": precision,
+        "mode": mode,
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = folder / f"{name}-{key['size']}-{digest}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        frozen = _freeze(name, split.pictures.shape[1], trainable, pool, precision)
+        frozen = _freeze(name, split.pictures.shape[1], trainable, pool, precision, mode)
         started = time.monotonic()
         batches = [
             frozen.predict_on_batch(split.pictures[start : start + BATCH]).astype(np.float16)
@@ -165,11 +208,13 @@ def head_options(name: str, size: int, trainable: int, pool: bool, **head: Any) 
 
 
 @cache
-def _freeze(name: str, size: int, trainable: int, pool: bool, precision: str) -> keras.Model:
+def _freeze(
+    name: str, size: int, trainable: int, pool: bool, precision: str, mode: str | None = None
+) -> keras.Model:
     base = load_base(name, precision)
     inputs = keras.Input((size, size, 3), dtype="uint8")
     lower = keras.Model(base.inputs, base.layers[_boundary(base, trainable)].output)
-    features = lower(_preprocess(inputs, APPLICATIONS[name][1]), training=False)
+    features = lower(_preprocess(inputs, mode or APPLICATIONS[name][1]), training=False)
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(features) if pool else features)
 
 
@@ -198,7 +243,7 @@ def _preprocess(inputs: KerasTensor, mode: str) -> KerasTensor:
     if mode == "caffe":  # blue first
         centred = layers.Normalization(mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0))(inputs)
         return keras.ops.flip(centred, axis=-1)
-    return layers.Rescaling(1.0)(inputs)
+    return layers.Rescaling(1 / 255 if mode == "unit" else 1.0)(inputs)
 
 
 @register(
@@ -215,16 +260,21 @@ def truncated_backbone(
     """Build a pretrained body up to its layer `last`, and average over it.
 
     Layers before `learned_from` are frozen; by default all are fitted. Without normalisation, as a
-    finished network is served, no weights are loaded. Source for fitting on the first layers only:
+    finished network is served, no weights are loaded. Raises `RecipeError` for an unknown layer.
+    Source for fitting on the first layers only:
     Yosinski et al., "How transferable are features in deep neural networks?" (2014).
     """
+    _check_named("base", base, APPLICATIONS)
     build, mode = APPLICATIONS[base]
     whole = (
         load_base(base, keras.mixed_precision.dtype_policy().name)
         if normalization
         else build(include_top=False, weights=None)
     )
+    _check_named("last", last, [layer.name for layer in whole.layers])
     lower = keras.Model(whole.inputs, whole.get_layer(last).output)
+    if learned_from:
+        _check_named("learned_from", learned_from, [layer.name for layer in lower.layers[1:]])
     renewed = {id(lower.inputs[0]): _preprocess(inputs, mode)}  # each tensor's successor
     learned = learned_from is None
     for layer in lower.layers[1:]:
@@ -237,6 +287,14 @@ def truncated_backbone(
             successor.set_weights(layer.get_weights())
     features = renewed[id(lower.output)]
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(features))
+
+
+def _check_named(option: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        near = find_nearest(name, known)
+        raise RecipeError(
+            f"network.options.{option}: there is no {name!r} here. Did you mean {near!r}?"
+        )
 
 
 def _renew(layer: layers.Layer, normalization: Normalization) -> layers.Layer:

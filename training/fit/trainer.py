@@ -20,17 +20,17 @@ import numpy as np
 import tensorflow as tf
 
 import training.fit.pretrained  # noqa: F401 - registers its networks
-from app.vision.models.cards import ONE_CLASS
+from app.vision.models.cards import CARD, ONE_CLASS
 from training import runs
 from training.datasets.augmentation import augment
 from training.datasets.experiment import Experiment
-from training.datasets.loading import OOD, Split, list_answers
+from training.datasets.loading import GIVEN, OOD, Split, list_answers
 from training.evaluate.network import MEASURES, choose_batch
 from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
 from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
 from training.fit.transfer import load_backbone
-from training.recipe import DataError, Schedule
+from training.recipe import DataError, Recipe, Schedule
 
 HUBER_LIMIT = 0.1
 BOX_WEIGHT = 0.3  # of a proposal's square beside its score
@@ -47,10 +47,11 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     Leaves in the run's folder the recipe, the checkpoint, `history.csv` (a row per epoch),
     `model.keras` (averaged weights, float32), curves and a report; with `tensorboard` also event
     files. Returns the history. Raises before training starts: `DataError` if the data or the disk
-    won't do, `RecipeError` for a network that doesn't exist.
+    won't do or a needed model is missing, `RecipeError` for a network that doesn't exist.
     """
     recipe, run = experiment.recipe, experiment.run
     check_network(recipe.network)
+    _check_needed(recipe)
     trainer = Trainer(experiment)
     run.mkdir(parents=True, exist_ok=True)
     _check_disk(run, trainer)
@@ -63,7 +64,7 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     for epoch_ended in trainer.steps():
         # Before the checkpoint: a kill in between repeats the epoch, and with it the files.
         if epoch_ended:
-            if recipe.schedule.keep_best and trainer.epochs_since_best() == 0:
+            if recipe.schedule.keep_best and trainer.epochs_since_best(recipe.best_by) == 0:
                 runs.save_network(trainer.served, run / runs.BEST)
             runs.write_history(run, trainer.history)
         if epoch_ended or time.monotonic() - last_saved > recipe.schedule.checkpoint_seconds:
@@ -75,9 +76,18 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
                     tf.summary.scalar(name, value)
             board.flush()
     runs.save_network(trainer.served, run / runs.MODEL)
-    best = trainer.history[-1 - trainer.epochs_since_best()]
+    best = trainer.history[-1 - trainer.epochs_since_best(recipe.best_by)]
     write_run_report(run, recipe, trainer.history, best)
     return trainer.history
+
+
+def _check_needed(recipe: Recipe) -> None:
+    for folder in recipe.needed_models:
+        if not ((folder / CARD).is_file() or runs.is_finished(folder)):
+            raise DataError(
+                f"{recipe.name} needs the model {folder}, which isn't there. Where there is a "
+                f"recipe for it, `python -m training rebuild {recipe.name}` fits it first."
+            )
 
 
 def _check_disk(run: Path, trainer: "Trainer") -> None:
@@ -87,8 +97,8 @@ def _check_disk(run: Path, trainer: "Trainer") -> None:
     free = shutil.disk_usage(run).free
     if free < needed:
         raise DataError(
-            f"The disk of {run} has {free / 1e6:.0f} MB free; this training needs "
-            f"{needed / 1e6:.0f} MB. Make room, or choose another folder with --out."
+            f"The disk of {run} has {free // 10**6} MB free; this training needs "
+            f"{-(-needed // 10**6)} MB. Make room, or choose another folder with --out."
         )
 
 
@@ -198,13 +208,8 @@ class Trainer:
         A row of zeros says that the right answer is unknown.
         """
         settings = self.recipe.heads[head]
-        given = {
-            "votes": split.votes,
-            "places": split.places,
-            "reasons": split.reasons,
-            "boxes": split.boxes,
-        }.get(settings.targets)
-        if given is not None:
+        if settings.targets in GIVEN:
+            given: np.ndarray = getattr(split, settings.targets)
             return given
         classes, labels = list_answers(split, settings.targets)
         count = len(classes)
@@ -305,15 +310,16 @@ class Trainer:
         ]
         return float(sum(losses))
 
-    def epochs_since_best(self) -> int:
-        """Count the epochs since the best one by the monitored figure."""
-        values = [row[self.recipe.monitored] for row in self.history]
-        best = np.argmin(values) if self.recipe.schedule.monitor == "loss" else np.argmax(values)
+    def epochs_since_best(self, figure: str) -> int:
+        """Count the epochs since the best one by a figure of validation, "accuracy" or "loss"."""
+        values = [row[self.recipe.name_figure(figure)] for row in self.history]
+        best = np.argmin(values) if figure == "loss" else np.argmax(values)
         return len(self.history) - 1 - int(best)
 
     def _out_of_patience(self) -> bool:
-        patience = self.recipe.schedule.patience
-        return bool(patience and self.history) and self.epochs_since_best() >= patience
+        schedule = self.recipe.schedule
+        waiting = bool(schedule.patience and self.history)
+        return waiting and self.epochs_since_best(schedule.monitor) >= schedule.patience
 
 
 def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -87,6 +87,7 @@ def run(session: Session) -> Findings:
     if outside := winner["outside"]:
         count, refused = (sum(row[key] for row in outside) for key in ("count", "refused"))
         findings.figures["outside_accepted"] = (count - refused) / count
+        findings.counts["outside_accepted"] = count
         findings.sections += [_describe_ood(row) for row in final]
     findings.missing += [
         f"There are no out-of-distribution pictures in {folder}: the tables leave them out."

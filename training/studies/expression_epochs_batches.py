@@ -7,13 +7,14 @@ import numpy as np
 
 from training.datasets.experiment import Splits, read_splits
 from training.datasets.loading import Split
+from training.evaluate.metrics import find_recalls
 from training.recipe import change_recipe
 from training.studies.reporting import add_trial
 from training.studies.session import Findings, Point, Session, Trial, iterate_grid
 
 
 def run(session: Session) -> Findings:
-    """Fit each combination of epochs and batch size; measure it on all and on a few pictures."""
+    """Fit each network for some epochs and batches; measure it on all and on a few pictures."""
     splits = read_splits(session.recipe)
     per_class = session.study.options["photos_per_class"]
     photos = sample_photos(splits[1], per_class, session.recipe.seed)
@@ -21,22 +22,30 @@ def run(session: Session) -> Findings:
     findings = Findings()
     for trial in session.map_by_epochs(measure, list(iterate_grid(session.study.grid))):
         add_trial(findings, session, trial)
-    best = max(findings.rows, key=lambda row: row["validation_accuracy"])
-    findings.figures = {
-        "training_accuracy": best["training_accuracy"],
-        "validation_accuracy": best["validation_accuracy"],
-        "photos_right": best["photos_right"] / best["photos"],
-    }
+    for network in session.study.grid["network"]:
+        rows = [row for row in findings.rows if row["network"] == network]
+        best = max(rows, key=lambda row: row["validation_accuracy"])
+        best["photos_right_share"] = best["photos_right"] / best["photos"]
+        for name, value in best.items():
+            if name.startswith(("training_acc", "validation_acc", "photos_right_", "recall_")):
+                findings.figures[f"{network}_{name}"] = value
+        findings.counts |= {
+            f"{network}_validation_accuracy": len(splits[1].labels),
+            f"{network}_photos_right_share": best["photos"],
+        }
     return findings
 
 
 def _measure(
     session: Session, splits: Splits, photos: np.ndarray, point: Point, shorter: Path | None
 ) -> Trial:
-    changes = {f"schedule.{key}": value for key, value in point.items()}
+    changes = {f"schedule.{key}": point[key] for key in ("epochs", "batch")}
+    changes |= session.study.options["networks"][point["network"]]
     trial = session.fit(point, change_recipe(session.recipe, changes), splits, shorter=shorter)
     right = (trial.logits.argmax(axis=1) == trial.labels)[photos]
     trial.row |= {"photos_right": int(right.sum()), "photos": len(photos)}
+    recalls = zip(trial.classes, find_recalls(trial.confusion), strict=True)
+    trial.row |= {f"recall_{name}": round(float(share), 4) for name, share in recalls}
     return trial
 
 

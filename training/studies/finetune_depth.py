@@ -37,6 +37,7 @@ def run(session: Session) -> Findings:
         for trial in trials:
             if trial.row["base"] == base:
                 add_trial(findings, session, trial)
+                findings.counts[f"{base}_test_accuracy"] = len(trial.labels)
         findings.sections.append(_describe_folds(base, row, accuracies[base]))
         findings.figures |= {
             f"{base}_test_accuracy": row["test_accuracy"],
@@ -119,6 +120,8 @@ def _change(session: Session, point: Point) -> Recipe:
         dropout=0.5,
     )
     changes = {f"schedule.{key}": point[key] for key in ("epochs", "optimizer")}
+    rates = session.study.options["learning_rates"]
+    changes["schedule.learning_rate"] = rates[point["optimizer"]]
     return change_recipe(session.recipe, {"network.options": options, **changes})
 
 

@@ -19,6 +19,8 @@ def run(session: Session) -> Findings:
     findings = Findings()
     points = []
     for point in iterate_grid(session.study.grid):
+        if point["start"] == "imagenet" and not session.bases:
+            continue  # The missing weights are reported already.
         start = _change(session, point).network.init_from
         if start and not (start / MODEL).is_file():
             findings.missing.append(
@@ -33,9 +35,10 @@ def run(session: Session) -> Findings:
         findings.sections.append(photo)
         count, start = "few" if trial.row["photos"] == fewest else "all", trial.row["start"]
         findings.figures[f"accuracy_{count}_{start}"] = trial.accuracy
-        if (count, start) == ("few", "random"):  # the paper's own case
+        findings.counts[f"accuracy_{count}_{start}"] = len(trial.labels)
+        if (count, start) == ("few", "imagenet"):  # the paper's own case
             recalls = {key: value for key, value in trial.row.items() if key.startswith("recall")}
-            findings.figures |= recalls
+            findings.figures |= recalls | {"best_epoch": trial.row["best_epoch"]}
     return findings
 
 
@@ -49,7 +52,9 @@ def _measure(session: Session, point: Point) -> tuple[Trial, str]:
     splits = read_splits(recipe)
     trial = session.fit(point, recipe, splits)
     recalls = zip(trial.classes, find_recalls(trial.confusion), strict=True)
-    trial.row |= {"accuracy": trial.accuracy} | {f"recall_{name}": share for name, share in recalls}
+    losses = [epoch["validation_loss"] for epoch in trial.history]
+    trial.row |= {"accuracy": trial.accuracy, "best_epoch": 1 + int(np.argmin(losses))}
+    trial.row |= {f"recall_{name}": share for name, share in recalls}
     # One photo, sampled with a fixed seed.
     index = int(np.random.default_rng(session.recipe.seed).integers(len(trial.labels)))
     probabilities = softmax(trial.logits[index])

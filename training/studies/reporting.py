@@ -1,21 +1,22 @@
 """Write a study's results.csv, results.json and report.md."""
 
-import importlib.metadata
 import json
 import platform
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from app.files import write_text
+from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES, plot_confusion, plot_curves
+from training.evaluate.reports import FIGURES, plot_confusion, plot_curves, plot_pairs
 from training.runs import list_columns, write_csv
-from training.studies.session import Findings, PaperFigure, Session, Trial
+from training.studies.session import Findings, PaperFigure, Published, Session, Trial
 
-PACKAGES = ("keras", "tensorflow-cpu", "numpy", "scikit-learn", "optuna")
+PACKAGES = ("keras", "tensorflow", "numpy", "sklearn", "optuna")  # by the names of import
 
 
 def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
@@ -68,7 +69,7 @@ def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
 def write_results(session: Session, findings: Findings) -> None:
     """Write results.csv, results.json and report.md."""
     study, recipe, folder = session.study, session.recipe, session.results
-    compared = [_compare(item, findings.figures.get(item.ours)) for item in study.paper]
+    compared = [_compare(item, findings) for item in study.paper]
     hardware = describe_hardware()
     folder.mkdir(parents=True, exist_ok=True)
     if findings.rows:
@@ -86,7 +87,7 @@ def write_results(session: Session, findings: Findings) -> None:
         "seed": recipe.seed,
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: import_module(name).__version__ for name in PACKAGES},
         },
         "hardware": hardware,
         "recipe": recipe.model_dump(mode="json"),
@@ -116,6 +117,11 @@ def write_results(session: Session, findings: Findings) -> None:
     sections += ["## Compared with the paper", table]
     sections += ["## Differences from the paper", _list(study.differences)]
     sections += ["## Checks of the data", _list(faults + found.remarks)]
+    tables, pairs = compare_points(study.published, findings.rows)
+    sections += tables
+    if pairs:
+        plot_pairs(pairs, session.figure("published"))
+        sections.append(f"![the paper's figures and ours]({FIGURES}/published.png)")
     if findings.rows:
         columns = list_columns(findings.rows)
         rows = [[row.get(column) for column in columns] for row in findings.rows]
@@ -123,13 +129,52 @@ def write_results(session: Session, findings: Findings) -> None:
     write_text("\n\n".join(sections + findings.sections) + "\n", folder / "report.md")
 
 
-def _compare(item: PaperFigure, own: float | None) -> dict[str, str]:
-    if own is None:
-        ours, why = "", "This did not run."
-    elif item.form == "share":
-        ours, why = percent(own, 2), item.why
-    else:
-        ours, why = f"{own:.0f} s" if item.form == "seconds" else f"{own:.4g}", item.why
+def compare_points(
+    tables: list[Published], rows: list[dict[str, Any]]
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Set the paper's tables beside the rows of ours with the same values of their keys.
+
+    Returns a section of Markdown for each table of which anything ran, and by its title the pairs
+    of shares, the paper's and ours: float (count, 2).
+    """
+    sections, pairs = [], {}
+    for table in tables:
+        cells, both = [], []
+        for *values, theirs in table.rows:
+            point = table.fixed | dict(zip(table.keys, values, strict=True))
+            own = next((r[table.figure] for r in rows if point.items() <= r.items()), None)
+            cells.append([*values, *(_write(value, table.form) for value in (theirs, own))])
+            if own is not None:
+                both.append((theirs, own))
+        if not both:
+            continue
+        text = [f"## {table.title}", markdown_table(cells, [*table.keys, "paper", "ours"])]
+        if table.form == "share":
+            pairs[table.title] = np.array(both)
+            difference = 100 * np.mean([own - theirs for theirs, own in both])
+            summed = (
+                f"{len(both)} of {len(table.rows)} ran: mean difference {difference:+.1f} points"
+            )
+            if len(both) > 2:
+                summed += f", correlation {np.corrcoef(pairs[table.title].T)[0, 1]:.3f}"
+            text.append(f"{summed}.")
+        sections.append("\n\n".join(text))
+    return sections, pairs
+
+
+def _write(value: float | None, form: str) -> str:
+    if value is None:
+        return ""
+    texts = {"share": percent(value, 2), "seconds": f"{value:.0f} s", "number": f"{value:.4g}"}
+    return texts[form]
+
+
+def _compare(item: PaperFigure, findings: Findings) -> dict[str, str]:
+    own, count = findings.figures.get(item.ours), findings.counts.get(item.ours)
+    ours, why = _write(own, item.form), "This did not run." if own is None else item.why
+    if own is not None and count:
+        low, high = wilson_interval(round(own * count), count)
+        ours += f" ({percent(low)} to {percent(high)})"
     return {"figure": item.figure, "paper": item.value, "ours": ours, "why": why}
 
 

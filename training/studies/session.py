@@ -37,6 +37,20 @@ class PaperFigure(StrictModel):
     why: str
 
 
+class Published(StrictModel):
+    """Hold one of the paper's tables: in each row the values of `keys`, then the figure.
+
+    `figure` and `keys` are columns of results.csv; `fixed` holds the values of further ones.
+    """
+
+    title: str
+    figure: str
+    form: Literal["share", "seconds"] = "share"
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    keys: list[str]
+    rows: list[list[Any]]
+
+
 class Scale(StrictModel):
     """Hold the values of a scale smaller than the paper's, and what they change."""
 
@@ -56,6 +70,7 @@ class Study(StrictModel):
     bases: list[str] = Field(default_factory=list)  # pretrained bodies
     differences: list[str]
     paper: list[PaperFigure]
+    published: list[Published] = Field(default_factory=list)
     recipe: dict[str, Any]
     smoke: Scale  # a trial of the code that takes seconds
     reduced: Scale | None = None  # one or two hours on two cores, if the full scale takes longer
@@ -92,11 +107,13 @@ class Findings:
     """Collect a study's results.
 
     `rows` become results.csv, `figures` are compared with the paper's by the names in the TOML,
-    `sections` are the report's in Markdown, `missing` says what could not run.
+    `counts` are the predictions of which some figures are shares, `sections` are the report's in
+    Markdown, `missing` says what could not run.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     sections: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 

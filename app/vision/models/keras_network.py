@@ -1,18 +1,35 @@
 """Run the models of record by Keras on TensorFlow, which serving doesn't install."""
 
 import os
+import sys
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 
+def load_tensorflow() -> None:
+    """Import TensorFlow, whose start writes to stderr whatever its log level is."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Later, only warnings.
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        # Listing the devices starts them.
+        import_module("tensorflow").config.list_logical_devices()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class KerasNetwork:
     """Run the content of a `.keras` file, loaded in safe mode: it can't execute code."""
 
     def __init__(self, content: bytes) -> None:
-        # TensorFlow logs each processor feature that it finds; only warnings are wanted.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        load_tensorflow()
         import keras
 
         # Keras only reads files. The model's own could have been swapped since it was verified.

@@ -2,7 +2,6 @@ import csv
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.training.recipes import fail, succeed
+from tests.training.recipes import fail, make_pictures, succeed
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -26,8 +25,14 @@ def write_fer2013(path: Path, header: str = "emotion,Usage,pixels") -> None:
     path.write_text("\n".join([header, *rows]) + "\n")
 
 
-def prepare(name: str, *arguments: str | Path) -> None:
-    succeed("data", "prepare", name, *arguments)
+def prepare(name: str, *arguments: str | Path) -> dict[str, int]:
+    """Prepare data; return the counts that are printed."""
+    lines = succeed("data", "prepare", name, *arguments).splitlines()
+    return {what: int(count) for count, what in (line.split(maxsplit=1) for line in lines)}
+
+
+def pack(folder: Path, form: str) -> Path:
+    return Path(shutil.make_archive(str(folder), form, folder.parent, folder.name))
 
 
 def refuse(message: str, name: str, *arguments: str | Path) -> None:
@@ -49,6 +54,33 @@ def test_kaggle_s_table_becomes_folders(tmp_path: Path, header: str) -> None:
     assert happy[0, :3].tolist() == [90, 91, 92]
 
 
+@pytest.mark.parametrize("form", ["zip", "gztar"])
+def test_kaggle_s_archive_is_taken_as_downloaded(tmp_path: Path, form: str) -> None:
+    (tmp_path / "fer2013").mkdir()
+    table = tmp_path / "fer2013" / "fer2013.csv"
+    write_fer2013(table)
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    archive = pack(tmp_path / "fer2013", form)
+    counts = prepare("fer2013", archive, tmp_path / "out")
+    assert counts == {"train": 2, "validation": 1, "test": 1}
+
+    archive.write_bytes(archive.read_bytes()[:500])
+    refuse("A download may have been cut off.", "fer2013", archive, tmp_path / "cut")
+
+
+def test_of_the_competition_s_training_table_a_stated_share_is_held_out(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    rows = [
+        f"{emotion},{' '.join(map(str, random.integers(0, 256, 48 * 48)))}"
+        for emotion in (0, 3)
+        for _ in range(10)
+    ]
+    (tmp_path / "train.csv").write_text("\n".join(["emotion,pixels", *rows]))
+    counts = prepare("fer2013", tmp_path / "train.csv", tmp_path / "out", "--validation", "0.2")
+    assert counts == {"train": 16, "validation": 4}
+    assert len(list(tmp_path.glob("out/validation/happy/*"))) == 2
+
+
 def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path) -> None:
     write_fer2013(tmp_path / "fer2013.csv")
     rows = [
@@ -59,7 +91,8 @@ def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path)
     ]
     votes = tmp_path / "fer2013new.csv"
     votes.write_text("\n".join([f"Usage,Image name,{VOTES}", *rows]) + "\n")
-    prepare("fer2013", tmp_path / "fer2013.csv", tmp_path / "out", "--votes", votes)
+    counts = prepare("fer2013", tmp_path / "fer2013.csv", tmp_path / "out", "--votes", votes)
+    assert counts["skipped: no face, says FER+"] == 1
     with (tmp_path / "out" / "ferplus.csv").open(newline="") as stream:
         rated = list(csv.DictReader(stream))
     assert [Path(row["file"]).parts[0] for row in rated] == ["train", "validation", "test"]
@@ -69,7 +102,7 @@ def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path)
 
 def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    message = "lacks the columns emotion, pixels, Usage"
+    message = "lacks the columns emotion, pixels of"
     refuse(message, "fer2013", tmp_path / "other.csv", tmp_path / "out")
 
 
@@ -122,21 +155,22 @@ def write_picture(path: Path, number: int) -> None:
     Image.fromarray(window).resize((64, 64)).save(path)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["folder", "tar"])
+@pytest.mark.parametrize("form", ["", "gztar", "zip"])
 def test_utkface_is_split_by_gender_with_near_duplicates_together(
-    tmp_path: Path, packed: bool
+    tmp_path: Path, form: str
 ) -> None:
-    source = tmp_path / "utkface"
+    source = tmp_path / "UTKFace"
     for number in range(40):
         write_picture(source / f"{20 + number}_{number % 2}_0_2017{number:04}.jpg", number)
     # The same face saved once more, under another age.
     with Image.open(source / "22_0_0_20170002.jpg") as picture:
         picture.save(source / "61_0_0_20179999.jpg", quality=80)
-    if packed:
-        with tarfile.open(tmp_path / "UTKFace.tar.gz", "w:gz") as archive:
-            archive.add(source, "UTKFace")
-        source = tmp_path / "UTKFace.tar.gz"
-    prepare("utkface", source, tmp_path / "out")
+    write_picture(source / "39_1_20170116.jpg", 41)  # There are some without a race.
+    (source / "30_1_0_20178888.jpg").write_bytes(b"half a pic")
+    counts = prepare("utkface", pack(source, form) if form else source, tmp_path / "out")
+    assert counts["train"] + counts["validation"] == 41
+    assert counts["skipped: unreadable"] == 1
+    assert counts["skipped: no age, gender and race in the name"] == 1
     folders = {p.name: p.parts[-3:-1] for p in tmp_path.glob("out/*/*/*")}
     assert len(folders) == 41
     assert folders["22_0_0_20170002.jpg"][0] == folders["61_0_0_20179999.jpg"][0]
@@ -150,6 +184,31 @@ def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> N
     prepare("folders", tmp_path / "download", tmp_path / "out")
     assert (tmp_path / "out" / "train" / "happy" / "a.png").is_file()
     assert (tmp_path / "out" / "validation" / "happy" / "b.png").is_file()
+
+
+@pytest.mark.parametrize("command", [("prepare", "folders"), ("split",)])
+def test_a_validation_split_is_cut_off_where_there_is_none(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    source = tmp_path / "download" / ("train" if "prepare" in command else "")
+    make_pictures(source, 10, ("glad", "sad"))
+    if "prepare" in command:
+        make_pictures(tmp_path / "download" / "test", 2, ("glad", "sad"), seed=1)
+    picture = Image.open(source / "sad" / "0.png")
+    picture.save(source / "sad" / "again.jpg", quality=95)
+    (source / "glad" / "Thumbs.db").write_bytes(b"")
+    archive = pack(tmp_path / "download", "zip")
+    output = succeed("data", *command, archive, tmp_path / "out", "--validation", "0.25")
+    assert "1  skipped: no picture by the name" in output
+    counts = {
+        split: len(list((tmp_path / "out" / split).glob("*/*"))) for split in ("train", "test")
+    }
+    assert counts["train"] in (15, 16)
+    assert counts["test"] == (4 if "prepare" in command else 0)
+    twins = [path.parts[-3] for path in tmp_path.glob("out/*/sad/*") if path.stem in ("0", "again")]
+    assert len(set(twins) - {"test"}) == 1
+    too_few = ("--validation", "0.01")
+    fail("too few to hold out 1%", "data", *command, archive, tmp_path / "none", *too_few)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +234,11 @@ def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> N
         ("network.name=vgh", "network.name: there is no network 'vgh'. Did you mean 'vgg'?"),
         ("network.options.widhts=[1]", "network.options.widhts: there is no such option of vgg."),
         ("network.options={widths = [8]}", "network.options.depths is missing: vgg needs it."),
+        (
+            'network={name="truncated_backbone",options={base="vgg61",last="block1"}}',
+            "network.options.base: there is no 'vgg61' here. Did you mean 'vgg16'?",
+        ),
+        ("network.init_from=models/smile", "needs the model models/smile, which isn't there."),
         ("schedule.epochs=0", "schedule.epochs: Input should be greater than 0"),
         ("schedule.batch=0", "schedule.batch: Input should be greater than 0"),
         ("schedule.ema_decay=2", "schedule.ema_decay: Input should be less than 1"),
@@ -254,6 +318,12 @@ def test_a_manual_s_pictures_are_copied_but_for_signs_strips_and_twins(tmp_path:
 
     shutil.rmtree(source)
     refuse("has no pictures of 200 pixels", "manuals", tmp_path / "manual", tmp_path / "none")
+
+
+def test_tensorflow_starts_without_a_word() -> None:
+    code = "import training.fit; import tensorflow as tf; tf.constant(1) + 1"
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert started.stderr == b""
 
 
 def test_help_recipes_and_data_commands_load_no_tensorflow() -> None:

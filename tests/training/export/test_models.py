@@ -16,7 +16,7 @@ from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import load_classifier
 from app.vision.models.keras_network import KerasNetwork
-from tests.training.recipes import fail, fit, succeed, write_recipe
+from tests.training.recipes import fail, fit, run, succeed, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
@@ -120,6 +120,32 @@ def test_a_model_is_calibrated_again_without_training(model: Path) -> None:
     after = json.loads((model / "card.json").read_text())
     assert (after["heads"], after["files"]) == (before["heads"], before["files"])
     succeed("verify", model.parent)
+
+
+def test_an_export_tells_what_serving_lacks_and_the_card_how_it_was_trained(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.recipe.RECIPES", made)
+    shutil.copytree(made / "run", tmp_path / "run")
+    output = succeed("export", tmp_path / "run", tmp_path / "other" / "mine")
+    assert "only from a folder named tiny" in output
+    assert "cp -r models/face_classifier" in output
+    command = load_card(tmp_path / "other" / "mine").training["command"]
+    assert command == "python -m training fit tiny --set schedule.epochs=3"
+
+
+def test_a_prediction_is_of_the_main_face_unless_the_picture_is_a_crop(
+    made: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "face.png")
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "none.png")
+    face, none = succeed("predict", made / "models" / "tiny", *tmp_path.glob("*.png")).splitlines()
+    if "none.png" in face:
+        face, none = none, face
+    assert face.split()[1] in ("happy", "sad")
+    assert "no face found" in none
+    cropped = succeed("predict", made / "models" / "tiny", tmp_path / "none.png", "--crop")
+    assert cropped.split()[1] in ("happy", "sad")
 
 
 def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
@@ -291,9 +317,24 @@ def test_too_small_a_disk_is_refused_before_training(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**6, 10**6, 0))
-    fail("0 MB free", "fit", recipe, "--out", tmp_path / "run")
-    monkeypatch.undo()
-    fit(recipe, tmp_path / "run", "schedule.epochs=1")
+    fail("has 0 MB free; this training needs 1 MB", "fit", recipe, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(KeyboardInterrupt(), "Interrupted."), (OSError(28, "No space left on device"), "Make room.")],
+)
+def test_a_fit_that_is_interrupted_says_how_to_resume_it(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, told: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training.runs.save_checkpoint", stop)
+    result = run("fit", recipe, "--out", tmp_path / "run")
+    resuming = f"Resume it by: python -m training fit --resume {tmp_path / 'run'}"
+    assert f"{told} {resuming}" in result.output
+    assert result.exit_code == (130 if "Interrupted" in told else 1)
 
 
 def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(

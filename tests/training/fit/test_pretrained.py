@@ -11,7 +11,7 @@ from app.vision.imaging.crops import CropShape
 from tests.training.recipes import make_pictures
 from training.datasets.loading import Split, read_split
 from training.fit import pretrained
-from training.recipe import DataError
+from training.recipe import DataError, RecipeError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
@@ -43,7 +43,7 @@ def show_input(include_top: bool, weights: str | None) -> keras.Model:
     return keras.Model(crops, keras.layers.Identity()(crops))
 
 
-@pytest.mark.parametrize("name", pretrained.APPLICATIONS)
+@pytest.mark.parametrize("name", pretrained.APPLICATIONS.keys() - {"resnet18"})
 def test_a_body_is_given_pictures_as_its_paper_has_them(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -72,6 +72,29 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
         pretrained.compute_features(split, "resnet50", 5, False, tmp_path)
 
 
+def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    body = pretrained._build_resnet18(include_top=False, weights=None)
+    kept: dict[str, np.ndarray] = {}
+    for layer in body.layers:
+        names: tuple[str, ...] = ("weight", "bias", "running_mean", "running_var")
+        values = [np.asarray(weight) for weight in layer.weights]
+        if isinstance(layer, keras.layers.Conv2D):
+            names, values = ("weight",), [values[0].transpose(3, 2, 0, 1)]
+        kept |= {f"{layer.name}.{n}": v for n, v in zip(names, values, strict=False)}
+    # As torchvision names and shapes them, a count of classes' layer apart.
+    assert kept["conv1.weight"].shape == (64, 3, 7, 7)
+    assert kept["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
+    assert kept["layer4.1.bn2.running_var"].shape == (512,)
+    assert sum(value.size for value in kept.values()) == 11_176_512 + 9_600  # with moments
+    np.savez(tmp_path / "resnet18.npz", **kept)
+    loaded = pretrained.load_base("resnet18", "float32")
+    picture = np.random.default_rng(1).random((1, SIZE, SIZE, 3), np.float32)
+    answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
+    np.testing.assert_array_equal(*answers)
+    assert answers[0].shape == (1, 1, 1, 512)
+
+
 def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,3 +114,17 @@ def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
     picture = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
     standardized = keras.Model(loaded.inputs, last.output).predict(picture, verbose=0)
     assert standardized == pytest.approx((picture / 255 - means) / deviations, abs=1e-4)
+
+
+@pytest.mark.parametrize("option", ["last", "learned_from"])
+def test_a_layer_that_a_body_lacks_is_told_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def build(**_: object) -> keras.Model:
+        crops = keras.Input((None, None, 3))
+        return keras.Model(crops, keras.layers.Conv2D(2, 1, name="block1_conv1")(crops))
+
+    monkeypatch.setitem(pretrained.APPLICATIONS, "vgg16", (build, "caffe"))
+    layers = {"last": "block1_conv1", "learned_from": "block1_conv1", option: "block_conv"}
+    with pytest.raises(RecipeError, match=f"{option}: there is no 'block_conv' here. Did you mean"):
+        pretrained.truncated_backbone(keras.Input((SIZE, SIZE, 3)), None, "vgg16", **layers)

@@ -2,22 +2,26 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.paths import STUDIES
 from app.vision.imaging.crops import CropShape
 from tests.helpers.processes import list_children
-from tests.training.recipes import fail, make_pictures, succeed
+from tests.training.recipes import fail, make_pictures, start, succeed
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
+from training.evaluate.reports import plot_pairs
 from training.fit import pretrained as pretrained_bodies
-from training.recipe import DataError
+from training.fit.networks import build_network
+from training.recipe import DataError, parse_recipe
 from training.studies.finetune_depth import judge
+from training.studies.reporting import compare_points
 from training.studies.study import load_study
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
@@ -36,11 +40,6 @@ def data(tmp_path: Path) -> Path:
 
 def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
     return ["study", name, "--scale", "smoke", "--data", data, "--out", folder, *arguments]
-
-
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "training", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +85,13 @@ def test_epochs_and_batches_are_compared_beside_the_paper(unbroken: Path, tmp_pa
     work = unbroken / "work"
     assert [row["epochs_run"] for row in read_results(work)] == ["2", "3"]
     report = read_report(work)
-    assert "| training accuracy | 90.32% |" in report
+    assert "| training accuracy | 90.32% (100 epochs, batch 128) |" in report
     assert "TP / (TP + FP + FN)" in report
     made = json.loads(next(work.glob("results/*/results.json")).read_text())
     assert made["seed"] == 1
     assert "optuna" in made["versions"]
     for name in ("curves", "confusion"):
-        assert list(work.glob(f"results/*/figures/epochs-3-batch-8-{name}.png"))
+        assert list(work.glob(f"results/*/figures/*-epochs-3-batch-8-{name}.png"))
 
     fail("--resume", *study("expression-epochs-batches", unbroken / "data", work), status=2)
 
@@ -103,6 +102,29 @@ def test_epochs_and_batches_are_compared_beside_the_paper(unbroken: Path, tmp_pa
 
 def test_an_unknown_study_is_rejected_with_the_known_names(tmp_path: Path) -> None:
     fail("expression-epochs-batches", *study("weather", tmp_path, tmp_path / "work"))
+
+
+def test_the_paper_s_grid_is_set_beside_the_rows_that_ran(tmp_path: Path) -> None:
+    (path,) = STUDIES.glob("clothing-grid/*/results.json")
+    ran = json.loads(path.read_text())["rows"]
+    published = load_study("clothing-grid", "full").published
+    assert sum(len(table.rows) for table in published) == 108
+    (section,), pairs = compare_points(published, ran)  # only Xception's weights were there
+    assert "| 500 | 64 | 0.0001 | 28.76% | 24.00% |" in section
+    assert "27 of 27 ran: mean difference -1.4 points, correlation 0.996." in section
+    plot_pairs(pairs, tmp_path / "pairs.png")
+    assert Image.open(tmp_path / "pairs.png").width > 100
+
+
+def test_the_network_from_scratch_has_the_paper_s_maps() -> None:
+    recipe = parse_recipe(load_study("gender-fast-transfer", "full").recipe)
+    network = build_network(recipe, {"label": ("female", "male")})
+    shapes = [
+        layer.output.shape[1:]
+        for layer in network.layers
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.MaxPooling2D))
+    ]
+    assert shapes == [(74, 74, 16), (24, 24, 32), (12, 12, 32), (10, 10, 64), (8, 8, 64)]
 
 
 def test_leakage_is_rejected_before_any_training(data: Path, tmp_path: Path) -> None:
