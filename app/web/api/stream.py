@@ -51,6 +51,8 @@ MOST_FAULTS = 10  # Messages refused in a row; a client that goes on sends nothi
 MOST_WAITING_SETTINGS = 100
 MOST_FRAMES_AHEAD = 2  # of a film; the client's further ones wait in its own socket
 MEDIA_TIME = struct.Struct(">d")  # seconds, before a film's frame
+# A face that turns away for two seconds of a film keeps its number, as on the command line.
+MEDIA_TRACK_MAX_AGE = 3.0
 # How soon an idle stream notices that its worker ends.
 TICK_SECONDS = 1.0
 # A client that doesn't read its answers is given up after this long.
@@ -250,17 +252,22 @@ class StreamSession:
     def _set(self, message: str) -> dict[str, Any]:
         try:
             settings = _parse_settings(message)
-            if settings.clock and self._frame and not self._media:
+            begins = settings.clock is not None and not self._media
+            if begins and self._frame:
                 raise _invalid_settings("clock", "it is set before the first frame")
             with self._app.app_context():
                 names = model_names(settings.choice)
-            self._reader.choose(names, settings.choice.get(LABELS))
+            reader = self._reader
+            if begins:
+                reader = LiveReader(state_of(self._app).analyzer, MEDIA_TRACK_MAX_AGE)
+            reader.choose(names, settings.choice.get(LABELS))
         except RautError as error:
             self._faults += 1
             return {"problem": problem_details(error)}
-        self._media = self._media or settings.clock is not None
+        self._reader = reader
+        self._media |= begins
         if settings.smoothing_seconds is not None:
-            self._reader.smoothing_seconds = settings.smoothing_seconds
+            reader.smoothing_seconds = settings.smoothing_seconds
         return {"settings": settings.model_dump(exclude_none=True)}
 
     async def _answer(self, answer: dict[str, Any]) -> None:

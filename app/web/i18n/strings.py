@@ -374,7 +374,7 @@ FILM_PAGE = {
     "baseline_empty": _("In these seconds no expression of this person was read."),
     "exclude_from": _("Leave out from here on"),
     "exclude_until": _("Leave out until here"),
-    "event": _("event"),
+    "mark": _("mark"),
     "report_person": _(
         "{name}: visible for {seen}, {changes} changes of expression; blocks of {block} s."
     ),

@@ -1,15 +1,17 @@
 // The last sixty seconds of the selected face: a line for each class, each of which can be hidden.
 
-import { dashOf, Legend, prepareCanvas, redrawOnChange } from "../chart.js";
-import { write } from "../dom.js";
+import { clone, write } from "../dom.js";
 import { predictionWord } from "../faces.js";
-import { formatProbability, text } from "../language.js";
+import { className, formatProbability, text } from "../language.js";
 
 const SPAN_MS = 60_000;
 const REDRAW_MS = 200;
 // No line is drawn across a gap this long: a pause, or a face that was away.
 const GAP_MS = 1000;
+const FONT_PIXELS = 12;
 const MARGIN = { left: 44, right: 12, top: 10, bottom: 24 };
+// Lines differ in their dashes too, not only in their colour.
+const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [], [7, 4], [2, 3]];
 
 export class Timeline {
   #canvas;
@@ -17,19 +19,24 @@ export class Timeline {
   #summary;
   #points = new Map();
   #selected = null;
+  #classes = [];
+  #hidden = new Set();
   #drawnAt = 0;
 
   constructor(canvas, legend, summary) {
     this.#canvas = canvas;
-    this.#legend = new Legend(legend, () => this.draw());
+    this.#legend = legend;
     this.#summary = summary;
-    redrawOnChange(canvas, () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(canvas);
+    new MutationObserver(() => this.draw()).observe(document.documentElement, {
+      attributeFilter: ["data-bs-theme"],
+    });
   }
 
   add(faces, now = performance.now()) {
     for (const { track, detected, expression } of faces) {
       if (!expression || detected === false) continue;
-      this.#legend.show(Object.keys(expression.probabilities));
+      if (!this.#classes.length) this.#setClasses(Object.keys(expression.probabilities));
       if (!this.#points.has(track)) this.#points.set(track, []);
       this.#points.get(track).push({ at: now, ...expression });
     }
@@ -50,11 +57,11 @@ export class Timeline {
 
   draw(now = performance.now()) {
     this.#drawnAt = now;
-    const area = prepareCanvas(this.#canvas);
+    const area = this.#prepare();
     drawGrid(area);
     const points = this.#points.get(this.#selected) ?? [];
-    this.#legend.classes.forEach((name, index) => {
-      if (!this.#legend.isHidden(name)) drawLine(area, points, name, index, now);
+    this.#classes.forEach((name, index) => {
+      if (!this.#hidden.has(name)) drawLine(area, points, name, index, now);
     });
   }
 
@@ -79,9 +86,47 @@ export class Timeline {
       else if (first > 0) points.splice(0, first);
     }
   }
+
+  #setClasses(names) {
+    this.#classes = names;
+    this.#legend.replaceChildren(...names.map((name, index) => this.#legendItem(name, index)));
+  }
+
+  #legendItem(name, index) {
+    const item = clone("timeline-class");
+    const button = item.querySelector("button");
+    const line = item.querySelector("path");
+    line.style.setProperty("stroke", `var(--line-${index})`);
+    line.setAttribute("stroke-dasharray", DASHES[index % DASHES.length].join(" "));
+    button.append(className(name));
+    button.addEventListener("click", () => {
+      const shown = this.#hidden.delete(name);
+      if (!shown) this.#hidden.add(name);
+      button.setAttribute("aria-pressed", String(shown));
+      this.draw();
+    });
+    return item;
+  }
+
+  #prepare() {
+    const { width, height } = this.#canvas.getBoundingClientRect();
+    const density = window.devicePixelRatio || 1;
+    this.#canvas.width = Math.round(width * density);
+    this.#canvas.height = Math.round(height * density);
+    const context = this.#canvas.getContext("2d");
+    context.scale(density, density);
+    // The canvas's own style resolves a variable to the colour of the current theme.
+    const style = getComputedStyle(this.#canvas);
+    const colour = (name) => {
+      this.#canvas.style.setProperty("color", `var(${name})`);
+      return style.color;
+    };
+    return { context, width, height, colour, font: `${FONT_PIXELS}px ${style.fontFamily}` };
+  }
 }
 
-function drawGrid({ context, width, height, colour }) {
+function drawGrid({ context, width, height, colour, font }) {
+  context.font = font;
   context.fillStyle = colour("--ink-soft");
   context.strokeStyle = colour("--line");
   context.lineWidth = 1;
@@ -107,7 +152,7 @@ function drawGrid({ context, width, height, colour }) {
 function drawLine({ context, width, height, colour }, points, name, index, now) {
   context.strokeStyle = colour(`--line-${index}`);
   context.lineWidth = 2;
-  context.setLineDash(dashOf(index));
+  context.setLineDash(DASHES[index % DASHES.length]);
   context.beginPath();
   let last = -Infinity;
   for (const { at, probabilities } of points) {

@@ -1,6 +1,7 @@
 // The whole film: a curve for each expression of one person, and below it who is visible when.
 
 import { dashOf, Legend, prepareCanvas, redrawOnChange } from "../chart.js";
+import { encodeCanvas, make } from "../dom.js";
 import { colourOf } from "../faces.js";
 import { text } from "../language.js";
 import { changeFrom } from "./baseline.js";
@@ -60,6 +61,16 @@ export class FilmChart {
     this.#zoomAbout(this.#time, factor);
   }
 
+  /** Return a PNG of what is shown, on the page's own background. */
+  picture() {
+    const picture = make("canvas", { width: this.#canvas.width, height: this.#canvas.height });
+    const context = picture.getContext("2d");
+    context.fillStyle = getComputedStyle(this.#canvas.parentElement).backgroundColor;
+    context.fillRect(0, 0, picture.width, picture.height);
+    context.drawImage(this.#canvas, 0, 0);
+    return encodeCanvas(picture, "image/png");
+  }
+
   draw() {
     if (!this.#data) return;
     const area = { ...prepareCanvas(this.#canvas), ...this.#span };
@@ -70,7 +81,7 @@ export class FilmChart {
     clip(area);
     const near = samples.filter(({ time }) => time > area.from - 2 / rate && time < area.until + 2 / rate);
     this.#legend.classes.forEach((name, index) => {
-      if (!this.#legend.isHidden(name)) drawCurve(area, near, name, index, { baseline: changes && baseline, rate });
+      if (!this.#legend.isHidden(name)) drawCurve(area, near, name, index, changes && baseline);
     });
     lanes.forEach((lane, row) => drawLane(area, lane, row, rate));
     drawEvents(area, marks.events);
@@ -166,20 +177,20 @@ function drawGrid({ context, width, colour, x, from, until }, changes) {
 
 const signed = (value) => (value > 0 ? `+${value}` : String(value).replace("-", "−"));
 
-function drawCurve({ context, colour, x }, samples, name, index, { baseline, rate }) {
-  context.strokeStyle = colour(`--line-${index}`);
+function drawCurve({ context, colour, x }, samples, name, line, baseline) {
+  context.strokeStyle = colour(`--line-${line}`);
   context.lineWidth = 2;
   context.lineCap = "round";
-  context.setLineDash(dashOf(index));
+  context.setLineDash(dashOf(line));
   context.beginPath();
-  let last = -Infinity;
-  for (const { time, face } of samples) {
+  let last = -1;
+  for (const { index, time, face } of samples) {
     // No face, and one that isn't read for sure, is a gap.
     if (!face.expression?.confident) continue;
     const y = yOf(shareOf(face.expression.probabilities, name, baseline));
-    if (time - last > 1.5 / rate) context.moveTo(x(time), y);
+    if (index !== last + 1) context.moveTo(x(time), y);
     context.lineTo(x(time), y);
-    last = time;
+    last = index;
   }
   context.stroke();
   context.setLineDash([]);
@@ -195,7 +206,7 @@ const laneTop = (row) => CURVES + AXIS + row * LANE;
 
 function drawLane({ context, x }, { index, samples }, row, rate) {
   context.fillStyle = colourOf(index);
-  for (const { from, until } of runsOf(samples.map(({ time }) => ({ time, state: "seen" })), rate)) {
+  for (const { from, until } of runsOf(samples.map((sample) => ({ ...sample, state: "seen" })), rate)) {
     context.fillRect(x(from), laneTop(row), Math.max(1, x(until) - x(from)), LANE - 5);
   }
 }

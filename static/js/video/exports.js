@@ -13,7 +13,7 @@ export const isIn = (ranges, time) => ranges.some(({ from, until }) => from <= t
  */
 export function rowsOf(readings, persons, marks, nameOf) {
   return readings.frames.flatMap(({ index, time, faces, problem }) => {
-    const until = time + 1 / readings.rate;
+    const until = readings.frames[index + 1]?.time ?? Infinity;
     const event = marks.events.filter((each) => time <= each.time && each.time < until).map(({ word }) => word).join("; ");
     const frame = { time_s: time, frame: index + 1, excluded: isIn(marks.excluded, time), event, problem: problem ?? "" };
     const rows = faces.flatMap((face) => {

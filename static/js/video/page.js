@@ -1,6 +1,6 @@
 // The film page: which film is read, who is in it, and what is shown and saved of it.
 
-import { clone, element, encodeCanvas, fileStamp, saveFile, write } from "../dom.js";
+import { clone, element, fileStamp, saveFile, write } from "../dom.js";
 import { className, formatNumber, problemSentence, text } from "../language.js";
 import { baselineOf } from "./baseline.js";
 import { FilmChart } from "./chart.js";
@@ -65,7 +65,7 @@ const clicks = {
   "save-csv": () => save("csv", "text/csv", csvOf(rows())),
   "save-json": () => save("json", "application/json", describe()),
   "save-vtt": () => save(`${nameOf(persons.get(chosen))}.vtt`, "text/vtt", subtitles()),
-  "save-png": async () => save("png", "image/png", await encodeCanvas(element("chart"), "image/png")),
+  "save-png": async () => save("png", "image/png", await chart.picture()),
   print: () => window.print(),
 };
 for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
@@ -195,9 +195,9 @@ function setState(state) {
   element("progress-row").hidden = state === "ready";
 }
 
-function showFrame(index, faces, canvas) {
+function showFrame(faces, blob) {
   for (const { track } of faces) persons.add(track);
-  if (canvas && readings.about.image) cards.picture(faces, canvas, readings.about.image);
+  cards.picture(faces, blob, readings.about.image);
   showProgress();
   const now = performance.now();
   if (now - refreshedAt < REFRESH_MS) return;
@@ -320,7 +320,7 @@ function markExcluded() {
 }
 
 function markEvent() {
-  const word = element("event-word").value.trim() || text("event");
+  const word = element("event-word").value.trim() || text("mark");
   change(() => marks.events.push({ time: player.time, word }));
   marks.events.sort((one, other) => one.time - other.time);
   showMarks();
@@ -368,7 +368,7 @@ function onKey(event) {
     ArrowRight: () => step(1),
     ",": () => step(-1),
     ".": () => step(1),
-    m: markEvent,
+    e: markEvent,
   };
   const action = keys[event.key];
   if (!action || event.ctrlKey || event.metaKey || event.altKey) return;

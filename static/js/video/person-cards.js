@@ -22,17 +22,20 @@ export class PersonCards {
     this.#on = on;
   }
 
-  /** Keep a picture of each face, from the frame that it was read in. */
-  picture(faces, frame, image) {
-    const scale = frame.width / image.width;
-    for (const { track, box, detected } of faces) {
-      const known = this.#pictures.get(track);
-      if (!detected || (known && box.width < known.side * LARGER)) continue;
-      const canvas = known?.canvas ?? make("canvas", { width: SIDE, height: SIDE });
-      const side = box.width * (1 + 2 * MARGIN) * scale;
-      const [x, y] = [box.x - box.width * MARGIN, box.y - box.height * MARGIN].map((each) => each * scale);
-      canvas.getContext("2d").drawImage(frame, x, y, side, side, 0, 0, SIDE, SIDE);
+  /** Keep a picture of each new or larger face, from the JPEG that it was read in. */
+  async picture(faces, blob, image) {
+    const wanted = faces.filter(({ track, box, detected }) => detected && !(box.width < this.#pictures.get(track)?.side * LARGER));
+    if (!wanted.length) return;
+    const pictures = wanted.map(({ track, box }) => {
+      const canvas = this.#pictures.get(track)?.canvas ?? make("canvas", { width: SIDE, height: SIDE });
       this.#pictures.set(track, { canvas, side: box.width });
+      return { canvas, box };
+    });
+    const frame = await createImageBitmap(blob);
+    const scale = frame.width / image.width;
+    for (const { canvas, box } of pictures) {
+      const [x, y, side] = [box.x - box.width * MARGIN, box.y - box.height * MARGIN, box.width * (1 + 2 * MARGIN)];
+      canvas.getContext("2d").drawImage(frame, x * scale, y * scale, side * scale, side * scale, 0, 0, SIDE, SIDE);
     }
   }
 

@@ -22,7 +22,7 @@ export class FilmReader {
   #timer = 0;
 
   /**
-   * @param on.read called with each frame's index, faces and canvas
+   * @param on.read called with each frame's faces and JPEG
    * @param on.problem called with a problem document; the frame is sent again
    * @param on.connected,on.waiting,on.rejected as the transport calls them
    * @param on.ended called after the last frame
@@ -48,7 +48,8 @@ export class FilmReader {
         on.rejected(reason);
       },
     });
-    this.#transport.set({ clock: "media", ...settings });
+    // Each frame's own reading, as the command line gives it: what smoothing shows comes later.
+    this.#transport.set({ clock: "media", smoothing_seconds: 0, ...settings });
   }
 
   get running() {
@@ -67,11 +68,10 @@ export class FilmReader {
   async run() {
     const run = (this.#run = {});
     this.#transport.open();
-    let drawn = this.#draw(this.#next);
+    this.#source.start(this.#readings, this.#next);
     while (this.#next < this.#readings.count) {
-      const frame = await drawn;
+      const frame = await this.#source.take();
       if (run !== this.#run) return;
-      drawn = this.#draw(this.#next + 1); // while the server reads this one
       const answer = frame.blob ? await this.#ask(frame) : { problem: { code: "frame_undecodable" } };
       if (run !== this.#run) return;
       this.#keep(frame, answer);
@@ -83,27 +83,18 @@ export class FilmReader {
   /** Stop, and free the server's place for others. */
   pause() {
     this.#run = null;
+    this.#source.stop();
     clearTimeout(this.#timer);
     this.#transport.close();
     this.#settle(null);
   }
 
-  async #draw(index) {
-    if (index >= this.#readings.count) return null;
-    const time = this.#readings.timeOf(index);
-    try {
-      return { index, time, ...(await this.#source.at(time)) };
-    } catch {
-      return { index, time };
-    }
-  }
-
-  #keep({ index, time, blob, canvas }, answer) {
+  #keep({ index, time, blob }, answer) {
     const faces = this.#numbering.number(answer.faces ?? []);
-    this.#readings.add(index, { ...answer, faces });
+    this.#readings.add(index, time, { ...answer, faces });
     if (answer.faces) this.#last = { time, blob, faces };
     this.#next = index + 1;
-    this.#on.read(index, faces, canvas);
+    this.#on.read(faces, blob);
   }
 
   /** Return the answer to a frame, null once the reading pauses. */

@@ -12,24 +12,26 @@ export class Readings {
   }
 
   timeOf(index) {
-    return Math.round((this.start + index / this.rate) * 1e6) / 1e6;
+    return this.start + index / this.rate;
   }
 
-  /** Return the frame that is shown at a time; undefined where none was read. */
+  /** Return the last frame read at a time or before it, within a step. */
   at(time) {
-    return this.frames[Math.floor((time - this.start) * this.rate + 1e-6)];
+    const index = Math.floor((time - this.start) * this.rate + 1e-6);
+    return this.frames[index]?.time > time + 1e-6 ? this.frames[index - 1] : this.frames[index];
   }
 
-  add(index, { faces = [], image, models, problem = null }) {
-    this.frames[index] = { index, time: this.timeOf(index), faces, problem: problem?.code ?? null };
+  /** Add a sample's answer; the frame that was read is shown from `time` on. */
+  add(index, time, { faces = [], image, models, problem = null }) {
+    this.frames[index] = { index, time: Math.round(time * 1e6) / 1e6, faces, problem: problem?.code ?? null };
     if (image) this.about = { image, models };
   }
 
-  /** Return, by each person's id, the samples that see the person: time and face. */
+  /** Return, by each person's id, the samples that see the person: index, time and face. */
   series(persons) {
     const series = new Map(persons.all.map(({ id }) => [id, []]));
-    for (const { time, faces } of this.frames) {
-      for (const face of faces) if (face.detected) series.get(persons.of(face.track, time).id).push({ time, face });
+    for (const { index, time, faces } of this.frames) {
+      for (const face of faces) if (face.detected) series.get(persons.of(face.track, time).id).push({ index, time, face });
     }
     return series;
   }
@@ -39,17 +41,18 @@ export class Readings {
 export function statesOf(samples) {
   return samples
     .filter(({ face }) => face.expression)
-    .map(({ time, face: { expression } }) => ({ time, state: expression.confident ? expression.label : "unsure" }));
+    .map(({ index, time, face: { expression } }) => ({ index, time, state: expression.confident ? expression.label : "unsure" }));
 }
 
-/** Join neighbouring samples of one state: `from` and `until` in seconds, and how many they are. */
+/** Join neighbouring samples of one state: `from` and `until` in seconds, and their indices. */
 export function runsOf(samples, rate) {
   const runs = [];
-  samples.forEach(({ time, state }) => {
+  for (const { index, time, state } of samples) {
     const last = runs.at(-1);
-    const until = time + 1 / rate;
-    if (last?.state === state && time - last.until < 0.5 / rate) Object.assign(last, { until, count: last.count + 1 });
-    else runs.push({ state, from: time, until, count: 1 });
-  });
+    const follows = last?.end === index;
+    if (follows) last.until = time;
+    if (follows && last.state === state) Object.assign(last, { end: index + 1, until: time + 1 / rate });
+    else runs.push({ state, from: time, until: time + 1 / rate, start: index, end: index + 1 });
+  }
   return runs;
 }

@@ -9,7 +9,7 @@ const SEED = 1;
  * Summarise a person's samples. The intervals are 95% percentile intervals of a circular block
  * bootstrap (Politis and Romano, 1992): neighbouring frames are alike, so blocks of them are drawn,
  * twice as long as the mean stretch of one word, and no shorter than the cube root of their number.
- * @param seen time and state (a class or "unsure") of each sample that sees the person
+ * @param seen index, time and state (a class or "unsure") of each sample that sees the person
  */
 export function summarize(seen, rate) {
   const runs = runsOf(seen, rate);
@@ -19,13 +19,13 @@ export function summarize(seen, rate) {
     const hits = seen.map((sample) => (sample.state === state ? 1 : 0));
     const share = hits.reduce((sum, hit) => sum + hit, 0) / hits.length;
     const [low, high] = bootstrap(hits, block);
-    const longest = Math.max(...runs.filter((run) => run.state === state).map(({ count }) => count));
+    const longest = Math.max(...runs.filter((run) => run.state === state).map(({ start, end }) => end - start));
     return { state, share, low, high, longest_s: longest / rate };
   });
   return {
     seen_s: seen.length / rate,
     block_s: block / rate,
-    changes: countChanges(runs, rate),
+    changes: countChanges(runs),
     shares: shares.sort((one, other) => other.share - one.share),
   };
 }
@@ -35,11 +35,11 @@ function blockLength(count, runs) {
 }
 
 /** Count how often one expression follows another while the face stays; "unsure" between them is no change. */
-function countChanges(runs, rate) {
+function countChanges(runs) {
   let changes = 0;
   let shown = null;
   runs.forEach((run, index) => {
-    if (index && run.from - runs[index - 1].until > 0.5 / rate) shown = null;
+    if (index && run.start > runs[index - 1].end) shown = null;
     if (run.state === "unsure") return;
     if (shown && shown !== run.state) changes += 1;
     shown = run.state;
