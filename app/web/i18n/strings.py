@@ -376,7 +376,7 @@ FILM_PAGE = {
     "exclude_until": _("Leave out until here"),
     "mark": _("mark"),
     "report_person": _(
-        "{name}: visible for {seen}, {changes} changes of expression; blocks of {block} s."
+        "{name}: visible for {seen}; changes of expression: {changes}; mean block: {block} s."
     ),
 }
 

@@ -16,6 +16,8 @@ import { FrameSource } from "./source.js";
 import { formatTime, parseTime } from "./times.js";
 
 const REFRESH_MS = 500;
+// A report of two hours takes a second, so it waits until nothing changes for a moment.
+const REPORT_MS = 300;
 
 const root = element("video-page");
 const choice = JSON.parse(root.dataset.choice);
@@ -49,6 +51,7 @@ let chosen = null;
 let declined = new Set(); // suggestions
 let started = null; // when the running reading began, and at which frame
 let refreshedAt = 0;
+let reportTimer = 0;
 
 const clicks = {
   choose: () => element("file").click(),
@@ -226,7 +229,8 @@ function refresh({ running = false } = {}) {
   if (running) return;
   showMarks();
   showSuggestions();
-  showReport(reports());
+  clearTimeout(reportTimer);
+  reportTimer = setTimeout(() => readings && showReport(reports()), REPORT_MS);
   element("downloads").hidden = readings.frames.length === 0;
 }
 

@@ -6,9 +6,9 @@ const RESAMPLES = 1000;
 const SEED = 1;
 
 /**
- * Summarise a person's samples. The intervals are 95% percentile intervals of a circular block
- * bootstrap (Politis and Romano, 1992): neighbouring frames are alike, so blocks of them are drawn,
- * twice as long as the mean stretch of one word, and no shorter than the cube root of their number.
+ * Summarise a person's samples. The intervals are 95% percentile intervals of the stationary
+ * bootstrap (Politis and Romano, 1994): neighbouring frames are alike, so blocks of them are drawn, on
+ * average twice as long as the mean stretch of one state, or the cube root of their number if longer.
  * @param seen index, time and state (a class or "unsure") of each sample that sees the person
  */
 export function summarize(seen, rate) {
@@ -50,13 +50,15 @@ function countChanges(runs) {
 function bootstrap(hits, block) {
   const count = hits.length;
   const sums = [0];
-  for (let index = 0; index < count + block; index += 1) sums.push(sums[index] + hits[index % count]);
+  for (let index = 0; index < 2 * count; index += 1) sums.push(sums[index] + hits[index % count]);
   const random = randomNumbers(SEED);
   const means = Array.from({ length: RESAMPLES }, () => {
     let hit = 0;
-    for (let drawn = 0; drawn < count; drawn += block) {
+    for (let left = count; left > 0; ) {
       const start = Math.floor(random() * count);
-      hit += sums[start + Math.min(block, count - drawn)] - sums[start];
+      const length = Math.min(left, block > 1 ? Math.ceil(Math.log(1 - random()) / Math.log(1 - 1 / block)) || 1 : 1);
+      hit += sums[start + length] - sums[start];
+      left -= length;
     }
     return hit / count;
   }).sort((one, other) => one - other);

@@ -79,8 +79,10 @@ export class FrameSource {
         this.#video.pause();
         await this.#change();
       }
+      if (run !== this.#run) return;
       const due = readings.timeOf(index);
-      const time = await this.#reach(due, 1 / readings.rate, index === first).catch(() => null);
+      const step = index === first ? 0 : 1 / readings.rate;
+      const time = await this.#reach(due, step, run).catch(() => null);
       if (run !== this.#run) return;
       this.#waiting.push({ index, time: time ?? due, blob: time === null ? null : this.#draw() });
       this.#changed();
@@ -88,13 +90,13 @@ export class FrameSource {
     this.#video.pause();
   }
 
-  /** Show the frame of a sample; return its time. */
-  async #reach(due, step, first) {
-    if (!first && !this.#video.ended && !document.hidden) {
+  /** Show the frame of a sample, `step` seconds after the last one's; return its time. */
+  async #reach(due, step, run) {
+    if (step && !this.#video.ended && !document.hidden) {
       if (this.#video.paused) await this.#video.play();
       for (;;) {
         const time = await this.#nextFrame();
-        if (time === null) break;
+        if (run !== this.#run || time === null) break;
         if (time > due + LATEST * step) {
           this.#video.playbackRate = Math.max(RATES.least, this.#video.playbackRate * SLOWER);
           break;
@@ -102,6 +104,7 @@ export class FrameSource {
         if (time >= due - SAME_SECONDS) return time;
       }
     }
+    if (run !== this.#run) return due;
     this.#video.pause();
     await this.#seek(due);
     return due;
