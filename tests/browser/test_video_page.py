@@ -2,11 +2,10 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
@@ -14,25 +13,12 @@ from skimage import data
 
 from bench.moving import move_picture
 
-from .helpers import answer, content, expect_usable, face, rows_of
+from .helpers import CODECS, answer, content, expect_usable, face, rows_of, write_film
 from .test_realtime_page import NO_SOCKETS, SOCKET
 
 RATE = 5
 SECONDS = 4
-CODECS = {"webm": "libvpx", "mp4": "libx264"}
 Faces = Callable[[float], list[Any]]
-
-
-def write_film(path: Path, frames: Iterable[np.ndarray], rate: int) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(CODECS[path.suffix[1:]], rate=rate)
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 @pytest.fixture(scope="module", params=CODECS)
