@@ -34,10 +34,10 @@ def read(address: str, film: Path) -> float:
         page = browser.new_page()
         page.goto(f"{address}/video")
         page.set_input_files("#file", film)
-        page.wait_for_selector("[data-state=ready]")
+        page.wait_for_selector("[data-reading=ready]")
         began = time.perf_counter()
         page.click("#start")
-        page.wait_for_selector("[data-state=done]", timeout=600_000)
+        page.wait_for_selector("[data-reading=done]", timeout=600_000)
         seconds = time.perf_counter() - began
         browser.close()
     return seconds

@@ -77,7 +77,7 @@ def open_film(page: Page, server: str, film: Path) -> None:
 
 def read(page: Page) -> None:
     page.click("#start")
-    expect(page.locator("#video-page")).to_have_attribute("data-state", "done", timeout=90_000)
+    expect(page.locator("#video-page")).to_have_attribute("data-reading", "done", timeout=90_000)
 
 
 def table(page: Page) -> list[dict[str, str]]:
@@ -155,7 +155,7 @@ def test_a_range_is_read_at_the_chosen_rate_and_pauses(
     page.click("#pause")
     expect(page.locator("#message")).to_have_text("Paused. Nothing is sent.")
     page.click("#pause")
-    expect(page.locator("#video-page")).to_have_attribute("data-state", "done", timeout=30_000)
+    expect(page.locator("#video-page")).to_have_attribute("data-reading", "done", timeout=30_000)
     times = [float(row["time_s"]) for row in table(page)]
     assert len(times) == 25
     assert (times[0], times[-1]) == pytest.approx((1, 3.4), abs=0.1)
@@ -173,7 +173,7 @@ def test_a_cancelled_reading_keeps_what_was_read(live_server: str, page: Page, f
 
 def test_a_face_after_a_cut_is_only_suggested_as_the_same_person(shots: Page) -> None:
     assert set(persons(shots)) == {"Person 1", "Person 2"}
-    expect(shots.locator(".suggestion")).to_contain_text("Person 2, who comes at 0:02.0")
+    expect(shots.locator(".suggestion")).to_contain_text("Person 2, who comes at 0:02")
     shots.click(".suggestion [value=yes]")
     assert set(persons(shots)) == {"Person 1"}
     expect(shots.locator("#report-persons")).to_contain_text("changes of expression: 1;")

@@ -189,7 +189,7 @@ function finish(reason) {
 }
 
 function setState(state) {
-  root.dataset.state = state;
+  root.dataset.reading = state;
   const running = state === "reading" || state === "paused";
   element("start").hidden = running;
   for (const id of ["pause", "cancel"]) element(id).hidden = !running;

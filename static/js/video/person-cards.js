@@ -24,7 +24,7 @@ export class PersonCards {
 
   /** Keep a picture of each new or larger face, from the JPEG that it was read in. */
   async picture(faces, blob, image) {
-    const wanted = faces.filter(({ track, box, detected }) => detected && !(box.width < this.#pictures.get(track)?.side * LARGER));
+    const wanted = faces.filter(({ track, box }) => !(box.width < this.#pictures.get(track)?.side * LARGER));
     if (!wanted.length) return;
     const pictures = wanted.map(({ track, box }) => {
       const canvas = this.#pictures.get(track)?.canvas ?? make("canvas", { width: SIDE, height: SIDE });

@@ -2,8 +2,6 @@
 
 import { chipText, colourOf, drawFace, relativeBox } from "../faces.js";
 
-const HELD_ALPHA = 0.5;
-
 export class Player {
   #video;
   #canvas;
@@ -54,7 +52,6 @@ export class Player {
     const context = this.#canvas.getContext("2d");
     const unit = density * Math.max(0.85, width / 900);
     for (const { face, name, index } of found.faces) {
-      context.globalAlpha = face.detected ? 1 : HELD_ALPHA;
       drawFace(context, relativeBox(face, found.image), chipText(face, name), colourOf(index), unit);
     }
   }

@@ -90,7 +90,9 @@ export class FilmReader {
   }
 
   #keep({ index, time, blob }, answer) {
-    const faces = this.#numbering.number(answer.faces ?? []);
+    // A camera's view holds the box of a face that is missed for a moment; in a film it is missed.
+    const found = (answer.faces ?? []).filter(({ detected }) => detected);
+    const faces = this.#numbering.number(found).map(({ detected, ...face }) => face);
     this.#readings.add(index, time, { ...answer, faces });
     if (answer.faces) this.#last = { time, blob, faces };
     this.#next = index + 1;

@@ -31,7 +31,7 @@ export class Readings {
   series(persons) {
     const series = new Map(persons.all.map(({ id }) => [id, []]));
     for (const { index, time, faces } of this.frames) {
-      for (const face of faces) if (face.detected) series.get(persons.of(face.track, time).id).push({ index, time, face });
+      for (const face of faces) series.get(persons.of(face.track, time).id).push({ index, time, face });
     }
     return series;
   }
