@@ -230,6 +230,21 @@ def test_marks_and_a_baseline_are_in_the_exports(shots: Page) -> None:
     assert content(shots, "#save-png").startswith(b"\x89PNG")
 
 
+def test_a_click_in_the_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> None:
+    chart = shots.locator("#chart")
+    box = chart.bounding_box()
+    assert box
+    middle = {"x": (48 + box["width"] - 12) / 2, "y": 50}
+    chart.click(position=middle)
+    expect(shots.locator("#time")).to_have_text("0:02.0")
+    shots.locator("#view").press("ArrowRight")
+    expect(shots.locator("#time")).to_have_text("0:02.2")
+    shots.click("#zoom-in")
+    shots.click("#zoom-in")
+    chart.click(position={"x": box["width"] - 13, "y": 50})
+    expect(shots.locator("#time")).to_have_text("0:02.6")
+
+
 def test_the_subtitles_of_a_person_follow_the_expression(
     live_server: str, page: Page, film: Path
 ) -> None:

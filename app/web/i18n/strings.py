@@ -375,6 +375,9 @@ FILM_PAGE = {
     "exclude_from": _("Leave out from here on"),
     "exclude_until": _("Leave out until here"),
     "mark": _("mark"),
+    "report_settings": _(
+        "Read at {rate} frames per second from {from} to {until}; models: {models}; Raut {version}."
+    ),
     "report_person": _(
         "{name}: visible for {seen}; changes of expression: {changes}; mean block: {block} s."
     ),

@@ -230,7 +230,7 @@ function refresh({ running = false } = {}) {
   showMarks();
   showSuggestions();
   clearTimeout(reportTimer);
-  reportTimer = setTimeout(() => readings && showReport(reports()), REPORT_MS);
+  reportTimer = setTimeout(() => readings && showReport(reports(), settingsInWords()), REPORT_MS);
   element("downloads").hidden = readings.frames.length === 0;
 }
 
@@ -402,6 +402,16 @@ function reports() {
       const states = statesOf(series.get(person.id).filter(({ time }) => !isIn(marks.excluded, time)));
       return { name: nameOf(person), ...summarize(states, readings.rate) };
     });
+}
+
+function settingsInWords() {
+  return text("report_settings", {
+    rate: formatNumber(readings.rate),
+    from: formatTime(readings.start),
+    until: formatTime(readings.end),
+    models: Object.entries(readings.about.models ?? {}).map((model) => model.join(" ")).join(", "),
+    version: root.dataset.version,
+  });
 }
 
 const rows = () => rowsOf(readings, persons, marks, nameOf);

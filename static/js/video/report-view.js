@@ -4,8 +4,11 @@ import { element, make } from "../dom.js";
 import { className, formatNumber, formatShare, text } from "../language.js";
 import { formatTime } from "./times.js";
 
-/** @param reports of each shown person: the name, and what `summarize` returns */
-export function showReport(reports) {
+/**
+ * @param reports of each shown person: the name, and what `summarize` returns
+ * @param settings a sentence that says how the film was read
+ */
+export function showReport(reports, settings) {
   const read = reports.filter(({ shares }) => shares.length);
   element("report-empty").hidden = read.length > 0;
   element("report-body").hidden = read.length === 0;
@@ -15,6 +18,7 @@ export function showReport(reports) {
       const values = { name, seen: formatTime(seen_s), changes: formatNumber(changes), block: formatNumber(block_s) };
       return make("li", { textContent: text("report_person", values) });
     }),
+    make("li", { textContent: settings }),
   );
 }
 
