@@ -64,9 +64,7 @@ class SmoothedPrediction:
         softmax drops. The weight of the new frame grows with the time since the last one, so that
         the average follows equally fast at any frame rate.
         """
-        weight = 1.0
-        if smoothing_seconds > 0:
-            weight = -math.expm1(-(now - self._updated) / smoothing_seconds)
+        weight = -math.expm1(-(now - self._updated) / smoothing_seconds)
         self._log += weight * (_log_probabilities(prediction) - self._log)
         # The threshold of a face taken for a child's in some frames rises smoothly, too.
         self._threshold += weight * (prediction.threshold - self._threshold)
@@ -209,7 +207,7 @@ class Tracker:
 
     def _smooth(self, track: _Track, predictions: Mapping[str, Prediction], now: float) -> None:
         for task, prediction in predictions.items():
-            if task in track.predictions:
+            if task in track.predictions and self.smoothing_seconds:
                 track.predictions[task].update(prediction, self.smoothing_seconds, now)
             else:
                 track.predictions[task] = SmoothedPrediction(prediction, now)

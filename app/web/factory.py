@@ -13,7 +13,7 @@ from app.vision.loading import load_analyzer
 from app.web.api import routes, stream
 from app.web.api.uploads import MemoryOnlyRequest
 from app.web.i18n import locale
-from app.web.pages import about, models, photo, realtime, steps, studies
+from app.web.pages import about, models, photo, realtime, steps, studies, video
 from app.web.server import (
     auth,
     error_responses,
@@ -62,7 +62,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     locale.init_locale(app)
     auth.init_auth(app, settings)
     rate_limit.init_rate_limit(app)
-    for module in (photo, realtime, steps, models, studies, about, routes, stream, health):
+    for module in (photo, realtime, video, steps, models, studies, about, routes, stream, health):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -1,12 +1,14 @@
 """Photos, fixed answers for tests of the page alone, and what tests of several pages share."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
@@ -20,6 +22,7 @@ NO_PHOTO: FilePayload = {
     "mimeType": "image/png",
     "buffer": b"no picture",
 }
+CODECS = {"webm": "libvpx", "mp4": "libx264"}
 ALL_EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
@@ -28,6 +31,19 @@ def picture_file(picture: Any, name: str, **saving: Any) -> FilePayload:
     stream = BytesIO()
     Image.fromarray(picture).save(stream, kind, **saving)
     return {"name": name, "mimeType": f"image/{kind.lower()}", "buffer": stream.getvalue()}
+
+
+def write_film(path: Path, frames: Iterable[np.ndarray], rate: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(CODECS[path.suffix[1:]], rate=rate)
+        assert isinstance(stream, av.VideoStream)
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = frame.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode())
+    return path
 
 
 def reading(label: str, probability: float, classes: tuple[str, ...], confident: bool) -> Any:

@@ -11,6 +11,7 @@ FIRST_VISIT_LIMIT = 400_000
 ADDRESSES = [
     "/",
     "/realtime",
+    "/video",
     "/steps",
     "/models",
     "/models/expression",

@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.errors import RautError
 from app.vision.models.classifiers import Classifier
 from app.vision.models.selection import split_names
-from app.vision.pipeline import FaceAnalyzer, check_effort
+from app.vision.pipeline import FaceAnalyzer, check_effort, of_region
 
 MODELS = "models"
 LABELS = "label_set"
@@ -78,3 +78,11 @@ def shown_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
         return visitors_choice(request, analyzer)
     except RautError:
         return {}
+
+
+def face_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
+    """Return what `shown_choice` does, without the models and the effort that a stream lacks."""
+    choice = shown_choice(request, analyzer)
+    named = choose(analyzer, choice) if MODELS in choice else {}
+    faces = ",".join(of_region(named, "face"))
+    return named_choice({MODELS: faces, LABELS: choice.get(LABELS, "")})

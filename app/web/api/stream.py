@@ -1,18 +1,21 @@
 """Read a camera's frames over a WebSocket: `WS /api/v1/stream`. docs/stream.md describes it.
 
-A client sends one JPEG as a binary message and waits for the answer. Of frames that it sends
-ahead only the newest is read, so that nothing ever queues and the delay stays bounded.
+A client sends one JPEG as a binary message and waits for the answer. Of a camera's frames that it
+sends ahead only the newest is read, so that nothing ever queues and the delay stays bounded. A
+film's frames carry their own time, and each of them is read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Flask, json, request
 from flask.typing import ResponseReturnValue
@@ -46,6 +49,10 @@ TRY_LATER = 1013
 SILENCE_SECONDS = 30.0  # without a frame
 MOST_FAULTS = 10  # Messages refused in a row; a client that goes on sends nothing of use.
 MOST_WAITING_SETTINGS = 100
+MOST_FRAMES_AHEAD = 2  # of a film; the client's further ones wait in its own socket
+MEDIA_TIME = struct.Struct(">d")  # seconds, before a film's frame
+# A face that turns away for two seconds of a film keeps its number, as on the command line.
+MEDIA_TRACK_MAX_AGE = 3.0
 # How soon an idle stream notices that its worker ends.
 TICK_SECONDS = 1.0
 # A client that doesn't read its answers is given up after this long.
@@ -61,12 +68,13 @@ class StreamSettings(BaseModel):
     """Hold what a client may set for its own stream.
 
     `models` and `label_set` are as the API's form has them, by default the server's own
-    choice.
+    choice. With the clock "media" each frame begins with its own time.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    smoothing_seconds: float = Field(ge=0, le=MOST_SMOOTHING_SECONDS)
+    smoothing_seconds: float | None = Field(None, ge=0, le=MOST_SMOOTHING_SECONDS)
+    clock: Literal["media"] | None = None
     models: str | None = None
     label_set: str | None = None
 
@@ -150,12 +158,15 @@ class StreamSession:
         self._seconds = shared.settings.analysis_timeout
         self._reader = LiveReader(shared.analyzer, shared.settings.track_max_age)
         self._settings: deque[str] = deque()
-        self._newest: bytes | None = None
+        self._frames: deque[tuple[int, bytes]] = deque()
+        self._media = False
+        self._media_time = -math.inf
         self._frame = 0
         self._dropped = 0
         self._faults = 0
         self._left = False
         self._came = asyncio.Event()
+        self._handled = asyncio.Event()
 
     async def run(self) -> None:
         """Answer messages until either side closes."""
@@ -171,14 +182,22 @@ class StreamSession:
             if (data := message.get("bytes")) is None:
                 self._settings.append(message["text"])
             else:
-                self._frame += 1
-                if self._newest is not None:
-                    self._dropped += 1
-                    FRAMES.labels("dropped").inc()
-                self._newest = data
+                await self._take_frame(data)
             self._came.set()
         self._left = True
         self._came.set()
+
+    async def _take_frame(self, data: bytes) -> None:
+        """Let a frame wait; a camera's newest replaces another, a film's has its turn."""
+        while self._settings or (self._media and len(self._frames) >= MOST_FRAMES_AHEAD):
+            self._handled.clear()
+            await self._handled.wait()
+        self._frame += 1
+        if self._frames and not self._media:
+            self._frames.clear()
+            self._dropped += 1
+            FRAMES.labels("dropped").inc()
+        self._frames.append((self._frame, data))
 
     async def _answer_messages(self) -> tuple[int, str] | None:
         """Answer until the client leaves, or return the code and reason to close it with."""
@@ -192,19 +211,19 @@ class StreamSession:
                 return POLICY, "too_many_faults"
             if self._settings:
                 await self._answer(self._set(self._settings.popleft()))
-            elif self._newest is not None:
-                data, self._newest = self._newest, None
-                await self._answer(await self._read(data))
+            elif self._frames:
+                await self._answer(await self._read(*self._frames.popleft()))
                 framed = clock()
             elif clock() - framed > SILENCE_SECONDS:
                 return POLICY, "silent"
             else:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._came.wait(), TICK_SECONDS)
+            self._handled.set()
         return None
 
-    async def _read(self, data: bytes) -> dict[str, Any]:
-        counts = {"frame": self._frame, "dropped": self._dropped}
+    async def _read(self, number: int, data: bytes) -> dict[str, Any]:
+        counts = {"frame": number, "dropped": self._dropped}
         budget = Budget(self._seconds)
         loop = asyncio.get_running_loop()
         try:
@@ -223,19 +242,32 @@ class StreamSession:
         return {**counts, **analysis.to_json()}
 
     def _read_frame(self, data: bytes, budget: Budget) -> Analysis:
+        seconds = None
+        if self._media:
+            seconds, data = _split_time(data, self._media_time)
+            self._media_time = seconds
         with self._admission.frame():
-            return self._reader.read_frame(data, budget)
+            return self._reader.read_frame(data, budget, seconds)
 
     def _set(self, message: str) -> dict[str, Any]:
         try:
             settings = _parse_settings(message)
+            begins = settings.clock is not None and not self._media
+            if begins and self._frame:
+                raise _invalid_settings("clock", "it is set before the first frame")
             with self._app.app_context():
                 names = model_names(settings.choice)
-            self._reader.choose(names, settings.choice.get(LABELS))
+            reader = self._reader
+            if begins:
+                reader = LiveReader(state_of(self._app).analyzer, MEDIA_TRACK_MAX_AGE)
+            reader.choose(names, settings.choice.get(LABELS))
         except RautError as error:
             self._faults += 1
             return {"problem": problem_details(error)}
-        self._reader.smoothing_seconds = settings.smoothing_seconds
+        self._reader = reader
+        self._media |= begins
+        if settings.smoothing_seconds is not None:
+            reader.smoothing_seconds = settings.smoothing_seconds
         return {"settings": settings.model_dump(exclude_none=True)}
 
     async def _answer(self, answer: dict[str, Any]) -> None:
@@ -259,10 +291,25 @@ def _parse_settings(message: str) -> StreamSettings:
         return StreamSettings.model_validate_json(message)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        place = ".".join(map(str, fault["loc"]))
+        raise _invalid_settings(".".join(map(str, fault["loc"])), fault["msg"]) from error
+
+
+def _invalid_settings(place: str, fault: str) -> RautError:
+    return RautError(
+        "settings_invalid",
+        "A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
+        f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault}. "
+        "Frames go as binary messages.",
+    )
+
+
+def _split_time(data: bytes, last: float) -> tuple[float, bytes]:
+    """Return a film's frame as its seconds and its JPEG. Raises `RautError` without a time."""
+    seconds = MEDIA_TIME.unpack_from(data)[0] if len(data) >= MEDIA_TIME.size else math.nan
+    if not (math.isfinite(seconds) and seconds >= last):
         raise RautError(
-            "settings_invalid",
-            "A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
-            f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault['msg']}. "
-            "Frames go as binary messages.",
-        ) from error
+            "frame_time_invalid",
+            "With the clock media a frame begins with its time: 8 bytes, big-endian float64, in "
+            "seconds, not before the last frame's.",
+        )
+    return seconds, data[MEDIA_TIME.size :]

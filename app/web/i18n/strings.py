@@ -115,6 +115,7 @@ ERRORS = {
         "This file is empty. If the photo was still being copied or downloaded, "
         "wait until that is done and choose it again."
     ),
+    "frame_time_invalid": _("A frame's time was missing or out of order; reload the page."),
     "frame_empty": _("The camera's frame was empty; the next one is tried."),
     "image_unreadable": _(
         "This file could not be opened as a picture; it may be damaged or cut short. "
@@ -350,6 +351,56 @@ LIVE_PAGE = {
             "The camera is no longer available: it was unplugged, or its permission was withdrawn."
         ),
     },
+}
+
+FILM_PAGE = {
+    **FACES,
+    "closed": LIVE_PAGE["closed"],
+    "percent": _("{count}%"),
+    "opening": _("Opening the film…"),
+    "not_playable": _(
+        "Your browser can't play this film. Save it as MP4 (H.264) or WebM and try that copy."
+    ),
+    "range_invalid": _(
+        "Give times as minutes and seconds, the first before the second, up to {end}."
+    ),
+    "connecting": LIVE_PAGE["status"]["connecting"],
+    "reading": _("Reading. Each frame is read and discarded."),
+    "reading_photos": LIVE_PAGE["status"]["photos"],
+    "waiting": LIVE_PAGE["status"]["waiting"],
+    "paused": _("Paused. Nothing is sent."),
+    "cancelled": _("Cancelled after {count} frames; what was read of them stays."),
+    "done": _("Done: {count} frames are read."),
+    "pause": _("Pause"),
+    "resume": _("Resume"),
+    "play": _("Play"),
+    "stop_playing": _("Stop"),
+    "progress": _("{done} of {count} frames, {left} left"),
+    "person": _("Person {number}"),
+    "name_of": _("Name of person {number}"),
+    "choose_person": _("Show the curves of {name}"),
+    "seen": _("Seen from {from} to {until}"),
+    "not_seen": _("Not seen"),
+    "suggestion": _(
+        "{other}, who comes at {time}, is where {person} was, at the same size. "
+        "Are they one person?"
+    ),
+    "both_visible": _("Both are visible at once, so they can't be one person."),
+    "nothing_to_split": _("Go to a moment between the person's first and last frame."),
+    "baseline_from": _("The face is neutral from here on"),
+    "baseline_until": _("The face is neutral until here"),
+    "baseline_remove": _("Remove the baseline"),
+    "baseline_set": _("The baseline is set; the curves can show the change from it."),
+    "baseline_empty": _("In these seconds no expression of this person was read."),
+    "exclude_from": _("Leave out from here on"),
+    "exclude_until": _("Leave out until here"),
+    "mark": _("mark"),
+    "report_settings": _(
+        "Read at {rate} frames per second from {from} to {until}; models: {models}; Raut {version}."
+    ),
+    "report_person": _(
+        "{name}: visible for {seen}; changes of expression: {changes}; mean block: {block} s."
+    ),
 }
 
 STEPS_PAGE = {

@@ -3,9 +3,8 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.vision.pipeline import of_region
 from app.vision.tracking import MOST_SMOOTHING_SECONDS, SMOOTHING_SECONDS
-from app.web.api.model_selection import LABELS, MODELS, Choice, choose, named_choice, shown_choice
+from app.web.api.model_selection import face_choice
 from app.web.i18n import strings
 from app.web.server.state import state
 
@@ -17,15 +16,9 @@ def page() -> ResponseReturnValue:
     """Show the live page, waiting for its reader to start the camera."""
     return render_template(
         "realtime.html",
-        choice=_keep_faces(shown_choice(request, state().analyzer)),
+        choice=face_choice(request, state().analyzer),
         strings=strings.LIVE_PAGE,
         limit_mb=state().settings.max_upload_mb,
         smoothing_seconds=SMOOTHING_SECONDS,
         most_smoothing_seconds=MOST_SMOOTHING_SECONDS,
     )
-
-
-def _keep_faces(choice: Choice) -> Choice:
-    named = choose(state().analyzer, choice) if MODELS in choice else {}
-    faces = ",".join(of_region(named, "face"))
-    return named_choice({MODELS: faces, LABELS: choice.get(LABELS, "")})

@@ -28,7 +28,7 @@ PHOTO_POSTS = frozenset(
 )
 READING = PHOTO_POSTS | {"stream.stream"}
 # Pages that are of no use without.
-PAGES = frozenset({"pages.photo", "realtime.page", "steps.page"})
+PAGES = frozenset({"pages.photo", "realtime.page", "video.page", "steps.page"})
 GUARDED = READING | {"api.models"}
 URL_ENCODED = "application/x-www-form-urlencoded"
 

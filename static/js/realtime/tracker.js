@@ -7,8 +7,8 @@ const KEEP_MS = 2000;
 let tracks = [];
 let next = 1;
 
-/** Give each face the number of the nearest track that was seen lately, or a new one. */
-export function track(faces, now = performance.now()) {
+/** Give each face the number of the nearest track seen lately, or a new one; `now` is in milliseconds. */
+export function track(faces, now) {
   tracks = tracks.filter(({ missedSince = now }) => now - missedSince <= KEEP_MS);
   const free = new Set(tracks);
   const numbered = faces.map((face) => {

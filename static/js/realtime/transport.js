@@ -94,16 +94,16 @@ export class Transport {
     this.#busy = true;
   }
 
-  /** Send the reserved frame; null cancels the reservation. */
-  send(blob) {
+  /** Send the reserved frame, with its seconds if it is a film's; null cancels the reservation. */
+  send(blob, seconds = null) {
     if (!blob || !this.#running) this.#busy = false;
-    else if (this.#usesPhotos) this.#sendPhoto(blob);
-    else if (this.#socket?.readyState === WebSocket.OPEN) this.#sendFrame(blob);
+    else if (this.#usesPhotos) this.#sendPhoto(blob, seconds);
+    else if (this.#socket?.readyState === WebSocket.OPEN) this.#sendFrame(blob, seconds);
     else this.#busy = false;
   }
 
-  #sendFrame(blob) {
-    this.#socket.send(blob);
+  #sendFrame(blob, seconds) {
+    this.#socket.send(seconds === null ? blob : new Blob([bigEndian(seconds), blob]));
     this.#answerTimer = setTimeout(() => this.#closed(true, "lost"), ANSWER_TIMEOUT_MS);
   }
 
@@ -175,12 +175,13 @@ export class Transport {
     socket?.close();
   }
 
-  async #sendPhoto(blob) {
+  async #sendPhoto(blob, seconds) {
     this.#abort = new AbortController();
     try {
       const { analysis } = await this.#service.analyze(blob, this.#abort.signal);
       this.#busy = false;
-      if (this.#running) this.#on.answer({ dropped: 0, ...analysis, faces: track(analysis.faces) });
+      const faces = track(analysis.faces, seconds === null ? performance.now() : seconds * 1000);
+      if (this.#running) this.#on.answer({ dropped: 0, ...analysis, faces });
     } catch (error) {
       this.#photoFailed(error);
     }
@@ -195,6 +196,12 @@ export class Transport {
     this.#failures = 1;
     this.#tryAgain("lost");
   }
+}
+
+function bigEndian(seconds) {
+  const time = new DataView(new ArrayBuffer(8));
+  time.setFloat64(0, seconds);
+  return time;
 }
 
 async function isReachable() {

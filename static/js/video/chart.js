@@ -1,0 +1,253 @@
+// The whole film: a curve for each expression of one person, and below it who is visible when.
+
+import { dashOf, Legend, prepareCanvas, redrawOnChange } from "../chart.js";
+import { encodeCanvas, make } from "../dom.js";
+import { colourOf } from "../faces.js";
+import { text } from "../language.js";
+import { changeFrom } from "./baseline.js";
+import { runsOf } from "./readings.js";
+import { formatTime } from "./times.js";
+
+const MARGIN = { left: 48, right: 12, top: 10 };
+const CURVES = 190;
+const AXIS = 24;
+const LANE = 16;
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600];
+const TICK_PIXELS = 70;
+// The scale of changes: log-odds of 4 are odds 55 times as high.
+const MOST_CHANGE = 4;
+const LEAST_SPAN = 1;
+const WHEEL = 1.0015;
+const DRAG_PIXELS = 4;
+
+export class FilmChart {
+  #canvas;
+  #legend;
+  #onSeek;
+  #data = null;
+  #view = null; // seconds from and until
+  #time = 0;
+
+  constructor(canvas, legend, onSeek) {
+    this.#canvas = canvas;
+    this.#onSeek = onSeek;
+    this.#legend = new Legend(legend, () => this.draw());
+    redrawOnChange(canvas, () => this.draw());
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    canvas.addEventListener("pointerdown", (event) => this.#drag(event));
+  }
+
+  /**
+   * Show a film's readings.
+   * @param data `start`, `end`, `rate`; `samples` and `baseline` of the chosen person; `lanes`: each
+   *   person's index, name and samples; `marks`; `changes`: whether to show changes
+   */
+  show(data) {
+    if (this.#data?.start !== data.start || this.#data?.end !== data.end) this.#view = null;
+    this.#data = data;
+    const read = data.samples.find(({ face }) => face.expression);
+    if (read) this.#legend.show(Object.keys(read.face.expression.probabilities));
+    this.#canvas.style.setProperty("height", `${CURVES + AXIS + LANE * data.lanes.length}px`);
+    this.draw();
+  }
+
+  moveTo(time) {
+    this.#time = time;
+    this.draw();
+  }
+
+  /** Show a part of the film that is `factor` times as long, about the time in the player. */
+  zoom(factor) {
+    this.#zoomAbout(this.#time, factor);
+  }
+
+  /** Return a PNG of what is shown, on the page's own background. */
+  picture() {
+    const picture = make("canvas", { width: this.#canvas.width, height: this.#canvas.height });
+    const context = picture.getContext("2d");
+    context.fillStyle = getComputedStyle(this.#canvas.parentElement).backgroundColor;
+    context.fillRect(0, 0, picture.width, picture.height);
+    context.drawImage(this.#canvas, 0, 0);
+    return encodeCanvas(picture, "image/png");
+  }
+
+  draw() {
+    if (!this.#data) return;
+    const area = { ...prepareCanvas(this.#canvas), ...this.#span };
+    area.x = (time) => MARGIN.left + ((time - area.from) / (area.until - area.from)) * (area.width - MARGIN.left - MARGIN.right);
+    const { samples, baseline, changes, marks, lanes, rate } = this.#data;
+    drawRanges(area, marks);
+    drawGrid(area, changes);
+    clip(area);
+    const near = samples.filter(({ time }) => time > area.from - 2 / rate && time < area.until + 2 / rate);
+    this.#legend.classes.forEach((name, index) => {
+      if (!this.#legend.isHidden(name)) drawCurve(area, near, name, index, changes && baseline);
+    });
+    lanes.forEach((lane, row) => drawLane(area, lane, row, rate));
+    drawEvents(area, marks.events);
+    drawLine(area, this.#time, "--ink", 1.5);
+    area.context.restore();
+    lanes.forEach((lane, row) => drawLaneName(area, lane, row));
+  }
+
+  get #span() {
+    return this.#view ?? { from: this.#data.start, until: this.#data.end };
+  }
+
+  #timeAt(event) {
+    const { left, width } = this.#canvas.getBoundingClientRect();
+    const share = (event.clientX - left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
+    const { from, until } = this.#span;
+    return Math.min(this.#data.end, Math.max(this.#data.start, from + share * (until - from)));
+  }
+
+  #zoomAbout(time, factor) {
+    if (!this.#data) return;
+    const { start, end } = this.#data;
+    const { from, until } = this.#span;
+    const length = Math.min(end - start, Math.max(LEAST_SPAN, (until - from) * factor));
+    const share = Math.min(1, Math.max(0, (time - from) / (until - from)));
+    this.#moveTo(time - share * length, length);
+  }
+
+  #moveTo(wanted, length) {
+    const { start, end } = this.#data;
+    const from = Math.min(Math.max(start, wanted), Math.max(start, end - length));
+    this.#view = length >= end - start ? null : { from, until: from + length };
+    this.draw();
+  }
+
+  #wheel(event) {
+    // The page scrolls on where there is nothing more to show.
+    if (!this.#data || (!this.#view && event.deltaY > 0)) return;
+    event.preventDefault();
+    this.#zoomAbout(this.#timeAt(event), WHEEL ** event.deltaY);
+  }
+
+  /** Seek where the pointer is released, or move the view where it was dragged. */
+  #drag(down) {
+    if (!this.#data) return;
+    const { from, until } = this.#span;
+    const pixels = this.#canvas.clientWidth - MARGIN.left - MARGIN.right;
+    const listening = new AbortController();
+    const { signal } = listening;
+    let dragged = false;
+    this.#canvas.setPointerCapture(down.pointerId);
+    this.#canvas.addEventListener("pointermove", ({ clientX }) => {
+      const moved = clientX - down.clientX;
+      dragged ||= Math.abs(moved) > DRAG_PIXELS;
+      if (dragged) this.#moveTo(from - (moved / pixels) * (until - from), until - from);
+    }, { signal });
+    this.#canvas.addEventListener("pointercancel", () => listening.abort(), { signal });
+    this.#canvas.addEventListener("pointerup", (up) => {
+      listening.abort();
+      if (!dragged) this.#onSeek(this.#timeAt(up));
+    }, { signal });
+  }
+}
+
+function clip({ context, width, height }) {
+  context.save();
+  context.beginPath();
+  context.rect(MARGIN.left - 1, 0, width - MARGIN.left - MARGIN.right + 2, height);
+  context.clip();
+}
+
+const yOf = (share) => MARGIN.top + (1 - share) * (CURVES - 2 * MARGIN.top);
+
+function drawGrid({ context, width, colour, x, from, until }, changes) {
+  context.fillStyle = colour("--ink-soft");
+  context.strokeStyle = colour("--line");
+  context.lineWidth = 1;
+  context.textAlign = "end";
+  context.textBaseline = "middle";
+  for (const share of [0, 0.5, 1]) {
+    strokeFrom(context, MARGIN.left, yOf(share), width - MARGIN.right, yOf(share));
+    const words = changes ? signed((2 * share - 1) * MOST_CHANGE) : text("percent", { count: share * 100 });
+    context.fillText(words, MARGIN.left - 8, yOf(share));
+  }
+  const most = Math.max(2, (width - MARGIN.left) / TICK_PIXELS);
+  const step = STEPS.find((each) => (until - from) / each <= most) ?? STEPS.at(-1);
+  context.textAlign = "center";
+  for (let tick = Math.ceil(from / step) * step; tick <= until; tick += step) {
+    strokeFrom(context, x(tick), CURVES - MARGIN.top, x(tick), CURVES - MARGIN.top + 4);
+    context.fillText(formatTime(tick, step < 1 ? 1 : 0), x(tick), CURVES + 6);
+  }
+}
+
+const signed = (value) => (value > 0 ? `+${value}` : String(value).replace("-", "−"));
+
+function drawCurve({ context, colour, x }, samples, name, line, baseline) {
+  context.strokeStyle = colour(`--line-${line}`);
+  context.lineWidth = 2;
+  context.lineCap = "round";
+  context.setLineDash(dashOf(line));
+  context.beginPath();
+  let last = -1;
+  for (const { index, time, face } of samples) {
+    // No face, and one that isn't read for sure, is a gap.
+    if (!face.expression?.confident) continue;
+    const y = yOf(shareOf(face.expression.probabilities, name, baseline));
+    if (index !== last + 1) context.moveTo(x(time), y);
+    context.lineTo(x(time), y);
+    last = index;
+  }
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function shareOf(probabilities, name, baseline) {
+  if (!baseline) return probabilities[name];
+  const change = changeFrom(baseline, probabilities)[name];
+  return Math.min(1, Math.max(0, 0.5 + change / (2 * MOST_CHANGE)));
+}
+
+const laneTop = (row) => CURVES + AXIS + row * LANE;
+
+function drawLane({ context, x }, { index, samples }, row, rate) {
+  context.fillStyle = colourOf(index);
+  for (const { from, until } of runsOf(samples.map((sample) => ({ ...sample, state: "seen" })), rate)) {
+    context.fillRect(x(from), laneTop(row), Math.max(1, x(until) - x(from)), LANE - 5);
+  }
+}
+
+function drawLaneName({ context, colour }, { label }, row) {
+  context.fillStyle = colour("--ink-soft");
+  context.textAlign = "end";
+  context.textBaseline = "middle";
+  context.fillText(label, MARGIN.left - 8, laneTop(row) + (LANE - 5) / 2);
+}
+
+function drawRanges({ context, colour, x, height, width }, { excluded, baseline }) {
+  const left = (time) => Math.min(width - MARGIN.right, Math.max(MARGIN.left, x(time)));
+  const fill = ({ from, until }, name) => {
+    context.fillStyle = colour(name);
+    context.fillRect(left(from), 0, left(until) - left(from), height);
+  };
+  if (baseline) fill(baseline, "--tint");
+  excluded.forEach((range) => fill(range, "--sunken"));
+}
+
+function drawEvents(area, events) {
+  const { context, colour, x } = area;
+  context.textAlign = "start";
+  context.textBaseline = "top";
+  for (const { time, word } of events) {
+    drawLine(area, time, "--accent", 1);
+    context.fillStyle = colour("--accent");
+    context.fillText(word, x(time) + 3, 0);
+  }
+}
+
+function drawLine({ context, colour, x, height }, time, name, width) {
+  context.strokeStyle = colour(name);
+  context.lineWidth = width;
+  strokeFrom(context, x(time), 0, x(time), height);
+}
+
+function strokeFrom(context, x, y, toX, toY) {
+  context.beginPath();
+  context.moveTo(x, y);
+  context.lineTo(toX, toY);
+  context.stroke();
+}

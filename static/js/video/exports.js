@@ -1,0 +1,47 @@
+// A film's readings as a table, as data and as subtitles. Times are seconds of the film.
+
+import { faceTable, toCsv } from "../table.js";
+import { changeFrom } from "./baseline.js";
+import { runsOf, statesOf } from "./readings.js";
+
+export const isIn = (ranges, time) => ranges.some(({ from, until }) => from <= time && time < until);
+
+/**
+ * Return a row for each frame and face; a frame without faces has one, too.
+ * @param marks ranges left out (`excluded`), `events` and for each person its `baselines`
+ * @param nameOf returns a person's name
+ */
+export function rowsOf(readings, persons, marks, nameOf) {
+  return readings.frames.flatMap(({ index, time, faces, problem }) => {
+    const until = readings.frames[index + 1]?.time ?? Infinity;
+    const event = marks.events.filter((each) => time <= each.time && each.time < until).map(({ word }) => word).join("; ");
+    const frame = { time_s: time, frame: index + 1, excluded: isIn(marks.excluded, time), event, problem: problem ?? "" };
+    const rows = faces.flatMap((face) => {
+      const person = persons.of(face.track, time);
+      if (person?.hidden) return [];
+      const baseline = marks.baselines.get(person?.id)?.mean;
+      const change = baseline && face.expression ? { change: changeFrom(baseline, face.expression.probabilities) } : {};
+      return [{ ...frame, person: nameOf(person), face: { ...face, ...change } }];
+    });
+    return rows.length ? rows : [{ ...frame, person: "", face: {} }];
+  });
+}
+
+export function csvOf(rows) {
+  const table = faceTable(rows.map(({ face }) => face));
+  const [{ face: _, ...first }] = rows;
+  const head = Object.keys(first);
+  return toCsv([[...head, ...table.head], ...rows.map((row) => [...head.map((name) => row[name]), ...table.row(row.face)])]);
+}
+
+/** Return a person's changing expression as WebVTT. */
+export function vttOf(samples, rate, word) {
+  const cues = runsOf(statesOf(samples), rate).map(({ state, from, until }) => `${stamp(from)} --> ${stamp(until)}\n${word(state)}\n`);
+  return ["WEBVTT\n", ...cues].join("\n");
+}
+
+function stamp(seconds) {
+  const milliseconds = Math.round(seconds * 1000);
+  const part = (size, over, digits = 2) => String(Math.floor(milliseconds / size) % over).padStart(digits, "0");
+  return `${part(3_600_000, Infinity)}:${part(60_000, 60)}:${part(1000, 60)}.${part(1, 1000, 3)}`;
+}
