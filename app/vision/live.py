@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -31,17 +31,11 @@ SAME_FACE = 0.4
 class LiveReader:
     """Read the frames of one camera; its state is about that camera only."""
 
-    def __init__(
-        self,
-        analyzer: FaceAnalyzer,
-        track_max_age: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, analyzer: FaceAnalyzer, track_max_age: float) -> None:
         """Start without faces; a face missed for `track_max_age` seconds keeps its number."""
         self._analyzer = analyzer
         self._classifiers: dict[str, Classifier] = {}
         self._tracker = Tracker(track_max_age)
-        self._clock = clock
         self._searched_at = -float("inf")
         self._size: tuple[int, int] | None = None  # the last frame's height and width
         self.choose(None)
@@ -74,14 +68,18 @@ class LiveReader:
     def smoothing_seconds(self, seconds: float) -> None:
         self._tracker.smoothing_seconds = seconds
 
-    def read_frame(self, data: bytes, budget: Budget | None = None) -> Analysis:
+    def read_frame(
+        self, data: bytes, budget: Budget | None = None, at: float | None = None
+    ) -> Analysis:
         """Read the faces in a JPEG frame; each is a `TrackedFace`.
 
-        Raises `RautError` as `decode_frame` and the budget do, and where an inference server
-        doesn't answer.
+        `at` is the frame's time in seconds, which never decreases: a film's media time, or for a
+        camera, by default, the time now. Smoothing, tracks and searches go by it. Raises
+        `RautError` as `decode_frame` and the budget do, and where an inference server doesn't
+        answer.
         """
         trace = Trace(budget=budget)
-        now = self._clock()
+        now = time.monotonic() if at is None else at
         with trace.timed("decode"):
             image = decode_frame(data)
         self._follow_size(image.shape[:2])

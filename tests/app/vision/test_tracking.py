@@ -213,13 +213,11 @@ def test_a_face_of_which_more_is_asked_is_answered_by_its_own_threshold() -> Non
 
 def test_a_real_still_face_under_camera_noise_keeps_its_word(astronaut: np.ndarray) -> None:
     random = np.random.default_rng(0)
-    now = 0.0
-    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
     words: list[tuple[int, str, bool]] = []
     for index in range(120):
-        now = index / 2
         noisy = np.clip(astronaut + random.normal(0, 6, astronaut.shape), 0, 255)
-        (face,) = reader.read_frame(encode_frame(noisy.astype(np.uint8))).faces
+        (face,) = reader.read_frame(encode_frame(noisy.astype(np.uint8)), at=index / 2).faces
         assert isinstance(face, TrackedFace)
         shown = face.predictions["expression"]
         words.append((face.track, shown.label, shown.confident))
@@ -229,33 +227,29 @@ def test_a_real_still_face_under_camera_noise_keeps_its_word(astronaut: np.ndarr
 
 
 def test_a_new_face_is_found_within_a_second(astronaut: np.ndarray) -> None:
-    now = 0.0
-    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
     empty = encode_frame(np.zeros_like(astronaut))
-    assert reader.read_frame(empty).faces == ()
-    now = 0.25
-    assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
+    assert reader.read_frame(empty, at=0.0).faces == ()
+    assert len(reader.read_frame(encode_frame(astronaut), at=0.25).faces) == 1
 
 
 def test_a_face_is_followed_into_frames_of_another_size(astronaut: np.ndarray) -> None:
-    now = 0.0
-    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
-    reader.read_frame(encode_frame(astronaut))
-    for side in (320, 512, 400):
-        now += 0.01  # Too soon for the whole frame to be searched again.
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
+    reader.read_frame(encode_frame(astronaut), at=0.0)
+    # Too soon for the whole frame to be searched again.
+    for at, side in ((0.01, 320), (0.02, 512), (0.03, 400)):
         smaller = np.asarray(Image.fromarray(astronaut).resize((side, side)))
-        (face,) = reader.read_frame(encode_frame(smaller)).faces
+        (face,) = reader.read_frame(encode_frame(smaller), at=at).faces
         assert isinstance(face, TrackedFace)
         assert (face.track, face.detected) == (1, True)
         assert face.box.x == pytest.approx(178 / 512 * side, abs=8)
 
 
 def test_a_camera_turned_on_its_side_begins_anew(astronaut: np.ndarray) -> None:
-    now = 0.0
-    reader = LiveReader(FaceAnalyzer.load("models"), 1.0, clock=lambda: now)
-    assert len(reader.read_frame(encode_frame(astronaut)).faces) == 1
-    now = 0.1
-    assert reader.read_frame(encode_frame(np.zeros((640, 360, 3), np.uint8))).faces == ()
+    reader = LiveReader(FaceAnalyzer.load("models"), 1.0)
+    assert len(reader.read_frame(encode_frame(astronaut), at=0.0).faces) == 1
+    turned = encode_frame(np.zeros((640, 360, 3), np.uint8))
+    assert reader.read_frame(turned, at=0.1).faces == ()
 
 
 def test_of_rival_models_the_default_one_reads_a_camera(
