@@ -89,6 +89,7 @@ class Film:
         before `start`, has a last sample where there is no frame; reading it tells so.
         """
         times, last = array("d"), 0.0
+        self._seek(0)
         with suppress(av.error.FFmpegError):  # Where it breaks off is told from what came.
             for packet in self._container.demux():
                 if (time := self._time(packet)) is None or packet.is_discard:
@@ -151,7 +152,7 @@ class Film:
                 return
         if not isinstance(self._source, str):
             self._source.seek(0)
-        self._container.close()
+        # Another iteration may still go on in the former one.
         self._container, self._stream = self._open()
 
     def _decode(self) -> Iterator[tuple[float, VideoFrame]]:
