@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -150,10 +151,14 @@ def measure_speed(folder: Path) -> dict[str, Any]:
     """Measure the speed, in multiples of real time, of one moving face; the start included."""
     frames = move_picture(fit_face(*SIZE), SPEED_SECONDS * 30)
     film = write_film(folder / "speed.mp4", frames, options={"preset": "veryfast"})
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     rows, seconds, _ = analyze(film, "--fps", str(FPS))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "film_seconds": SPEED_SECONDS,
         "seconds": round(seconds, 1),
+        "processor_seconds": round(processor, 1),
         "times_real_time": round(SPEED_SECONDS / seconds, 1),
         "frames": len({row["frame"] for row in rows}),
         "without_a_face": sum(not row["face"] for row in rows),

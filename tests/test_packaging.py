@@ -50,7 +50,7 @@ def test_the_metadata_name_the_command_and_files_that_exist() -> None:
     dynamic = PROJECT["tool"]["setuptools"]["dynamic"]
     assert set(PROJECT["project"]["dynamic"]) == set(dynamic)
     extras = dynamic["optional-dependencies"]
-    assert set(extras) == {"train", "archive", "remote"}
+    assert set(extras) == {"train", "archive", "films", "remote"}
     for listed in (dynamic["dependencies"], *extras.values()):
         assert "-r " not in (ROOT / listed["file"]).read_text(encoding="utf-8")
     for name, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
