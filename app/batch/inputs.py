@@ -113,7 +113,9 @@ def _list_folder(top: Path, passed_over: PassedOver, sampling: Sampling) -> Iter
             try:
                 yield from _list_file(str(path), str(path.absolute()), passed_over, sampling)
             except ArchiveError as error:  # It is no reason to leave the photos unread.
-                passed_over.unreadable.append(f"{printable(str(path))}: {error}")
+                reason = f"Films in {printable(str(top))}: {error}"
+                if reason not in passed_over.unreadable:
+                    passed_over.unreadable.append(reason)
 
 
 def _is_hidden(name: str) -> bool:

@@ -25,8 +25,8 @@ DECODER_THREADS = 2
 ROUNDING = 2e-6
 # The next frame further ahead than this is sought, since decoding up to it would take longer.
 SEEK_SECONDS = 10.0
-# A film that ends this long before it says has broken off; the sound may end a little later.
-BREAK_SECONDS = 1.0
+# A film that ends this long before it says has broken off; not all files time the last frame.
+BREAK_SECONDS = 2.0
 
 
 class FilmError(RautError):
@@ -94,8 +94,8 @@ class Film:
             for packet in self._container.demux():
                 if (time := self._time(packet)) is None or packet.is_discard:
                     continue
-                last = max(last, time)
-                if packet.stream is self._stream:
+                last = max(last, time + float((packet.duration or 0) * (packet.time_base or 0)))
+                if packet.stream_index == self._stream.index:
                     times.append(time)
         if not times:
             raise FilmError("film_unreadable", "The film is damaged: it holds no frame.")

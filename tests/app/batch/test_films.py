@@ -149,6 +149,7 @@ def test_a_killed_run_over_a_film_is_resumed(
 def test_ray_reads_parts_of_a_film_and_gives_the_same_rows(
     smile: Path, whole: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    result = read(smile, "--out", tmp_path, "--engine", "ray", "--workers", "2")
-    assert result.exit_code == 0, result.output
+    with start(smile, "--out", tmp_path, "--engine", "ray", "--workers", "2") as process:
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
     assert load(tmp_path) == whole
