@@ -30,7 +30,8 @@ TICK = Fraction(1, 90_000)
 SIZE = (640, 480)
 FPS = 5
 SPEED_SECONDS = 120
-# The long film repeats the short one's packets. It is read at a lower rate, to end in minutes.
+PART_SECONDS = 20
+# Long films are read at a lower rate, to end in minutes.
 MEMORY_MINUTES, MEMORY_FPS, MEMORY_RATE = (5, 60), 1, 10
 SAMPLE_SECONDS = 0.5
 # Changes at none of the times that are read.
@@ -113,12 +114,15 @@ def turn_away(turns: int) -> Iterator[np.ndarray]:
             yield np.full_like(seen, 90)
 
 
-def repeat_film(source: Path, target: Path, times: int) -> Path:
-    """Write a film several times over, without encoding it anew."""
-    with av.open(str(target), "w") as container, av.open(str(source)) as film:
+def make_film(folder: Path, rate: int, seconds: int) -> Path:
+    """Write a film of a moving face, which repeats after `PART_SECONDS`; returns the path."""
+    frames = move_picture(fit_face(*SIZE), PART_SECONDS * rate, rate=rate)
+    part = write_film(folder / "part.mp4", frames, rate, options={"preset": "veryfast"})
+    target = folder / f"{seconds}.mp4"
+    with av.open(str(target), "w") as container, av.open(str(part)) as film:
         stream = container.add_stream_from_template(film.streams.video[0])
         length = film.streams.video[0].duration or 0
-        for turn in range(times):
+        for turn in range(seconds // PART_SECONDS):
             film.seek(0)
             for packet in film.demux(video=0):
                 if packet.dts is not None and packet.pts is not None:
@@ -149,8 +153,7 @@ def analyze(film: Path, *options: str) -> tuple[list[Row], float, list[tuple[flo
 
 def measure_speed(folder: Path) -> dict[str, Any]:
     """Measure the speed, in multiples of real time, of one moving face; the start included."""
-    frames = move_picture(fit_face(*SIZE), SPEED_SECONDS * 30)
-    film = write_film(folder / "speed.mp4", frames, options={"preset": "veryfast"})
+    film = make_film(folder, 30, SPEED_SECONDS)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     rows, seconds, _ = analyze(film, "--fps", str(FPS))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -167,13 +170,9 @@ def measure_speed(folder: Path) -> dict[str, Any]:
 
 def measure_memory(folder: Path) -> dict[str, Any]:
     """Measure the memory over a short and a long film."""
-    short, long = MEMORY_MINUTES
-    frames = move_picture(fit_face(*SIZE), short * 60 * MEMORY_RATE, rate=MEMORY_RATE)
-    film = write_film(folder / "short.mp4", frames, MEMORY_RATE, options={"preset": "veryfast"})
     figures: dict[str, Any] = {"fps": MEMORY_FPS}
     for minutes in MEMORY_MINUTES:
-        if minutes == long:
-            film = repeat_film(film, folder / "long.mp4", long // short)
+        film = make_film(folder, MEMORY_RATE, minutes * 60)
         rows, seconds, memory = analyze(film, "--fps", str(MEMORY_FPS))
         # Until then models are loaded, and buffers grow to their sizes.
         steady = np.array(memory[len(memory) // 4 :])
