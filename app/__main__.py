@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.studies import StudyError
 from app.vision.detection.detector import EFFORTS
 from app.vision.models.cards import ModelError
 
+CLOCK = r"(?:\d+:){0,2}\d+(?:\.\d+)?"
 TOKEN_BYTES = 24  # 192 bits of entropy
 FAILURES = (ArchiveError, ModelError, RautError, RayError, SettingsError, StudyError)
 
@@ -36,6 +38,27 @@ class Target(click.Path):
         if str(path) != "-" and not os.access(path.parent, os.W_OK | os.X_OK):
             self.fail(f"{path}: {path.parent} is no folder that can be written to.", param, ctx)
         return path
+
+
+class Span(click.ParamType):
+    """Take a part of a film, such as 0:10-1:30 or 90-, as its seconds; the end may be None."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the seconds from which and until which a film is read."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(rf"({CLOCK})-({CLOCK})?", value)
+        if found:
+            start, end = _seconds(found[1]), _seconds(found[2]) if found[2] else None
+            if end is None or start < end:
+                return start, end
+        self.fail(f"{value!r} is no range such as 0:10-1:30 or 1:02:00-.", param, ctx)
+
+
+def _seconds(clock: str) -> float:
+    return sum(float(part) * 60**power for power, part in enumerate(reversed(clock.split(":"))))
 
 
 TARGET = Target()
@@ -75,7 +98,36 @@ def cli() -> None:
     "--models",
     help="Comma-separated models, such as clothing; expression,gender by default.",
 )
-@click.option("--effort", type=click.Choice(EFFORTS), help="Effort of the face search.")
+@click.option(
+    "--effort",
+    type=click.Choice(EFFORTS),
+    help="Effort of the face search; by default RAUT_EFFORT for photos, fast for films.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Of films: frames to read a second.",
+)
+@click.option(
+    "--range",
+    "span",
+    type=Span(),
+    default=(0.0, None),
+    metavar="FROM-TO",
+    help="Of films: the part to read, such as 0:10-1:30 or 1:02:00-.",
+)
+@click.option(
+    "--vtt",
+    type=TARGET,
+    help="Of one film: write the expressions of each track as WebVTT, which plays beside it.",
+)
+@click.option(
+    "--annotated",
+    type=TARGET,
+    help="Of one film: write an MP4 with the boxes and labels drawn in, without sound.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -110,10 +162,11 @@ def cli() -> None:
     help="With --out: pictures in a shard, the unit of work that is retried or resumed.",
 )
 def analyze(**options: Any) -> None:
-    """Analyze photos.
+    """Analyze photos and films.
 
-    PATHS are photos, folders of photos with their subfolders, uncompressed tar archives (.tar) and
-    lists of URLs (.txt). Hidden files and folders of thumbnails are left out. The results are
+    PATHS are photos, films, folders of them with their subfolders, uncompressed tar archives (.tar)
+    of photos and lists of URLs (.txt). Each frame that is read of a film counts as a picture, with
+    its time. Hidden files and folders of thumbnails are left out. The results are
     printed as JSON unless --json, --csv or --out says otherwise. In tables a photo without faces
     has a row, and one that can't be read a row with its error. Without --out, such a photo is
     reported on stderr, the others are analyzed, and the exit status is 1.

@@ -18,9 +18,9 @@ class RautError(Exception):
         self.extensions = extensions
 
 
-def explain_missing(what: str, error: ImportError) -> str:
+def explain_missing(what: str, error: ImportError, extra: str = "archive") -> str:
     """Name a missing optional package and the command that installs it."""
     return (
         f"{what[0].upper()}{what[1:]} needs {error.name}, which is not installed here. "
-        "Install it with: python -m pip install -r requirements/archive.txt (or 'raut[archive]')"
+        f"Install it with: python -m pip install -r requirements/{extra}.txt (or 'raut[{extra}]')"
     )

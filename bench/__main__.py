@@ -1,4 +1,4 @@
-"""Declare the benchmarks: python -m bench peers|live|load|archive|simulate."""
+"""Declare the benchmarks: python -m bench peers|live|load|film|archive|simulate."""
 
 import datetime
 import importlib.metadata
@@ -13,7 +13,7 @@ import click
 
 from app.errors import RautError
 from app.files import write_text
-from bench import ROOT, BenchmarkError, live, load
+from bench import ROOT, BenchmarkError, film, live, load
 from bench.archive import archive
 from bench.environments import PEERS, Installed, install_peer
 from bench.load_simulation import simulate
@@ -97,6 +97,14 @@ def measure_load(url: str | None, target: Path | None, **options: Any) -> None:
     First one at a time, then at the server's capacity, then at each rate, and one at a time again.
     """
     _report(load, load.measure_load(url=url and url.rstrip("/"), **options), target)
+
+
+@cli.command("film")
+@click.option("--only", multiple=True, type=click.Choice(list(film.MEASURES)))
+@json_option
+def measure_film(only: tuple[str, ...], target: Path | None) -> None:
+    """Measure `raut analyze` on made films of scikit-image's astronaut."""
+    _report(film, film.measure_films(only), target)
 
 
 def _report(module: Any, figures: dict[str, Any], target: Path | None) -> None:

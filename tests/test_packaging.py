@@ -50,7 +50,7 @@ def test_the_metadata_name_the_command_and_files_that_exist() -> None:
     dynamic = PROJECT["tool"]["setuptools"]["dynamic"]
     assert set(PROJECT["project"]["dynamic"]) == set(dynamic)
     extras = dynamic["optional-dependencies"]
-    assert set(extras) == {"train", "gpu", "archive", "remote"}
+    assert set(extras) == {"train", "gpu", "archive", "films", "remote"}
     for listed in (dynamic["dependencies"], *extras.values()):
         files = listed["file"]
         for file in [files] if isinstance(files, str) else files:

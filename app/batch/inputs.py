@@ -1,20 +1,30 @@
-"""List and read pictures: in folders, tar archives and object stores."""
+"""List and read pictures, in folders, tar archives and object stores, and the frames of films."""
+
+from __future__ import annotations
 
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from app.errors import explain_missing
+from app.errors import RautError, explain_missing
+
+if TYPE_CHECKING:
+    from app.vision.imaging.film import Film
 
 # Endings only choose what is tried; the content determines the format.
 PICTURE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jpg_large", ".png", ".webp", ".heic", ".heif", ".hif"),
     *(".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
 }
+FILM_SUFFIXES = {
+    *(".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".vob"),
+    *(".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".ogv", ".mxf"),
+}
+SUFFIXES = PICTURE_SUFFIXES | FILM_SUFFIXES
 # Folders in which network stores and file managers keep small copies; others' names are hidden.
 THUMBNAIL_FOLDERS = {"@eaDir"}
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
@@ -30,13 +40,25 @@ class Picture:
     """Locate a picture.
 
     `name` is its name in the results. `location` is an absolute path or a URL; the picture is the
-    whole file, or in a tar archive the `length` bytes from `offset`.
+    whole file, or in a tar archive the `length` bytes from `offset`. Of a film it is frame number
+    `frame`, from 1, at `time_s` seconds.
     """
 
     name: str
     location: str
     offset: int = 0
     length: int | None = None
+    frame: int | None = None
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Say which frames of a film are read: the first of each `1 / fps` s, from `start` to `end`."""
+
+    fps: float = 5.0
+    start: float = 0.0
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,32 +69,35 @@ class PassedOver:
     unreadable: list[str] = field(default_factory=list)
 
 
-def list_pictures(paths: Iterable[Path], passed_over: PassedOver) -> list[Picture]:
-    """Return the pictures of folders, tar archives (.tar), lists of URLs (.txt) and photos.
+def list_pictures(
+    paths: Iterable[Path], passed_over: PassedOver, sampling: Sampling
+) -> list[Picture]:
+    """Return the pictures of folders, tar archives (.tar), lists of URLs (.txt), photos and films.
 
     The order is that of the paths, within a folder alphabetical; what is left out is added to
-    `passed_over`. Raises `ArchiveError` where a path doesn't exist, an archive is damaged or
-    compressed, a line is no readable URL, or there is no picture.
+    `passed_over`. Films give the frames that `sampling` selects. Raises `ArchiveError` where a path
+    doesn't exist, an archive is damaged or compressed, a line is no readable URL, films can't be
+    read here, or there is no picture.
     """
     pictures: list[Picture] = []
     for path in paths:
         if path.is_dir():
-            pictures += _list_folder(path, passed_over)
+            pictures += _list_folder(path, passed_over, sampling)
         elif not path.is_file():
             raise ArchiveError(f"{printable(str(path))}: there is no such file or folder.")
         elif path.suffix.lower() == ".txt":
-            pictures += _list_urls(path, passed_over)
+            pictures += _list_urls(path, passed_over, sampling)
         else:
-            pictures += _list_file(str(path), str(path.absolute()), passed_over)
+            pictures += _list_file(str(path), str(path.absolute()), passed_over, sampling)
     if not pictures:
         raise ArchiveError(
             "There is no picture to read: no file that ends in "
-            f"{', '.join(sorted(PICTURE_SUFFIXES))}. See --verbose for what was passed over."
+            f"{', '.join(sorted(SUFFIXES))}. See --verbose for what was passed over."
         )
     return pictures
 
 
-def _list_folder(top: Path, passed_over: PassedOver) -> list[Picture]:
+def _list_folder(top: Path, passed_over: PassedOver, sampling: Sampling) -> Iterator[Picture]:
     def note(error: OSError) -> None:
         passed_over.unreadable.append(printable(f"{error.filename}: {error.strerror}"))
 
@@ -82,12 +107,15 @@ def _list_folder(top: Path, passed_over: PassedOver) -> list[Picture]:
         passed_over.hidden.extend(printable(str(Path(folder, name))) for name in sorted(hidden))
         folders[:] = [name for name in folders if name not in hidden]
         photos = (Path(folder, name) for name in files if name not in hidden)
-        found += [each for each in photos if each.suffix.lower() in PICTURE_SUFFIXES]
-    return [
-        Picture(printable(str(photo)), str(photo.absolute()))
-        for photo in sorted(found)
-        if photo.is_file()
-    ]
+        found += [each for each in photos if each.suffix.lower() in SUFFIXES]
+    for path in sorted(found):
+        if path.is_file():
+            try:
+                yield from _list_file(str(path), str(path.absolute()), passed_over, sampling)
+            except ArchiveError as error:  # It is no reason to leave the photos unread.
+                reason = f"Films in {printable(str(top))}: {error}"
+                if reason not in passed_over.unreadable:
+                    passed_over.unreadable.append(reason)
 
 
 def _is_hidden(name: str) -> bool:
@@ -113,7 +141,29 @@ def read_picture(picture: Picture) -> bytes:
         return content
 
 
-def _list_urls(path: Path, passed_over: PassedOver) -> Iterator[Picture]:
+def open_film(location: str) -> Film:
+    """Open a film. Raises `ArchiveError` where PyAV is missing, `OSError`, and as `Film` does."""
+    try:
+        from app.vision.imaging.film import Film
+    except ImportError as error:
+        raise ArchiveError(explain_missing("a film", error, "films")) from error
+    if "://" not in location:
+        return Film(location)
+    with _faults_as_os_error():
+        filesystem, path = _resolve(location)
+        return Film(filesystem.open(path, "rb"))
+
+
+def _list_film(name: str, location: str, sampling: Sampling) -> Iterator[Picture]:
+    try:
+        samples = open_film(location).list_samples(*astuple(sampling))
+        for frame, time in samples:
+            yield Picture(name, location, frame=frame, time_s=round(time, 6))
+    except (RautError, OSError):
+        yield Picture(name, location, frame=1)  # Reading it tells what is wrong.
+
+
+def _list_urls(path: Path, passed_over: PassedOver, sampling: Sampling) -> Iterator[Picture]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -122,10 +172,15 @@ def _list_urls(path: Path, passed_over: PassedOver) -> Iterator[Picture]:
         url = line.strip()
         if url and not url.startswith("#"):
             _check_url(url, f"{path}, line {number}")
-            yield from _list_file(url, url, passed_over)
+            yield from _list_file(url, url, passed_over, sampling)
 
 
-def _list_file(name: str, location: str, passed_over: PassedOver) -> Iterator[Picture]:
+def _list_file(
+    name: str, location: str, passed_over: PassedOver, sampling: Sampling
+) -> Iterator[Picture]:
+    if PurePath(name).suffix.lower() in FILM_SUFFIXES:
+        yield from _list_film(printable(name), location, sampling)
+        return
     if name.lower().endswith(COMPRESSED):
         raise ArchiveError(
             f"{printable(name)} is compressed, which allows no random access. Unpack it, or pack "

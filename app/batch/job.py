@@ -1,22 +1,26 @@
 """Run `raut analyze`: photos in one pass, or an archive in shards that can be resumed."""
 
-import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import click
 
-from app.batch.inputs import ArchiveError, PassedOver, list_pictures
+from app.batch.film_outputs import annotated_film, captions
+from app.batch.inputs import FILM_SUFFIXES, ArchiveError, PassedOver, Sampling, list_pictures
 from app.batch.progress import Progress
 from app.batch.ray_executor import read_by_ray
 from app.batch.report import Summary, render_report
-from app.batch.rows import PictureReader
+from app.batch.rows import PictureReader, Row
 from app.batch.runs import Description, Run, lock_folder
-from app.batch.tables import DIALECTS, Format, check_format, to_csv
-from app.files import write_text
+from app.batch.tables import DIALECTS, Format, check_format, json_list, start_csv
+from app.batch.tracks import FilmTracks
+from app.files import open_text, write_text
 from app.ray_session import ExecutorName
-from app.settings import Settings
+from app.settings import Settings, count_processors
 from app.vision.models.selection import split_names
 
 SHARD_SIZE = 64  # A worker that dies loses about two seconds of work.
@@ -38,13 +42,25 @@ class BatchJob:
     workers: int | None
     shard_size: int
     csv_dialect: str
+    fps: float
+    span: tuple[float, float | None]
+    vtt: Path | None
+    annotated: Path | None
     verbose: bool
+
+    @property
+    def sampling(self) -> Sampling:
+        """Return which frames of films are read."""
+        return Sampling(self.fps, *self.span)
 
     def __post_init__(self) -> None:
         if self.out and (self.as_json or self.as_csv):
             raise click.UsageError("--out replaces --json and --csv; see --format.")
         if not self.out and (self.engine != "local" or self.report):
             raise click.UsageError("--engine and --report need a folder: --out.")
+        of_film = [path.suffix.lower() in FILM_SUFFIXES for path in self.paths] == [True]
+        if (self.vtt or self.annotated) and not of_film:
+            raise click.UsageError("--vtt and --annotated are of one film.")
 
 
 def run_job(settings: Settings, job: BatchJob) -> int:
@@ -55,34 +71,65 @@ def run_job(settings: Settings, job: BatchJob) -> int:
     """
     if job.out:
         check_format(job.form)
-    reader = PictureReader(settings, job.effort or settings.effort, split_names(job.models))
+    reader = PictureReader(
+        settings, job.effort, split_names(job.models), job.workers or count_processors()
+    )
     return _read_archive(reader, job, job.out) if job.out else _read_photos(reader, job)
 
 
 def _read_photos(reader: PictureReader, job: BatchJob) -> int:
     passed_over = PassedOver()
-    pictures = list_pictures(job.paths, passed_over)
+    pictures = list_pictures(job.paths, passed_over, job.sampling)
     _tell(passed_over, job.verbose)
     progress = Progress(len(pictures), in_pipes=False)
-    answers: list[dict[str, Any]] = []
-    for picture in pictures:
-        answers.append(reader.analyze(picture))
-        progress.advance(1)
-    failed = [answer for answer in answers if "error" in answer]
-    if job.as_json or not job.as_csv:
-        read = [answer for answer in answers if "error" not in answer]
-        write_text(json.dumps(read, indent=2) + "\n", job.as_json)
-    if job.as_csv:
-        rows = [
-            row
-            for number, answer in enumerate(answers, start=1)
-            for row in reader.list_rows(number, answer)
-        ]
-        columns = [name for name in reader.columns if name != "picture"]
-        write_text(to_csv(rows, columns, DIALECTS[job.csv_dialect]), job.as_csv)
+    tracks = FilmTracks()
+    failed: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        write_rows = [stack.enter_context(_film_outputs(job))]
+        if job.as_csv:
+            stream = stack.enter_context(open_text(job.as_csv))
+            columns = [name for name in reader.columns if name != "picture"]
+            write_rows.append(start_csv(stream, columns, DIALECTS[job.csv_dialect]))
+        write_answer = None
+        if job.as_json or not job.as_csv:
+            write_answer = stack.enter_context(
+                json_list(stack.enter_context(open_text(job.as_json)))
+            )
+        for number, answer in enumerate(reader.analyze(pictures), start=1):
+            rows = reader.list_rows(number, answer)
+            tracks.number(rows)
+            for write in write_rows:
+                write(rows)
+            if "error" in answer:
+                failed.append(answer)
+            elif write_answer:
+                if "time_s" in answer:
+                    for face, row in zip(answer["faces"], rows, strict=False):
+                        face["track"] = row["track"]
+                write_answer(answer)
+            progress.advance(1)
     for answer in failed:
         click.echo(f"{answer['file']}: {answer['error_detail']}", err=True)
     return 1 if failed or passed_over.unreadable else 0
+
+
+@contextmanager
+def _film_outputs(job: BatchJob) -> Iterator[Callable[[list[Row]], None]]:
+    """Yield what takes the rows of one frame after another into --vtt and --annotated."""
+    with ExitStack() as stack:
+        writers: list[Callable[[list[Row]], None]] = []
+        if job.vtt:
+            stream = stack.enter_context(open_text(job.vtt))
+            writers.append(stack.enter_context(captions(stream, 1 / job.fps)))
+        if job.annotated:
+            film = str(job.paths[0].absolute())
+            writers.append(stack.enter_context(annotated_film(film, job.annotated, job.sampling)))
+
+        def write(rows: list[Row]) -> None:
+            for each in writers:
+                each(rows)
+
+        yield write
 
 
 def _tell(passed_over: PassedOver, verbose: bool) -> None:
@@ -96,6 +143,8 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
     description = Description(
         paths=[str(path.absolute()) for path in job.paths],
         effort=reader.effort,
+        film_effort=reader.film_effort,
+        sampling=job.sampling,
         labels=reader.labels,
         models=reader.models,
         form=job.form,
@@ -117,7 +166,11 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
             for number, rows in read:
                 run.record(number, rows)
                 progress.advance(sizes[number])
+            run.number_tracks()
             summary = Summary(run.read_rows())
+            with _film_outputs(job) as write:
+                for _, image in groupby(run.read_rows(), key=lambda row: row["picture"]):
+                    write(list(image))
     except OSError as error:
         raise ArchiveError(f"{folder} can't be written: {error}") from error
     if job.report:

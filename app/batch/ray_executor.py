@@ -22,7 +22,7 @@ MOST_LOST = 16
 class ShardReader:
     """Read shards in a Ray actor, which loads the models once."""
 
-    def __init__(self, settings: Settings, effort: str, names: Sequence[str] | None) -> None:
+    def __init__(self, settings: Settings, effort: str | None, names: Sequence[str] | None) -> None:
         self._reader = PictureReader(settings, effort, names)
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _map(reader: PictureReader, shards: list[Shard], count: int) -> Iterator[tup
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
         answers = ray.data.from_items(items, override_num_blocks=len(items)).map(
             ShardReader,  # type: ignore[arg-type]  # Ray takes classes, but its types don't.
-            fn_constructor_args=(settings, reader.effort, reader.names),
+            fn_constructor_args=(settings, reader.given_effort, reader.names),
             # With one task at a time a dying actor takes no queued task along.
             compute=ray.data.ActorPoolStrategy(
                 size=min(count, len(items)), max_tasks_in_flight_per_actor=1

@@ -1,10 +1,14 @@
 """Make table rows of readings: one for each face."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from app import __version__
-from app.batch.inputs import Picture, read_picture
+from app.batch.inputs import Picture, open_film, read_picture
 from app.errors import RautError
 from app.settings import Settings
 from app.vision.detection.detector import FACE_CLASSIFIER
@@ -16,11 +20,19 @@ from app.vision.readings import Analysis, FaceReading, Prediction, Size
 
 Row = dict[str, Any]
 WHOLE = "image_"  # the prefix of the columns for the whole image
+# Of films by default: with several frames a second, tracks bridge the frames that it misses.
+FILM_EFFORT = "fast"
 
 
 def list_faces(answer: dict[str, Any]) -> list[Row]:
-    """Return a row for each face of a JSON answer: its number, then its fields, flattened."""
-    return [{"face": number, **_flatten(face)} for number, face in enumerate(answer["faces"], 1)]
+    """Return a row for each face of a JSON answer: its number, then its fields, flattened.
+
+    `track` is set for films only, by `app.batch.tracks`.
+    """
+    return [
+        {"face": number, "track": None, **_flatten(face)}
+        for number, face in enumerate(answer["faces"], 1)
+    ]
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
@@ -35,21 +47,33 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
 
 
 class PictureReader:
-    """Analyze images with loaded models, and make their rows.
+    """Analyze images and frames of films with loaded models, and make their rows.
 
     `columns` maps each column, the same in every row, to the type of its values. An image without
     faces has one row, whose `face` is None; so has one that can't be read, with a stable code in
     `error` and a sentence in `error_detail`.
     """
 
-    def __init__(self, settings: Settings, effort: str, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        effort: str | None,
+        names: Sequence[str] | None = None,
+        threads: int = 1,
+    ) -> None:
         """Load the models; `names` selects them as in `FaceAnalyzer.choose`.
 
-        Raises `app.vision.models.cards.ModelError`, and `RautError` for the name of no model.
+        `effort` is by default the settings' for photos, and `FILM_EFFORT` for films; `threads` is
+        the number of images analyzed at once. Raises `app.vision.models.cards.ModelError`, and
+        `RautError` for the name of no model.
         """
         self.settings = settings
-        self.effort = effort
+        self.given_effort = effort
+        self.effort = effort or settings.effort
+        self.film_effort = effort or FILM_EFFORT
         self.names = names
+        self._threads = threads
+        self._film: tuple[str, Any] = ("", None)  # the one read last, with its place in it
         self._analyzer = load_chosen(settings, names)
         used = self._analyzer.choose(names)
         self.labels = {name: classifier.head_name for name, classifier in used.items()}
@@ -61,14 +85,16 @@ class PictureReader:
         self._versions["raut_version"] = __version__
         (example,) = _image_rows(_example(used))
         example |= self._versions | {"error": "", "error_detail": ""}
+        if "track" in example:
+            example["track"] = 0
         self.columns = {name: type(value) for name, value in example.items()}
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
         """Return the rows of consecutive images, `first` being the number of the first one."""
         return [
             row
-            for number, picture in enumerate(pictures, start=first)
-            for row in self.list_rows(number, self.analyze(picture))
+            for number, answer in enumerate(self.analyze(pictures), start=first)
+            for row in self.list_rows(number, answer)
         ]
 
     def list_rows(self, number: int, answer: dict[str, Any]) -> list[Row]:
@@ -81,22 +107,52 @@ class PictureReader:
         """Return the row of an image that killed each process that read it."""
         return self._row(
             picture=number,
-            file=picture.name,
+            **_name(picture),
             error="reader_died",
             error_detail="Each process that read this picture died, perhaps for lack of memory. "
             "Analyze it alone to see more.",
         )
 
-    def analyze(self, picture: Picture) -> dict[str, Any]:
-        """Return the API's JSON answer for an image, with its name as `file`.
+    def analyze(self, pictures: Iterable[Picture]) -> Iterator[dict[str, Any]]:
+        """Yield for each image the API's JSON answer, with its name as `file`.
 
-        For an unreadable image, return `file`, `error` (a stable code) and `error_detail`.
+        A frame of a film has `frame` and `time_s` too. For an unreadable image, yield these with
+        `error` (a stable code) and `error_detail`.
         """
+        waiting: deque[Future[dict[str, Any]]] = deque()
+        with ThreadPoolExecutor(self._threads) as pool:
+            for picture in pictures:
+                # A film is decoded by this thread alone, in order.
+                waiting.append(pool.submit(self._analyze, picture, *self._load(picture)))
+                if len(waiting) > 2 * self._threads:
+                    yield waiting.popleft().result()
+            for each in waiting:
+                yield each.result()
+
+    def _load(self, picture: Picture) -> tuple[float, bytes | np.ndarray | Exception]:
+        """Return the time of a picture and its bytes, its pixels, or why there are none."""
         try:
-            analysis = self._analyzer.analyze_file(
-                read_picture(picture), self.names, effort=self.effort
-            )
-            return {"file": picture.name, **analysis.to_json()}
+            if picture.frame is None:
+                return 0.0, read_picture(picture)
+            if self._film[0] != picture.location:
+                self._film = (picture.location, open_film(picture.location))
+            time, pixels = self._film[1].frame_at(picture.time_s)
+            return round(time, 6), pixels
+        except Exception as error:
+            return picture.time_s, error
+
+    def _analyze(
+        self, picture: Picture, time: float, content: bytes | np.ndarray | Exception
+    ) -> dict[str, Any]:
+        named = _name(picture) | ({} if picture.frame is None else {"time_s": time})
+        try:
+            if isinstance(content, Exception):
+                raise content
+            if isinstance(content, bytes):
+                analysis = self._analyzer.analyze_file(content, self.names, effort=self.effort)
+            else:
+                analysis = self._analyzer.analyze(content, self.names, effort=self.film_effort)
+            return {**named, **analysis.to_json()}
         except RautError as error:
             code, detail = error.code, error.detail
         except OSError as error:
@@ -104,16 +160,21 @@ class PictureReader:
         except Exception as error:  # One image must not end a run over a million others.
             code = "internal"
             detail = f"Raut itself failed at this picture ({type(error).__name__}: {error})."
-        return {"file": picture.name, "error": code, "error_detail": detail}
+        return {**named, "error": code, "error_detail": detail}
 
     def _row(self, **values: Any) -> Row:
         return dict.fromkeys(self.columns) | self._versions | values
 
 
+def _name(picture: Picture) -> dict[str, Any]:
+    if picture.frame is None:
+        return {"file": picture.name}
+    return {"file": picture.name, "time_s": picture.time_s, "frame": picture.frame}
+
+
 def _image_rows(answer: dict[str, Any]) -> list[Row]:
     shared = {
-        "picture": answer["picture"],
-        "file": answer["file"],
+        **{name: answer.get(name) for name in ("picture", "file", "time_s", "frame")},
         **answer["image"],
         "faces": len(answer["faces"]),
         **_flatten(answer.get("image_predictions", {}), WHOLE),
@@ -141,4 +202,4 @@ def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
         models={},
         image_predictions={name: predictions[name] for name in of_region(classifiers, "image")},
     )
-    return {"picture": 0, "file": "", **example.to_json()}
+    return {"picture": 0, "file": "", "time_s": 0.0, "frame": 0, **example.to_json()}

@@ -8,9 +8,10 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.batch.inputs import ArchiveError, PassedOver, Picture, list_pictures
+from app.batch.inputs import ArchiveError, PassedOver, Picture, Sampling, list_pictures
 from app.batch.rows import Row
 from app.batch.tables import Columns, Format, read_table, write_table
+from app.batch.tracks import FilmTracks
 from app.files import atomic_write, write_text
 
 RUN = "run.json"
@@ -26,6 +27,8 @@ class Description:
 
     paths: list[str]
     effort: str
+    film_effort: str
+    sampling: Sampling
     labels: dict[str, str]
     models: dict[str, str]
     form: Format
@@ -87,12 +90,27 @@ class Run:
             self._part(number), lambda stream: write_table(form, stream, rows, self._columns)
         )
 
+    def number_tracks(self) -> None:
+        """Give the faces of films their numbers, as shards may have been read in any order."""
+        if all(picture.frame is None for picture in self._pictures):
+            return
+        tracks = FilmTracks()
+        for number, rows in self._read_shards():
+            before = [row.get("track") for row in rows]
+            tracks.number(rows)
+            if [row.get("track") for row in rows] != before:
+                self.record(number, rows)
+
     def read_rows(self) -> Iterator[Row]:
         """Read the rows of all finished shards, in the order of the pictures."""
+        for _, rows in self._read_shards():
+            yield from rows
+
+    def _read_shards(self) -> Iterator[tuple[int, list[Row]]]:
         form = self._description.form
         for number in range(1, -(-self.count // self._description.shard_size) + 1):
             if self._part(number).exists():
-                yield from read_table(form, self._part(number), self._columns)
+                yield number, list(read_table(form, self._part(number), self._columns))
 
     def _part(self, number: int) -> Path:
         return self._folder / f"part-{number:05d}.{self._description.form}"
@@ -103,8 +121,8 @@ class Run:
                 f"{self._folder} holds parts of a run, but no {RUN}. Choose another folder."
             )
         # A picture named twice is read once.
-        listed = list_pictures(paths, passed_over)
-        found = {(picture.location, picture.offset): picture for picture in listed}
+        listed = list_pictures(paths, passed_over, self._description.sampling)
+        found = {(each.location, each.offset, each.frame): each for each in listed}
         lines = [json.dumps(astuple(picture)) + "\n" for picture in found.values()]
         write_text("".join(lines), self._folder / PICTURES)
         write_text(json.dumps(asdict(self._description), indent=2), self._folder / RUN)

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import IO, Any, Literal, get_args
 
 from app.batch.inputs import ArchiveError
@@ -56,30 +58,42 @@ def write_table(form: Format, stream: IO[bytes], rows: list[Row], columns: Colum
         return
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     if form == "csv":
-        _write_csv(text, rows, columns)
+        start_csv(text, columns)(rows)
     else:
         text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text.detach()
 
 
-def to_csv(rows: list[Row], columns: Iterable[str], dialect: Dialect) -> str:
-    """Return rows as CSV with these columns, others left out."""
-    stream = io.StringIO()
+def start_csv(
+    stream: IO[str], columns: Iterable[str], dialect: Dialect = DIALECTS["rfc4180"]
+) -> Callable[[Iterable[Row]], None]:
+    """Begin CSV with these columns; return what writes rows, whose other values are left out."""
     stream.write("\ufeff" * dialect.marked)
-    _write_csv(stream, rows, columns, dialect)
-    return stream.getvalue()
-
-
-def _write_csv(
-    stream: IO[str], rows: list[Row], columns: Iterable[str], dialect: Dialect = DIALECTS["rfc4180"]
-) -> None:
     writer = csv.DictWriter(
         stream, list(columns), extrasaction="ignore", delimiter=dialect.delimiter
     )
     writer.writeheader()
-    writer.writerows(
-        {name: _to_cell(value, dialect.decimal) for name, value in row.items()} for row in rows
-    )
+
+    def write(rows: Iterable[Row]) -> None:
+        writer.writerows(
+            {name: _to_cell(value, dialect.decimal) for name, value in row.items()} for row in rows
+        )
+
+    return write
+
+
+@contextmanager
+def json_list(stream: IO[str]) -> Iterator[Callable[[Any], None]]:
+    """Yield what writes the items of a JSON list one by one, so that none need be kept."""
+    before = ""
+
+    def write(item: Any) -> None:
+        nonlocal before
+        stream.write((before or "[\n") + indent(json.dumps(item, indent=2), "  "))
+        before = ",\n"
+
+    yield write
+    stream.write("\n]\n" if before else "[]\n")
 
 
 def _to_cell(value: object, decimal: str) -> object:
