@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import __version__
@@ -26,7 +26,15 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/")
 def photo() -> ResponseReturnValue:
     """Show the photo page, waiting for a photo."""
-    return photo_page()
+    # With no-store browsers would discard the page, and the visitor's photos with it, when he
+    # follows a link; so Back returns to them.
+    return photo_page(), {"Cache-Control": "private, no-cache"}
+
+
+@blueprint.get("/favicon.ico")
+def icon() -> ResponseReturnValue:
+    """Answer what asks for an icon without reading the page."""
+    return current_app.send_static_file("favicon.svg")
 
 
 @blueprint.post("/")
