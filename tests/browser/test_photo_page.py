@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -348,6 +349,7 @@ def test_many_photos_are_read_two_at_a_time_and_passed_through_by_keys(
     # The photo on the page went before those that waited.
     assert b"photo 5.jpg" in (held[2].request.post_data_buffer or b"")
     expect(thumbnails(start).nth(4)).to_have_attribute("aria-label", "photo 5.jpg: 2 faces found")
+    expect(thumbnails(start).nth(4)).to_have_text("2")
     start.keyboard.press("ArrowLeft")
     expect(thumbnails(start).nth(3)).to_be_focused()
     expect(start.locator("#photo-name")).to_have_text("photo 4.jpg")
@@ -421,6 +423,122 @@ def test_a_folder_gives_its_photos_only(start: Page, rocket: FilePayload, tmp_pa
     expect(status(start)).to_have_text("2 of 2 read")
     names = {row["file"] for row in rows_of(content(start, "#all-csv"))}
     assert names == {"album/b.jpg", "album/a.HEIC"}
+
+
+def test_a_card_shows_its_face_and_marks_its_box_and_the_other_way_round(two_faces: Page) -> None:
+    expect(two_faces.locator("#tally")).to_have_text("1 happy · 1 unsure")
+    expect(cards(two_faces).locator(".face-crop")).to_have_count(2)
+    cards(two_faces).nth(1).hover()
+    expect(boxes(two_faces).nth(1)).to_contain_class("pointed")
+    boxes(two_faces).nth(0).hover()
+    expect(cards(two_faces).nth(0)).to_contain_class("pointed")
+    expect(cards(two_faces).nth(1)).not_to_contain_class("pointed")
+
+
+def class_photo() -> Any:
+    """An answer with 24 faces in rows, whose words would not fit between them."""
+    faces = [face(20 + 82 * (at % 6), 40 + 112 * (at // 6)) for at in range(24)]
+    for each in faces:
+        each["box"].update(width=66.0, height=66.0)
+    return answer(*faces)
+
+
+def test_labels_cover_neither_faces_nor_each_other(start: Page, astronaut: FilePayload) -> None:
+    read(start, astronaut, class_photo())
+    expect(boxes(start)).to_have_count(24)
+    labels = [place(each) for each in start.locator(".chip").all()]
+    outlines = [place(each) for each in start.locator(".face-outline").all()]
+    for at, label in enumerate(labels):
+        for other in outlines + labels[at + 1 :]:
+            beside = label["x"] + label["width"] <= other["x"] + 1 or (
+                other["x"] + other["width"] <= label["x"] + 1
+            )
+            above = label["y"] + label["height"] <= other["y"] + 1 or (
+                other["y"] + other["height"] <= label["y"] + 1
+            )
+            assert beside or above, (label, other)
+
+
+def test_the_picture_of_a_class_has_a_legend_below_and_is_a_jpeg_if_large(start: Page) -> None:
+    large = picture_file(data.astronaut().repeat(5, 0).repeat(5, 1), "class.jpg")
+    read(start, large, class_photo())
+    expect(boxes(start)).to_have_count(24)
+    saved = Image.open(BytesIO(content(start, "#download-picture")))
+    assert saved.format == "PNG"
+    assert saved.width == 512
+    assert saved.height > 512
+    enlarged = json.loads(json.dumps(class_photo()))
+    enlarged["image"].update(width=2560, height=2560)
+    read(start, large, enlarged)
+    expect(status(start)).to_have_text("2 of 2 read")
+    expect(start.locator("#downloads")).to_be_visible()
+    assert Image.open(BytesIO(content(start, "#download-picture"))).format == "JPEG"
+
+
+def test_the_photo_is_zoomed_by_keys_and_by_the_wheel(two_faces: Page) -> None:
+    frame, picture = two_faces.locator("#photo-frame"), two_faces.locator("#picture")
+    width = place(frame)["width"]
+    boxes(two_faces).first.focus()
+    two_faces.keyboard.press("+")
+    assert place(picture)["width"] == pytest.approx(1.5 * width, rel=0.01)
+    two_faces.keyboard.press("0")
+    assert place(picture)["width"] == pytest.approx(width, rel=0.01)
+    frame.hover()
+    two_faces.keyboard.down("Control")
+    two_faces.mouse.wheel(0, -200)
+    two_faces.keyboard.up("Control")
+    expect(boxes(two_faces).first).to_be_visible()
+    two_faces.wait_for_timeout(100)
+    assert place(picture)["width"] > 2 * width
+
+
+def test_paper_gets_the_picture_and_one_table(two_faces: Page) -> None:
+    two_faces.emulate_media(media="print")
+    expect(two_faces.locator(".printed-faces tbody tr")).to_have_text(
+        ["1happy 93%female 88%", "2unsurefemale 88%"]
+    )
+    expect(two_faces.locator("#picture")).to_be_visible()
+    expect(two_faces.locator("#cards")).to_be_hidden()
+
+
+def noise(side: int, name: str) -> FilePayload:
+    """A photo whose file is large: noise can't be compressed."""
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    return picture_file(pixels, name, quality=95)
+
+
+def test_a_large_photo_is_shrunk_before_it_is_sent_and_read_in_its_own_pixels(start: Page) -> None:
+    sent: list[tuple[int, int]] = []
+
+    def fulfil(route: Route) -> None:
+        body = route.request.post_data_buffer or b""
+        size = Image.open(BytesIO(body[body.index(b"\xff\xd8") :])).size
+        sent.append(size)
+        route.fulfill(json=answer(face(150, 300), width=size[0], height=size[1]))
+
+    start.route(SERVICE, fulfil)
+    photo = noise(2304, "large.jpg")
+    assert start.locator("#send-original").is_checked()  # Nothing is saved on the way to localhost.
+    choose(start, photo)
+    expect(heading(start)).to_have_text("1 face found")
+    expect(start.locator("#photo-note")).to_be_hidden()
+    start.click("#another")
+    start.locator("#send-original").uncheck()
+    choose(start, photo)
+    expect(start.locator("#photo-note")).to_contain_text("A copy of 1,536 × 1,536 pixels was sent")
+    assert sent == [(2304, 2304), (1536, 1536)]
+    answered = json.loads(content(start, "#download-json"))
+    assert answered["image"] == {"width": 2304, "height": 2304, "complete": True}
+    assert answered["faces"][0]["box"] == {"x": 225, "y": 450, "width": 150, "height": 150}
+
+
+def test_the_steps_of_a_face_open_with_its_photo(start: Page, astronaut: FilePayload) -> None:
+    choose(start, astronaut)
+    with start.context.expect_page() as opened:
+        start.get_by_role("button", name="See every step for this face").click()
+    expect(opened.value.locator(".step").first).to_be_visible()
+    assert urlsplit(opened.value.url).path == "/steps"
+    expect(opened.value.locator("#face")).to_have_value("1")
 
 
 def test_the_png_download_is_the_photo_with_boxes(two_faces: Page, astronaut: FilePayload) -> None:

@@ -56,7 +56,7 @@ export class Strip {
     button.dataset.state = state;
     button.ariaLabel = text("thumbnail", { name: entry.name || text("pasted"), state: told });
     button.title = entry.name;
-    button.firstElementChild.textContent = state === "done" ? formatNumber(analysis.faces.length) : state === "failed" ? "!" : "";
+    button.lastElementChild.textContent = state === "done" ? formatNumber(analysis.faces.length) : state === "failed" ? "!" : "";
     this.#showProgress();
   }
 
