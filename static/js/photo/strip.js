@@ -26,10 +26,11 @@ export class Strip {
       button.addEventListener("click", () => this.#onOpen(entry));
       this.#buttons.set(entry, button);
       this.#list.append(make("li", {}, button));
-      this.update(entry);
+      this.#mark(entry);
       // One after the other, outside the page's own thread: 300 photos leave it free.
       this.#drawing = this.#drawing.then(() => this.#buttons.has(entry) && draw(entry.photo, button));
     }
+    this.#showProgress();
   }
 
   clear() {
@@ -49,15 +50,19 @@ export class Strip {
 
   /** Show the state of an entry and of the whole queue. */
   update(entry) {
+    if (!this.#buttons.has(entry)) return;
+    this.#mark(entry);
+    this.#showProgress();
+  }
+
+  #mark(entry) {
     const button = this.#buttons.get(entry);
-    if (!button) return;
     const { state, analysis } = entry;
     const told = state === "done" ? facesFound(analysis.faces.length) : text(`states.${state}`);
     button.dataset.state = state;
     button.ariaLabel = text("thumbnail", { name: entry.name || text("pasted"), state: told });
     button.title = entry.name;
     button.lastElementChild.textContent = state === "done" ? formatNumber(analysis.faces.length) : state === "failed" ? "!" : "";
-    this.#showProgress();
   }
 
   get #several() {

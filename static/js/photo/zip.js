@@ -12,7 +12,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return byte;
 });
 
-/** Add files one by one, then take the blob; the browser keeps the blobs, and may keep them on disk no longer than the page. */
+/** Add files one by one, then take the blob. */
 export class Zip {
   #parts = [];
   #directory = [];
