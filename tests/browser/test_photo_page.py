@@ -81,19 +81,25 @@ def place(element: Locator) -> FloatRect:
     return found
 
 
-def hand_over(page: Page, event: str, photo: FilePayload) -> None:
-    """Give the page a file as a drop or a paste does."""
+def hand_over(page: Page, event: str, photo: FilePayload, count: int = 1) -> None:
+    """Give the page files as a drop or a paste does."""
     page.evaluate(
-        """([event, name, type, content]) => {
+        """([event, count, name, type, content]) => {
           const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
           const transfer = new DataTransfer();
-          transfer.items.add(new File([bytes], name, { type }));
+          for (let at = 0; at < count; at++) transfer.items.add(new File([bytes], name, { type }));
           const members = { bubbles: true, cancelable: true };
           document.body.dispatchEvent(event === "paste"
             ? new ClipboardEvent("paste", { ...members, clipboardData: transfer })
             : new DragEvent(event, { ...members, dataTransfer: transfer }));
         }""",
-        [event, photo["name"], photo["mimeType"], base64.b64encode(photo["buffer"]).decode()],
+        [
+            event,
+            count,
+            photo["name"],
+            photo["mimeType"],
+            base64.b64encode(photo["buffer"]).decode(),
+        ],
     )
 
 
@@ -158,10 +164,13 @@ def test_the_choose_button_opens_the_file_chooser(start: Page, astronaut: FilePa
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_a_dropped_or_pasted_photo_is_read(start: Page, astronaut: FilePayload, event: str) -> None:
+def test_dropped_or_pasted_photos_are_read(start: Page, rocket: FilePayload, event: str) -> None:
     answer_with(start, TWO_FACES)
-    hand_over(start, event, astronaut)
+    hand_over(start, event, rocket, count=3)
     expect(boxes(start)).to_have_count(2)
+    expect(strip_status(start)).to_have_text("3 of 3 read")
+    hand_over(start, event, rocket)
+    expect(strip_status(start)).to_have_text("4 of 4 read")
 
 
 def test_a_dragged_file_shows_the_drop_zone(start: Page, astronaut: FilePayload) -> None:
@@ -778,6 +787,25 @@ def test_the_language_switch_never_leaves_the_site(
         max_redirects=0,
     )
     assert answered.headers["location"] == "/"
+
+
+def test_the_photo_and_its_answer_survive_another_language_a_reload_and_another_tab(
+    start: Page, astronaut: FilePayload
+) -> None:
+    read(start, astronaut, TWO_FACES)
+    expect(heading(start)).to_have_text("2 faces found")
+    start.unroute(SERVICE)
+    asked: list[str] = []
+    start.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    start.get_by_role("button", name="Bahasa Indonesia").click()
+    expect(heading(start)).to_have_text("2 wajah ditemukan")
+    start.reload()
+    expect(heading(start)).to_have_text("2 wajah ditemukan")
+    expect(start.locator("#picture")).to_be_visible()
+    assert "/api/v1/analyze" not in asked
+    answer_with(start, {**answer(), "image_predictions": {}})
+    with start.expect_request(SERVICE):
+        start.get_by_role("link", name="Pakaian").click()
 
 
 def test_the_colours_follow_the_system_and_the_switch(start: Page) -> None:

@@ -6,6 +6,7 @@ import { Service } from "../service.js";
 import { clothingPrediction } from "./clothing.js";
 import { downloadAllJson, downloadCsv, downloadJson, downloadPicture, downloadZip } from "./downloads.js";
 import { wireFileInput } from "./file-input.js";
+import { keepAcrossPages } from "./keeping.js";
 import * as outcome from "./outcome.js";
 import { PhotoQueue } from "./queue.js";
 import { enlarge, shrink } from "./shrink.js";
@@ -52,16 +53,29 @@ element("cards").addEventListener("click", ({ target }) => {
   const button = target.closest(".show-steps");
   if (button) openSteps(current.photo, button.value);
 });
-// Many photos are not read again in a moment; nothing of them is stored anywhere.
+const keeps = keepAcrossPages(pack, unpack);
+// Many photos are not read again in a moment.
 window.addEventListener("beforeunload", (event) => {
-  if (queue.entries.length > 1) event.preventDefault();
+  if (queue.entries.length > 1 && !keeps) event.preventDefault();
 });
 
 function add(photos) {
-  const entries = queue.add(photos);
+  take(queue.add(photos));
+}
+
+function take(entries, at = 0) {
   strip.add(entries);
-  open(entries[0]);
+  open(entries[at]);
   queue.resume();
+}
+
+function pack() {
+  return current && { asked: JSON.stringify(choice), entries: queue.pack(), at: queue.entries.indexOf(current) };
+}
+
+function unpack({ asked, entries, at }) {
+  // The page's tab for clothing reads the same photos again, with other models.
+  if (!current) take(queue.unpack(entries, asked === JSON.stringify(choice)), at);
 }
 
 async function request(entry, signal) {
@@ -98,7 +112,7 @@ async function show(entry) {
     await outcome.showAnalysis(entry, isCurrent);
     if (!isCurrent()) return;
     element("thorough").hidden =
-      entry.analysis.faces.length > 0 || clothingPrediction(entry.analysis) !== null || entry.fields === THOROUGH;
+      entry.analysis.faces.length > 0 || clothingPrediction(entry.analysis) !== null || entry.fields.length > 0;
   } else if (state === "failed") {
     await outcome.showProblem(entry, isCurrent);
     if (isCurrent()) element("retry").hidden = !queue.retryable.includes(entry);

@@ -29,9 +29,17 @@ export class PhotoQueue {
 
   /** Add photos and return their entries. */
   add(photos) {
-    const added = photos.map((photo) => ({ photo, name: photo.webkitRelativePath || photo.name, fields: [], state: "waiting" }));
-    this.entries.push(...added);
-    return added;
+    return this.#append(photos.map((photo) => ({ photo, name: photo.webkitRelativePath || photo.name, fields: [], state: "waiting" })));
+  }
+
+  /** Return the entries as another page can take them. */
+  pack() {
+    return this.entries.map(({ abort, ...entry }) => ({ ...entry, state: entry.state === "reading" ? "waiting" : entry.state }));
+  }
+
+  /** Add entries of another page, to be read again unless they are `answered`. */
+  unpack(entries, answered) {
+    return this.#append(answered ? entries : entries.map((entry) => ({ ...entry, fields: [], state: "waiting" })));
   }
 
   /** Read entries again, with these fields of the request. */
@@ -81,6 +89,11 @@ export class PhotoQueue {
   get secondsLeft() {
     const { since, done } = this.#run;
     return done && this.waiting ? ((performance.now() - since) / 1000 / done) * this.waiting : null;
+  }
+
+  #append(entries) {
+    this.entries.push(...entries);
+    return entries;
   }
 
   #in(state) {
