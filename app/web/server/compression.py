@@ -32,7 +32,7 @@ def _compress(response: Response) -> Response:
     is_file = (request.endpoint or "").endswith("static")
     response.set_data(_compress_file(content) if is_file else gzip.compress(content, PAGE_LEVEL))
     response.content_encoding = "gzip"
-    response.accept_ranges = None
+    response.headers.pop("Accept-Ranges", None)
     etag, _ = response.get_etag()
     if etag:
         # The same file in another coding is equivalent, and not equal byte for byte.
