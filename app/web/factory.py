@@ -16,6 +16,7 @@ from app.web.i18n import locale
 from app.web.pages import about, models, photo, realtime, steps, studies, video
 from app.web.server import (
     auth,
+    compression,
     error_responses,
     health,
     metrics,
@@ -59,6 +60,7 @@ def build_application(settings: Settings | None = None) -> Flask:
     error_responses.init_errors(app)
     init_logging(app)
     security.init_security(app, settings)
+    compression.init_compression(app)
     locale.init_locale(app)
     auth.init_auth(app, settings)
     rate_limit.init_rate_limit(app)

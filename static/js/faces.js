@@ -5,6 +5,8 @@ import { className, formatProbability, text } from "./language.js";
 // Dark ink is legible on each of them, over any photo.
 const COLOURS = ["#ffcf5c", "#7fe3c8", "#a9c9ff", "#ffb1a3", "#dcbcff", "#cdea72", "#ffb8de", "#90e4f4"];
 const INK = "#101715";
+const CHIP_LETTERS = 14;
+const CHIP_PADDING = 5;
 // A screen reader speaks the first few faces; the others are in their cards.
 const MOST_ANNOUNCED = 5;
 
@@ -65,36 +67,48 @@ export function relativeBox({ box, roll_degrees: roll = 0 }, image) {
 }
 
 /** Draw a relative box and its chip; `unit` scales lines and letters. */
-export function drawFace(context, { left, top, width, height, roll }, words, colour, unit, lineWidth = unit) {
-  const canvas = context.canvas;
-  const box = { left: left * canvas.width, top: top * canvas.height, width: width * canvas.width, height: height * canvas.height };
+export function drawFace(context, relative, words, colour, unit, lineWidth = unit) {
+  const { width: across, height: down } = context.canvas;
+  const { left, top, width, height, roll } = relative;
+  const box = { left: left * across, top: top * down, width: width * across, height: height * down, roll };
+  drawBox(context, box, colour, lineWidth);
+  const chip = chipSize(context, words, unit);
+  const above = box.top - chip.height - 2 * unit;
+  const place = {
+    left: Math.max(0, Math.min(box.left, across - chip.width)),
+    top: above >= 0 ? above : Math.min(box.top + box.height + 2 * unit, down - chip.height),
+  };
+  drawChip(context, place, words, colour, unit);
+}
+
+/** Draw a box in pixels, rotated about its centre. */
+export function drawBox(context, { left, top, width, height, roll }, colour, lineWidth) {
   context.save();
-  context.translate(box.left + box.width / 2, box.top + box.height / 2);
+  context.translate(left + width / 2, top + height / 2);
   context.rotate((roll * Math.PI) / 180);
   for (const [style, thickness] of [[INK, 5], [colour, 2.5]]) {
     context.strokeStyle = style;
     context.lineWidth = thickness * lineWidth;
-    context.strokeRect(-box.width / 2, -box.height / 2, box.width, box.height);
+    context.strokeRect(-width / 2, -height / 2, width, height);
   }
   context.restore();
-  drawChip(context, box, words, colour, unit);
 }
 
-/** Draw words above a box in pixels, or below it where there is no room. */
-export function drawChip(context, box, words, colour, unit) {
-  const size = 14 * unit;
-  const padding = 5 * unit;
-  context.font = `600 ${size}px system-ui, sans-serif`;
+/** Draw words on a chip whose left upper corner is at a place in pixels. */
+export function drawChip(context, { left, top }, words, colour, unit) {
+  const { width, height } = chipSize(context, words, unit);
   context.textBaseline = "middle";
-  const width = context.measureText(words).width + 2 * padding;
-  const height = size + 2 * padding;
-  const left = Math.max(0, Math.min(box.left, context.canvas.width - width));
-  const above = box.top - height - 2 * unit;
-  const top = above >= 0 ? above : Math.min(box.top + box.height + 2 * unit, context.canvas.height - height);
   context.fillStyle = INK;
   context.fillRect(left - unit, top - unit, width + 2 * unit, height + 2 * unit);
   context.fillStyle = colour;
   context.fillRect(left, top, width, height);
   context.fillStyle = INK;
-  context.fillText(words, left + padding, top + height / 2);
+  context.fillText(words, left + CHIP_PADDING * unit, top + height / 2);
+}
+
+/** Return the width and height of a chip with these words, and set the context's font to its letters. */
+export function chipSize(context, words, unit) {
+  context.font = `600 ${CHIP_LETTERS * unit}px system-ui, sans-serif`;
+  const width = context.measureText(words).width + 2 * CHIP_PADDING * unit;
+  return { width, height: (CHIP_LETTERS + 2 * CHIP_PADDING) * unit };
 }

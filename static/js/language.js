@@ -1,7 +1,7 @@
 // The strings of the page, and numbers formatted for its language.
 
 const strings = JSON.parse(document.getElementById("strings").textContent);
-const language = document.documentElement.lang;
+export const language = document.documentElement.lang;
 
 const formatter = (options) => new Intl.NumberFormat(language, options).format;
 const decimals = (count) => ({ minimumFractionDigits: count, maximumFractionDigits: count });

@@ -28,14 +28,15 @@ export class Service {
   /**
    * Return the answer as text and as data, or throw ServiceError; an abort stays an AbortError.
    * @param fields name and value of what only this request says
+   * @param onSent called with the share of the request that was sent
    */
-  async analyze(photo, signal, fields = []) {
+  async analyze(photo, signal, fields = [], onSent = () => {}) {
     if (photo.size === 0) throw new ServiceError({ code: "image_empty" });
     checkSize(photo.size, this.#limitMb);
     const form = new FormData();
     form.append("image", photo, photo.name || "photo");
     [...this.#fields, ...fields].forEach(([name, value]) => form.set(name, value));
-    const { response, body } = await post(this.#address, form, signal, "application/json, application/problem+json");
+    const { response, body } = await post(this.#address, form, signal, "application/json, application/problem+json", onSent);
     const answer = parse(body);
     if (!response.ok) throw new ServiceError(this.#problem(response.status, answer));
     if (!Array.isArray(answer?.faces)) throw new ServiceError({ code: "internal" });
@@ -54,15 +55,22 @@ export function checkSize(bytes, limitMb) {
   if (bytes > limitMb * BYTES_IN_MB) throw new ServiceError({ code: "image_too_large", limit_mb: limitMb });
 }
 
-/** Send a form; return the response and its body as text. */
-export async function post(address, form, signal, accept = "*/*") {
-  try {
-    const response = await fetch(address, { method: "POST", body: form, signal, headers: { Accept: accept } });
-    return { response, body: await response.text() };
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ServiceError({ code: "network" });
-  }
+/** Send a form; return the response's head, and its body as text. Only XMLHttpRequest tells how much was sent. */
+export function post(address, form, signal, accept = "*/*", onSent = () => {}) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", address);
+    request.setRequestHeader("Accept", accept);
+    request.upload.onprogress = ({ loaded, total }) => onSent(loaded / total);
+    request.onload = () => {
+      const headers = { "Content-Type": request.getResponseHeader("Content-Type") ?? "" };
+      resolve({ response: new Response(null, { status: request.status, headers }), body: request.responseText });
+    };
+    request.onerror = () => reject(new ServiceError({ code: "network" }));
+    request.onabort = () => reject(new DOMException("The request was aborted.", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
 }
 
 /** Parse JSON; return null for anything else. */

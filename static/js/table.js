@@ -1,5 +1,8 @@
 // Faces as a CSV table, its columns named as the command line names them.
 
+// A spreadsheet would compute what begins so (OWASP, "CSV Injection").
+const FORMULA = /^[=+\-@\t\r]/;
+
 /** Return the columns of some faces, and a function that returns a face's row. */
 export function faceTable(faces) {
   const head = [...new Set(faces.flatMap((face) => Object.keys(flatten(face))))];
@@ -12,9 +15,13 @@ export function faceTable(faces) {
   };
 }
 
-/** Write rows of values as CSV (RFC 4180). */
-export function toCsv(rows) {
-  return rows.map((row) => `${row.map(quote).join(",")}\r\n`).join("");
+/**
+ * Write rows of values as CSV (RFC 4180).
+ * @param marked whether the file begins with a byte order mark
+ */
+export function toCsv(rows, { delimiter = ",", decimal = ".", marked = false } = {}) {
+  const lines = rows.map((row) => `${row.map((value) => quote(value, delimiter, decimal)).join(delimiter)}\r\n`);
+  return `${marked ? "\ufeff" : ""}${lines.join("")}`;
 }
 
 /** Join nested names by underscores: expression_probabilities_happy. */
@@ -28,7 +35,7 @@ export function flatten(values, prefix = "") {
   );
 }
 
-function quote(value) {
-  const cell = String(value);
-  return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
+function quote(value, delimiter, decimal) {
+  const cell = typeof value === "number" ? String(value).replace(".", decimal) : String(value).replace(FORMULA, "'$&");
+  return [delimiter, '"', "\r", "\n"].some((special) => cell.includes(special)) ? `"${cell.replaceAll('"', '""')}"` : cell;
 }

@@ -90,8 +90,8 @@ def answer_with(page: Page, body: Any, status: int = 200) -> None:
     page.route(SERVICE, fulfil)
 
 
-def choose(page: Page, photo: FilePayload) -> None:
-    page.set_input_files("#image", [photo])
+def choose(page: Page, *photos: FilePayload) -> None:
+    page.set_input_files("#image", photos)
 
 
 def downloaded(page: Page, button: str) -> Download:
@@ -106,7 +106,7 @@ def content(page: Page, button: str) -> bytes:
 
 
 def rows_of(table: bytes) -> list[dict[str, str]]:
-    lines = table.decode().splitlines()
+    lines = table.decode("utf-8-sig").splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith("# ")))
 
 

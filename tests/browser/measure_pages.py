@@ -3,8 +3,9 @@
     python -m tests.browser.measure_pages
 
 Each page is opened several times in a fresh browser context, from a server on this machine, and
-the medians are printed: first contentful paint, layout shift over the whole visit, bytes of a
-first visit. The last line is the time to answer a photo of 12 megapixels on the steps page.
+the medians are printed: first contentful paint, layout shift over the whole visit, bytes over the
+wire of a first visit. The last line is the time to answer a photo of 12 megapixels on the steps
+page.
 """
 
 import io
@@ -14,7 +15,7 @@ from statistics import median
 import skimage.data
 from flask import Flask
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Request, sync_playwright
 
 from app import create_app
 from app.settings import Settings
@@ -38,13 +39,15 @@ def visit(browser: Browser, address: str) -> tuple[float, float, int]:
     """Open a page once; return first paint in ms, layout shift and bytes."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    weights: list[int] = []
-    page.on("response", lambda response: weights.append(len(response.body())))
+    requests: list[Request] = []
+    page.on("requestfinished", lambda request: requests.append(request))
     page.add_init_script(OBSERVE)
     page.goto(address)
     page.wait_for_load_state("networkidle")
     page.wait_for_function(f"{FIRST_PAINT} > 0")
-    figures = page.evaluate(FIRST_PAINT), page.evaluate("window.shift"), sum(weights)
+    sizes = [request.sizes() for request in requests]
+    weight = sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes)
+    figures = page.evaluate(FIRST_PAINT), page.evaluate("window.shift"), weight
     context.close()
     return figures
 

@@ -105,7 +105,7 @@ def test_the_answer_can_be_downloaded(clothing_server: str, page: Page) -> None:
     assert (row["face"], row["image_clothing_label"]) == ("", "dress")
     share = given["image_predictions"]["clothing"]["probabilities"]["none_of_these"]
     assert float(row["image_clothing_probabilities_none_of_these"]) == share
-    assert downloaded(page, "#download-png").suggested_filename == "garment.raut.png"
+    assert downloaded(page, "#download-picture").suggested_filename == "garment.raut.png"
 
 
 @pytest.mark.browser_context_args(locale="id-ID", java_script_enabled=False)

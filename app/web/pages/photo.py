@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
+from app import __version__
 from app.errors import RautError
+from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.classifiers import Classifier
-from app.vision.pipeline import of_region
+from app.vision.pipeline import EXPRESSION, of_region
 from app.web.api import uploads
-from app.web.api.model_selection import choose, shown_choice, visitors_choice
+from app.web.api.model_selection import EFFORT, choose, shown_choice, visitors_choice
 from app.web.api.uploads import read_upload
 from app.web.i18n import strings
 from app.web.server.error_responses import find_status, list_headers, render_error
@@ -24,7 +26,15 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/")
 def photo() -> ResponseReturnValue:
     """Show the photo page, waiting for a photo."""
-    return photo_page()
+    # With no-store browsers would discard the page, and the visitor's photos with it, when he
+    # follows a link; so Back returns to them.
+    return photo_page(), {"Cache-Control": "private, no-cache"}
+
+
+@blueprint.get("/favicon.ico")
+def icon() -> ResponseReturnValue:
+    """Answer what asks for an icon without reading the page."""
+    return current_app.send_static_file("favicon.svg")
 
 
 @blueprint.post("/")
@@ -43,7 +53,8 @@ def photo_without_script() -> ResponseReturnValue:
 def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
     choice = shown_choice(request, state().analyzer)
-    answering = list(choose(state().analyzer, choice).values())
+    models = choose(state().analyzer, choice)
+    answering = list(models.values())
     return render_template(
         "photo.html",
         choice=choice,
@@ -51,10 +62,28 @@ def photo_page(**outcome: Any) -> str:
         clothing=_answers_for_clothing(answering),
         regions={classifier.card.region for classifier in answering},
         strings=strings.PHOTO_PAGE,
+        table=_table_columns(models),
+        effort=choice.get(EFFORT) or state().settings.effort,
         accepted_types=uploads.ACCEPTED,
         limit_mb=state().settings.max_upload_mb,
         **outcome,
     )
+
+
+def _table_columns(models: dict[str, Classifier]) -> dict[str, Any]:
+    """Return what the page's CSV has beyond the answer: versions, and the tasks with a `reason`."""
+    digests = {name: model.digest for name, model in models.items()}
+    if of_region(models, "face"):
+        digests[FACE_CLASSIFIER] = state().analyzer.detector.face_classifier.digest
+    return {
+        # Pairs keep their order: the template would sort an object's names.
+        "versions": [
+            ("label_set", models[EXPRESSION].head_name if EXPRESSION in models else ""),
+            *((f"model_{name}", digest[:12]) for name, digest in digests.items()),
+            ("raut_version", __version__),
+        ],
+        "reasons": [model.card.task for model in models.values() if model.card.visibility],
+    }
 
 
 def _find_clothing_model() -> str | None:

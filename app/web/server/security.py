@@ -115,10 +115,13 @@ def _refuse_foreign_requests() -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    """Add the headers; what was read in somebody's photo is never cached."""
+    """Add the headers; what was read in somebody's photo is never cached.
+
+    A page that says otherwise holds nothing of a photo.
+    """
     response.headers.update(HEADERS)
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = STRICT_TRANSPORT
     if request.endpoint not in ("static", "bootstrap.static"):
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

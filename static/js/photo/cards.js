@@ -2,26 +2,32 @@
 
 import { clone, make, markCurrent } from "../dom.js";
 import { createCard, TASKS, updateBars, updateSummary, updateWhy } from "../face-card.js";
+import { relativeBox } from "../faces.js";
 import { formatNumber, formatProbability, taskName, text } from "../language.js";
 
 // More open cards than this push the photo's other faces out of reach.
 const MOST_OPEN = 2;
+const CROP = 112;
+const MARGIN = 0.2;
 
 export class Cards {
   #root;
-  #onSelect;
-  #onShow;
+  #on;
   #cards = [];
 
-  /** @param onSelect called with a face's index; @param onShow called to bring its box into view */
-  constructor(root, onSelect, onShow) {
+  /**
+   * @param on onSelect, onPoint and onShow, called with the index of a face whose card is chosen or
+   *   pointed at (-1: none), or whose box is to be brought into view
+   */
+  constructor(root, on) {
     this.#root = root;
-    this.#onSelect = onSelect;
-    this.#onShow = onShow;
+    this.#on = on;
   }
 
-  show({ faces, image_predictions: predictions = {} }) {
+  /** @param picture the photo's image, from which each card shows its face; none where it isn't drawn */
+  show({ faces, image, image_predictions: predictions = {} }, picture) {
     this.#cards = faces.map((face, index) => this.#card(face, index));
+    if (picture) this.#cards.forEach((card, index) => head(card).querySelector(".icon").before(crop(picture, faces[index], image)));
     this.#cards.forEach((card, index) => setOpen(card, this.#allOpen || index === 0));
     const images = Object.entries(predictions).map(([name, prediction]) => imageCard(name, prediction));
     this.#root.replaceChildren(...images, ...this.#cards);
@@ -31,6 +37,11 @@ export class Cards {
   select(index) {
     markCurrent(this.#cards, index);
     this.#cards.forEach((card, at) => setOpen(card, at === index || this.#allOpen));
+  }
+
+  /** Mark the card whose box is pointed at. */
+  point(index) {
+    this.#cards.forEach((card, at) => card.classList.toggle("pointed", at === index));
   }
 
   reveal(index) {
@@ -52,18 +63,33 @@ export class Cards {
     });
     const predictions = TASKS.filter((name) => face[name]).map((name) => predictionSection(text(name), face[name]));
     card.querySelector(".readings").append(...predictions);
+    card.querySelector(".show-steps").value = index + 1;
     card.querySelector(".show-in-photo").addEventListener("click", () => {
-      this.#onSelect(index);
-      this.#onShow(index);
+      this.#on.onSelect(index);
+      this.#on.onShow(index);
     });
+    for (const [event, pointed] of [["pointerenter", index], ["pointerleave", -1], ["focusin", index], ["focusout", -1]]) {
+      card.addEventListener(event, () => this.#on.onPoint(pointed));
+    }
     return card;
   }
 
   #toggle(card, index) {
     const close = isOpen(card) && card.hasAttribute("aria-current");
-    this.#onSelect(index);
+    this.#on.onSelect(index);
     if (close) setOpen(card, false);
   }
+}
+
+// The face with its surroundings, in device pixels enough for a sharp screen.
+function crop(picture, face, image) {
+  const box = relativeBox(face, image);
+  const side = box.width * picture.naturalWidth * (1 + 2 * MARGIN);
+  const left = (box.left - MARGIN * box.width) * picture.naturalWidth;
+  const top = (box.top - MARGIN * box.height) * picture.naturalHeight;
+  const canvas = make("canvas", { className: "face-crop", width: CROP, height: CROP, ariaHidden: "true" });
+  canvas.getContext("2d").drawImage(picture, left, top, side, side, 0, 0, CROP, CROP);
+  return canvas;
 }
 
 function imageCard(name, prediction) {

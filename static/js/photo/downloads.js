@@ -1,38 +1,88 @@
-// Files made in the browser from the answer; no further request is sent.
+// Files made in the browser from the answers; no further request is sent.
 
-import { encodeCanvas, make, saveFile } from "../dom.js";
-import { chipText, colourOf, drawChip, drawFace, predictionWords, relativeBox } from "../faces.js";
-import { faceTable, flatten, toCsv } from "../table.js";
-import { clothingPrediction } from "./clothing.js";
+import { element, saveFile } from "../dom.js";
+import { TASKS } from "../face-card.js";
+import { language } from "../language.js";
+import { flatten, toCsv } from "../table.js";
+import { markedPicture } from "./marked-picture.js";
+import { Zip } from "./zip.js";
 
-export function downloadJson(answerText, name) {
-  saveFile(answerText, "application/json", `${name}.raut.json`);
+// Excel takes a file without byte order mark for the system's old encoding, and in Indonesian a
+// comma for a decimal point: the command line's dialects "excel" and "excel-id".
+const DIALECTS = { id: { delimiter: ";", decimal: ",", marked: true } };
+const EXCEL = { marked: true };
+const NO_FACE = { face: "", ...flatten({ box: { x: "", y: "", width: "", height: "" }, score: "", roll_degrees: "" }) };
+
+export const downloadJson = (answerText, name) => saveFile(answerText, "application/json", `${name}.raut.json`);
+
+/** Save a list of answers as the command line writes it; a photo without one has `error` instead. */
+export function downloadAllJson(entries) {
+  const answers = entries.map(({ name: file, analysis, problem }) => (analysis ? { file, ...analysis } : { file, ...asError(problem) }));
+  downloadJson(JSON.stringify(answers, null, 2), "photos");
 }
 
-/** Save one row for each face, or a single row where there is none; each holds the image's predictions too. */
-export function downloadCsv({ faces, image_predictions: predictions = {} }, name) {
-  const table = faceTable(faces);
-  const image = flatten(predictions, "image_");
-  const rows = faces.length ? faces.map((face, index) => [index + 1, ...table.row(face)]) : [[""]];
-  const content = toCsv([
-    ["face", ...table.head, ...Object.keys(image)],
-    ...rows.map((row) => [...row, ...Object.values(image)]),
-  ]);
-  saveFile(content, "text/csv", `${name}.raut.csv`);
+/** Save a row for each face, and one for a photo without: the command line's columns. */
+export function downloadCsv(entries, name) {
+  const { versions, reasons } = JSON.parse(element("photo-form").dataset.table);
+  const rows = entries.flatMap(({ problem, ...entry }) =>
+    rowsOf(entry, reasons).map((row) => ({ ...row, ...Object.fromEntries(versions), ...asError(problem) })),
+  );
+  const columns = mergeColumns(rows);
+  const cells = rows.map((row) => columns.map((column) => row[column] ?? ""));
+  saveFile(toCsv([columns, ...cells], DIALECTS[language] ?? EXCEL), "text/csv", `${name}.raut.csv`);
 }
 
-/** Save the photo with the boxes and the answer drawn on it. */
-export async function downloadPng(picture, analysis, name) {
-  const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
-  const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
-  // Lines and letters grow with the photo, so that they look alike at any size.
-  const unit = Math.max(1, Math.max(canvas.width, canvas.height) / 700);
-  analysis.faces.forEach((face, index) => {
-    drawFace(context, relativeBox(face, analysis.image), chipText(face, index + 1), colourOf(index), unit);
-  });
-  const clothing = clothingPrediction(analysis);
-  const corner = { left: 6 * unit, top: 4 * unit, width: 0, height: 0 };
-  if (clothing) drawChip(context, corner, predictionWords(clothing), colourOf(0), unit);
-  saveFile(await encodeCanvas(canvas, "image/png"), "image/png", `${name}.raut.png`);
+export async function downloadPicture(entry, name) {
+  const blob = await markedPicture(entry);
+  if (blob) saveFile(blob, blob.type, `${name}.raut.${ending(blob)}`);
+}
+
+/** Save the marked pictures of all entries as one file; `onProgress` is called with the count done. */
+export async function downloadZip(entries, onProgress) {
+  const zip = new Zip();
+  const names = new Set();
+  for (const [index, entry] of entries.entries()) {
+    const blob = await markedPicture(entry);
+    if (blob) await zip.add(uniqueName(names, entry.name.replace(/\.[^./]+$/, ""), ending(blob)), blob);
+    onProgress(index + 1);
+  }
+  saveFile(zip.toBlob(), "application/zip", "photos.raut.zip");
+}
+
+const ending = (blob) => (blob.type === "image/jpeg" ? "jpg" : "png");
+const asError = (problem) => ({ error: problem?.code ?? "", error_detail: problem?.detail ?? "" });
+
+function uniqueName(names, base, kind) {
+  let name = `${base}.${kind}`;
+  for (let copy = 2; names.has(name); copy++) name = `${base} (${copy}).${kind}`;
+  names.add(name);
+  return name;
+}
+
+function rowsOf({ name: file, analysis }, reasons) {
+  if (!analysis) return [{ file }];
+  const { faces, image, image_predictions: predictions = {} } = analysis;
+  const shared = { file, ...image, faces: faces.length, ...flatten(predictions, "image_") };
+  if (!faces.length) return [{ ...shared, ...NO_FACE }];
+  return faces.map((face, index) => ({ ...shared, face: index + 1, ...flatten(withReasons(face, reasons)) }));
+}
+
+// Only what can't be read has a reason; the column is there for every face.
+function withReasons(face, reasons) {
+  const predictions = TASKS.filter((task) => face[task] && reasons.includes(task));
+  return { ...face, ...Object.fromEntries(predictions.map((task) => [task, { ...face[task], reason: face[task].reason ?? "" }])) };
+}
+
+/** Return the columns of rows that each have some of them, in the one order that all share. */
+function mergeColumns(rows) {
+  const columns = [];
+  for (const row of rows) {
+    let place = 0;
+    for (const name of Object.keys(row)) {
+      const known = columns.indexOf(name);
+      if (known < 0) columns.splice(place, 0, name);
+      place = (known < 0 ? place : known) + 1;
+    }
+  }
+  return columns;
 }

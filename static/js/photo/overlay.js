@@ -1,33 +1,36 @@
 // The boxes over the photo: one button for each face, so that a keyboard reaches them all.
 
-import { make } from "../dom.js";
+import { element, make } from "../dom.js";
 import { chipText, colourOf, faceName, relativeBox } from "../faces.js";
+import { aroundBox, placeLabels } from "./labels.js";
 
-// Chips with words hide the faces of a crowd; those show their number until selected.
-const MOST_FACES_WITH_WORDS = 8;
-const NARROWEST_WITH_WORDS = 44;
-const CHIP_HEIGHT = 30;
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+const ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+const MOST_ZOOM = 8;
 
 export class Overlay {
   #root;
-  #onSelect;
+  #frame = element("photo-frame");
+  #on;
+  #zoom = 1;
+  #faces = [];
   #buttons = [];
   #boxes = [];
 
-  /** @param onSelect called with a face's index when its box is chosen */
-  constructor(root, onSelect) {
+  /** @param on onSelect and onPoint, called with the index of a face whose box is chosen or pointed at (-1: none) */
+  constructor(root, on) {
     this.#root = root;
-    this.#onSelect = onSelect;
+    this.#on = on;
     root.addEventListener("keydown", (event) => this.#move(event));
     new ResizeObserver(() => this.#arrangeChips()).observe(root);
+    this.#wireZoom();
   }
 
   show(faces, image) {
+    this.#faces = faces;
     this.#boxes = faces.map((face) => relativeBox(face, image));
     this.#buttons = faces.map((face, index) => this.#button(face, index));
     this.#root.replaceChildren(...this.#buttons);
-    this.#root.classList.toggle("crowded", faces.length > MOST_FACES_WITH_WORDS);
     this.#arrangeChips();
   }
 
@@ -37,73 +40,102 @@ export class Overlay {
       button.setAttribute("aria-pressed", String(at === index));
       button.tabIndex = at === index ? 0 : -1;
     });
-    this.#arrangeChips();
+  }
+
+  /** Mark the box whose card is pointed at. */
+  point(index) {
+    this.#buttons.forEach((button, at) => button.classList.toggle("pointed", at === index));
   }
 
   focus(index) {
     this.#buttons[index]?.focus({ preventScroll: true });
-    this.#buttons[index]?.scrollIntoView({ block: "nearest" });
+    this.#buttons[index]?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  /** Show the photo larger, 1 being whole; the point at `x` and `y` of the frame, as shares, stays where it is. */
+  zoom(factor, x = 0.5, y = 0.5) {
+    const frame = this.#frame;
+    const next = Math.min(MOST_ZOOM, Math.max(1, factor));
+    const [left, top] = [frame.scrollLeft + x * frame.clientWidth, frame.scrollTop + y * frame.clientHeight];
+    element("photo").style.setProperty("--zoom", String(next));
+    const grown = next / this.#zoom;
+    frame.scrollTo(left * grown - x * frame.clientWidth, top * grown - y * frame.clientHeight);
+    this.#zoom = next;
+  }
+
+  #wireZoom() {
+    const frame = this.#frame;
+    element("zoom-in").addEventListener("click", () => this.zoom(this.#zoom * ZOOMS["+"]));
+    element("zoom-out").addEventListener("click", () => this.zoom(this.#zoom * ZOOMS["-"]));
+    // A pinch on a touchpad is a wheel with Ctrl; without it the wheel scrolls.
+    frame.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      const { left, top, width, height } = frame.getBoundingClientRect();
+      this.zoom(this.#zoom * Math.exp(-event.deltaY / 200), (event.clientX - left) / width, (event.clientY - top) / height);
+    }, { passive: false });
+    frame.addEventListener("pointermove", ({ buttons, pointerType, movementX, movementY }) => {
+      if (buttons === 1 && pointerType === "mouse") frame.scrollBy(-movementX, -movementY);
+    });
   }
 
   #button(face, index) {
     const box = this.#boxes[index];
     const outline = make("span", { className: "face-outline" });
-    const number = String(index + 1);
-    const words = make("span", { className: "chip-words" }, chipText(face, number).slice(number.length));
-    const chip = make("span", { className: "chip" }, number, words);
     const button = make("button", {
       type: "button",
       className: "face-box",
       tabIndex: index === 0 ? 0 : -1,
       ariaPressed: "false",
       ariaLabel: faceName(face, index + 1),
-    }, outline, chip);
+    }, outline, make("span", { className: "chip" }));
     button.style.setProperty("--tone", colourOf(index));
     for (const side of ["left", "top", "width", "height"]) button.style.setProperty(side, `${box[side] * 100}%`);
     // A small face inside a large one's box must stay within reach of the pointer.
     button.style.setProperty("z-index", String(1 + Math.round((1 - box.width * box.height) * 1000)));
     if (box.roll) outline.style.setProperty("transform", `rotate(${box.roll}deg)`);
-    button.addEventListener("click", () => this.#onSelect(index));
+    button.addEventListener("click", () => this.#on.onSelect(index));
+    for (const [event, pointed] of [["pointerenter", index], ["pointerleave", -1], ["focus", index], ["blur", -1]]) {
+      button.addEventListener(event, () => this.#on.onPoint(pointed));
+    }
     return button;
   }
 
   #move(event) {
     const at = this.#buttons.indexOf(document.activeElement);
+    if (at >= 0 && event.key in ZOOMS && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      this.zoom(this.#zoom * ZOOMS[event.key]);
+      return this.focus(at);
+    }
     const last = this.#buttons.length - 1;
     const edges = { Home: 0, End: last };
     if (at < 0 || !(event.key in edges || event.key in STEPS)) return;
     const next = edges[event.key] ?? Math.min(last, Math.max(0, at + STEPS[event.key]));
     event.preventDefault();
-    this.#onSelect(next);
+    this.#on.onSelect(next);
     this.focus(next);
   }
 
-  // A chip stands above its box where the photo has room, else below, else inside.
   #arrangeChips() {
     const { width, height } = this.#root.getBoundingClientRect();
-    this.#buttons.forEach((button, index) => {
-      const box = this.#boxes[index];
-      const above = box.top * height >= CHIP_HEIGHT;
-      const below = (1 - box.top - box.height) * height >= CHIP_HEIGHT;
-      button.dataset.chip = above ? "above" : below ? "below" : "inside";
-      button.dataset.align = box.left > 0.6 ? "end" : "start";
-      button.classList.toggle("narrow", box.width * width < NARROWEST_WITH_WORDS);
+    if (!width) return;
+    const chips = this.#buttons.map((button) => button.querySelector(".chip"));
+    const boxes = this.#boxes.map((box) => ({
+      left: box.left * width, top: box.top * height, width: box.width * width, height: box.height * height, roll: box.roll,
+    }));
+    const words = this.#faces.map((face, index) => chipText(face, index + 1));
+    const [wide, narrow] = [words, words.map((_, index) => String(index + 1))].map((contents) => measure(chips, contents));
+    const labels = placeLabels(boxes.map(aroundBox), chips.map((_, index) => ({ words: wide[index], number: narrow[index] })), { width, height });
+    labels.forEach((label, index) => {
+      if (label.words) chips[index].textContent = words[index];
+      chips[index].style.setProperty("left", `${label.left - boxes[index].left}px`);
+      chips[index].style.setProperty("top", `${label.top - boxes[index].top}px`);
     });
-    this.#shortenOverlappingChips();
-  }
-
-  // Where two chips overlap, the selected face keeps its words, then the one with the lower number.
-  #shortenOverlappingChips() {
-    const isSelected = (button) => button.getAttribute("aria-pressed") === "true";
-    const kept = [];
-    for (const button of this.#buttons.toSorted((a, b) => isSelected(b) - isSelected(a))) {
-      const chip = button.querySelector(".chip").getBoundingClientRect();
-      if (kept.some((other) => overlap(chip, other))) button.classList.add("narrow");
-      else kept.push(chip);
-    }
   }
 }
 
-function overlap(a, b) {
-  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+function measure(chips, contents) {
+  chips.forEach((chip, index) => (chip.textContent = contents[index]));
+  return chips.map(({ offsetWidth: width, offsetHeight: height }) => ({ width, height }));
 }

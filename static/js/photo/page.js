@@ -1,210 +1,156 @@
-// The photo page: takes a photo, shows its readings, and lets no older answer cover a newer photo.
+// The photo page: takes photos, has them read, and shows the answer about one of them.
 
-import { element, make } from "../dom.js";
-import { spokenFaces } from "../faces.js";
-import { facesFound, formatMilliseconds, formatProbability, problemSentence, stepName, taskName, text } from "../language.js";
-import { Service, ServiceError } from "../service.js";
-import { Cards } from "./cards.js";
-import { clothingPrediction, clothingTitle, showsNone } from "./clothing.js";
-import { downloadCsv, downloadJson, downloadPng } from "./downloads.js";
+import { element } from "../dom.js";
+import { formatNumber, text } from "../language.js";
+import { Service } from "../service.js";
+import { clothingPrediction } from "./clothing.js";
+import { downloadAllJson, downloadCsv, downloadJson, downloadPicture, downloadZip } from "./downloads.js";
 import { wireFileInput } from "./file-input.js";
-import { Overlay } from "./overlay.js";
-
-// After these, the same photo may be answered on another try.
-const RETRYABLE = new Set(["network", "request_slow", "busy", "rate_limited", "inference_unavailable", "internal"]);
-
-// How often a photo is sent to a busy server that says when to try again.
-const MOST_ATTEMPTS = 5;
+import { keepAcrossPages } from "./keeping.js";
+import * as outcome from "./outcome.js";
+import { PhotoQueue } from "./queue.js";
+import { enlarge, shrink } from "./shrink.js";
+import { openSteps } from "./steps-link.js";
+import { Strip } from "./strip.js";
 
 // Fields of a request that searches faces of every rotation and size, which takes ten times as long.
 const THOROUGH = [["effort", "thorough"]];
+const BYTES_IN_MB = 1_000_000;
+const THIS_COMPUTER = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
 const form = element("photo-form");
-const picture = element("picture");
+const original = element("send-original");
 // The visitor's choice of models, as the server wrote it into the form.
 const choice = [...form.querySelectorAll("input[type=hidden]")].map(({ name, value }) => [name, value]);
-const service = new Service(form.dataset.service, Number(form.dataset.limitMb), choice);
-const overlay = new Overlay(element("overlay"), (index) => {
-  select(index);
-  cards.reveal(index);
-});
-const cards = new Cards(element("cards"), select, (index) => overlay.focus(index));
+const limitMb = Number(form.dataset.limitMb);
+const service = new Service(form.dataset.service, limitMb, choice);
+const queue = new PhotoQueue(request, changed);
+const strip = new Strip(queue, open);
 
-// The photo shown, the request that reads it and the answer to it: replaced together, never mixed.
+// The entry whose photo is on the page.
 let current = null;
 
-wireFileInput(read, note);
+// A smaller copy saves no time where nothing is sent over a line.
+original.checked = THIS_COMPUTER.has(location.hostname);
+wireFileInput(add, note);
 const actions = {
-  another: () => startAgain(),
-  cancel: () => startAgain(text("cancelled")),
-  retry: () => read(current.photo, "", current.fields),
-  thorough: () => read(current.photo, "", THOROUGH),
+  another: () => (queue.entries.length < 2 || confirm(text("leave_all"))) && startAgain(),
+  cancel: () => (queue.entries.length > 1 ? queue.stop() : startAgain(text("cancelled"))),
+  stop: () => queue.stop(),
+  continue: () => queue.resume(),
+  retry: () => queue.repeat([current]),
+  "retry-failed": () => queue.repeat(queue.retryable),
+  thorough: () => queue.repeat([current], THOROUGH),
   "download-json": () => downloadJson(current.answerText, baseName()),
-  "download-csv": () => downloadCsv(current.analysis, baseName()),
-  "download-png": () => downloadPng(picture, current.analysis, baseName()),
+  "download-csv": () => downloadCsv([current], baseName()),
+  "download-picture": () => downloadPicture(current, baseName()),
+  "all-json": () => downloadAllJson(answered()),
+  "all-csv": () => downloadCsv(answered(), "photos"),
+  "all-zip": saveAllPictures,
 };
 for (const [id, action] of Object.entries(actions)) element(id).addEventListener("click", action);
+element("cards").addEventListener("click", ({ target }) => {
+  const button = target.closest(".show-steps");
+  if (button) openSteps(current.photo, button.value);
+});
+const keeps = keepAcrossPages(pack, unpack);
+// Many photos are not read again in a moment.
+window.addEventListener("beforeunload", (event) => {
+  if (queue.entries.length > 1 && !keeps) event.preventDefault();
+});
 
-async function read(photo, remark = "", fields = []) {
-  reset();
-  const reading = { photo, fields, abort: new AbortController() };
-  current = reading;
-  showWorking(photo, remark);
-  const [answer, shown] = await Promise.all([request(reading), showPicture(photo)]);
-  if (current !== reading) return;
-  if (answer.problem) return showProblem(answer.problem, shown);
-  Object.assign(reading, answer);
-  showAnalysis(answer.analysis, shown);
-  element("thorough").hidden =
-    answer.analysis.faces.length > 0 || clothingPrediction(answer.analysis) !== null || fields === THOROUGH;
+function add(photos) {
+  take(queue.add(photos));
 }
 
-async function request({ photo, fields, abort }) {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await service.analyze(photo, abort.signal, fields);
-    } catch (error) {
-      if (error.name === "AbortError") return { problem: { code: "aborted" } };
-      if (!(error instanceof ServiceError)) throw error;
-      const { code, retry_after: seconds } = error.problem;
-      if (code !== "busy" || !seconds || attempt === MOST_ATTEMPTS) return { problem: error.problem };
-      headline(text("busy_waiting"));
-      // Longer by chance, or all who were refused together would come back together.
-      await new Promise((resume) => setTimeout(resume, 1000 * seconds * (1 + Math.random())));
-    }
-  }
+function take(entries, at = 0) {
+  strip.add(entries);
+  open(entries[at]);
+  queue.resume();
 }
 
-async function showPicture(photo) {
-  const address = URL.createObjectURL(photo);
-  picture.src = address;
-  try {
-    await picture.decode();
-  } catch {
-    return false;
-  }
-  if (picture.src !== address) return false;
-  element("photo").style.setProperty("--ratio", String(picture.naturalWidth / picture.naturalHeight));
-  element("photo").hidden = false;
-  return true;
+function pack() {
+  return current && { asked: JSON.stringify(choice), entries: queue.pack(), at: queue.entries.indexOf(current) };
 }
 
-function showWorking(photo, remark) {
-  const name = photo.name || text("pasted");
+function unpack({ asked, entries, at }) {
+  // The page's tab for clothing reads the same photos again, with other models.
+  if (!current) take(queue.unpack(entries, asked === JSON.stringify(choice)), at);
+}
+
+async function request(entry, signal) {
+  const { effort } = Object.fromEntries([["effort", form.dataset.effort], ...choice, ...entry.fields]);
+  const { sent, size } = await shrink(entry.photo, { effort, limitBytes: limitMb * BYTES_IN_MB, original: original.checked });
+  const answer = await service.analyze(sent, signal, entry.fields, (share) => {
+    entry.sent = share;
+    if (entry === current) outcome.showSent(entry);
+  });
+  if (!size) return { ...answer, size: null };
+  const analysis = enlarge(answer.analysis, size);
+  return { analysis, answerText: JSON.stringify(analysis), size, sentSize: answer.analysis.image };
+}
+
+function open(entry) {
+  current = entry;
+  queue.preferred = entry;
   element("file-input").hidden = true;
-  element("outcome-view").hidden = false;
-  element("photo-name").textContent = [name, remark].filter(Boolean).join(" · ");
-  picture.alt = text("photo_of", { name });
-  setState("working");
-  headline(text("reading"));
+  element("file-input-note").textContent = "";
+  outcome.showPhoto(entry);
+  strip.select(entry);
+  show(entry);
 }
 
-function showAnalysis(analysis, pictureShown) {
-  const { faces, image, image_predictions: predictions } = analysis;
-  const clothing = clothingPrediction(analysis);
-  if (clothing) sayClothing(clothing);
-  else sayFaces(faces);
-  const notes = [!image.complete && text("photo_incomplete"), !pictureShown && text("photo_not_shown")].filter(Boolean);
-  if (notes.length) photoNote(notes.join(" "));
-  overlay.show(faces, image);
-  cards.show(analysis);
-  if (faces.length) select(0);
-  showDetails(analysis);
-  element("download-png").hidden = !pictureShown || !(faces.length || clothing);
-  element("download-csv").hidden = !faces.length && !predictions;
-  element("downloads").hidden = false;
+function changed(entry) {
+  strip.update(entry);
+  if (entry === current) show(entry);
 }
 
-function sayFaces(faces) {
-  setState(faces.length ? "faces" : "no-face");
-  headline(faces.length ? facesFound(faces.length) : text("no_face"), spokenFaces(faces, (_, index) => index + 1));
-  if (!faces.length) message(text("no_face_help"));
-}
-
-function sayClothing(prediction) {
-  setState("clothing");
-  headline(clothingTitle(prediction), prediction.confident ? formatProbability(prediction.probability) : "");
-  if (showsNone(prediction)) message(text("no_garment_help"));
-}
-
-function showProblem(problem, pictureShown) {
-  setState("problem");
-  const sentence = problemSentence(problem);
-  headline(text("no_answer"), sentence);
-  message(sentence, problem.request_id);
-  element("photo").hidden = !pictureShown;
-  element("retry").hidden = !RETRYABLE.has(problem.code);
-}
-
-function setState(state) {
-  element("outcome-view").dataset.state = state;
-  const working = state === "working";
-  element("progress").hidden = !working;
-  element("cancel").hidden = !working;
-  element("another").hidden = working;
+async function show(entry) {
+  const { state } = entry;
+  const isCurrent = () => current === entry && entry.state === state;
+  if (state === "done") {
+    await outcome.showAnalysis(entry, isCurrent);
+    if (!isCurrent()) return;
+    element("thorough").hidden =
+      entry.analysis.faces.length > 0 || clothingPrediction(entry.analysis) !== null || entry.fields.length > 0;
+  } else if (state === "failed") {
+    await outcome.showProblem(entry, isCurrent);
+    if (isCurrent()) element("retry").hidden = !queue.retryable.includes(entry);
+  } else {
+    outcome.showWorking(entry, queue.stopped);
+    outcome.showSent(entry);
+  }
 }
 
 function startAgain(sentence = "") {
-  reset();
+  current = null;
+  queue.clear();
+  strip.clear();
+  outcome.clearOutcome();
   element("outcome-view").hidden = true;
   element("file-input").hidden = false;
   note(sentence);
   element("choose").focus();
 }
 
-// Abort the current request and clear what the last photo left on the page.
-function reset() {
-  current?.abort.abort();
-  current = null;
-  overlay.show([]);
-  cards.show({ faces: [] });
-  if (picture.src) URL.revokeObjectURL(picture.src);
-  picture.removeAttribute("src");
-  for (const id of ["photo", "photo-note", "message", "message-reference", "retry", "thorough", "downloads"]) {
-    element(id).hidden = true;
-  }
-  element("file-input-note").textContent = "";
-}
-
-function select(index) {
-  overlay.select(index);
-  cards.select(index);
-}
-
-function headline(title, spoken = "") {
-  element("outcome-title").textContent = title;
-  element("outcome-title").focus({ preventScroll: true });
-  element("announcement").textContent = [title, spoken].filter(Boolean).join(". ");
-}
-
-function message(sentence, reference = "") {
-  element("message-text").textContent = sentence;
-  element("message").hidden = false;
-  element("message-reference").hidden = !reference;
-  element("message-reference").querySelector("code").textContent = reference;
-}
-
 // A remark that changes nothing else on the page.
 function note(sentence) {
-  if (current) photoNote(sentence);
+  if (current) outcome.photoNote(sentence);
   else element("file-input-note").textContent = sentence;
   element("announcement").textContent = sentence;
 }
 
-function photoNote(sentence) {
-  element("photo-note").textContent = sentence;
-  element("photo-note").hidden = false;
-}
+const answered = () => queue.entries.filter(({ state }) => state === "done" || state === "failed");
 
-function showDetails({ timings_ms: timings = {}, models = {} }) {
-  const rows = Object.entries(timings).map(([name, value]) =>
-    make("tr", {}, make("th", { scope: "row" }, stepName(name)), make("td", {}, formatMilliseconds(value))),
-  );
-  const items = Object.entries(models).map(([name, hash]) =>
-    make("li", {}, taskName(name), " ", make("code", {}, hash)),
-  );
-  element("timings").replaceChildren(...rows);
-  element("models").replaceChildren(...items);
+async function saveAllPictures({ currentTarget: button }) {
+  button.disabled = true;
+  const entries = queue.done;
+  const count = formatNumber(entries.length);
+  await downloadZip(entries, (done) => {
+    element("all-note").textContent = text("marking", { done: formatNumber(done), count });
+  });
+  element("all-note").textContent = "";
+  button.disabled = false;
 }
 
 function baseName() {

@@ -1,0 +1,27 @@
+// Photos and answers survive a reload, Back and another language: in memory, where browsers let a worker
+// outlive its page. Nothing but the tab's random name is stored.
+
+const NAME = "raut_tab";
+
+/**
+ * @param pack returns what to keep of a page that is left; null for nothing
+ * @param unpack called with what the tab's last page kept
+ * @returns whether what is kept outlives the page
+ */
+export function keepAcrossPages(pack, unpack) {
+  if (!("SharedWorker" in window)) return false;
+  let outlives = false;
+  sessionStorage[NAME] ??= String(Math.random());
+  const worker = new SharedWorker(new URL("keeper.js", import.meta.url), {
+    name: sessionStorage[NAME],
+    // Only browsers that know this option ask for it.
+    get extendedLifetime() {
+      outlives = true;
+      return true;
+    },
+  });
+  worker.port.onmessage = ({ data }) => data && unpack(data);
+  worker.port.postMessage("give");
+  window.addEventListener("pagehide", () => worker.port.postMessage(pack()));
+  return outlives;
+}
