@@ -1,6 +1,7 @@
 """Write numbers, names and sentences in the reader's language, for templates and pages."""
 
 import datetime
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -98,15 +99,21 @@ def weakness(found: Mapping[str, Any]) -> str:
 
 
 def why_unsure(read: Prediction | dict[str, Any]) -> str:
-    """Return why a prediction is not confident: what hides the face, or what is missing."""
+    """Return why a prediction is not confident: what hides the face, or what is missing.
+
+    Empty for a camera's prediction that has just reached its limit.
+    """
     prediction = Prediction.model_validate(read)  # of an answer's JSON, too
     if prediction.reason:
         return str(REASONS[prediction.reason])
-    values = {
-        "probability": probability(prediction.probability),
-        "label": label(prediction.label),
-        "limit": probability(prediction.threshold),
-    }
+    found, limit = prediction.probability, prediction.threshold
+    if found >= limit:
+        return ""
+    values = {"label": label(prediction.label)}
+    values |= {"probability": probability(found), "limit": probability(limit)}
+    if values["probability"] == values["limit"]:  # as whole percentages
+        low, high = math.floor(1000 * found), math.ceil(1000 * limit)
+        values |= {"probability": share(low / 1000), "limit": share(high / 1000)}
     return PLACEHOLDER.sub(lambda match: values[match[1]], str(BELOW_LIMIT))
 
 
