@@ -1,4 +1,4 @@
-"""Declare the benchmarks: python -m bench peers|live|load|film|archive|simulate."""
+"""Declare the benchmarks: python -m bench peers|accuracy|live|load|film|archive|simulate."""
 
 import datetime
 import importlib.metadata
@@ -13,7 +13,7 @@ import click
 
 from app.errors import RautError
 from app.files import write_text
-from bench import ROOT, BenchmarkError, film, live, load
+from bench import ROOT, BenchmarkError, accuracy, film, live, load
 from bench.archive import archive
 from bench.environments import PEERS, Installed, install_peer
 from bench.load_simulation import simulate
@@ -40,7 +40,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 def cli() -> None:
-    """Measure the speed of Raut."""
+    """Measure the speed of Raut, and how often it is right beside similar libraries."""
 
 
 cli.add_command(archive)
@@ -112,17 +112,24 @@ def _report(module: Any, figures: dict[str, Any], target: Path | None) -> None:
     write_text(json.dumps(figures, indent=2) + "\n", target)
 
 
-@cli.command()
-@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure this part.")
-@click.option("--quick", is_flag=True, help="Measure photos and cold starts, twice each.")
-@click.option("--pictures", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+environments_option = click.option(
     "--environments",
     default=Path.home() / ".cache" / "raut-bench",
     type=click.Path(path_type=Path),
     help="Where the peers are installed.",
 )
-@click.option("--results", default=ROOT / "bench" / "results", type=click.Path(path_type=Path))
+results_option = click.option(
+    "--results", default=ROOT / "bench" / "results", type=click.Path(path_type=Path)
+)
+
+
+@cli.command()
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure this part.")
+@click.option("--quick", is_flag=True, help="Measure photos and cold starts, twice each.")
+@click.option("--pictures", type=FOLDER)
+@environments_option
+@results_option
 def peers(
     only: tuple[str, ...], quick: bool, pictures: Path | None, environments: Path, results: Path
 ) -> None:
@@ -130,13 +137,7 @@ def peers(
     run = describe_run()
     day = datetime.date.today().isoformat()
     file = results / f"{day}.json"
-    installed: dict[str, Installed] = {}
-    missing: dict[str, str] = {}
-    for peer in PEERS:
-        with recording(missing, peer.name):
-            installed[peer.name] = install_peer(peer, environments)
-    if OURS in missing:
-        raise BenchmarkError(f"Raut itself {missing[OURS]}.")
+    installed, missing = _install(environments)
     figures = merge_figures(file, {"run": run, "peers": {"missing": missing}})
     commits = figures.get("commits", {})
     with tempfile.TemporaryDirectory() as folder:
@@ -156,6 +157,38 @@ def peers(
     file.with_suffix(".md").write_text(report)
     plot_growth(figures, results, day)
     click.echo(report)
+
+
+@cli.command("accuracy")
+@click.argument("data", type=FOLDER, default="data")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of photos of a set.")
+@environments_option
+@results_option
+def measure_accuracy(data: Path, limit: int | None, environments: Path, results: Path) -> None:
+    """Measure how often Raut and similar libraries are right, on the labelled photos in DATA.
+
+    These are DATA/photos and DATA/wild, each with labels.csv, without people that a model of Raut
+    learned from.
+    """
+    installed, missing = _install(environments)
+    measured = accuracy.measure_accuracy(installed, accuracy.list_unseen_photos(data, limit))
+    figures = {"accuracy": measured, "peers": {"missing": missing}}
+    file = results / f"{datetime.date.today().isoformat()}-accuracy.json"
+    report = write_report(merge_figures(file, figures))
+    file.with_suffix(".md").write_text(report)
+    click.echo(report)
+
+
+def _install(environments: Path) -> tuple[dict[str, Installed], dict[str, str]]:
+    """Install the peers; return them, and why others are missing."""
+    installed: dict[str, Installed] = {}
+    missing: dict[str, str] = {}
+    for peer in PEERS:
+        with recording(missing, peer.name):
+            installed[peer.name] = install_peer(peer, environments)
+    if OURS in missing:
+        raise BenchmarkError(f"Raut itself {missing[OURS]}.")
+    return installed, missing
 
 
 def describe_run() -> dict[str, Any]:

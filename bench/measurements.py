@@ -75,7 +75,7 @@ def measure_photos(bench: Bench) -> dict[str, Any]:
                 for name in [name for name in drivers if name not in failed]:
                     with recording(failed, name):
                         milliseconds, answer = drivers[name].analyze(picture)
-                        faces[picture.stem][name] = answer.pop("faces")
+                        faces[picture.stem][name] = len(answer.pop("faces"))
                         if number:
                             times[picture.stem][name].append(milliseconds)
                         if number and name == OURS:
@@ -227,7 +227,7 @@ def _measure_growth(
         for x, picture in make(Path(folder)).items():
             answers = [driver.analyze(picture) for _ in range(bench.rounds + 1)][1:]
             spent = summarize([milliseconds for milliseconds, _ in answers])
-            points.append({"x": x, "faces": answers[0][1]["faces"], **spent})
+            points.append({"x": x, "faces": len(answers[0][1]["faces"]), **spent})
     return _growth(points, counts)
 
 

@@ -161,4 +161,9 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
         "sent beside it."
     ],
     "bulk": lambda part: _table("The command line on several photos", part),
+    "accuracy": lambda part: [
+        block
+        for name, rows in part["tables"].items()
+        for block in _table(f"How often right: {name}", rows, str)
+    ],
 }

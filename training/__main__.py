@@ -184,7 +184,8 @@ def predict(model: Path, images: tuple[Path, ...], crop: bool) -> None:
                 click.echo(f"{image}  no face found; --crop takes the whole picture for one")
                 continue
             prediction = found
-        unsure = "" if prediction.confident else "  (unsure)"
+        below = f"  (unsure: below {prediction.threshold:.3f})"
+        unsure = "" if prediction.confident else below
         click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
 
 
@@ -278,8 +279,11 @@ def verify(models: Path) -> None:
 @click.argument("folder", type=FOLDER)
 @click.option("--model", type=FOLDER, default="models/expression", show_default=True)
 @click.option("--margins", default="", help="Crop margins to try, as 0,0.1; the card's by default.")
-@click.option("--sheet", type=TARGET, help="Draw the errors into this PNG.")
-def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None) -> None:
+@click.option("--sheet", type=TARGET, help="Draw the errors into this PNG, the surest first.")
+@click.option("--most", type=click.IntRange(1), help="Maximum number of errors in it.")
+def evaluate_photos(
+    folder: Path, model: Path, margins: str, sheet: Path | None, most: int | None
+) -> None:
     """Measure a MODEL end to end on the whole photos in FOLDER, which holds labels.csv.
 
     A face that isn't detected counts as an error.
@@ -290,7 +294,7 @@ def evaluate_photos(folder: Path, model: Path, margins: str, sheet: Path | None)
     for row in end_to_end.evaluate_photos(model, folder, tried):
         click.echo(json.dumps(row))
     if sheet:
-        end_to_end.draw_contact_sheet(model, folder, sheet)
+        end_to_end.draw_contact_sheet(model, folder, sheet, most)
 
 
 @cli.command("evaluate-detector")

@@ -113,10 +113,12 @@ class JoinSettings(StrictModel):
 
     The confident answers reach both precisions on photos: `precision_on_photos` on `data.photos`,
     which have a natural mix of classes, and `precision_by_class` on `photos`, drawn by class.
+    How many hidden faces stay unanswered is measured on `hard_faces`.
     """
 
     heads: tuple[str, str]
     photos: Path
+    hard_faces: Path | None = None  # the folder of `data prepare faces`'s hard-faces
     precision_on_photos: Share
     precision_by_class: Share
 

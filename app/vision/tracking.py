@@ -74,19 +74,29 @@ class SmoothedPrediction:
         self._choose_confidence(now)
 
     def prediction(self) -> Prediction:
-        """Return what is shown now; its label may trail the likeliest class for a moment."""
+        """Return what is shown now; its label may trail the likeliest class for a moment.
+
+        Its probability is that of the label, and its threshold the one that `confident` waits for.
+        """
         probabilities = self._probabilities()
+        lower, upper = self._limits()
         return Prediction(
             label=self._label,
             probability=probabilities[self._label],
             confident=self._confident,
             probabilities=probabilities,
-            threshold=self._threshold,
+            threshold=lower if self._confident else upper,
             reason=None if self._confident else self._reason,
         )
 
     def _probabilities(self) -> dict[str, float]:
         return dict(zip(self._names, softmax(self._log).tolist(), strict=True))
+
+    def _limits(self) -> tuple[float, float]:
+        """Return below which probability `confident` is lost, and from which it is gained."""
+        # A threshold near 1 must stay within reach, one near 0 must stay possible to miss.
+        lower = max(self._threshold - THRESHOLD_BAND, self._threshold / 2)
+        return lower, min(self._threshold + THRESHOLD_BAND, (1 + self._threshold) / 2)
 
     def _choose_label(self, now: float) -> None:
         """Change to a class that has led for long enough."""
@@ -107,9 +117,7 @@ class SmoothedPrediction:
 
         So does a reason for which the face can't be read, when it comes and when it goes.
         """
-        # A threshold near 1 must stay within reach, one near 0 must stay possible to miss.
-        upper = min(self._threshold + THRESHOLD_BAND, (1 + self._threshold) / 2)
-        lower = max(self._threshold - THRESHOLD_BAND, self._threshold / 2)
+        lower, upper = self._limits()
         probability = self._probabilities()[self._label]
         readable = self._reason is None
         if self._confident:

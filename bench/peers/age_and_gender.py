@@ -11,4 +11,9 @@ from PIL import Image
 reader = AgeAndGender()
 for line in sys.stdin:
     found = reader.predict(Image.open(line.strip()).convert("RGB"))
-    print(json.dumps({"faces": len(found)}), flush=True)
+    faces = []
+    for each in found:
+        left, top, right, bottom = each["face"]
+        box = [left, top, right - left, bottom - top]
+        faces.append({"box": box, "gender": each["gender"]["value"]})
+    print(json.dumps({"faces": faces}), flush=True)

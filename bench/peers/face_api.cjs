@@ -24,12 +24,17 @@ async function answer() {
     const photo = sharp(line.trim()).removeAlpha().raw();
     const { data, info } = await photo.toBuffer({ resolveWithObject: true });
     const pixels = tf.tensor3d(new Uint8Array(data), [info.height, info.width, 3], "int32");
-    const faces = await faceapi
+    const found = await faceapi
       .detectAllFaces(pixels, detector)
       .withFaceExpressions()
       .withAgeAndGender();
     pixels.dispose();
-    console.log(JSON.stringify({ faces: faces.length }));
+    const faces = found.map(({ detection: { box }, expressions, gender }) => ({
+      box: [box.x, box.y, box.width, box.height],
+      expression: expressions.asSortedArray()[0].expression,
+      gender,
+    }));
+    console.log(JSON.stringify({ faces }));
   }
 }
 

@@ -11,4 +11,11 @@ from fer.fer import FER
 detector = FER()
 for line in sys.stdin:
     found = detector.detect_emotions(cv2.imread(line.strip()))
-    print(json.dumps({"faces": len(found)}), flush=True)
+    faces = [
+        {
+            "box": [int(each) for each in face["box"]],
+            "expression": max(face["emotions"], key=face["emotions"].get),
+        }
+        for face in found
+    ]
+    print(json.dumps({"faces": faces}), flush=True)

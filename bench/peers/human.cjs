@@ -46,7 +46,12 @@ async function answer() {
     const pixels = human.tf.tensor(data, [1, info.height, info.width, 3], "float32");
     const { face } = await human.detect(pixels);
     human.tf.dispose(pixels);
-    console.log(JSON.stringify({ faces: face.length }));
+    const faces = face.map(({ box, emotion, gender }) => ({
+      box,
+      expression: emotion?.toSorted((a, b) => b.score - a.score)[0]?.emotion,
+      gender,
+    }));
+    console.log(JSON.stringify({ faces }));
   }
 }
 

@@ -1,6 +1,6 @@
 // What every view of a face shares: its colour, its words, its position and its drawing on a canvas.
 
-import { className, formatProbability, text } from "./language.js";
+import { className, formatProbability, formatShare, text } from "./language.js";
 
 // Dark ink is legible on each of them, over any photo.
 const COLOURS = ["#ffcf5c", "#7fe3c8", "#a9c9ff", "#ffb1a3", "#dcbcff", "#cdea72", "#ffb8de", "#90e4f4"];
@@ -33,11 +33,13 @@ export function predictionProbability(prediction) {
 export function whyUnsure(prediction) {
   if (prediction.confident) return "";
   if (prediction.reason) return text(`reasons.${prediction.reason}`);
-  return text("below_limit", {
-    probability: formatProbability(prediction.probability),
-    label: className(prediction.label),
-    limit: formatProbability(prediction.threshold),
-  });
+  const { probability: found, threshold } = prediction;
+  if (found >= threshold) return "";
+  let [probability, limit] = [found, threshold].map(formatProbability);
+  if (probability === limit) {
+    [probability, limit] = [Math.floor(1000 * found), Math.ceil(1000 * threshold)].map((each) => formatShare(each / 1000));
+  }
+  return text("below_limit", { probability, label: className(prediction.label), limit });
 }
 
 /** Return a face's name for a screen reader. */

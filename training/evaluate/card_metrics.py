@@ -26,7 +26,7 @@ from training.evaluate.network import compare_quantized, measure_heads, run_netw
 from training.evaluate.robustness import measure_robustness
 from training.evaluate.speed import measure_speed
 from training.evaluate.subgroups import measure_subgroups
-from training.evaluate.visibility import fit_visibility
+from training.evaluate.visibility import fit_visibility, measure_hidden
 from training.recipe import JOINED, Recipe, parse_recipe
 
 SPLIT = "validation"
@@ -36,6 +36,8 @@ WEAK_RECALL = 0.6
 WEAK_BELOW_ALL = 0.03  # A group this far below all is a weakness.
 WEAK_DROP = 0.1
 WEAK_REFUSED = 0.9
+WEAK_UNANSWERED = 0.9
+HIDDEN = ("masked", "profile", "sunglasses")  # kinds of faces that should stay unanswered
 
 
 def measure_model(folder: Path) -> dict[str, Any]:
@@ -81,6 +83,8 @@ def measure_model(folder: Path) -> dict[str, Any]:
         evidences = gather_evidence(recipe, joined, classifier.network, logits, split)
         figures["risk_coverage"] = measure_risks(card.heads, joined, evidences)
         figures["cross_validation"] = cross_validate(recipe, card.heads, evidences)
+        if recipe.join.hard_faces:
+            figures["hidden"] = measure_hidden(classifier, recipe.join.hard_faces)
     figures[SPEED] = measure_speed(folder)
     figures["weaknesses"] = list_weaknesses(card, figures) if figures["robustness"] else []
     return figures
@@ -143,6 +147,11 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[dict[str, Any]]
         {"code": "out_of_distribution", "kind": kind["kind"], "refused": kind["refused"]}
         for kind in figures.get("ood", [])[1:]  # the first are of the classes
         if kind["refused"] < WEAK_REFUSED
+    ]
+    found += [
+        {"code": "hidden_answered", **{name: row[name] for name in ("kind", "unanswered")}}
+        for row in figures.get("hidden", [])
+        if row["kind"] in HIDDEN and row["unanswered"] < WEAK_UNANSWERED
     ]
     overall = figures["robustness"][0]["accuracy"]
     found += [

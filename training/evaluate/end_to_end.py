@@ -169,21 +169,23 @@ def evaluate_photos(model: Path, folder: Path, margins: list[float]) -> Iterator
             yield {"head": head, "margin": margin, **measure_photos(classifier, folder)}
 
 
-def draw_contact_sheet(model: Path, folder: Path, path: Path) -> None:
-    """Write a PNG of the photos that any head gets wrong.
+def draw_contact_sheet(model: Path, folder: Path, path: Path, most: int | None = None) -> None:
+    """Write a PNG of the photos that the default head gets wrong, the most probable answers first.
 
-    Each has its label at the top and the heads' predictions below, in the card's order.
+    Each has its label at the top and the heads' predictions below, in the card's order. There are
+    at most `most`.
     """
     card = load_card(model)
     photos = [photo for photo in list_photos(folder) if photo.labels.get(card.task)]
-    by_head = [
-        read_photos(load_classifier(model, head=head), photos) for head in list_task_heads(card)
+    heads = list_task_heads(card)
+    by_head = [read_photos(load_classifier(model, head=head), photos) for head in heads]
+    own = heads.index(card.default_head)
+    wrong = [
+        answers for answers in zip(*by_head, strict=True) if not answers[own].is_right(card.task)
     ]
-    tiles = [
-        _draw_tile(answers, card.task)
-        for answers in zip(*by_head, strict=True)
-        if not all(answer.is_right(card.task) for answer in answers)
-    ]
+    predictions = [answers[own].prediction(card.task) for answers in wrong]
+    order = np.argsort([-each.probability if each else 0.0 for each in predictions])[:most]
+    tiles = [_draw_tile(wrong[index], card.task) for index in order]
     write_sheet([cv2.cvtColor(tile, cv2.COLOR_RGB2BGR) for tile in tiles], TILES_PER_ROW, path)
 
 

@@ -1,15 +1,26 @@
-"""Choose below which light, sharpness and size a model no longer reads a face."""
+"""Choose which faces a model no longer reads, and measure how many hidden ones it still answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.detection.face_classifier import FaceClassifier
+from app.vision.imaging.decoding import LazyImage
 from app.vision.models.cards import VisibilityLimits
 from app.vision.models.classifiers import Classifier
+from app.vision.pipeline import read_faces
+from app.vision.tracing import Trace
 from app.vision.visibility import measure_light, measure_sharpness
-from training.datasets.loading import Split
+from training.datasets.composites import read_grey
+from training.datasets.hard_faces import KINDS, SMALL, read_hard_photos
+from training.datasets.loading import Split, read_picture
+from training.evaluate.end_to_end import SERVED
+from training.evaluate.metrics import measure_share
 from training.evaluate.network import true_labels
 
 SPREAD = 1200  # validation faces, evenly spaced
@@ -84,3 +95,31 @@ def fit_visibility(classifier: Classifier, split: Split, least: float) -> Visibi
     # A box has a margin less than its crop.
     limits["tiny"] = round(limits["tiny"] / (1 + 2 * classifier.card.margin), 1)
     return VisibilityLimits(**limits)
+
+
+def measure_hidden(classifier: Classifier, folder: Path) -> list[dict[str, Any]]:
+    """Measure how many faces of each kind in hard-faces' validation photos stay unanswered.
+
+    Each is read where it is labelled, with the served face classifier's reasons. Returns the
+    `kind`, and the figures of `measure_share`.
+    """
+    faces = FaceClassifier.load(SERVED / FACE_CLASSIFIER)
+    unanswered, kinds = [], []
+    for photo in read_hard_photos(folder.parent, "validation"):
+        known = [face for face in photo.faces if face.certain and face.place.side >= SMALL[0]]
+        if not known:
+            continue
+        places = [face.place for face in known]
+        squares = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in places], np.float32)
+        found = faces.classify(read_grey(photo.file), squares, mirrored=True).to_detections()
+        image = LazyImage.of(read_picture(photo.file))
+        for face, reading in zip(
+            known, read_faces(image, found, [classifier], Trace(), True), strict=True
+        ):
+            unanswered.append(not reading.predictions[classifier.card.task].confident)
+            kinds.append([kind for kind, holds in KINDS.items() if holds(face)])
+    return [
+        {"kind": kind, **measure_share(np.array(own), "unanswered")}
+        for kind in KINDS
+        if (own := [each for each, names in zip(unanswered, kinds, strict=True) if kind in names])
+    ]

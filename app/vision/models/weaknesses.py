@@ -19,11 +19,13 @@ MESSAGES = {
     "out_of_distribution": N_(
         "Of pictures of %(kind)s only %(refused)s are answered by “none of these”."
     ),
+    "hidden_answered": N_("Of %(kind)s faces only %(unanswered)s are left unanswered."),
     "not_robust": N_(
         "With %(change)s at level %(level)s, %(accuracy)s are right instead of %(overall)s."
     ),
 }
-SHARES = frozenset({"accuracy", "overall", "recall", "refused"})  # parameters from 0 to 1
+# The parameters from 0 to 1.
+SHARES = frozenset({"accuracy", "overall", "recall", "refused", "unanswered"})
 
 
 def weakness_in_english(weakness: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import datetime
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -140,14 +141,20 @@ def weakness(found: Mapping[str, Any]) -> str:
 
 
 def why_unsure(prediction: Prediction) -> str:
-    """Return why a prediction is not confident: what hides the face, or what is missing."""
+    """Return why a prediction is not confident: what hides the face, or what is missing.
+
+    Empty for a camera's prediction that has just reached its limit.
+    """
     if prediction.reason:
         return str(REASONS[prediction.reason])
-    values = {
-        "probability": probability(prediction.probability),
-        "label": label(prediction.label),
-        "limit": probability(prediction.threshold),
-    }
+    found, limit = prediction.probability, prediction.threshold
+    if found >= limit:
+        return ""
+    values = {"label": label(prediction.label)}
+    values |= {"probability": probability(found), "limit": probability(limit)}
+    if values["probability"] == values["limit"]:  # as whole percentages
+        low, high = math.floor(1000 * found), math.ceil(1000 * limit)
+        values |= {"probability": share(low / 1000), "limit": share(high / 1000)}
     return PLACEHOLDER.sub(lambda match: values[match[1]], str(BELOW_LIMIT))
 
 

@@ -38,7 +38,7 @@ TASKS = {
     "clothing": _("Clothing"),
 }
 
-# Kinds of images that an out-of-distribution measurement used.
+# Kinds of images that an out-of-distribution measurement used, and of faces in hard-faces.
 KINDS = {
     "clothing": _("clothes"),
     "faces": _("faces"),
@@ -52,6 +52,14 @@ KINDS = {
     "patterns": _("fur, grass and sky"),
     "puzzles": _("clothes cut up and shuffled"),
     "scenes": _("scikit-image's pictures"),
+    "masked": _("masked"),
+    "profile": _("side-on"),
+    "sunglasses": _("with sunglasses"),
+    "cut": _("cut by the border"),
+    "dark": _("dark"),
+    "small": _("of 20 to 32 pixels"),
+    "frontal": _("frontal"),
+    "all": _("all"),
 }
 
 # Changes of images whose effect on the accuracy was measured.

@@ -208,6 +208,21 @@ def test_a_face_of_which_more_is_asked_is_answered_by_its_own_threshold() -> Non
     assert not doubted.predictions["expression"].confident
 
 
+def test_a_held_label_stands_beside_its_own_probability_and_the_limit_it_waits_for() -> None:
+    one = Tracker(1.0)
+    random = np.random.default_rng(0)
+    held = 0
+    for step in range(200):
+        noise = random.normal(0, NOISE, len(CLASSES))
+        logits = np.add(noise, (2.0 * (step % 40 > 20), 1.5, 0))
+        (face,) = one.update([read(Box(100, 100, 100, 100), logits)], step / 10)
+        shown = face.predictions["expression"]
+        assert shown.probability == shown.probabilities[shown.label]
+        held += shown.probability < max(shown.probabilities.values())
+        assert shown.confident == (shown.threshold < UNSURE_BELOW)
+    assert held
+
+
 def test_a_real_still_face_under_camera_noise_keeps_its_word(
     analyzer: FaceAnalyzer, astronaut: np.ndarray
 ) -> None:

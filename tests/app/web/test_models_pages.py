@@ -66,7 +66,13 @@ EVERYTHING: dict[str, Any] = {
             "accuracy_of_answers_given": 0.9463,
         }
     },
-    "weaknesses": [{"code": "low_recall_faces", "label": "fear", "recall": 0.48}],
+    "hidden": [
+        {"kind": "masked", "count": 416, "unanswered": 0.447, "unanswered_interval": [0.4, 0.49]}
+    ],
+    "weaknesses": [
+        {"code": "low_recall_faces", "label": "fear", "recall": 0.48},
+        {"code": "hidden_answered", "kind": "masked", "unanswered": 0.447},
+    ],
 }
 TEACHER = {
     "name": "mentor",
@@ -279,12 +285,15 @@ def test_the_api_takes_the_expression_s_labels(client: FlaskClient, astronaut_pn
         for labels in ("original", "ferplus")
     )
     assert first["probabilities"] != second["probabilities"]
+    refused = analyze(client, astronaut_png, label_set="new")
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "unknown_labels")
+    assert refused.get_json()["choices"] == ["ferplus", "joined", "original"]
 
 
 def test_the_api_describes_the_labels(client: FlaskClient) -> None:
     content = client.get("/api/v1/openapi.json").get_json()["paths"]["/api/v1/analyze"]["post"]
     form = content["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert form["properties"]["label_set"]["enum"] == ["ferplus", "original"]
+    assert form["properties"]["label_set"]["enum"] == ["ferplus", "joined", "original"]
 
 
 def test_recall_and_precision_come_from_the_confusion_matrix() -> None:

@@ -278,12 +278,12 @@ def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
     lines = ("file,expression", "face.png,happy", "none.png,happy", "unlabelled_1.png,")
     (photos / "labels.csv").write_text("\n".join(lines))
     sheet = tmp_path / "sheet.png"
-    options = ("--model", model, "--margins", "0,0.1", "--sheet", sheet)
+    options = ("--model", model, "--margins", "0,0.1", "--sheet", sheet, "--most", "1")
     first, second = map(json.loads, succeed("evaluate-photos", photos, *options).splitlines())
     assert (first["found"], first["margin"], second["margin"]) == (0.5, 0.0, 0.1)
     assert first["accuracy"] <= 0.5
     assert (first["count"], first["labels"]) == (2, {"happy": 2})
-    assert Image.open(sheet).width == 8 * 150
+    assert Image.open(sheet).size == (8 * 150, 150)
 
 
 def test_pictures_in_both_splits_are_refused_or_left_out_and_a_rare_class_is_repeated(
