@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from app.vision.geometry import Box
+from app.vision.geometry import Box, nms, square_corners
 from app.vision.imaging.crops import cut_crop
 from app.vision.models.cards import Head, ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
-OTHER_SIZES = (0.88, 1.14)  # of a square that is decided about
-SMALL = 1e-6
+PROMISING = 0.1  # score from which a square is refined and classified again
+OVERLAP = 0.4  # over the smaller area, above which the square with the lower score is suppressed
 FURTHEST = 0.6  # of the side, and logarithm of the ratio of the sides
 # The heads in the card; FACE is a class of the first, too.
 FACE, PLACE, REASON = "face", "place", "reason"
@@ -47,6 +47,10 @@ class Candidates:
         """Return the candidates of those indices, or of that mask."""
         reasons = None if self.reasons is None else self.reasons[index]
         return Candidates(self.squares[index], self.scores[index], reasons)
+
+    def suppress(self) -> Candidates:
+        """Return what non-maximum suppression keeps."""
+        return self.take(nms(square_corners(self.squares), self.scores, OVERLAP))
 
     @staticmethod
     def join(parts: list[Candidates]) -> Candidates:
@@ -123,19 +127,17 @@ class FaceClassifier:
             np.hstack([1 / (1 + np.exp(-reasons)), dark]).astype(np.float32),
         )
 
-    def decide(self, grey: np.ndarray, squares: np.ndarray) -> Candidates:
-        """Classify squares as `classify` does, with scores that fewer false ones reach.
+    def refine(
+        self, grey: np.ndarray, squares: np.ndarray, promising: float = PROMISING
+    ) -> tuple[Candidates, Candidates]:
+        """Score proposals, and refine the promising ones twice, without overlaps.
 
-        The logits are averaged over mirror images and three sizes: a face is one in all of them.
+        Takes what `classify` does. Returns a score for each proposal, and what is left.
         """
-        same = self.classify(grey, squares, mirrored=True)
-        others = [
-            self.classify(grey, squares * np.array((1, 1, size, 1), np.float32), mirrored=True)
-            for size in OTHER_SIZES
-        ]
-        scores = np.clip([each.scores for each in (same, *others)], SMALL, 1 - SMALL)
-        odds = np.exp(np.log(scores / (1 - scores)).mean(axis=0))
-        return Candidates(same.squares, (odds / (1 + odds)).astype(np.float32), same.reasons)
+        first = self.classify(grey, squares)
+        left = first.take(first.scores >= promising).suppress()
+        refined = self.classify(grey, left.squares)
+        return first, refined.take(refined.scores >= promising).suppress()
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4).

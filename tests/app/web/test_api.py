@@ -169,12 +169,23 @@ def test_an_unknown_model_is_refused_with_those_that_exist(
     assert set(answer.get_json()["choices"]) >= {"expression", "gender"}
 
 
-def test_an_unknown_effort_is_refused_with_those_that_exist(
-    client: FlaskClient, astronaut_png: bytes
+@pytest.mark.parametrize(
+    ("field", "choices"),
+    [("effort", ["fast", "balanced", "thorough"]), ("detector", ["combined", "haar"])],
+)
+def test_an_unknown_search_is_refused_with_those_that_exist(
+    client: FlaskClient, astronaut_png: bytes, field: str, choices: list[str]
 ) -> None:
-    answer = send(client, astronaut_png, effort="heroic")
-    assert (answer.status_code, answer.get_json()["code"]) == (400, "unknown_effort")
-    assert answer.get_json()["choices"] == ["fast", "balanced", "thorough"]
+    answer = send(client, astronaut_png, **{field: "heroic"})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, f"unknown_{field}")
+    assert answer.get_json()["choices"] == choices
+
+
+@pytest.mark.parametrize("detector", ["combined", "haar"])
+def test_each_detector_finds_a_frontal_face(
+    client: FlaskClient, astronaut_png: bytes, detector: str
+) -> None:
+    assert len(send(client, astronaut_png, detector=detector).get_json()["faces"]) == 1
 
 
 def test_a_found_face_costs_no_further_look(client: FlaskClient, astronaut_png: bytes) -> None:

@@ -13,6 +13,7 @@ from flask_babel import gettext
 from app import create_app
 from app.intervals import wilson_interval
 from app.settings import Settings
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.models.cards import load_card
 from app.vision.models.weaknesses import MESSAGES, weakness_in_english
 from app.web.i18n import formats
@@ -80,7 +81,7 @@ BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
 def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """Serve cards that hold every figure, and a second model for expressions."""
     folder = tmp_path_factory.mktemp("models")
-    for name in ("expression", "gender", "face_classifier", "proposer"):
+    for name in ("expression", "gender", *DETECTOR_FOLDERS):
         shutil.copytree(Path("models") / name, folder / name)
     shutil.copytree(folder / "expression", folder / "rival")
     card = folder / "expression" / "card.json"
