@@ -25,8 +25,7 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 # Who proposes: the cascade and the network, or the cascade alone as in the papers.
 DetectorName = Literal["combined", "haar"]
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
-# The network's proposals need a face classifier that was trained on them.
-DEFAULT_DETECTOR: DetectorName = "haar"
+DEFAULT_DETECTOR: DetectorName = "combined"
 # Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
 ALL_OCTAVES = 6
 TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.vision.geometry import Box, nms, square_corners
+from app.vision.geometry import Box, iou, nms, square_corners
 from app.vision.imaging.crops import cut_crop
 from app.vision.models.cards import Head, ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
@@ -15,6 +15,7 @@ from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
 PROMISING = 0.1  # score from which a square is refined and classified again
+MERGE_IOU = 0.5  # from which refined squares are one
 OVERLAP = 0.4  # over the smaller area, above which the square with the lower score is suppressed
 FURTHEST = 0.6  # of the side, and logarithm of the ratio of the sides
 # The heads in the card; FACE is a class of the first, too.
@@ -51,6 +52,13 @@ class Candidates:
     def suppress(self) -> Candidates:
         """Return what non-maximum suppression keeps."""
         return self.take(nms(square_corners(self.squares), self.scores, OVERLAP))
+
+    def merge(self) -> Candidates:
+        """Return those that are no near-copy of a better one.
+
+        A square beside a face or within one may have the better score until a network decides.
+        """
+        return self.take(nms(square_corners(self.squares), self.scores, MERGE_IOU, iou))
 
     @staticmethod
     def join(parts: list[Candidates]) -> Candidates:
@@ -130,14 +138,14 @@ class FaceClassifier:
     def refine(
         self, grey: np.ndarray, squares: np.ndarray, promising: float = PROMISING
     ) -> tuple[Candidates, Candidates]:
-        """Score proposals, and refine the promising ones twice, without overlaps.
+        """Score proposals, and refine the promising ones twice, without near-copies.
 
         Takes what `classify` does. Returns a score for each proposal, and what is left.
         """
         first = self.classify(grey, squares)
-        left = first.take(first.scores >= promising).suppress()
+        left = first.take(first.scores >= promising).merge()
         refined = self.classify(grey, left.squares)
-        return first, refined.take(refined.scores >= promising).suppress()
+        return first, refined.take(refined.scores >= promising).merge()
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4).
