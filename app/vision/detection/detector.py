@@ -324,7 +324,7 @@ class FaceDetector:
             grey = equalize(grey)
         unit = np.array([scale, scale, scale, 1], np.float32)
         first, left = self.face_refiner.refine(grey, squares / unit, self.settings.promising)
-        final = self.face_classifier.classify(grey, left.squares, mirrored=True)
+        final = self.face_classifier.decide(grey, left.squares)
         upright = not search_pass.rotation
         limit = self.settings.accepted if upright else self.settings.accepted_more_passes
         # A face rotated otherwise than its pass is found better by another pass.
