@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from app.vision.geometry import Box, iou, nms, square_corners
-from app.vision.imaging.crops import cut_crop
+from app.vision.imaging.crops import cut_box
 from app.vision.models.cards import Head, ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
-OTHER_SIZES = (0.88, 1.14)  # of a square that is decided about
-LIKELY = 0.3  # score from which other views of a square are asked, too
+SIZES = (1.0, 0.88, 1.14)  # of a square that is decided about
+LIKELY = 0.2  # score from which other views of a square are asked, too
 SMALL = 1e-6
-PROMISING = 0.1  # score from which a square is refined and classified again
+PROMISING = 0.2  # score from which a square is refined and classified again
+REFINED = 0.3  # score from which a refined square is decided about
 MERGE_IOU = 0.5  # from which refined squares are one
 OVERLAP = 0.4  # over the smaller area, above which the square with the lower score is suppressed
 FURTHEST = 0.6  # of the side, and logarithm of the ratio of the sides
@@ -121,9 +124,7 @@ class FaceClassifier:
         if not len(squares):
             none = np.zeros((0, len(REASONS) + 1), np.float32)
             return Candidates(none[:, :4], none[:, 0], none)
-        crops = np.stack(
-            [cut_crop(grey, _to_detection(each, 0.0), self.card.shape) for each in squares]
-        )
+        crops = self._cut(grey, squares)
         logits, offsets, reasons = self._run(crops)
         if mirrored:
             others = self._run(np.ascontiguousarray(crops[:, :, ::-1]))
@@ -141,20 +142,19 @@ class FaceClassifier:
     def decide(self, grey: np.ndarray, squares: np.ndarray) -> Candidates:
         """Classify squares as `classify` does, with scores that fewer false ones reach.
 
-        The logits are averaged over mirror images and, of likely squares, over two other sizes and
-        the refined square: a face is one in all of them.
+        Of likely squares the logits are averaged over mirror images, two other sizes and the
+        refined square: a face is one in all of them.
         """
-        same = self.classify(grey, squares, mirrored=True)
-        likely = np.flatnonzero(same.scores >= LIKELY)
-        views = [squares[likely] * np.array((1, 1, size, 1), np.float32) for size in OTHER_SIZES]
-        others = [
-            self.classify(grey, view, mirrored=True).scores
-            for view in (*views, same.squares[likely])
+        first = self.classify(grey, squares)
+        likely = first.scores >= LIKELY
+        views = [squares[likely] * np.array((1, 1, size, 1), np.float32) for size in SIZES]
+        same, *others = [
+            self.classify(grey, view, mirrored=True) for view in (*views, first.squares[likely])
         ]
-        scores = np.clip([same.scores[likely], *others], SMALL, 1 - SMALL)
+        scores = np.clip([each.scores for each in (same, *others)], SMALL, 1 - SMALL)
         odds = np.exp(np.log(scores / (1 - scores)).mean(axis=0))
-        same.scores[likely] = odds / (1 + odds)
-        return same
+        decided = replace(same, scores=(odds / (1 + odds)).astype(np.float32))
+        return Candidates.join([decided, first.take(~likely)])
 
     def refine(
         self, grey: np.ndarray, squares: np.ndarray, promising: float = PROMISING
@@ -166,7 +166,25 @@ class FaceClassifier:
         first = self.classify(grey, squares)
         left = first.take(first.scores >= promising).merge()
         refined = self.classify(grey, left.squares)
-        return first, refined.take(refined.scores >= promising).merge()
+        return first, refined.take(refined.scores >= REFINED).merge()
+
+    def _cut(self, grey: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        """Cut the squares, each from a copy that is less than twice as fine as needed.
+
+        Averaging the pixels of large squares takes longer than the networks.
+        """
+        shape, levels = self.card.shape, [grey]
+        crops = []
+        for square in squares:
+            pixels = square[2] * (1 + 2 * shape.margin) / shape.size
+            octave = max(0, math.floor(math.log2(max(1.0, pixels))))
+            while len(levels) <= octave and min(levels[-1].shape) > 1:
+                halved = cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                levels.append(halved)
+            octave = min(octave, len(levels) - 1)
+            x, y, side = (square[:3] / 2**octave).tolist()
+            crops.append(cut_box(levels[octave], _to_box(x, y, side), float(square[3]), shape))
+        return np.stack(crops)
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4).
@@ -203,6 +221,9 @@ def _refine(squares: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 def _to_detection(square: np.ndarray, score: float) -> Detection:
     x, y, side, roll = map(float, square)
+    return Detection(box=_to_box(x, y, side), score=score, roll_degrees=roll)
+
+
+def _to_box(x: float, y: float, side: float) -> Box:
     length = max(1, round(side))
-    box = Box(round(x - length / 2), round(y - length / 2), length, length)
-    return Detection(box=box, score=score, roll_degrees=roll)
+    return Box(round(x - length / 2), round(y - length / 2), length, length)
