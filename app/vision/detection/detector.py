@@ -80,7 +80,7 @@ class DetectionSettings:
     promising: float = PROMISING
     # Score from which a proposal is a face. Rotated passes are more chances to err, so their limit
     # is higher.
-    accepted: float = 0.8
+    accepted: float = 0.85
     accepted_more_passes: float = 0.9
     # Largest difference between a face's rotation and its pass's, in degrees: beyond it another
     # pass finds the face better.
