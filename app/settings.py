@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         "where no face was found; `thorough` searches all rotations and sizes.",
     )
     detector: Literal["combined", "haar"] = Field(
-        "haar",
+        "combined",
         description="What proposes faces. `combined` runs the Haar cascade and a network; `haar` "
         "the cascade alone, as the papers do: it finds upright frontal faces.",
     )

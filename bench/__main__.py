@@ -1,4 +1,4 @@
-"""Declare the benchmarks: python -m bench peers|accuracy|live|load|film|archive|simulate."""
+"""Declare the benchmarks: python -m bench peers|accuracy|live|load|film|archive|simulate|faces."""
 
 import datetime
 import importlib.metadata
@@ -16,6 +16,7 @@ from app.files import write_text
 from bench import ROOT, BenchmarkError, accuracy, film, live, load
 from bench.archive import archive
 from bench.environments import PEERS, Installed, install_peer
+from bench.faces import faces
 from bench.load_simulation import simulate
 from bench.machine import describe_hardware
 from bench.measurements import PARTS, Bench, recording
@@ -44,6 +45,7 @@ def cli() -> None:
 
 
 cli.add_command(archive)
+cli.add_command(faces)
 cli.add_command(simulate)
 PHOTO = click.Path(path_type=Path, exists=True, dir_okay=False)
 url_option = click.option("--url", help="Measure this server instead of a local one.")

@@ -66,6 +66,9 @@ PEERS = (
     ),
 )
 
+# Finds faces, and reads nothing of them.
+MTCNN = Peer("mtcnn", DRIVERS / "mtcnn.py", ("mtcnn==1.0.0", "tensorflow-cpu==2.21.0"))
+
 
 def install_peer(peer: Peer, environments: Path) -> Installed:
     """Install a peer below `environments`, unless it is there. Raises `BenchmarkError`."""

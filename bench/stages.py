@@ -117,7 +117,7 @@ def _time_stages(
         ),
         "face classifier": (
             total(lambda each: each.stages_ms[2]),
-            compute(proposed, analyzer.detector.face_classifier),
+            compute(proposed, analyzer.detector.face_refiner),
         ),
     }
     for name, classifier in analyzer.classifiers.items() if found else ():

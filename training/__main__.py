@@ -417,8 +417,13 @@ PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
     ),
     "faces": (
         "face_crops.prepare_faces",
+        [SOURCE, OUT, SEED],
+        "Cut the face refiner's crops from the data sets in a folder.",
+    ),
+    "candidates": (
+        "face_crops.prepare_candidates",
         [SOURCE, OUT, SEED, MISTAKES_OF],
-        "Cut the face classifier's crops from the data sets in a folder.",
+        "Cut the face classifier's crops, which the face refiner takes for faces.",
     ),
     "proposals": (
         "proposal_crops.prepare_proposals",

@@ -82,6 +82,7 @@ class Data(StrictModel):
     # Split → how many pictures are sampled, balanced, or below 1 which share of each class.
     subset: dict[Literal["train", "validation"], SubsetSize] = {}
     oversample: dict[str, PositiveInt] = {}  # class → how often an epoch repeats its pictures
+    mirrored: bool = False  # an epoch has each picture's mirror image too, with its face's place
     ood: dict[str, OODSet] = {}
     mining: Mining | None = None  # for `rebuild` of a face classifier
     youngest: int = 0  # smallest age, by UTKFace's file names

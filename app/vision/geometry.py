@@ -1,5 +1,6 @@
 """Compute on boxes and scores: corners, overlap, non-maximum suppression and softmax."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,15 +49,20 @@ def overlap_over_min(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(_intersection(one, other) / np.minimum(_area(one), _area(other)))
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]:
+def nms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    most: float,
+    overlap: Callable[[np.ndarray, np.ndarray], np.ndarray] = overlap_over_min,
+) -> list[int]:
     """Return the indices that greedy non-maximum suppression keeps, best score first.
 
-    `boxes` are corners (count, 4), `scores` (count,). A box is dropped where its overlap with a
-    better one, over the smaller area of both, exceeds `overlap`.
+    `boxes` are corners (count, 4), `scores` (count,). A box is dropped where its `overlap` with a
+    better one, by default over the smaller area of both, exceeds `most`.
     """
     kept: list[int] = []
     for index in np.argsort(-scores, kind="stable"):
-        if (overlap_over_min(boxes[index], boxes[kept]) <= overlap).all():
+        if (overlap(boxes[index], boxes[kept]) <= most).all():
             kept.append(int(index))
     return kept
 

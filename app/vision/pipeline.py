@@ -11,10 +11,9 @@ from app.errors import RautError
 from app.vision.budget import Budget
 from app.vision.detection.detector import (
     DEFAULT_DETECTOR,
+    DETECTOR_FOLDERS,
     DETECTORS,
     EFFORTS,
-    FACE_CLASSIFIER,
-    PROPOSER,
     DetectorName,
     Effort,
     FaceDetector,
@@ -96,9 +95,27 @@ class FaceAnalyzer:
         for classifier in self.classifiers.values():
             classifier.warm_up()
         black = np.zeros((32, 32), np.uint8)
-        self.detector.face_classifier.classify(black, np.full((1, 4), 16.0))
+        for network in (self.detector.face_refiner, self.detector.face_classifier):
+            network.classify(black, np.full((1, 4), 16.0))
         if self.detector.network:
             self.detector.network.propose(black, 1)
+
+    def with_detector(self, name: str | None) -> FaceAnalyzer:
+        """Return an analyzer with a detector of `DETECTORS`; by default itself.
+
+        Raises `RautError`.
+        """
+        if name is None:
+            return self
+        for known in DETECTORS:
+            if name == known:
+                named = self.detector.named(known)
+                return FaceAnalyzer(self.classifiers, named, self.mirror_averaging)
+        raise RautError(
+            "unknown_detector",
+            f"There is no detector {name!r}. Choose from {', '.join(DETECTORS)}.",
+            choices=list(DETECTORS),
+        )
 
     def analyze_file(
         self,
@@ -224,7 +241,7 @@ class FaceAnalyzer:
 def _list_folders(models: Path) -> list[Path]:
     """List the model folders but the detector's. Raises `ModelError` if there are none."""
     found = sorted(path.parent for path in models.glob(f"*/{CARD}"))
-    folders = [folder for folder in found if folder.name not in (FACE_CLASSIFIER, PROPOSER)]
+    folders = [folder for folder in found if folder.name not in DETECTOR_FOLDERS]
     if not folders:
         raise ModelError(f"{models} holds no models: no {CARD} in any folder of it.")
     return folders
@@ -290,20 +307,3 @@ def _read_image(photo: LazyImage, classifier: Classifier, trace: Trace) -> Predi
 def _image_scale(photo: LazyImage, shape: CropShape) -> float:
     """Return the coarsest scale at which a whole photo has the crop's pixels."""
     return min(photo.width, photo.height) / shape.size
-
-
-def with_detector(analyzer: FaceAnalyzer, name: str | None) -> FaceAnalyzer:
-    """Return an analyzer of the same models with a detector of `DETECTORS`. Raises `RautError`.
-
-    By default it is the analyzer's own.
-    """
-    for known in DETECTORS:
-        if name == known:
-            return FaceAnalyzer(analyzer.classifiers, analyzer.detector.named(known))
-    if name is None:
-        return analyzer
-    raise RautError(
-        "unknown_detector",
-        f"There is no detector {name!r}. Choose from {', '.join(DETECTORS)}.",
-        choices=list(DETECTORS),
-    )

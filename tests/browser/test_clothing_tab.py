@@ -11,6 +11,7 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from app import create_app
 from app.settings import Settings
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from tests.helpers.cards import rewrite_card
 from tests.helpers.clothing import write_all_models, write_clothing
 from tests.helpers.servers import serving
@@ -58,7 +59,7 @@ def test_the_tabs_work_by_keyboard_and_survive_a_language_switch(
 
 
 def test_without_a_model_of_clothes_there_is_no_tab(page: Page, tmp_path: Path) -> None:
-    for name in ("expression", "face_classifier", "proposer"):
+    for name in ("expression", *DETECTOR_FOLDERS):
         shutil.copytree(Path("models") / name, tmp_path / name)
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)
@@ -89,7 +90,7 @@ def test_the_answer_for_an_image_stands_above_its_bars(
 def test_an_image_model_of_another_task_mentions_no_clothing(page: Page, tmp_path: Path) -> None:
     write_clothing(tmp_path / "scenes")
     rewrite_card(tmp_path / "scenes", name="scenes", task="scenes")
-    for name in ("face_classifier", "proposer"):
+    for name in DETECTOR_FOLDERS:
         shutil.copytree(Path("models") / name, tmp_path / name)
     with serving(create_app(Settings(models=tmp_path))) as address:
         page.goto(address)

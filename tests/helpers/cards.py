@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.models.files import hash_file
 
 
 def copy_face_models(folder: Path) -> None:
-    for name in ("expression", "gender", "face_classifier", "proposer"):
+    for name in ("expression", "gender", *DETECTOR_FOLDERS):
         shutil.copytree(Path("models") / name, folder / name)
 
 

@@ -78,6 +78,8 @@ def read_splits(recipe: Recipe) -> Splits:
     list_heads(recipe, train)  # raises for targets that the data doesn't have
     served = read_validation(recipe)
     learned = train.subset(~shared).repeat(data.oversample)
+    if data.mirrored:
+        learned = learned.with_mirror_images()
     check_ood(data.ood, recipe.seed)
     return append_ood(learned, read_ood(data.ood, "train", data.stored_size, recipe.seed)), served
 

@@ -1,6 +1,6 @@
-"""Cut the face classifier's training crops: faces near their position, and other candidates.
+"""Cut the training crops of the face refiner and of the face classifier.
 
-The crops are what the detector classifies: squares near a face that is rotated, shrunk, covered,
+The refiner's are what the detector proposes: squares near a face that is rotated, shrunk, covered,
 darkened, blurred and compressed, with the offset to the face and why it can't be read; and squares
 that the cascade and the network propose where there is no face.
 """
@@ -12,7 +12,7 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
@@ -24,7 +24,7 @@ import numpy as np
 
 from app.files import atomic_write
 from app.paths import MODELS
-from app.vision.detection.detector import FACE_CLASSIFIER, PROPOSER
+from app.vision.detection.detector import FACE_CLASSIFIER, FACE_REFINER, PROPOSER
 from app.vision.detection.face_classifier import REASONS, FaceClassifier
 from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.detection.proposals import CascadeProposer
@@ -45,15 +45,18 @@ from training.datasets.made_scenes import SeenFace, sample_composite, sample_pho
 Cut = Callable[[int], list["Sample"]]
 Row = list[str]  # a file, and numbers
 Rows = tuple[Row, Row]  # of its face's offset, and of the reasons; shorter where unknown
-SHAPE = CropShape(32, 1)
+REFINER_SHAPE = CropShape(32, 1)
+CLASSIFIER_SHAPE = CropShape(48, 1, 0.3)  # with what is around a face: hair, ears, shoulders
 # Between the detector's first pass and its next. With the proposals of exactly those two, 5
 # instead of 3 of 149 animals were false positives, and one framed face more was missed.
 WORKING_SIDE = 320
 MISTAKEN = 0.1  # score from which a square without a face is a hard negative
 TURNS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
 LARGEST_ROLL = 60.0  # degrees beyond which a crop is no positive
+# Pictures with pasted faces, and without faces. The classifier sees fewer squares of each.
 COMPOSITES = {"train": 1500, "validation": 300}
-BACKGROUNDS = {"train": 1200, "validation": 300}  # pictures without faces
+BACKGROUNDS = {"train": 1200, "validation": 300}
+MORE_FOR_CLASSIFIER = 2
 STRIDE = 7919
 ROUNDS_OF_PHOTOS = {"train": 2, "validation": 1}  # each otherwise turned, covered and lit
 SMALLEST_WRONG_ROLL = 110.0  # degrees beyond which a crop is a negative
@@ -72,36 +75,37 @@ class Sample:
     reasons: tuple[float, ...] = ()
 
 
-def prepare_faces(
+def prepare_faces(source: Path, out: Path, seed: int) -> dict[str, int]:
+    """Write the refiner's crops as OUT/<split>/{face,other} with their tables.
+
+    Returns the number of pictures of each split. Raises `DataError` if a source is missing.
+    """
+    return _prepare(_Stage(REFINER_SHAPE), source, out, seed)
+
+
+def prepare_candidates(
     source: Path, out: Path, seed: int, mistakes_of: Path | None = None
 ) -> dict[str, int]:
-    """Write crops of faces and of other things as OUT/<split>/{face,other} with their tables.
+    """Write the classifier's crops as `prepare_faces` does: what the refiner takes for a face.
 
     With `mistakes_of`, a folder of models, only adds to OUT/train what the face classifier among
-    them wrongly takes for faces. Returns the number of pictures of each split. Raises `DataError`
-    if a source is missing.
+    them wrongly takes for faces.
     """
-    if mistakes_of:
-        sources = list_sources(source, "train", seed)
-        photos = read_hard_photos(source, "train")
-        worker = _Worker(sources, photos, out, "train", (seed, False), mistakes_of)
-        count = 2 * BACKGROUNDS["train"] + len(photos)
-        mistakes = _cut_all(worker, [(_cut_mistakes, count)])
-        return {"train": len(list(mistakes))}
+    stage = _Stage(CLASSIFIER_SHAPE, MODELS / FACE_REFINER, MORE_FOR_CLASSIFIER)
+    if not mistakes_of:
+        return _prepare(stage, source, out, seed)
+    stage = replace(stage, classifier=mistakes_of / FACE_CLASSIFIER)
+    worker = _list_work(stage, source, out, "train", seed)
+    return {"train": len(list(_cut_all(worker)))}
+
+
+def _prepare(stage: _Stage, source: Path, out: Path, seed: int) -> dict[str, int]:
     counts = {}
     rows: list[Rows] = []
     for split in ("train", "validation"):
-        sources = list_sources(source, split, seed)
-        photos = read_hard_photos(source, split)
         for name in ("face", "other"):
             (out / split / name).mkdir(parents=True, exist_ok=True)
-        worker = _Worker(sources, photos, out, split, (seed, split == "validation"))
-        jobs: list[tuple[Cut, int]] = [
-            (_cut_composite, COMPOSITES[split]),
-            (_cut_background, BACKGROUNDS[split]),
-            (_cut_photo, ROUNDS_OF_PHOTOS[split] * len(photos)),
-        ]
-        written = list(_cut_all(worker, jobs))
+        written = list(_cut_all(_list_work(stage, source, out, split, seed)))
         counts[split] = len(written)
         rows += written
     tables = ((PLACES_FILE, PLACE_VALUES), (REASONS_FILE, REASONS))
@@ -135,38 +139,68 @@ def relate(face: PlacedFace, square: PlacedFace) -> tuple[float, ...]:
     )
 
 
-def _cut_all(worker: _Worker, jobs: list[tuple[Cut, int]]) -> Iterator[Rows]:
-    # A forked copy of a process in which TensorFlow has run would deadlock on its threads.
-    spawning = get_context("spawn")
-    with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
-        for cut, count in jobs:
-            for rows in pool.map(_write_samples, repeat(cut), range(count), chunksize=10):
-                yield from rows
+@dataclass(frozen=True)
+class _Stage:
+    """Describe the crops: of all proposals, or of those that a refiner lets pass.
+
+    With `classifier` only its false positives are cut.
+    """
+
+    shape: CropShape
+    refiner: Path | None = None
+    more: int = 1
+    classifier: Path | None = None
 
 
 @dataclass(frozen=True)
 class _Worker:
+    stage: _Stage
     sources: Sources
     photos: list[HardPhoto]
     out: Path
     split: str
-    seed: tuple[int, int]
-    models: Path | None = None  # folder of the face classifier whose mistakes are mined
+    seed: tuple[int, int, int]
+
+    @property
+    def jobs(self) -> dict[Cut, int]:
+        more = self.stage.more
+        return {
+            _cut_composite: more * COMPOSITES[self.split],
+            _cut_background: more * BACKGROUNDS[self.split],
+            _cut_photo: more * ROUNDS_OF_PHOTOS[self.split] * len(self.photos),
+        }
 
 
 _worker: _Worker
 _proposer: CascadeProposer
 _network: NetworkProposer
-_face_classifier: FaceClassifier | None
+_refiner: FaceClassifier | None
+_classifier: FaceClassifier | None
+
+
+def _list_work(stage: _Stage, source: Path, out: Path, split: str, seed: int) -> _Worker:
+    sources, photos = list_sources(source, split, seed), read_hard_photos(source, split)
+    numbers = (seed, int(split == "validation"), int(stage.classifier is not None))
+    return _Worker(stage, sources, photos, out, split, numbers)
+
+
+def _cut_all(worker: _Worker) -> Iterator[Rows]:
+    # A forked copy of a process in which TensorFlow has run would deadlock on its threads.
+    spawning = get_context("spawn")
+    with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
+        for cut, count in worker.jobs.items():
+            for rows in pool.map(_write_samples, repeat(cut), range(count), chunksize=10):
+                yield from rows
 
 
 def _start_worker(worker: _Worker) -> None:
-    global _worker, _proposer, _network, _face_classifier
+    global _worker, _proposer, _network, _refiner, _classifier
     cv2.setNumThreads(1)
     _worker, _proposer = worker, CascadeProposer()
     _network = NetworkProposer.load(MODELS / PROPOSER)
-    _face_classifier = (
-        FaceClassifier.load(worker.models / FACE_CLASSIFIER) if worker.models else None
+    _refiner, _classifier = (
+        FaceClassifier.load(folder) if folder else None
+        for folder in (worker.stage.refiner, worker.stage.classifier)
     )
 
 
@@ -175,9 +209,11 @@ def _write_samples(cut: Cut, number: int) -> list[Rows]:
     for index, sample in enumerate(cut(number)):
         name = "other" if sample.place is None else "face"
         kind = cut.__name__.removeprefix("_cut_")
-        if _face_classifier:
+        if _classifier:
+            if sample.place is not None:
+                continue
             # Another face classifier makes mistakes of its own.
-            kind += f"-of-{_face_classifier.digest[:6]}-"
+            kind += f"-of-{_classifier.digest[:6]}-"
         file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
         place = [f"{value:.4f}" for value in sample.place or ()]
@@ -207,7 +243,8 @@ def _cut_seen(
     """Cut squares near faces, and proposals: positives, or negatives away from every place."""
     samples = []
     for face in faces:
-        for loose in (True, True, True, True, False, False, False, False) * face.copies:
+        looser = () if _refiner else (True,) * 4
+        for loose in (*looser, False, False, False, False) * face.copies:
             square = _sample_nearby(face.place, loose, generator)
             samples.append(_cut_positive(picture, face, square))
     others = []
@@ -240,6 +277,10 @@ def _cut_background(number: int) -> list[Sample]:
 def _sample_negatives(
     picture: np.ndarray, squares: list[PlacedFace], most: int, generator: np.random.Generator
 ) -> list[Sample]:
+    if _classifier:
+        places = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in squares], np.float32)
+        answers = _classifier.classify(picture, places.reshape(-1, 4), mirrored=True)
+        squares = [squares[index] for index in np.flatnonzero(answers.scores > MISTAKEN)]
     chosen = generator.permutation(len(squares))[:most]
     return [Sample(_cut(picture, squares[index]), None) for index in chosen]
 
@@ -250,37 +291,6 @@ def _read_background(number: int, generator: np.random.Generator) -> np.ndarray:
     picture = read_grey(files[number * STRIDE % len(files)])
     zoom = generator.uniform(1.0, 2.2)
     return degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
-
-
-def _cut_mistakes(number: int) -> list[Sample]:
-    assert _face_classifier
-    generator = np.random.default_rng((*_worker.seed, 2, number))
-    taken: list[PlacedFace] = []  # by faces and uncertain places
-    backgrounds = BACKGROUNDS["train"]
-    if number < backgrounds:
-        picture = _read_background(number, generator)
-    elif number < 2 * backgrounds:
-        picture, faces = sample_composite(_worker.sources, generator)
-        taken = [face.place for face in faces]
-    else:
-        photo = _worker.photos[number - 2 * backgrounds]
-        picture, faces, unsure = sample_photo(photo, _worker.sources, generator)
-        taken = [face.place for face in faces] + unsure
-    mistaken = []
-    for turn in (0.0, float(generator.choice(TURNS[1:]))):
-        proposals = _propose(picture, turn)
-        places = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in proposals], np.float32)
-        for _ in range(3):
-            answers = _face_classifier.classify(picture, places.reshape(-1, 4))
-            wrong = answers.scores > MISTAKEN
-            squares = [PlacedFace(*place) for place in places.reshape(-1, 4)[wrong].tolist()]
-            mistaken += [
-                square
-                for square in squares
-                if all(overlap_over_min(face.corners, square.corners) < FAR for face in taken)
-            ]
-            places = answers.squares[wrong]
-    return _sample_negatives(picture, mistaken, 12, generator)
 
 
 def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
@@ -300,10 +310,16 @@ def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
     ]
     if not turn:
         squares += _network.propose(working, 5)[:40, :4].tolist()
-    return [PlacedFace(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
+    proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
+    if _refiner:
+        proposals = np.array(proposed, np.float32).reshape(-1, 4)
+        proposed = _refiner.refine(picture, proposals)[1].squares.tolist()
+    return [PlacedFace(*square) for square in proposed]
 
 
 def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
     side = round(square.side)
     box = Box(round(square.x - side / 2), round(square.y - side / 2), side, side)
-    return cut_crop(picture, Detection(box=box, score=0, roll_degrees=square.roll_degrees), SHAPE)
+    return cut_crop(
+        picture, Detection(box=box, score=0, roll_degrees=square.roll_degrees), _worker.stage.shape
+    )

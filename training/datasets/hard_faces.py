@@ -7,7 +7,7 @@ upright frontal faces, as its README.md says.
 import csv
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,16 +87,9 @@ def _read_face(row: dict[str, str], grey: np.ndarray) -> HardFace:
     x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
     certain = row["uncertain"] == "0"
     roll = float(row["roll_degrees"] or 0) if certain else 0.0
-    side = math.sqrt(width * height)
+    place = place_of_box(x, y, width, height, roll)
     if abs(roll) > AXIS_PARALLEL_ROLL:
-        side = _side_of_landmarks(row)
-    up = math.radians(roll)
-    place = PlacedFace(
-        x + width / 2 + DOWN * height * math.sin(up),
-        y + height / 2 - DOWN * height * math.cos(up),
-        side,
-        roll,
-    )
+        place = replace(place, side=_side_of_landmarks(row))
     left, top, right, bottom = place.corners.round().astype(int)
     inside = grey[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     return HardFace(
@@ -107,6 +100,19 @@ def _read_face(row: dict[str, str], grey: np.ndarray) -> HardFace:
         sunglasses=row["sunglasses"] == "1",
         seen=inside.size / max(1, (right - left) * (bottom - top)),
         grey=float(inside.mean()) if inside.size else 0.0,
+    )
+
+
+def place_of_box(
+    x: float, y: float, width: float, height: float, roll_degrees: float = 0.0
+) -> PlacedFace:
+    """Return the detector's square for an MTCNN box: left, top and sides in pixels."""
+    up = math.radians(roll_degrees)
+    return PlacedFace(
+        x + width / 2 + DOWN * height * math.sin(up),
+        y + height / 2 - DOWN * height * math.cos(up),
+        math.sqrt(max(1.0, width * height)),
+        roll_degrees,
     )
 
 

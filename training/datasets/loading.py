@@ -25,6 +25,7 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VOTES_FILE = "ferplus.csv"
 PLACES_FILE = "places.csv"
 PLACE_VALUES = ("x", "y", "size", "sine", "cosine")
+MIRRORED_PLACE = (-1, 1, 1, -1, 1)  # factors of those
 BOXES_FILE = "boxes.csv"  # of whole pictures: a row for each square in them
 BOX_COLUMNS = ("x", "y", "side", "roll", "certain")
 REASONS_FILE = "reasons.csv"
@@ -103,6 +104,15 @@ class Split:
             raise DataError(f"There is no class {unknown[0]!r} to repeat. Classes: {known}.")
         counts = np.array([times.get(name, 1) for name in self.classes])
         return self.subset(np.repeat(np.arange(len(self.labels)), counts[self.labels]))
+
+    def with_mirror_images(self) -> "Split":
+        """Append each picture's mirror image, with the same targets and the face's place there."""
+        twice = self.subset(np.tile(np.arange(len(self.labels)), 2))
+        half = len(self.labels)
+        twice.pictures[half:] = twice.pictures[half:, :, ::-1]
+        if twice.places is not None:
+            twice.places[half:] *= MIRRORED_PLACE
+        return twice
 
 
 def list_answers(split: Split, targets: str) -> tuple[tuple[str, ...], np.ndarray]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.cards import CARD
 from training.datasets.experiment import Experiment
-from training.datasets.face_crops import prepare_faces
+from training.datasets.face_crops import prepare_candidates
 from training.datasets.loading import PLACES_FILE
 from training.export.exporting import export
 from training.fit.trainer import fit
@@ -26,7 +26,7 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
     """
     folder = recipe.data.folder
     if not (folder / PLACES_FILE).is_file():
-        prepare_faces(mining.source, folder, recipe.seed)
+        prepare_candidates(mining.source, folder, recipe.seed)
     rounds = [runs / f"{recipe.name}-round-{number + 1}" for number in range(mining.rounds)]
     short = change_recipe(recipe, {"schedule.epochs": mining.epochs})
     for run, following in pairwise([*rounds, runs / recipe.name]):
@@ -38,4 +38,4 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
         models = run / "models"
         if not (models / FACE_CLASSIFIER / CARD).is_file():
             export(experiment, models / FACE_CLASSIFIER)
-        prepare_faces(mining.source, folder, recipe.seed, mistakes_of=models)
+        prepare_candidates(mining.source, folder, recipe.seed, mistakes_of=models)

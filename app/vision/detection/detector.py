@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from app.vision.budget import Budget
-from app.vision.detection.face_classifier import Candidates, FaceClassifier
+from app.vision.detection.face_classifier import PROMISING, Candidates, FaceClassifier
 from app.vision.detection.network_proposer import SMALLEST, NetworkProposer
 from app.vision.detection.proposals import WINDOW, CascadeProposer
-from app.vision.geometry import nms, square_corners
+from app.vision.geometry import nms
 from app.vision.imaging.decoding import LazyImage
 from app.vision.models.files import Runtime
 from app.vision.readings import Detection
@@ -25,15 +25,16 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 # Who proposes: the cascade and the network, or the cascade alone as in the papers.
 DetectorName = Literal["combined", "haar"]
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
-# The network's proposals need a face classifier that was trained on them.
-DEFAULT_DETECTOR: DetectorName = "haar"
+DEFAULT_DETECTOR: DetectorName = "combined"
 # Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
 ALL_OCTAVES = 6
 TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
 # Pixels of the finest level searched: all of a 12 megapixel photo. A finer level of a larger one
 # would take four times as long, for faces of 14 of its pixels.
 MOST_SEARCHED = 4096 * 3072
-FACE_CLASSIFIER, PROPOSER = "face_classifier", "proposer"  # folders among the models
+# Folders among the models.
+PROPOSER, FACE_REFINER, FACE_CLASSIFIER = "proposer", "face_refiner", "face_classifier"
+DETECTOR_FOLDERS = (PROPOSER, FACE_REFINER, FACE_CLASSIFIER)
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ class DetectionSettings:
     most_squares: int = 192
     # Proposals classified in a pass at most: bounds the time for an image full of small faces.
     max_candidates_per_pass: int = 1024
-    # Score from which a proposal is refined and classified again.
-    promising: float = 0.1
+    # Refiner's score from which a proposal is refined and classified.
+    promising: float = PROMISING
     # Score from which a proposal is a face. Rotated passes are more chances to err, so their limit
     # is higher.
-    accepted: float = 0.8
+    accepted: float = 0.85
     accepted_more_passes: float = 0.9
     # Largest difference between a face's rotation and its pass's, in degrees: beyond it another
     # pass finds the face better.
@@ -89,8 +90,6 @@ class DetectionSettings:
     dark: int = 70
     # Score from which a face of the last frame is still there.
     still_there: float = 0.7
-    # Overlap over the smaller area above which the square with the lower score is suppressed.
-    overlap: float = 0.4
     # Faces analyzed at most, best scores first: bounds the cost of the classifiers.
     max_faces: int = 200
     # Photo's pixels for each of the working copy's above which a photo is searched at the next
@@ -134,6 +133,7 @@ class FaceDetector:
 
     def __init__(
         self,
+        face_refiner: FaceClassifier,
         face_classifier: FaceClassifier,
         settings: DetectionSettings | None = None,
         cascade: CascadeProposer | None = None,
@@ -142,6 +142,7 @@ class FaceDetector:
     ) -> None:
         """Join the parts; without `network`, or by the name `haar`, the cascade proposes alone."""
         self.settings = settings or DetectionSettings()
+        self.face_refiner = face_refiner
         self.face_classifier = face_classifier
         self.network = network if name == "combined" else None
         self._name, self._loaded = name, network
@@ -153,6 +154,7 @@ class FaceDetector:
         # One photo is one thread's work: OpenCV's own threads would only compete with others.
         cv2.setNumThreads(1)
         return cls(
+            FaceClassifier.load(models / FACE_REFINER, runtime, threads),
             FaceClassifier.load(models / FACE_CLASSIFIER, runtime, threads),
             network=NetworkProposer.load(models / PROPOSER, runtime, threads),
             name=DEFAULT_DETECTOR,
@@ -162,12 +164,12 @@ class FaceDetector:
         """Return a detector with some settings changed, and the same network and cascade."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         parts = (self._cascade, self._loaded, self._name)
-        return FaceDetector(self.face_classifier, settings, *parts)
+        return FaceDetector(self.face_refiner, self.face_classifier, settings, *parts)
 
     def named(self, name: DetectorName) -> FaceDetector:
         """Return a detector of the same parts by another of `DETECTORS`."""
         parts = (self._cascade, self._loaded, name)
-        return FaceDetector(self.face_classifier, self.settings, *parts)
+        return FaceDetector(self.face_refiner, self.face_classifier, self.settings, *parts)
 
     def detect(
         self,
@@ -191,14 +193,14 @@ class FaceDetector:
             if not self._needs_octave(pyramid, octave, effort, found, passes):
                 break
             finer = self._run_pass(pyramid, SearchPass(octave=octave), passes)
-            found = self._suppress(Candidates.join([found, finer]))
+            found = Candidates.join([found, finer]).suppress()
         for search_pass in MORE_PASSES[effort]:
             if len(found) and effort != "thorough":
                 break
             if search_pass.equalized and not pyramid.level(0)[0].mean() < self.settings.dark:
                 continue
             more = self._run_pass(pyramid, search_pass, passes)
-            found = self._suppress(Candidates.join([found, more]))
+            found = Candidates.join([found, more]).suppress()
         return sorted(found.to_detections(), key=lambda face: (face.box.x, face.box.y))
 
     def keep_best(self, faces: list[Detection]) -> list[Detection]:
@@ -237,7 +239,7 @@ class FaceDetector:
         steps = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float32) * 0.25
         squares = np.repeat(last, len(steps), axis=0)
         squares[:, :2] += np.tile(steps, (len(last), 1)) * squares[:, 2:3]
-        refined = self.face_classifier.classify(grey, squares)
+        refined = self.face_refiner.classify(grey, squares)
         best = refined.scores.reshape(len(last), -1).argmax(axis=1)
         chosen = refined.squares[best + np.arange(len(last)) * len(steps)]
         found = self.face_classifier.classify(grey, chosen, mirrored=True).to_detections()
@@ -321,23 +323,16 @@ class FaceDetector:
         if search_pass.equalized:
             grey = equalize(grey)
         unit = np.array([scale, scale, scale, 1], np.float32)
-        first = self.face_classifier.classify(grey, squares / unit)
-        left = self._suppress(first.take(first.scores >= self.settings.promising))
-        refined = self.face_classifier.classify(grey, left.squares)
-        left = self._suppress(refined.take(refined.scores >= self.settings.promising))
+        first, left = self.face_refiner.refine(grey, squares / unit, self.settings.promising)
         final = self.face_classifier.decide(grey, left.squares)
         upright = not search_pass.rotation
         limit = self.settings.accepted if upright else self.settings.accepted_more_passes
         # A face rotated otherwise than its pass is found better by another pass.
         off = (final.squares[:, 3] - search_pass.rotation + 180) % 360 - 180
         expected = (abs(off) <= self.settings.rotation_tolerance) | (search_pass.rotation == 0)
-        faces = self._suppress(final.take((final.scores >= limit) & expected))
+        faces = final.take((final.scores >= limit) & expected).suppress()
         located = Candidates(faces.squares * unit, faces.scores, faces.reasons)
         return Candidates(squares, first.scores), located
-
-    def _suppress(self, candidates: Candidates) -> Candidates:
-        boxes = square_corners(candidates.squares)
-        return candidates.take(nms(boxes, candidates.scores, self.settings.overlap))
 
     def _needs_octave(
         self,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from app.vision.geometry import Box
-from app.vision.imaging.crops import cut_crop
+from app.vision.geometry import Box, iou, nms, square_corners
+from app.vision.imaging.crops import cut_box
 from app.vision.models.cards import Head, ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
-OTHER_SIZES = (0.88, 1.14)  # of a square that is decided about
+SIZES = (1.0, 0.88, 1.14)  # of a square that is decided about
+LIKELY = 0.2  # score from which other views of a square are asked, too
 SMALL = 1e-6
+PROMISING = 0.2  # score from which a square is refined and classified again
+REFINED = 0.3  # score from which a refined square is decided about
+MERGE_IOU = 0.5  # from which refined squares are one
+OVERLAP = 0.4  # over the smaller area, above which the square with the lower score is suppressed
 FURTHEST = 0.6  # of the side, and logarithm of the ratio of the sides
 # The heads in the card; FACE is a class of the first, too.
 FACE, PLACE, REASON = "face", "place", "reason"
@@ -47,6 +54,17 @@ class Candidates:
         """Return the candidates of those indices, or of that mask."""
         reasons = None if self.reasons is None else self.reasons[index]
         return Candidates(self.squares[index], self.scores[index], reasons)
+
+    def suppress(self) -> Candidates:
+        """Return what non-maximum suppression keeps."""
+        return self.take(nms(square_corners(self.squares), self.scores, OVERLAP))
+
+    def merge(self) -> Candidates:
+        """Return those that are no near-copy of a better one.
+
+        A square beside a face or within one may have the better score until a network decides.
+        """
+        return self.take(nms(square_corners(self.squares), self.scores, MERGE_IOU, iou))
 
     @staticmethod
     def join(parts: list[Candidates]) -> Candidates:
@@ -106,9 +124,7 @@ class FaceClassifier:
         if not len(squares):
             none = np.zeros((0, len(REASONS) + 1), np.float32)
             return Candidates(none[:, :4], none[:, 0], none)
-        crops = np.stack(
-            [cut_crop(grey, _to_detection(each, 0.0), self.card.shape) for each in squares]
-        )
+        crops = self._cut(grey, squares)
         logits, offsets, reasons = self._run(crops)
         if mirrored:
             others = self._run(np.ascontiguousarray(crops[:, :, ::-1]))
@@ -126,16 +142,49 @@ class FaceClassifier:
     def decide(self, grey: np.ndarray, squares: np.ndarray) -> Candidates:
         """Classify squares as `classify` does, with scores that fewer false ones reach.
 
-        The logits are averaged over mirror images and three sizes: a face is one in all of them.
+        Of likely squares the logits are averaged over mirror images, two other sizes and the
+        refined square: a face is one in all of them.
         """
-        same = self.classify(grey, squares, mirrored=True)
-        others = [
-            self.classify(grey, squares * np.array((1, 1, size, 1), np.float32), mirrored=True)
-            for size in OTHER_SIZES
+        first = self.classify(grey, squares)
+        likely = first.scores >= LIKELY
+        views = [squares[likely] * np.array((1, 1, size, 1), np.float32) for size in SIZES]
+        same, *others = [
+            self.classify(grey, view, mirrored=True) for view in (*views, first.squares[likely])
         ]
         scores = np.clip([each.scores for each in (same, *others)], SMALL, 1 - SMALL)
         odds = np.exp(np.log(scores / (1 - scores)).mean(axis=0))
-        return Candidates(same.squares, (odds / (1 + odds)).astype(np.float32), same.reasons)
+        decided = replace(same, scores=(odds / (1 + odds)).astype(np.float32))
+        return Candidates.join([decided, first.take(~likely)])
+
+    def refine(
+        self, grey: np.ndarray, squares: np.ndarray, promising: float = PROMISING
+    ) -> tuple[Candidates, Candidates]:
+        """Score proposals, and refine the promising ones twice, without near-copies.
+
+        Takes what `classify` does. Returns a score for each proposal, and what is left.
+        """
+        first = self.classify(grey, squares)
+        left = first.take(first.scores >= promising).merge()
+        refined = self.classify(grey, left.squares)
+        return first, refined.take(refined.scores >= REFINED).merge()
+
+    def _cut(self, grey: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        """Cut the squares, each from a copy that is less than twice as fine as needed.
+
+        Averaging the pixels of large squares takes longer than the networks.
+        """
+        shape, levels = self.card.shape, [grey]
+        crops = []
+        for square in squares:
+            pixels = square[2] * (1 + 2 * shape.margin) / shape.size
+            octave = max(0, math.floor(math.log2(max(1.0, pixels))))
+            while len(levels) <= octave and min(levels[-1].shape) > 1:
+                halved = cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                levels.append(halved)
+            octave = min(octave, len(levels) - 1)
+            x, y, side = (square[:3] / 2**octave).tolist()
+            crops.append(cut_box(levels[octave], _to_box(x, y, side), float(square[3]), shape))
+        return np.stack(crops)
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4).
@@ -172,6 +221,9 @@ def _refine(squares: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 def _to_detection(square: np.ndarray, score: float) -> Detection:
     x, y, side, roll = map(float, square)
+    return Detection(box=_to_box(x, y, side), score=score, roll_degrees=roll)
+
+
+def _to_box(x: float, y: float, side: float) -> Box:
     length = max(1, round(side))
-    box = Box(round(x - length / 2), round(y - length / 2), length, length)
-    return Detection(box=box, score=score, roll_degrees=roll)
+    return Box(round(x - length / 2), round(y - length / 2), length, length)

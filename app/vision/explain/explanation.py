@@ -93,16 +93,18 @@ class Explainer:
         label_set: str | None = None,
         effort: str = "balanced",
         adjustments: dict[str, float] | None = None,
+        detector: str | None = None,
         budget: Budget | None = None,
     ) -> Explanation:
         """Analyze a photo as the API does, and explain one model's prediction for one face.
 
         `model` names one of the models used, `face` the index of the face (the last one if there
         are fewer). `models`, `label_set` and `effort` are as in `FaceAnalyzer.analyze_file`;
-        `adjustments` change the detector's settings. Raises `RautError` as the analyzer and the
-        budget do, and for an adjustment out of its range.
+        `detector` is as in `FaceAnalyzer.with_detector`, and `adjustments` change its settings.
+        Raises `RautError` as the analyzer and the budget do, and for an adjustment out of its
+        range.
         """
-        analyzer = self._adjusted(adjustments or {})
+        analyzer = self._adjusted(adjustments or {}).with_detector(detector)
         used = analyzer.choose(models, label_set)
         if model not in used:
             raise RautError(

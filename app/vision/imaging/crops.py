@@ -35,16 +35,21 @@ def cut_crop(image: np.ndarray, detection: Detection, shape: CropShape) -> np.nd
     the detection is in its pixels. Beyond the photo its edge is repeated, as no training crop has
     a black bar. Returns uint8 (size, size, channels).
     """
-    if abs(detection.roll_degrees) < SMALLEST_ROTATION:
-        return shape_crop(_cut_square(image, detection.box, 1 + 2 * shape.margin), shape)
+    return cut_box(image, detection.box, detection.roll_degrees, shape)
+
+
+def cut_box(image: np.ndarray, box: Box, roll_degrees: float, shape: CropShape) -> np.ndarray:
+    """Cut the square around a box as `cut_crop` does, turned by `roll_degrees` clockwise."""
+    if abs(roll_degrees) < SMALLEST_ROTATION:
+        return shape_crop(_cut_square(image, box, 1 + 2 * shape.margin), shape)
     # A rotated square lies within an upright one of its diagonal. That one is shrunk first, so
     # that the rotation samples no finer than the crop and nothing aliases.
     reach = math.sqrt(2)
-    around = _cut_square(image, detection.box, (1 + 2 * shape.margin) * reach)
+    around = _cut_square(image, box, (1 + 2 * shape.margin) * reach)
     size = math.ceil(shape.size * reach)
     shrunk = shape_crop(around, CropShape(size, shape.channels))
     middle = ((size - 1) / 2, (size - 1) / 2)
-    rotation = cv2.getRotationMatrix2D(middle, detection.roll_degrees, shape.size * reach / size)
+    rotation = cv2.getRotationMatrix2D(middle, roll_degrees, shape.size * reach / size)
     rotation[:, 2] -= np.full(2, (size - shape.size) / 2)
     crop = cv2.warpAffine(
         shrunk,

@@ -18,7 +18,8 @@ from app.vision.pipeline import FaceAnalyzer, check_effort, of_region
 MODELS = "models"
 LABELS = "label_set"
 EFFORT = "effort"
-FIELDS = (MODELS, LABELS, EFFORT)
+DETECTOR = "detector"
+FIELDS = (MODELS, LABELS, EFFORT, DETECTOR)
 COOKIE = "raut_models"
 
 Choice = dict[str, str]
@@ -35,7 +36,7 @@ def visitors_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:
 
     A cookie whose models are no longer loaded, or don't go with what the request names, counts
     for nothing. Raises `RautError` where the request names a model or labels that aren't loaded, or
-    no effort.
+    no effort or detector.
     """
     named = named_choice(sent_form(request), request.args)
     choose(analyzer, named)
@@ -59,6 +60,7 @@ def choose(analyzer: FaceAnalyzer, choice: Choice) -> dict[str, Classifier]:
     """Return the models that a choice asks for, by their names. Raises `RautError`."""
     if EFFORT in choice:
         check_effort(choice[EFFORT])
+    analyzer.with_detector(choice.get(DETECTOR))
     return analyzer.choose(model_names(choice), choice.get(LABELS))
 
 

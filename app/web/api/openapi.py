@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.vision.detection.detector import EFFORTS
+from app.vision.detection.detector import DETECTORS, EFFORTS
 from app.vision.imaging.decoding import FORMATS
 from app.vision.readings import Analysis
 from app.web.api.uploads import FIELD
@@ -104,6 +104,13 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
                 "enum": list(EFFORTS),
                 "description": "How thoroughly faces are searched: fast in one pass, balanced in "
                 "more passes if none was found, thorough at all rotations and sizes.",
+            },
+            "detector": {
+                "type": "string",
+                "enum": list(DETECTORS),
+                "description": "What proposes faces: combined, the Haar cascade and a network; "
+                "haar, the cascade alone, which finds upright frontal faces. By default the "
+                "server's setting.",
             },
         },
     }

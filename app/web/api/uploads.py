@@ -13,7 +13,7 @@ from app.settings import FORM_BYTES
 from app.vision.budget import Budget
 from app.vision.imaging.decoding import FORMATS
 from app.vision.readings import Analysis
-from app.web.api.model_selection import EFFORT, LABELS, Choice, model_names
+from app.web.api.model_selection import DETECTOR, EFFORT, LABELS, Choice, model_names
 from app.web.server.bridge import BUDGET
 from app.web.server.logging import record_stages
 from app.web.server.metrics import count_stages
@@ -45,10 +45,11 @@ class MemoryOnlyRequest(Request):
 
 
 def analyze(data: bytes, choice: Choice) -> Analysis:
-    """Analyze a photo with the models and the effort of a choice. Raises `RautError`."""
+    """Analyze a photo with the models, effort and detector of a choice. Raises `RautError`."""
     effort = choice.get(EFFORT) or state().settings.effort
     names, labels = model_names(choice), choice.get(LABELS)
-    analysis = state().analyzer.analyze_file(data, names, labels, effort, budget=request_budget())
+    analyzer = state().analyzer.with_detector(choice.get(DETECTOR))
+    analysis = analyzer.analyze_file(data, names, labels, effort, budget=request_budget())
     count_stages(analysis.timings_ms)
     record_stages(analysis.timings_ms)
     return analysis

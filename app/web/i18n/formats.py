@@ -22,6 +22,7 @@ from app.vision.readings import Prediction
 from app.web.i18n.strings import (
     BELOW_LIMIT,
     CHANGES,
+    DETECTORS,
     EFFORTS,
     ERRORS,
     GROUPS,
@@ -46,7 +47,7 @@ def _name_in(table: Mapping[str, LazyString]) -> Callable[[str], str]:
 
 label, task, setting = _name_in(LABELS), _name_in(TASKS), _name_in(SETTINGS)
 kind, change, group = _name_in(KINDS), _name_in(CHANGES), _name_in(GROUPS)
-effort = _name_in(EFFORTS)
+effort, detector = _name_in(EFFORTS), _name_in(DETECTORS)
 
 
 def probability(value: float) -> str:

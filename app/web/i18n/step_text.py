@@ -56,9 +56,10 @@ STEPS = (
         "proposals",
         _("Face or not"),
         _(
-            "Overlapping windows are merged into regions. Another network classifies each "
-            "region and estimates the exact position and rotation of the face. The score is the "
-            "probability that the region holds a face."
+            "Overlapping windows are merged into regions. The face refiner, a small network, sorts "
+            "most of them out and estimates the exact position and rotation of the face in the "
+            "others. The face classifier, a larger one that also sees what is around the face, "
+            "decides. Its score is the probability that the region holds a face."
         ),
     ),
     Step(

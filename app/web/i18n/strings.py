@@ -109,6 +109,11 @@ SETTINGS = {
     "accepted_more_passes": _("Score of a face in a further pass"),
 }
 
+DETECTORS = {
+    "combined": _("Network and Haar cascade"),
+    "haar": _("Haar cascade alone"),
+}
+
 EFFORTS = {
     "fast": _("Fast: one pass"),
     "balanced": _("Balanced: again where no face was found"),
@@ -169,6 +174,9 @@ ERRORS = {
     "unknown_effort": _(
         "This server has no search effort of that name. It has {choices}. Reload the page and "
         "try again."
+    ),
+    "unknown_detector": _(
+        "This server has no detector of that name. It has {choices}. Reload the page and try again."
     ),
     "rate_limited": _(
         "Too much came from your address in a short time. Wait a minute and try again."

@@ -11,11 +11,11 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from app.errors import RautError
-from app.vision.detection.detector import EFFORTS
+from app.vision.detection.detector import DETECTORS, EFFORTS
 from app.vision.explain.explanation import ADJUSTABLE, Explanation
 from app.vision.pipeline import of_region
 from app.web.api import model_selection
-from app.web.api.model_selection import EFFORT, LABELS
+from app.web.api.model_selection import DETECTOR, EFFORT, LABELS
 from app.web.api.uploads import ACCEPTED, FIELD, find_upload, read_upload, request_budget
 from app.web.i18n import formats, strings
 from app.web.i18n.step_text import STEPS
@@ -94,6 +94,8 @@ def _page(**outcome: Any) -> str:
         faces={field: sent.get(field, "1") for field in FACES.values()},
         efforts=[(name, formats.effort(name)) for name in EFFORTS],
         effort=choice.get(EFFORT) or state().settings.effort,
+        detectors=[(name, formats.detector(name)) for name in DETECTORS],
+        detector=choice.get(DETECTOR) or state().settings.detector,
         adjustable=ADJUSTABLE,
         settings={
             name: sent.get(name) or getattr(analyzer.detector.settings, name) for name in ADJUSTABLE
@@ -129,6 +131,7 @@ def _explain(field: str, data: bytes) -> Panel:
         models=[model] if _reads_whole(model) else model_selection.model_names(choice),
         label_set=choice.get(LABELS),
         effort=choice.get(EFFORT) or state().settings.effort,
+        detector=choice.get(DETECTOR),
         adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
         budget=request_budget(),
     )

@@ -14,7 +14,7 @@ from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_crop
 from app.vision.imaging.decoding import JPEG_SCALES, LazyImage
 from app.vision.models.cards import ModelError, load_card
-from app.vision.pipeline import FaceAnalyzer, with_detector
+from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection
 from tests.helpers.errors import refused
 
@@ -265,18 +265,18 @@ def test_more_faces_than_are_analyzed_are_told_as_truncated(
 
 
 def test_the_cascade_alone_asks_no_network(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
-    alone = with_detector(analyzer, "haar")
+    alone = analyzer.with_detector("haar")
     passes: list[PassResult] = []
     (face,) = alone.detector.detect(astronaut, "balanced", passes)
     assert centre(face) == pytest.approx((224, 113), abs=15)
     assert all(len(each.squares) == 0 < len(each.windows) for each in passes)
-    assert with_detector(alone, "combined").detector.network
-    assert with_detector(analyzer, None) is analyzer
+    assert alone.with_detector("combined").detector.network
+    assert analyzer.with_detector(None) is analyzer
 
 
 def test_an_unknown_detector_is_refused_with_those_that_exist(analyzer: FaceAnalyzer) -> None:
     with refused("unknown_detector", match="combined, haar"):
-        with_detector(analyzer, "mtcnn")
+        analyzer.with_detector("mtcnn")
 
 
 @pytest.mark.skipif(

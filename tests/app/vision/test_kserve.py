@@ -29,7 +29,7 @@ from app import create_app
 from app.__main__ import cli
 from app.errors import RautError
 from app.settings import Settings
-from app.vision.detection.detector import FACE_CLASSIFIER, PROPOSER
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.loading import load_analyzer
 from app.vision.models.cards import ModelError
 from app.vision.models.kserve.tensors import read_response
@@ -45,7 +45,7 @@ FOLDERS = Path("models/expression"), Path("models/gender")
 SERVED = [
     path.parent
     for path in Path("models").glob("*/model.onnx")
-    if path.parent.name not in (FACE_CLASSIFIER, PROPOSER)
+    if path.parent.name not in DETECTOR_FOLDERS
 ]
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
 PHOTO = encode(skimage.data.astronaut())

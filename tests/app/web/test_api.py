@@ -150,6 +150,7 @@ def test_a_form_without_the_image_field_is_refused(
     ("field", "value", "code", "choice"),
     [
         ("models", "age", "unknown_model", "gender"),
+        ("detector", "mtcnn", "unknown_detector", "haar"),
         ("effort", "heroic", "unknown_effort", "thorough"),
         ("label_set", "new", "unknown_labels", "ferplus"),
     ],
@@ -160,6 +161,13 @@ def test_an_unknown_choice_is_refused_with_those_that_exist(
     answer = analyze(client, astronaut_png, **{field: value})
     assert (answer.status_code, answer.get_json()["code"]) == (400, code)
     assert choice in answer.get_json()["choices"]
+
+
+@pytest.mark.parametrize("detector", ["combined", "haar"])
+def test_each_detector_finds_a_frontal_face(
+    client: FlaskClient, astronaut_png: bytes, detector: str
+) -> None:
+    assert len(analyze(client, astronaut_png, detector=detector).get_json()["faces"]) == 1
 
 
 def test_a_found_face_costs_no_further_look(client: FlaskClient, astronaut_png: bytes) -> None:

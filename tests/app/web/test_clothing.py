@@ -18,6 +18,7 @@ from websockets.sync.client import connect as open_socket
 from app import create_app
 from app.__main__ import cli
 from app.settings import Settings
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from tests.helpers.cards import read_card, rewrite_card
@@ -192,7 +193,7 @@ def test_the_live_page_asks_models_of_faces_only(
 def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
     dressed: FlaskClient, clothing_models: Path, tmp_path: Path
 ) -> None:
-    for name in ("clothing", "face_classifier", "proposer"):
+    for name in ("clothing", *DETECTOR_FOLDERS):
         shutil.copytree(clothing_models / name, tmp_path / name)
     alone = create_app(Settings(models=tmp_path)).test_client()
     answer = analyze(alone, encode(fill(RED))).get_json()
