@@ -42,8 +42,8 @@ def turn(picture: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def place(heads: list[tuple[np.ndarray, int, int]], height: int, width: int) -> np.ndarray:
-    """Set pictures into an even grey one, each at its left and top."""
-    canvas = np.full((height, width, 3), 120, np.uint8)
+    """Set pictures into one of a cup, each at its left and top."""
+    canvas = cv2.resize(skimage.data.coffee(), (width, height))
     for picture, left, top in heads:
         rows, columns = picture.shape[:2]
         canvas[top : top + rows, left : left + columns] = picture
