@@ -100,6 +100,9 @@ def _read_photos(reader: PictureReader, job: BatchJob) -> int:
             tracks.number(rows)
             for write in write_rows:
                 write(rows)
+            if answer.get("truncated"):
+                count = len(answer["faces"])
+                click.echo(f"{answer['file']}: only the {count} surest faces are read.", err=True)
             if "error" in answer:
                 failed.append(answer)
             elif write_answer:

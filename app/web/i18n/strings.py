@@ -280,6 +280,7 @@ PHOTO_PAGE = {
         "The file breaks off: the photo was read as far as it goes. Copy or download it again to "
         "read the rest."
     ),
+    "faces_truncated": _("There are more faces: the {count} that were found most surely are read."),
     "photo_not_shown": _("Your browser cannot show this photo. The readings are not affected."),
     "nothing_to_paste": _("There is no picture on the clipboard."),
     "nothing_to_drop": _("What you dropped is not a file. Drop a photo from your device."),

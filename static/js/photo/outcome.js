@@ -73,6 +73,7 @@ export async function showAnalysis({ analysis, size, sentSize }, isCurrent) {
   else sayFaces(faces);
   photoNote(
     !image.complete && text("photo_incomplete"),
+    analysis.truncated && text("faces_truncated", { count: formatNumber(faces.length) }),
     !shown && text("photo_not_shown"),
     size && text("shrunk", { width: formatNumber(sentSize.width), height: formatNumber(sentSize.height) }),
   );

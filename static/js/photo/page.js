@@ -112,7 +112,7 @@ async function show(entry) {
     await outcome.showAnalysis(entry, isCurrent);
     if (!isCurrent()) return;
     element("thorough").hidden =
-      entry.analysis.faces.length > 0 || clothingPrediction(entry.analysis) !== null || entry.fields.length > 0;
+      clothingPrediction(entry.analysis) !== null || entry.fields.length > 0;
   } else if (state === "failed") {
     await outcome.showProblem(entry, isCurrent);
     if (isCurrent()) element("retry").hidden = !queue.retryable.includes(entry);
