@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         "refused with 503.",
     )
     track_max_age: float = Field(
-        1.0, ge=0, le=10, description="Seconds for which a track survives without a detection."
+        2.5, ge=0, le=10, description="Seconds for which a track survives without a detection."
     )
     inference_url: HttpUrl | None = Field(
         None, description="Base URL of the inference server: http or https, with an optional path."

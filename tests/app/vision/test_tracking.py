@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.settings import Settings
 from app.vision.geometry import Box, softmax
 from app.vision.live import LiveReader
 from app.vision.pipeline import FaceAnalyzer
@@ -311,3 +313,34 @@ def test_a_reason_not_to_read_a_face_is_told_once_it_lasts() -> None:
         assert prediction.confident == (prediction.reason is None)
     assert shown[:5] == [None] * 5
     assert shown[-1] == "blurred"
+
+
+def turn_head(photo: np.ndarray, degrees: float) -> np.ndarray:
+    """Turn the astronaut's head about its own axis, as if it were a cylinder."""
+    x, y, width, height = 80, 20, 128, 170
+    head = photo[y : y + height, x : x + width]
+    across = (np.arange(width) + 0.5) / width * 2 - 1
+    angle = np.clip(np.arcsin(across) + np.radians(degrees), -np.pi / 2, np.pi / 2)
+    source = np.tile((np.sin(angle) + 1) / 2 * width - 0.5, (height, 1)).astype(np.float32)
+    rows = np.tile(np.arange(height, dtype=np.float32)[:, None], (1, width))
+    turned = cv2.remap(head, source, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mask = np.zeros((height, width), np.float32)
+    axes = (width // 2 - 4, height // 2 - 4)
+    cv2.ellipse(mask, (width // 2, height // 2), axes, 0, 0, 360, 1, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
+    result = photo.copy()
+    result[y : y + height, x : x + width] = np.rint(turned * mask + head * (1 - mask))
+    return result
+
+
+def test_a_face_that_turns_to_its_profile_and_back_keeps_its_number(
+    analyzer: FaceAnalyzer, astronaut: np.ndarray
+) -> None:
+    photo, reader = astronaut[:300, 80:380], LiveReader(analyzer, Settings().track_max_age)
+    shown = []
+    for index in range(30):
+        degrees = 75 * np.sin(np.pi * index / 29)
+        frame = encode_frame(turn_head(photo, degrees))
+        shown.append(numbers(reader.read_frame(frame, at=index / 10).faces))
+    assert shown[0] == shown[-1] == [1]
+    assert all(each in ([1], []) for each in shown)
