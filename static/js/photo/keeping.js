@@ -6,22 +6,27 @@ const NAME = "raut_tab";
 /**
  * @param pack returns what to keep of a page that is left; null for nothing
  * @param unpack called with what the tab's last page kept
- * @returns whether what is kept outlives the page
+ * @returns a function to call once there is something to keep: whether it will outlive the page
  */
 export function keepAcrossPages(pack, unpack) {
-  if (!("SharedWorker" in window)) return false;
+  let worker = null;
   let outlives = false;
-  sessionStorage[NAME] ??= String(Math.random());
-  const worker = new SharedWorker(new URL("keeper.js", import.meta.url), {
-    name: sessionStorage[NAME],
-    // Only browsers that know this option ask for it.
-    get extendedLifetime() {
-      outlives = true;
-      return true;
-    },
-  });
-  worker.port.onmessage = ({ data }) => data && unpack(data);
-  worker.port.postMessage("give");
-  window.addEventListener("pagehide", () => worker.port.postMessage(pack()));
-  return outlives;
+  const keep = () => {
+    if (worker || !("SharedWorker" in window)) return outlives;
+    sessionStorage[NAME] ??= String(Math.random());
+    worker = new SharedWorker(new URL("keeper.js", import.meta.url), {
+      name: sessionStorage[NAME],
+      // Only browsers that know this option ask for it.
+      get extendedLifetime() {
+        outlives = true;
+        return true;
+      },
+    });
+    worker.port.onmessage = ({ data }) => data && unpack(data);
+    worker.port.postMessage("give");
+    window.addEventListener("pagehide", () => worker.port.postMessage(pack()));
+    return outlives;
+  };
+  if (sessionStorage[NAME]) keep();
+  return keep;
 }

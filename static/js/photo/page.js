@@ -53,10 +53,10 @@ element("cards").addEventListener("click", ({ target }) => {
   const button = target.closest(".show-steps");
   if (button) openSteps(current.photo, button.value);
 });
-const keeps = keepAcrossPages(pack, unpack);
+const keep = keepAcrossPages(pack, unpack);
 // Many photos are not read again in a moment.
 window.addEventListener("beforeunload", (event) => {
-  if (queue.entries.length > 1 && !keeps) event.preventDefault();
+  if (queue.entries.length > 1 && !keep()) event.preventDefault();
 });
 
 function add(photos) {
@@ -67,6 +67,7 @@ function take(entries, at = 0) {
   strip.add(entries);
   open(entries[at]);
   queue.resume();
+  keep();
 }
 
 function pack() {
