@@ -31,8 +31,9 @@ SIZE = (640, 480)
 FPS = 5
 SPEED_SECONDS = 120
 PART_SECONDS = 20
-# Long films are read at a lower rate, to end in minutes.
-MEMORY_MINUTES, MEMORY_FPS, MEMORY_RATE = (5, 60), 1, 10
+# Long films have few frames and are read at a lower rate, to end in minutes.
+MEMORY_MINUTES, MEMORY_FPS, MEMORY_RATE = (5, 60), 1, 2
+TURNS_RATE = 10
 SAMPLE_SECONDS = 0.5
 # Changes at none of the times that are read.
 CHANGES = (1.03, 2.51, 3.27, 4.99, 6.15, 7.73, 8.88, 10.41)
@@ -89,7 +90,7 @@ def change_face() -> tuple[np.ndarray, np.ndarray]:
 
 
 def turn_away(turns: int) -> Iterator[np.ndarray]:
-    """Yield, at `MEMORY_RATE`, people who turn away for two seconds and drift meanwhile.
+    """Yield, at `TURNS_RATE`, people who turn away for two seconds and drift meanwhile.
 
     Between two of them nobody is there for as long as a track may last, and longer.
     """
@@ -104,13 +105,13 @@ def turn_away(turns: int) -> Iterator[np.ndarray]:
         start = random.uniform((-180, -40), (180, 200))
         drift = random.uniform(-0.5, 0.5, 2) * side
         whole = 2 * VISIBLE_SECONDS + AWAY_SECONDS
-        for index in range(round(whole * MEMORY_RATE)):
-            share = np.clip((index / MEMORY_RATE - VISIBLE_SECONDS) / AWAY_SECONDS, 0, 1)
+        for index in range(round(whole * TURNS_RATE)):
+            share = np.clip((index / TURNS_RATE - VISIBLE_SECONDS) / AWAY_SECONDS, 0, 1)
             shift = start + share * drift
             picture = away if 0 < share < 1 else seen
             matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
             yield cv2.warpAffine(picture, matrix, SIZE, borderMode=cv2.BORDER_REPLICATE)
-        for _ in range(round(EMPTY_SECONDS * MEMORY_RATE)):
+        for _ in range(round(EMPTY_SECONDS * TURNS_RATE)):
             yield np.full_like(seen, 90)
 
 
@@ -208,7 +209,7 @@ def measure_changes(folder: Path) -> dict[str, Any]:
 
 def measure_turns(folder: Path) -> dict[str, Any]:
     """Count the people who keep their number while they turn away for two seconds."""
-    film = write_film(folder / "turns.mp4", turn_away(TURNS), MEMORY_RATE)
+    film = write_film(folder / "turns.mp4", turn_away(TURNS), TURNS_RATE)
     rows, _, _ = analyze(film, "--fps", str(FPS))
     period = 2 * VISIBLE_SECONDS + AWAY_SECONDS + EMPTY_SECONDS
     kept = hidden = 0

@@ -63,7 +63,8 @@ class Film:
                 raise
             raise FilmError(
                 "film_unreadable",
-                f"This is no film of a kind that can be read here, or it is damaged ({error}).",
+                "This is no film of a kind that can be read here, or it is damaged: "
+                f"{error.strerror}.",
             ) from error
         # The cover of a recording is a stream of one picture.
         streams = [
@@ -123,6 +124,7 @@ class Film:
             self._before = self._current[0] if self._current else math.inf
             self._current = next(self._frames, None)
             if self._current is None:
+                self._frames = self.frames()
                 raise FilmError(
                     "film_ended",
                     f"There is no picture at {time:.1f} s: the film ends before, or is damaged.",

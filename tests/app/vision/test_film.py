@@ -33,6 +33,9 @@ def test_frames_are_found_by_their_times_in_any_order(
         found, pixels = film.frame_at(time)
         assert found == pytest.approx((number - 1) / 25, abs=2e-3)
         assert pixels.mean() == pytest.approx(8 * (number - 1), abs=5)
+    with pytest.raises(FilmError, match=r"no picture at 2.0 s"):
+        film.frame_at(2)
+    assert film.frame_at(0.4)[0] == pytest.approx(0.4, abs=2e-3)
 
 
 def test_a_film_of_varying_rate_is_sampled_by_time(tmp_path: Path) -> None:
