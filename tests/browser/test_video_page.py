@@ -234,8 +234,7 @@ def test_a_click_in_the_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> N
     chart = shots.locator("#chart")
     box = chart.bounding_box()
     assert box
-    middle = {"x": (48 + box["width"] - 12) / 2, "y": 50}
-    chart.click(position=middle)
+    chart.click(position={"x": (48 + box["width"] - 12) / 2, "y": 50})
     expect(shots.locator("#time")).to_have_text("0:02.0")
     shots.locator("#view").press("ArrowRight")
     expect(shots.locator("#time")).to_have_text("0:02.2")

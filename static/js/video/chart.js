@@ -51,6 +51,11 @@ export class FilmChart {
     this.draw();
   }
 
+  clear() {
+    this.#data = null;
+    prepareCanvas(this.#canvas);
+  }
+
   moveTo(time) {
     this.#time = time;
     this.draw();

@@ -141,7 +141,12 @@ function forget() {
   chosen = null;
   declined = new Set();
   cards.clear();
+  chart.clear();
   player.showFaces(() => null);
+  showMarks();
+  showReport([], "");
+  element("suggestions").replaceChildren();
+  element("downloads").hidden = true;
   element("changes").checked = false;
 }
 
@@ -227,7 +232,6 @@ function refresh({ running = false } = {}) {
   showChart();
   player.draw();
   if (running) return;
-  showMarks();
   showSuggestions();
   clearTimeout(reportTimer);
   reportTimer = setTimeout(() => readings && showReport(reports(), settingsInWords()), REPORT_MS);
@@ -237,6 +241,7 @@ function refresh({ running = false } = {}) {
 function change(edit) {
   edit();
   refresh({ running: reader?.running });
+  showMarks();
 }
 
 function showPersons() {
@@ -325,9 +330,10 @@ function markExcluded() {
 
 function markEvent() {
   const word = element("event-word").value.trim() || text("mark");
-  change(() => marks.events.push({ time: player.time, word }));
-  marks.events.sort((one, other) => one.time - other.time);
-  showMarks();
+  change(() => {
+    marks.events.push({ time: player.time, word });
+    marks.events.sort((one, other) => one.time - other.time);
+  });
 }
 
 function showMarks() {
