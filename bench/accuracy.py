@@ -109,5 +109,7 @@ def _measure(
 
 
 def _share(hits: np.ndarray) -> str:
+    if not len(hits):
+        return "-"
     low, high = wilson_interval(int(hits.sum()), len(hits))
     return f"{hits.mean():.1%} ({100 * low:.0f} to {100 * high:.0f})"
