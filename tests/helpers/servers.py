@@ -125,7 +125,7 @@ def wait_until_open(port: int, process: subprocess.Popen[Any]) -> None:
     while process.poll() is None and time.monotonic() < ends:
         with suppress(OSError):
             return socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-    pytest.fail(f"{process.args} did not start.")
+    pytest.fail(f"{process.args!r} did not start.")
 
 
 def fail_to_start(reason: str, **environment: str) -> None:

@@ -5,7 +5,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from training.studies.grid import share_grid
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's and SQLAlchemy's own
 
 # Prints each trial that it begins, stays in it until its input ends, and prints all results.
 WORKER = """
