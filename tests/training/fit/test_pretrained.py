@@ -87,7 +87,7 @@ def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -
     assert kept["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
     assert kept["layer4.1.bn2.running_var"].shape == (512,)
     assert sum(value.size for value in kept.values()) == 11_176_512 + 9_600  # with moments
-    np.savez(tmp_path / "resnet18.npz", **kept)
+    np.savez(tmp_path / "resnet18.npz", allow_pickle=False, **kept)
     loaded = pretrained.load_base("resnet18", "float32")
     picture = np.random.default_rng(1).random((1, SIZE, SIZE, 3), np.float32)
     answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
