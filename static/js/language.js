@@ -14,6 +14,8 @@ const SMALLEST_SHOWN = 0.01;
 
 export const formatNumber = formatter({ maximumFractionDigits: 1 });
 export const formatMilliseconds = formatter({ style: "unit", unit: "millisecond", maximumFractionDigits: 1 });
+/** Format a share as a percentage with one decimal, as the server does. */
+export const formatShare = formatter({ style: "percent", ...decimals(1) });
 /** Format a number with two decimals, as the server does. */
 export const formatHundredths = formatter(decimals(2));
 
