@@ -131,7 +131,8 @@ def test_all_faces_are_one_request_for_each_model(
     assert len(ask(remote, photo).get_json()["faces"]) == 2
     assert server.batches == before + 2
     known = 1
-    assert [len(crops) for crops in server.crops[-2:]] == [known + 2, known + 2]
+    # Expressions are read from mirror images, too.
+    assert [len(crops) for crops in server.crops[-2:]] == [known + 2 * 2, known + 2]
 
 
 def test_only_crops_of_faces_go_to_the_inference_server(
@@ -148,7 +149,8 @@ def test_only_crops_of_faces_go_to_the_inference_server(
     for crops, folder in zip(server.crops[-2:], FOLDERS, strict=True):
         card = read_card(folder)
         # The known crop and the face; the body holds no more than these and their description.
-        assert crops.shape == (2, card["size"], card["size"], card["channels"])
+        count = 2 + card["mirror_averaging"]
+        assert crops.shape == (count, card["size"], card["size"], card["channels"])
     for body, crops in zip(server.bodies[-2:], server.crops[-2:], strict=True):
         assert body.endswith(crops.tobytes())
         described = json.loads(body[: -crops.nbytes])
@@ -455,7 +457,7 @@ def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
 
 @pytest.mark.parametrize(
     ("language", "sentence"),
-    [("en", "does not respond at the moment"), ("id", "sedang tidak menanggapi")],
+    [("en", "does not respond at the moment"), ("id", "sedang tidak merespons")],
 )
 def test_the_pages_say_that_the_server_is_away(
     server: FakeInferenceServer, remote: FlaskClient, language: str, sentence: str
@@ -476,7 +478,7 @@ def test_the_steps_are_shown_as_without_a_server(
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
     # Both models' readings, and the crop covered in 49 places beside itself and the known one.
     assert server.batches == before + 3
-    assert [len(crops) for crops in server.crops[-3:]] == [2, 2, 51]
+    assert [len(crops) for crops in server.crops[-3:]] == [3, 2, 51]
 
 
 @pytest.mark.parametrize("address", ["/", "/realtime", "/about"])
