@@ -43,7 +43,7 @@ def show_input(include_top: bool, weights: str | None) -> keras.Model:
     return keras.Model(crops, keras.layers.Identity()(crops))
 
 
-@pytest.mark.parametrize("name", pretrained.APPLICATIONS.keys() - {"resnet18"})
+@pytest.mark.parametrize("name", sorted(pretrained.APPLICATIONS.keys() - {"resnet18"}))
 def test_a_body_is_given_pictures_as_its_paper_has_them(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
