@@ -24,6 +24,15 @@ os.environ.setdefault("WEB_CONCURRENCY", str(min(4, count_processors())))
 first_process = os.getpid()
 # The workers count for /metrics in files here, and each client's photos for their limit.
 folder = counts.open_counts()
+
+
+@atexit.register
+def _remove_counts():
+    """Leave nothing of the counts, however far the start came; the workers come here too."""
+    if os.getpid() == first_process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 os.environ.setdefault("RAUT_RATE_LIMIT_STORAGE", f"shared://{folder}/limits.sqlite")
 try:
@@ -102,13 +111,6 @@ def post_worker_init(worker):
 def child_exit(server, worker):
     """Keep of a worker that has ended what it counted."""
     counts.release(folder, worker.pid)
-
-
-@atexit.register
-def _remove_counts():
-    """Leave nothing of the counts, however far the start came; the workers come here too."""
-    if os.getpid() == first_process:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def when_ready(server):

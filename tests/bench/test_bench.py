@@ -29,7 +29,7 @@ FAKE = """
 import json, sys
 for line in sys.stdin:
     print("a note of a library", flush=True)
-    print(json.dumps({"faces": 1}), flush=True)
+    print(json.dumps({"faces": [{}]}), flush=True)
 """
 
 

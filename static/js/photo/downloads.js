@@ -11,7 +11,7 @@ import { Zip } from "./zip.js";
 // comma for a decimal point: the command line's dialects "excel" and "excel-id".
 const DIALECTS = { id: { delimiter: ";", decimal: ",", marked: true } };
 const EXCEL = { marked: true };
-const NO_FACE = { face: "", ...flatten({ box: { x: "", y: "", width: "", height: "" }, score: "", roll_degrees: "" }) };
+const NO_FACE = { face: "", track: "", ...flatten({ box: { x: "", y: "", width: "", height: "" }, score: "", roll_degrees: "" }) };
 
 export const downloadJson = (answerText, name) => saveFile(answerText, "application/json", `${name}.raut.json`);
 
@@ -62,9 +62,9 @@ function uniqueName(names, base, kind) {
 function rowsOf({ name: file, analysis }, reasons) {
   if (!analysis) return [{ file }];
   const { faces, image, image_predictions: predictions = {} } = analysis;
-  const shared = { file, ...image, faces: faces.length, ...flatten(predictions, "image_") };
+  const shared = { file, time_s: "", frame: "", ...image, faces: faces.length, ...flatten(predictions, "image_") };
   if (!faces.length) return [{ ...shared, ...NO_FACE }];
-  return faces.map((face, index) => ({ ...shared, face: index + 1, ...flatten(withReasons(face, reasons)) }));
+  return faces.map((face, index) => ({ ...shared, face: index + 1, track: "", ...flatten(withReasons(face, reasons)) }));
 }
 
 // Only what can't be read has a reason; the column is there for every face.

@@ -150,9 +150,11 @@ def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes
     assert page.count('data-side="image"') == page.count('data-side="second"') == len(STEPS)
 
 
-def test_a_coarser_search_finds_no_face(client: FlaskClient, astronaut_png: bytes) -> None:
+def test_a_limit_that_no_score_reaches_finds_no_face(
+    client: FlaskClient, astronaut_png: bytes
+) -> None:
     answer = post(
-        client, "/steps/stages.zip", {"image": astronaut_png}, working_side="80", effort="fast"
+        client, "/steps/stages.zip", {"image": astronaut_png}, accepted="1", effort="fast"
     )
     assert read_zip(answer.data, "image/numbers.json")["analysis"]["faces"] == []
 

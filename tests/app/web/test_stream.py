@@ -158,46 +158,44 @@ def begin_film(client: ClientConnection) -> None:
     assert ask(client, '{"clock": "media"}') == {"settings": {"clock": "media"}}
 
 
-def test_each_frame_of_a_film_is_read_in_its_turn(connect: Connect, frame: bytes) -> None:
+def test_each_frame_of_a_film_is_read_in_its_turn(connect: Connect) -> None:
     client = connect()
     client.send('{"clock": "media"}')
     for number in range(8):
-        client.send(at(number / 5, frame))
+        client.send(at(number / 5, FRAME))
     answers = [json.loads(client.recv(PATIENCE)) for _ in range(9)][1:]
     assert [answer["frame"] for answer in answers] == list(range(1, 9))
     assert {answer["dropped"] for answer in answers} == {0}
 
 
-def test_tracks_age_by_the_time_in_the_film(connect: Connect, frame: bytes) -> None:
+def test_tracks_age_by_the_time_in_the_film(connect: Connect) -> None:
     empty = encode_frame(np.zeros((512, 512, 3), np.uint8))
 
     def number_after(seconds: float) -> int:
         client = connect()
         begin_film(client)
-        ask(client, at(0, frame))
+        ask(client, at(0, FRAME))
         assert ask(client, at(1, empty))["faces"] == []
-        track: int = ask(client, at(1 + seconds, frame))["faces"][0]["track"]
+        track: int = ask(client, at(1 + seconds, FRAME))["faces"][0]["track"]
         return track
 
     assert (number_after(1.5), number_after(600)) == (1, 2)
 
 
 @pytest.mark.parametrize("time", [b"", b"1234", struct.pack(">d", 0.5), struct.pack(">d", np.nan)])
-def test_a_film_s_frame_without_a_later_time_is_refused(
-    connect: Connect, frame: bytes, time: bytes
-) -> None:
+def test_a_film_s_frame_without_a_later_time_is_refused(connect: Connect, time: bytes) -> None:
     client = connect()
     begin_film(client)
-    ask(client, at(1, frame))
+    ask(client, at(1, FRAME))
 
-    answer = ask(client, time + frame if len(time) == 8 else time)
+    answer = ask(client, time + FRAME if len(time) == 8 else time)
     assert answer["problem"]["code"] == "frame_time_invalid"
-    assert len(ask(client, at(1, frame))["faces"]) == 1
+    assert len(ask(client, at(1, FRAME))["faces"]) == 1
 
 
-def test_a_camera_can_t_become_a_film(connect: Connect, frame: bytes) -> None:
+def test_a_camera_can_t_become_a_film(connect: Connect) -> None:
     client = connect()
-    ask(client, frame)
+    ask(client, FRAME)
     assert ask(client, '{"clock": "media"}')["problem"]["code"] == "settings_invalid"
 
 

@@ -29,6 +29,7 @@ def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
         "data.stored_size": 40,
         "data.ood": sets,
         "network.options.last": "block3_sepconv1_act",
+        "network.options.learned_from": "block3_sepconv1_act",
         "schedule.epochs": 1,
         "schedule.batch": 8,
     }

@@ -14,10 +14,9 @@ from training.recipe import RECIPES
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
 SMALLER = {
-    "rounds = 0 ": "rounds = 1 ",
-    "epochs = 2 ": "epochs = 1 ",
-    "epochs = 5 ": "epochs = 1 ",
-    "widths = [20, 40, 64]": "widths = [4, 4, 4]",
+    "epochs = 3 ": "epochs = 1 ",
+    "epochs = 4 ": "epochs = 1 ",
+    "widths = [24, 48, 96, 128]": "widths = [4, 4, 4, 4]",
     "batch = 256": "batch = 16",
 }
 
@@ -56,7 +55,7 @@ def test_one_command_cuts_the_pictures_and_mines_what_the_first_round_mistakes(
     rebuilt = run("rebuild", recipe)
     assert rebuilt.exit_code == 0, rebuilt.output
     assert Path("models/face_classifier/card.json").is_file()
-    pictures = sorted(Path("data/faces/train/other").iterdir())
+    pictures = sorted(Path("data/candidates/train/other").iterdir())
     assert any("mistakes-of" in picture.name for picture in pictures)
     assert any("composite" in picture.name for picture in pictures)
 
@@ -66,4 +65,4 @@ def test_one_command_cuts_the_pictures_and_mines_what_the_first_round_mistakes(
     again = run("rebuild", recipe)
     assert again.exit_code == 0, again.output
     assert Path("runs/face_classifier-round-1/model.keras").stat().st_mtime == fitted
-    assert sorted(Path("data/faces/train/other").iterdir()) == pictures
+    assert sorted(Path("data/candidates/train/other").iterdir()) == pictures
