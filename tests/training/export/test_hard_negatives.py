@@ -56,7 +56,7 @@ def test_one_command_cuts_the_pictures_and_mines_what_the_first_round_mistakes(
     assert rebuilt.exit_code == 0, rebuilt.output
     assert Path("models/face_classifier/card.json").is_file()
     pictures = sorted(Path("data/candidates/train/other").iterdir())
-    assert any("mistakes-of" in picture.name for picture in pictures)
+    assert any("-of-" in picture.name for picture in pictures)
     assert any("composite" in picture.name for picture in pictures)
 
     # Stopped after the first round, it repeats nothing and adds nothing twice.
