@@ -237,7 +237,8 @@ def _unpacked(source: Path) -> Iterator[Path]:
         try:
             if zipfile.is_zipfile(source):
                 with zipfile.ZipFile(source) as archive:
-                    archive.extractall(folder)
+                    # zipfile keeps within the folder by itself.
+                    archive.extractall(folder)  # nosec B202
             else:
                 with tarfile.open(source) as packed:
                     packed.extractall(folder, filter="data")
