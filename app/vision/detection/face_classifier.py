@@ -148,10 +148,9 @@ class FaceClassifier:
         first = self.classify(grey, squares)
         likely = first.scores >= LIKELY
         views = [squares[likely] * np.array((1, 1, size, 1), np.float32) for size in SIZES]
-        same, *others = [
-            self.classify(grey, view, mirrored=True) for view in (*views, first.squares[likely])
-        ]
-        scores = np.clip([each.scores for each in (same, *others)], SMALL, 1 - SMALL)
+        seen = self.classify(grey, np.concatenate([*views, first.squares[likely]]), mirrored=True)
+        same = seen.take(np.arange(likely.sum()))
+        scores = np.clip(seen.scores.reshape(len(SIZES) + 1, -1), SMALL, 1 - SMALL)
         odds = np.exp(np.log(scores / (1 - scores)).mean(axis=0))
         decided = replace(same, scores=(odds / (1 + odds)).astype(np.float32))
         return Candidates.join([decided, first.take(~likely)])

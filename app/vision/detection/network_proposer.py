@@ -16,7 +16,7 @@ from app.vision.models.files import Runtime
 BOXES = "boxes"  # the head in the card
 SMALLEST = 14  # side of the smallest face that is found on a level, in pixels
 ROOM = 8  # pixels of the edge repeated around a level, so that a cut face has its centre on it
-LEAST_SCORE = 0.15  # of a position that is proposed
+LEAST_SCORE = 0.2  # of a position that is proposed
 MOST_SQUARES = 1024  # compared with each other, in 4 MB; a photo has fifty
 MERGE_IOU = 0.5  # from which squares of neighbouring positions and levels are one proposal
 
