@@ -29,10 +29,10 @@ def film_of_a_face(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Pat
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: Any) -> Path:
-    """Without a face: its readings come from the test."""
+    """Without a face: its readings come from the test. A late sample shows the due frame."""
     path: Path = tmp_path_factory.mktemp("films") / "grey.webm"
-    greys = np.linspace(0, 255, SECONDS * 10).astype(np.uint8)
-    return write_film(path, (np.full((240, 320, 3), grey, np.uint8) for grey in greys), 10)
+    greys = np.linspace(0, 255, SECONDS * 5).astype(np.uint8)
+    return write_film(path, (np.full((240, 320, 3), grey, np.uint8) for grey in greys), 5)
 
 
 class FilmServer:
