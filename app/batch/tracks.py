@@ -5,10 +5,7 @@ from itertools import groupby
 from app.batch.rows import Row
 from app.vision.geometry import Box
 from app.vision.readings import FaceReading
-from app.vision.tracking import Tracker
-
-# A face turned away for two seconds keeps its number; another may have come after longer.
-MAX_AGE_SECONDS = 3.0
+from app.vision.tracking import FILM_MAX_AGE, Tracker
 
 
 class FilmTracks:
@@ -19,7 +16,7 @@ class FilmTracks:
 
     def __init__(self) -> None:
         self._film = ""
-        self._tracker = Tracker(MAX_AGE_SECONDS)
+        self._tracker = Tracker(FILM_MAX_AGE)
 
     def number(self, rows: list[Row]) -> None:
         """Set the numbers in the rows of consecutive images."""
@@ -32,7 +29,7 @@ class FilmTracks:
         if time is None:
             return
         if film != self._film:
-            self._film, self._tracker = film, Tracker(MAX_AGE_SECONDS)
+            self._film, self._tracker = film, Tracker(FILM_MAX_AGE)
         found = [
             FaceReading(
                 box=Box(*(row[f"box_{name}"] for name in ("x", "y", "width", "height"))),

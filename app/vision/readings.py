@@ -37,7 +37,7 @@ class Detection(_Reading):
     `box` is the face's square before rotation: rotated clockwise about its centre by
     `roll_degrees` (-180 to 180, 0 when upright), it lies on the face. `score` is the probability
     that it holds a face. `reasons` are the probabilities that it can't be read, because the face is
-    covered_lower (mouth), covered_eyes, turned, blurred, dark or tiny.
+    covered_lower (mouth), covered_eyes, turned or blurred.
     """
 
     box: Box

@@ -43,6 +43,10 @@ HOLD_SECONDS = 0.25
 CONFIRMED_SCORE = 0.5
 
 
+# Seconds of a film: a face turned away for two keeps its number; later it may be another.
+FILM_MAX_AGE = 3.0
+
+
 class SmoothedPrediction:
     """Smooth one model's predictions for one face, and show a class that doesn't flicker."""
 

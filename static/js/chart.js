@@ -63,7 +63,7 @@ export class Legend {
     const line = item.querySelector("path");
     line.style.setProperty("stroke", `var(--line-${index})`);
     line.setAttribute("stroke-dasharray", dashOf(index).join(" "));
-    button.append(className(name));
+    line.closest("svg").after(className(name));
     button.addEventListener("click", () => {
       const shown = this.#hidden.delete(name);
       if (!shown) this.#hidden.add(name);

@@ -7,12 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Download, FilePayload, Page, Route
+
+from bench import film
 
 SERVICE = "**/api/v1/analyze"
 INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
@@ -34,16 +35,7 @@ def picture_file(picture: Any, name: str, **saving: Any) -> FilePayload:
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], rate: int) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(CODECS[path.suffix[1:]], rate=rate)
-        assert isinstance(stream, av.VideoStream)
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        container.mux(stream.encode())
-    return path
+    return film.write_film(path, frames, rate, codec=CODECS[path.suffix[1:]])
 
 
 def reading(label: str, probability: float, classes: tuple[str, ...], confident: bool) -> Any:

@@ -25,12 +25,11 @@ import numpy as np
 from app.files import atomic_write
 from app.paths import MODELS
 from app.vision.detection.detector import FACE_CLASSIFIER, FACE_REFINER, PROPOSER
-from app.vision.detection.face_classifier import REASONS, FaceClassifier
+from app.vision.detection.face_classifier import REASONS, FaceClassifier, to_box
 from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.detection.proposals import CascadeProposer
-from app.vision.geometry import Box, iou, overlap_over_min
-from app.vision.imaging.crops import CropShape, cut_crop
-from app.vision.readings import Detection
+from app.vision.geometry import iou, overlap_over_min
+from app.vision.imaging.crops import CropShape, cut_box
 from training.datasets.composites import (
     PlacedFace,
     Sources,
@@ -318,8 +317,5 @@ def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
 
 
 def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
-    side = round(square.side)
-    box = Box(round(square.x - side / 2), round(square.y - side / 2), side, side)
-    return cut_crop(
-        picture, Detection(box=box, score=0, roll_degrees=square.roll_degrees), _worker.stage.shape
-    )
+    box = to_box(square.x, square.y, square.side)
+    return cut_box(picture, box, square.roll_degrees, _worker.stage.shape)

@@ -15,7 +15,7 @@ import numpy as np
 
 from app.errors import RautError
 from app.vision.detection.box_maps import BOX_VALUES, draw_map
-from app.vision.detection.face_classifier import REASONS
+from app.vision.detection.face_classifier import MIRRORED_PLACE, REASONS
 from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.imaging.decoding import decode_image
 from training.recipe import DataError
@@ -25,7 +25,6 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VOTES_FILE = "ferplus.csv"
 PLACES_FILE = "places.csv"
 PLACE_VALUES = ("x", "y", "size", "sine", "cosine")
-MIRRORED_PLACE = (-1, 1, 1, -1, 1)  # factors of those
 BOXES_FILE = "boxes.csv"  # of whole pictures: a row for each square in them
 BOX_COLUMNS = ("x", "y", "side", "roll", "certain")
 REASONS_FILE = "reasons.csv"

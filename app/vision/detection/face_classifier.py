@@ -28,9 +28,7 @@ FURTHEST = 0.6  # of the side, and logarithm of the ratio of the sides
 FACE, PLACE, REASON = "face", "place", "reason"
 # Why a face can't be read; the classes of the head REASON, of which several may hold.
 REASONS = ("covered_lower", "covered_eyes", "turned", "blurred")
-# Reasons that need no network: the mean grey up to which a square is dark, and the side in the
-# photo's pixels up to which a face is tiny.
-DARK, TINY = 40.0, 20.0
+MIRRORED_PLACE = (-1, 1, 1, -1, 1)  # factors of a place's values in the mirror image
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Candidates:
 
     `squares` is float32 (count, 4): centre x, centre y and side in pixels, and clockwise rotation
     in degrees; `scores` float32 (count,), the probability that each holds a face. `reasons` is
-    float32 (count, len(REASONS) + 1), the probabilities that a face can't be read for one of
-    `REASONS` or because it is dark, or None where nobody asked.
+    float32 (count, len(REASONS)), the probabilities that a face can't be read for one of `REASONS`,
+    or None where nobody asked.
     """
 
     squares: np.ndarray
@@ -85,12 +83,7 @@ class Candidates:
         if self.reasons is None:
             return found
         return [
-            face.model_copy(
-                update={
-                    "reasons": dict(zip((*REASONS, "dark"), reasons.tolist(), strict=True))
-                    | {"tiny": float(face.box.width <= TINY)}
-                }
-            )
+            face.model_copy(update={"reasons": dict(zip(REASONS, reasons.tolist(), strict=True))})
             for face, reasons in zip(found, self.reasons, strict=True)
         ]
 
@@ -122,21 +115,20 @@ class FaceClassifier:
         score of the square it came from.
         """
         if not len(squares):
-            none = np.zeros((0, len(REASONS) + 1), np.float32)
+            none = np.zeros((0, len(REASONS)), np.float32)
             return Candidates(none[:, :4], none[:, 0], none)
         crops = self._cut(grey, squares)
         logits, offsets, reasons = self._run(crops)
         if mirrored:
             others = self._run(np.ascontiguousarray(crops[:, :, ::-1]))
             logits = (logits + others[0]) / 2
-            offsets = (offsets + others[1] * (-1, 1, 1, -1, 1)) / 2
+            offsets = (offsets + others[1] * MIRRORED_PLACE) / 2
             reasons = (reasons + others[2]) / 2
         _, probabilities = read_probabilities(self._face, logits)
-        dark = crops.mean(axis=(1, 2, 3))[:, None] <= DARK
         return Candidates(
             _refine(squares, offsets),
             probabilities[:, self._column].astype(np.float32),
-            np.hstack([1 / (1 + np.exp(-reasons)), dark]).astype(np.float32),
+            (1 / (1 + np.exp(-reasons))).astype(np.float32),
         )
 
     def decide(self, grey: np.ndarray, squares: np.ndarray) -> Candidates:
@@ -182,7 +174,7 @@ class FaceClassifier:
                 levels.append(halved)
             octave = min(octave, len(levels) - 1)
             x, y, side = (square[:3] / 2**octave).tolist()
-            crops.append(cut_box(levels[octave], _to_box(x, y, side), float(square[3]), shape))
+            crops.append(cut_box(levels[octave], to_box(x, y, side), float(square[3]), shape))
         return np.stack(crops)
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -220,9 +212,10 @@ def _refine(squares: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 def _to_detection(square: np.ndarray, score: float) -> Detection:
     x, y, side, roll = map(float, square)
-    return Detection(box=_to_box(x, y, side), score=score, roll_degrees=roll)
+    return Detection(box=to_box(x, y, side), score=score, roll_degrees=roll)
 
 
-def _to_box(x: float, y: float, side: float) -> Box:
+def to_box(x: float, y: float, side: float) -> Box:
+    """Return a square, by its centre and side, in whole pixels."""
     length = max(1, round(side))
     return Box(round(x - length / 2), round(y - length / 2), length, length)

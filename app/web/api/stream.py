@@ -25,7 +25,7 @@ from app.errors import RautError
 from app.vision.budget import Budget
 from app.vision.live import LiveReader
 from app.vision.readings import Analysis
-from app.vision.tracking import MOST_SMOOTHING_SECONDS
+from app.vision.tracking import FILM_MAX_AGE, MOST_SMOOTHING_SECONDS
 from app.web.api.model_selection import LABELS, MODELS, Choice, model_names, named_choice
 from app.web.server.bridge import (
     HANDSHAKE,
@@ -51,8 +51,6 @@ MOST_FAULTS = 10  # Messages refused in a row; a client that goes on sends nothi
 MOST_WAITING_SETTINGS = 100
 MOST_FRAMES_AHEAD = 2  # of a film; the client's further ones wait in its own socket
 MEDIA_TIME = struct.Struct(">d")  # seconds, before a film's frame
-# A face that turns away for two seconds of a film keeps its number, as on the command line.
-MEDIA_TRACK_MAX_AGE = 3.0
 # How soon an idle stream notices that its worker ends.
 TICK_SECONDS = 1.0
 # A client that doesn't read its answers is given up after this long.
@@ -259,7 +257,7 @@ class StreamSession:
                 names = model_names(settings.choice)
             reader = self._reader
             if begins:
-                reader = LiveReader(state_of(self._app).analyzer, MEDIA_TRACK_MAX_AGE)
+                reader = LiveReader(state_of(self._app).analyzer, FILM_MAX_AGE)
             reader.choose(names, settings.choice.get(LABELS))
         except RautError as error:
             self._faults += 1

@@ -1,6 +1,7 @@
 // The last sixty seconds of one face or of all: a line for each class, each of which can be hidden.
 
-import { clone, write } from "../dom.js";
+import { Legend, dashOf, prepareCanvas, redrawOnChange } from "../chart.js";
+import { write } from "../dom.js";
 import { predictionWord } from "../faces.js";
 import { className, formatProbability, text } from "../language.js";
 
@@ -8,34 +9,28 @@ const SPAN_MS = 60_000;
 const REDRAW_MS = 200;
 // No line is drawn across a gap this long: a pause, or a face that was away.
 const GAP_MS = 1000;
-const FONT_PIXELS = 12;
 const LABEL_PIXELS = 15;
 const MARGIN = { left: 44, right: 76, top: 10, bottom: 24 };
 // Lines that stay below this would lie on each other; their values stand beside their names.
 const LOWEST_DRAWN = 0.05;
-// Lines differ in their dashes too, not only in their colour.
-const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [], [7, 4], [2, 3]];
 
 export class Timeline {
   #canvas;
   #legend;
+  #values;
   #summary;
   #points = new Map();
   #selected = null;
-  #classes = [];
-  #hidden = new Set();
   #drawnAt = 0;
   #pointer = null;
   #all = false;
 
   constructor(canvas, legend, summary) {
     this.#canvas = canvas;
-    this.#legend = legend;
+    this.#values = legend;
+    this.#legend = new Legend(legend, () => this.draw());
     this.#summary = summary;
-    new ResizeObserver(() => this.draw()).observe(canvas);
-    new MutationObserver(() => this.draw()).observe(document.documentElement, {
-      attributeFilter: ["data-bs-theme"],
-    });
+    redrawOnChange(canvas, () => this.draw());
     canvas.addEventListener("pointermove", ({ offsetX }) => this.#point(offsetX));
     canvas.addEventListener("pointerleave", () => this.#point(null));
   }
@@ -49,7 +44,7 @@ export class Timeline {
   add(faces, now = performance.now()) {
     for (const { track, detected, expression } of faces) {
       if (!expression || detected === false) continue;
-      if (!this.#classes.length) this.#setClasses(Object.keys(expression.probabilities));
+      this.#legend.show(Object.keys(expression.probabilities));
       if (!this.#points.has(track)) this.#points.set(track, []);
       this.#points.get(track).push({ at: now, ...expression });
     }
@@ -70,13 +65,13 @@ export class Timeline {
 
   draw(now = performance.now()) {
     this.#drawnAt = now;
-    const area = this.#prepare();
+    const area = prepareCanvas(this.#canvas);
     drawGrid(area);
     const labels = [];
     for (const [track, points] of this.#points) {
       if (!this.#all && track !== this.#selected) continue;
-      this.#classes.forEach((name, index) => {
-        if (this.#hidden.has(name) || points.every(({ probabilities }) => probabilities[name] < LOWEST_DRAWN)) return;
+      this.#legend.classes.forEach((name, index) => {
+        if (this.#legend.isHidden(name) || points.every(({ probabilities }) => probabilities[name] < LOWEST_DRAWN)) return;
         drawLine(area, points, name, index, now);
         const words = this.#all ? `${track} ${className(name)}` : className(name);
         labels.push({ words, index, y: yOf(points.at(-1).probabilities[name], area.height) });
@@ -112,8 +107,8 @@ export class Timeline {
     const points = this.#points.get(this.#selected) ?? [];
     const point = points.findLast((each) => each.at <= at);
     const shown = point && at - point.at <= GAP_MS ? point.probabilities : {};
-    [...this.#legend.querySelectorAll("output")].forEach((value, index) => {
-      const probability = shown[this.#classes[index]];
+    [...this.#values.querySelectorAll("output")].forEach((value, index) => {
+      const probability = shown[this.#legend.classes[index]];
       write(value, probability === undefined ? "–" : formatProbability(probability));
     });
   }
@@ -124,44 +119,6 @@ export class Timeline {
       if (first < 0) this.#points.delete(track);
       else if (first > 0) points.splice(0, first);
     }
-  }
-
-  #setClasses(names) {
-    this.#classes = names;
-    this.#legend.replaceChildren(...names.map((name, index) => this.#legendItem(name, index)));
-  }
-
-  #legendItem(name, index) {
-    const item = clone("timeline-class");
-    const button = item.querySelector("button");
-    const line = item.querySelector("path");
-    line.style.setProperty("stroke", `var(--line-${index})`);
-    line.setAttribute("stroke-dasharray", DASHES[index % DASHES.length].join(" "));
-    line.closest("svg").after(className(name));
-    button.addEventListener("click", () => {
-      const shown = this.#hidden.delete(name);
-      if (!shown) this.#hidden.add(name);
-      button.setAttribute("aria-pressed", String(shown));
-      this.draw();
-    });
-    return item;
-  }
-
-  #prepare() {
-    const { width, height } = this.#canvas.getBoundingClientRect();
-    const density = window.devicePixelRatio || 1;
-    this.#canvas.width = Math.round(width * density);
-    this.#canvas.height = Math.round(height * density);
-    const context = this.#canvas.getContext("2d");
-    context.scale(density, density);
-    // The canvas's own style resolves a variable to the colour of the current theme.
-    const style = getComputedStyle(this.#canvas);
-    const colour = (name) => {
-      this.#canvas.style.setProperty("color", `var(${name})`);
-      return style.color;
-    };
-    context.font = `${FONT_PIXELS}px ${style.fontFamily}`;
-    return { context, width, height, colour };
   }
 }
 
@@ -191,7 +148,7 @@ function drawGrid({ context, width, height, colour }) {
 function drawLine({ context, width, height, colour }, points, name, index, now) {
   context.strokeStyle = colour(`--line-${index}`);
   context.lineWidth = 2;
-  context.setLineDash(DASHES[index % DASHES.length]);
+  context.setLineDash(dashOf(index));
   context.beginPath();
   let last = -Infinity;
   for (const { at, probabilities } of points) {
