@@ -61,9 +61,11 @@ def nms(
     better one, by default over the smaller area of both, exceeds `most`.
     """
     kept: list[int] = []
+    free = np.ones(len(boxes), dtype=bool)
     for index in np.argsort(-scores, kind="stable"):
-        if (overlap(boxes[index], boxes[kept]) <= most).all():
+        if free[index]:
             kept.append(int(index))
+            free &= overlap(boxes[index], boxes) <= most
     return kept
 
 

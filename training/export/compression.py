@@ -1,4 +1,4 @@
-"""Make the files of a finished network smaller, with the same weights."""
+"""Make the files of a finished network smaller and faster, with the same weights."""
 
 from pathlib import Path
 from typing import IO
@@ -45,3 +45,42 @@ def store_half_precision(path: Path) -> None:
         graph.node.insert(0, cast)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def flatten_scaling(path: Path) -> None:
+    """Let an ONNX file's network scale its input as rows of pixels.
+
+    ONNX Runtime 1.32 takes forty times as long for numbers whose last axis has the length 1, as
+    grey crops have.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    (cast,) = (node for node in graph.node if graph.input[0].name in node.input)
+    scalars = {tensor.name for tensor in graph.initializer if not tensor.dims}
+    chain, last = [], cast.output[0]
+    while len(users := [node for node in graph.node if last in node.input]) == 1:
+        if users[0].op_type not in ("Mul", "Add") or not scalars & set(users[0].input):
+            break
+        chain.append(users[0])
+        last = users[0].output[0]
+    if chain:
+        flat, scaled = f"{cast.output[0]}_flat", f"{last}_flat"
+        _rename_inputs([chain[0]], cast.output[0], flat)
+        chain[-1].output[0] = scaled
+        rows = numpy_helper.from_array(np.array([0, -1]), "rows_of_pixels")
+        graph.initializer.append(rows)
+        shape = helper.make_node("Shape", [graph.input[0].name], ["crop_shape"])
+        before = helper.make_node("Reshape", [cast.output[0], rows.name], [flat])
+        after = helper.make_node("Reshape", [scaled, *shape.output], [last])
+        graph.node.insert(list(graph.node).index(chain[0]), before)
+        graph.node.insert(list(graph.node).index(chain[-1]) + 1, after)
+        graph.node.insert(0, shape)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _rename_inputs(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
+    for node in nodes:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new

@@ -31,7 +31,7 @@ from training.evaluate.reports import (
     builds_on_unknown,
     write_model_report,
 )
-from training.export.compression import pack, store_half_precision
+from training.export.compression import flatten_scaling, pack, store_half_precision
 from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
@@ -264,6 +264,7 @@ def _export_onnx(model: keras.Model, path: Path) -> None:
             warnings.simplefilter("ignore", FutureWarning)  # Keras probes for np.object.
             model.export(written, format="onnx", verbose=False)
         store_half_precision(written)
+        flatten_scaling(written)
         shutil.copyfile(written, path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import cv2
 import numpy as np
 
 from app.vision.geometry import Box, iou, nms, square_corners
-from app.vision.imaging.crops import cut_box
 from app.vision.models.cards import Head, ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from app.vision.models.files import Runtime
@@ -160,22 +158,32 @@ class FaceClassifier:
         return first, refined.take(refined.scores >= REFINED).merge()
 
     def _cut(self, grey: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        """Cut the squares, each from a copy that is less than twice as fine as needed.
+        """Sample the squares, each from a copy that is less than twice as fine as needed.
 
-        Averaging the pixels of large squares takes longer than the networks.
+        `cut_box` gives nearly the same pixels, one square at a time, in ten times as long.
         """
-        shape, levels = self.card.shape, [grey]
-        crops = []
-        for square in squares:
-            pixels = square[2] * (1 + 2 * shape.margin) / shape.size
-            octave = max(0, math.floor(math.log2(max(1.0, pixels))))
-            while len(levels) <= octave and min(levels[-1].shape) > 1:
-                halved = cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-                levels.append(halved)
-            octave = min(octave, len(levels) - 1)
-            x, y, side = (square[:3] / 2**octave).tolist()
-            crops.append(cut_box(levels[octave], to_box(x, y, side), float(square[3]), shape))
-        return np.stack(crops)
+        shape = self.card.shape
+        length = squares[:, 2] * (1 + 2 * shape.margin)
+        octaves = np.log2(np.maximum(1.0, length / shape.size)).astype(int)
+        at = (np.arange(shape.size, dtype=np.float32) + 0.5) / shape.size - 0.5
+        right, down = (each.ravel() for each in np.meshgrid(at, at))
+        angle = np.radians(squares[:, 3])
+        cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        x = squares[:, :1] + length[:, None] * (right * cosine - down * sine)
+        y = squares[:, 1:2] + length[:, None] * (right * sine + down * cosine)
+        crops = np.empty((len(squares), shape.size, shape.size, 1), np.uint8)
+        level = grey
+        for octave in range(octaves.max() + 1):
+            if octave and min(level.shape) > 1:
+                level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            chosen = octaves == octave
+            if chosen.any():
+                height, width = np.divide(level.shape, grey.shape, dtype=np.float32)
+                columns, rows = x[chosen] * width - 0.5, y[chosen] * height - 0.5
+                crops[chosen] = cv2.remap(
+                    level, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                ).reshape(-1, shape.size, shape.size, 1)
+        return crops
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return logits (count, 2), offsets (count, 5) and the reasons' logits (count, 4).

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from app.vision.detection.box_maps import BOX_VALUES, STRIDE, read_map
-from app.vision.geometry import iou, square_corners
+from app.vision.geometry import iou, nms, square_corners
 from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier
 from app.vision.models.files import Runtime
@@ -17,7 +17,7 @@ BOXES = "boxes"  # the head in the card
 SMALLEST = 14  # side of the smallest face that is found on a level, in pixels
 ROOM = 8  # pixels of the edge repeated around a level, so that a cut face has its centre on it
 LEAST_SCORE = 0.2  # of a position that is proposed
-MOST_SQUARES = 1024  # compared with each other, in 4 MB; a photo has fifty
+MOST_SQUARES = 1024  # compared with each other; a photo has fifty
 MERGE_IOU = 0.5  # from which squares of neighbouring positions and levels are one proposal
 
 
@@ -54,7 +54,9 @@ class NetworkProposer:
             found.append(squares)
             if max(grey.shape) < 2 * SMALLEST or min(grey.shape) < 2:
                 break
-        return _merge(np.concatenate(found))
+        squares = np.concatenate(found)
+        squares = squares[np.argsort(-squares[:, 4], kind="stable")][:MOST_SQUARES]
+        return squares[nms(square_corners(squares), squares[:, 4], MERGE_IOU, iou)]
 
     def _run(self, grey: np.ndarray) -> np.ndarray:
         height, width = grey.shape
@@ -65,17 +67,3 @@ class NetworkProposer:
         squares = read_map(values, LEAST_SCORE)
         squares[:, :2] -= ROOM
         return squares
-
-
-def _merge(squares: np.ndarray) -> np.ndarray:
-    """Keep the best square of each group that overlaps, best score first."""
-    squares = squares[np.argsort(-squares[:, 4], kind="stable")][:MOST_SQUARES]
-    corners = square_corners(squares)
-    alike = iou(corners[:, None], corners) >= MERGE_IOU
-    free = np.ones(len(squares), dtype=bool)
-    kept = []
-    for index in range(len(squares)):
-        if free[index]:
-            kept.append(index)
-            free &= ~alike[index]
-    return np.asarray(squares[kept])
