@@ -7,22 +7,17 @@ that the cascade and the network propose where there is no face.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
 
-from app.files import atomic_write
 from app.paths import MODELS
 from app.vision.detection.detector import FACE_CLASSIFIER, FACE_REFINER, PROPOSER
 from app.vision.detection.face_classifier import REASONS, FaceClassifier, to_box
@@ -40,9 +35,9 @@ from training.datasets.composites import (
 from training.datasets.hard_faces import HardPhoto, read_hard_photos
 from training.datasets.loading import PLACE_VALUES, PLACES_FILE, REASONS_FILE
 from training.datasets.made_scenes import SeenFace, sample_composite, sample_photo
+from training.datasets.proposal_crops import Row, write_rows
 
 Cut = Callable[[int], list["Sample"]]
-Row = list[str]  # a file, and numbers
 Rows = tuple[Row, Row]  # of its face's offset, and of the reasons; shorter where unknown
 REFINER_SHAPE = CropShape(32, 1)
 CLASSIFIER_SHAPE = CropShape(48, 1, 0.3)  # with what is around a face: hair, ears, shoulders
@@ -50,7 +45,7 @@ CLASSIFIER_SHAPE = CropShape(48, 1, 0.3)  # with what is around a face: hair, ea
 # instead of 3 of 149 animals were false positives, and one framed face more was missed.
 WORKING_SIDE = 320
 MISTAKEN = 0.1  # score from which a square without a face is a hard negative
-TURNS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
+ROLLS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
 LARGEST_ROLL = 60.0  # degrees beyond which a crop is no positive
 # Pictures with pasted faces, and without faces. The classifier sees fewer squares of each.
 COMPOSITES = {"train": 1500, "validation": 300}
@@ -110,14 +105,8 @@ def _prepare(stage: _Stage, source: Path, out: Path, seed: int) -> dict[str, int
     tables = ((PLACES_FILE, PLACE_VALUES), (REASONS_FILE, REASONS))
     for (table, columns), numbers in zip(tables, zip(*rows, strict=True), strict=True):
         known = [row for row in numbers if len(row) > 1]
-        atomic_write(out / table, partial(_write_table, columns, known))
+        write_rows(out / table, columns, known)
     return counts
-
-
-def _write_table(columns: tuple[str, ...], rows: list[Row], stream: IO[bytes]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([["file", *columns], *rows])
-    stream.write(text.getvalue().encode())
 
 
 def relate(face: PlacedFace, square: PlacedFace) -> tuple[float, ...]:
@@ -247,8 +236,8 @@ def _cut_seen(
             square = _sample_nearby(face.place, loose, generator)
             samples.append(_cut_positive(picture, face, square))
     others = []
-    turn = 0.0 if generator.random() < 0.5 else float(generator.choice(TURNS[1:]))
-    for square in _propose(picture, turn):
+    roll = 0.0 if generator.random() < 0.5 else float(generator.choice(ROLLS[1:]))
+    for square in _propose(picture, roll):
         near = max(faces, key=lambda face: iou(face.place.corners, square.corners), default=None)
         share = iou(near.place.corners, square.corners) if near else 0.0
         off = abs((near.place.roll_degrees - square.roll_degrees + 180) % 360 - 180) if near else 0
@@ -269,7 +258,7 @@ def _cut_positive(picture: np.ndarray, face: SeenFace, square: PlacedFace) -> Sa
 def _cut_background(number: int) -> list[Sample]:
     generator = np.random.default_rng((*_worker.seed, 1, number))
     picture = _read_background(number, generator)
-    squares = _propose(picture, 0.0) + _propose(picture, float(generator.choice(TURNS[1:])))
+    squares = _propose(picture, 0.0) + _propose(picture, float(generator.choice(ROLLS[1:])))
     return _sample_negatives(picture, squares, 24, generator)
 
 
@@ -299,15 +288,15 @@ def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator
     return PlacedFace(x, y, side, face.roll_degrees - generator.uniform(-roll, roll))
 
 
-def _propose(picture: np.ndarray, turn: float) -> list[PlacedFace]:
-    """Propose squares as the detector does, the cascade's turned; the network finds any turn."""
+def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
+    """Propose squares as the detector does, the cascade's at a roll; the network finds any."""
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     squares = [
-        (x, y, side, turn) for x, y, side, _ in _proposer.propose(working, 4, turn)[2][:30].tolist()
+        (x, y, side, roll) for x, y, side, _ in _proposer.propose(working, 4, roll)[2][:30].tolist()
     ]
-    if not turn:
+    if not roll:
         squares += _network.propose(working, 5)[:40, :4].tolist()
     proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
     if _refiner:

@@ -12,10 +12,8 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
@@ -68,14 +66,15 @@ def prepare_proposals(source: Path, out: Path, seed: int) -> dict[str, int]:
             for written, count in pool.map(_cut_job, jobs, chunksize=20):
                 rows += written
                 counts[split] += count
-    atomic_write(out / BOXES_FILE, partial(_write_rows, rows))
+    write_rows(out / BOXES_FILE, BOX_COLUMNS, rows)
     return counts
 
 
-def _write_rows(rows: list[Row], stream: IO[bytes]) -> None:
+def write_rows(path: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
+    """Write a table of what is in the crops: rows of a file and its numbers."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([["file", *BOX_COLUMNS], *rows])
-    stream.write(text.getvalue().encode())
+    csv.writer(text).writerows([["file", *columns], *rows])
+    atomic_write(path, lambda stream: stream.write(text.getvalue().encode()))
 
 
 @dataclass(frozen=True)
