@@ -20,11 +20,11 @@ import numpy as np
 
 from app.paths import MODELS
 from app.vision.detection.detector import FACE_CLASSIFIER, FACE_REFINER, PROPOSER
-from app.vision.detection.face_classifier import REASONS, FaceClassifier, to_box
+from app.vision.detection.face_classifier import REASONS, FaceClassifier
 from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.detection.proposals import CascadeProposer
 from app.vision.geometry import iou, overlap_over_min
-from app.vision.imaging.crops import CropShape, cut_box
+from app.vision.imaging.crops import CropShape, cut_squares
 from training.datasets.composites import (
     PlacedFace,
     Sources,
@@ -306,5 +306,5 @@ def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
 
 
 def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
-    box = to_box(square.x, square.y, square.side)
-    return cut_box(picture, box, square.roll_degrees, _worker.stage.shape)
+    place = np.array([(square.x, square.y, square.side, square.roll_degrees)], np.float32)
+    return cut_squares(picture, place, _worker.stage.shape)[0]

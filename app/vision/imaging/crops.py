@@ -13,6 +13,7 @@ from app.vision.readings import Detection
 # Faces rotated by less are cut unrotated: the classifiers were trained with such rotations, and a
 # second resampling would only blur.
 SMALLEST_ROTATION = 5.0  # degrees
+SQUARES_AT_ONCE = 128  # of 48 pixels, with 6 MB of coordinates
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,37 @@ def cut_box(image: np.ndarray, box: Box, roll_degrees: float, shape: CropShape) 
         borderMode=cv2.BORDER_REPLICATE,
     )
     return crop.reshape(shape.size, shape.size, shape.channels)
+
+
+def cut_squares(grey: np.ndarray, squares: np.ndarray, shape: CropShape) -> np.ndarray:
+    """Cut grey squares, each from a copy that is less than twice as fine as needed.
+
+    `grey` is uint8 (height, width); `squares` (count, 4) in its pixels: centre x, centre y,
+    side, and clockwise roll in degrees. Returns uint8 (count, size, size, 1). `cut_box` gives
+    nearly the same pixels, and takes ten times as long for dozens of squares.
+    """
+    squares = np.asarray(squares, np.float32)
+    length = squares[:, 2] * (1 + 2 * shape.margin)
+    octaves = np.log2(np.maximum(1.0, length / shape.size)).astype(int)
+    at = (np.arange(shape.size, dtype=np.float32) + 0.5) / shape.size - 0.5
+    right, down = (each.ravel() for each in np.meshgrid(at, at))
+    angle = np.radians(squares[:, 3])
+    across, along = length * np.cos(angle), length * np.sin(angle)
+    crops = np.empty((len(squares), shape.size, shape.size, 1), np.uint8)
+    level = grey
+    for octave in range(octaves.max(initial=-1) + 1):
+        if octave and min(level.shape) > 1:
+            level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        height, width = np.divide(level.shape, grey.shape, dtype=np.float32)
+        of_octave = np.flatnonzero(octaves == octave)
+        for start in range(0, len(of_octave), SQUARES_AT_ONCE):
+            chosen = of_octave[start : start + SQUARES_AT_ONCE, None]
+            x = squares[chosen, 0] + right * across[chosen] - down * along[chosen]
+            y = squares[chosen, 1] + right * along[chosen] + down * across[chosen]
+            columns, rows = x * width - 0.5, y * height - 0.5
+            cut = cv2.remap(level, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            crops[chosen[:, 0]] = cut.reshape(-1, shape.size, shape.size, 1)
+    return crops
 
 
 def cut_from_photo(photo: LazyImage, detection: Detection, shape: CropShape) -> np.ndarray:
