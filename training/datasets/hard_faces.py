@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from training.datasets.composites import PlacedFace, read_grey
@@ -136,3 +137,12 @@ def darkened(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     light = (pixels / 255.0) ** 2.2 / 12
     noisy = light + generator.standard_normal(pixels.shape) * 0.002
     return np.rint(255 * np.clip(noisy, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+
+
+def drawn(pixels: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    """Return a photo as a pencil drawing, its ratio to a blurred copy. Both are RGB uint8."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    lines = cv2.divide(
+        grey, cv2.GaussianBlur(grey, (0, 0), max(1.0, min(grey.shape) / 60)), scale=245
+    )
+    return cv2.cvtColor(lines, cv2.COLOR_GRAY2RGB)

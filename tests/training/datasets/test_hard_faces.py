@@ -9,7 +9,7 @@ from app.vision.detection.box_maps import STRIDE, draw_map, read_map
 from tests.training.hard_faces import write_boxes
 from training.datasets import made_scenes
 from training.datasets.composites import PlacedFace, Sources
-from training.datasets.hard_faces import KINDS, darkened, read_hard_photos
+from training.datasets.hard_faces import KINDS, darkened, drawn, read_hard_photos
 from training.datasets.occluders import THINGS, cover_face
 from training.datasets.proposal_crops import SIDE, SIDES, cut_part
 from training.recipe import DataError
@@ -114,3 +114,10 @@ def test_a_map_is_read_as_it_was_drawn() -> None:
         near = found[np.abs(found[:, :2] - square[:2]).max(axis=1) < 1]
         assert len(near)
         assert near[:, 2:4] == pytest.approx(np.tile(square[2:4], (len(near), 1)), abs=0.5)
+
+
+def test_a_drawn_photo_is_lines_on_white() -> None:
+    photo = np.full((60, 60, 3), 90, np.uint8)
+    photo[:, 30:] = 180
+    lines = drawn(photo, np.random.default_rng(0))
+    assert lines[:, 29].max() < 220 < lines[:, [5, 55]].min()
