@@ -1,7 +1,8 @@
 """Read the photos of hard-faces: faces with box, roll and kind, and places that are neither.
 
 Its boxes are MTCNN's; the constants that bring them to the detector's square were measured on
-upright frontal faces, as its README.md says.
+upright frontal faces, as its README.md says. `REVIEWED` says of uncertain places in the training
+part, looked at by one person, which are faces and which aren't; the others stay uncertain.
 """
 
 import csv
@@ -18,6 +19,7 @@ from training.recipe import DataError
 
 FOLDER = "hard-faces"
 BOXES = "boxes.csv"
+REVIEWED = Path(__file__).with_name("hard_faces_reviewed.csv")
 DOWN = 0.013  # the square's centre lies this share of the box's height above the box's
 EYES_APART = 2.41  # the square's side in eye distances
 EYES_TO_MOUTH = 2.43  # the square's side in distances from the eyes' middle to the mouth's
@@ -72,10 +74,16 @@ def read_hard_photos(data: Path, split: str) -> list[HardPhoto]:
     folder = data / FOLDER
     if not (folder / BOXES).is_file():
         raise DataError(f"There is no {folder / BOXES}.")
+    with REVIEWED.open(newline="", encoding="utf-8") as stream:
+        reviewed = {(r["file"], r["x"], r["y"]): r["face"] == "1" for r in csv.DictReader(stream)}
     rows: dict[str, list[dict[str, str]]] = {}
     with (folder / BOXES).open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            rows.setdefault(row["file"], []).append(row)
+            is_face = reviewed.get((row["file"], row["x"], row["y"]))
+            if is_face:
+                row["uncertain"] = "0"
+            if is_face is not False:
+                rows.setdefault(row["file"], []).append(row)
     photos = []
     for file in sorted((folder / split).rglob("*.jpg")):
         of_file = rows.get(file.relative_to(folder).as_posix(), [])

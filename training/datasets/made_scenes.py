@@ -27,7 +27,7 @@ from training.datasets.loading import UNKNOWN
 from training.datasets.occluders import cover_face
 
 MOST_FACES = 8  # of a crowd that are used in one sample
-COPIES_OF_RARE = 3
+COPIES_OF_RARE = 6  # profiles are few
 COVERED_SHARE = 0.25  # of the faces in photos that are covered
 BLURRED_SHARE = 0.2  # of the pictures
 # Deviation of a Gaussian, or a third of a motion, over the side: blurred from, sharp up to.
@@ -103,7 +103,9 @@ def sample_photo(
     turn = 0.0
     if (chance := generator.random()) < 0.5:
         turn = generator.normal(0, 20) if chance < 0.35 else generator.uniform(-180, 180)
-    change = _Change(picture, turn, generator.uniform(0.6, 1.0), generator.random() < 0.5)
+    # Narrowed heads look further turned, and other.
+    narrow = generator.uniform(0.75, 1.1) if generator.random() < 0.3 else 1.0
+    change = _Change(picture, turn, generator.uniform(0.6, 1.0), narrow, generator.random() < 0.5)
     faces: list[SeenFace] = []
     unsure: list[PlacedFace] = []
     for index in generator.permutation(len(photo.faces)):
@@ -124,12 +126,16 @@ def sample_photo(
 
 
 class _Change:
-    """Turn, shrink and mirror a picture, and the squares in it."""
+    """Turn, shrink, narrow and mirror a picture, and the squares in it."""
 
-    def __init__(self, picture: np.ndarray, turn: float, scale: float, mirrored: bool) -> None:
-        height, width = (max(8, round(side * scale)) for side in picture.shape)
+    def __init__(
+        self, picture: np.ndarray, turn: float, scale: float, narrow: float, mirrored: bool
+    ) -> None:
+        height = max(8, round(picture.shape[0] * scale))
+        width = max(8, round(picture.shape[1] * scale * narrow))
         smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        self._scale, self._turn, self._mirrored, self._width = scale, turn, mirrored, width
+        self._scale, self._narrow, self._turn = scale, narrow, turn
+        self._mirrored, self._width = mirrored, width
         self._matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
         turned = cv2.warpAffine(
             smaller, self._matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
@@ -138,12 +144,13 @@ class _Change:
 
     def move(self, face: PlacedFace) -> PlacedFace:
         """Return where a square of the picture is now."""
-        x, y = self._matrix[:, :2] @ (face.x * self._scale, face.y * self._scale)
+        x, y = self._matrix[:, :2] @ (face.x * self._scale * self._narrow, face.y * self._scale)
         x, y = x + self._matrix[0, 2], y + self._matrix[1, 2]
         roll = face.roll_degrees + self._turn
         if self._mirrored:
             x, roll = self._width - 1 - x, -roll
-        return PlacedFace(x, y, face.side * self._scale, (roll + 180) % 360 - 180, face.known)
+        side = face.side * self._scale * math.sqrt(self._narrow)
+        return PlacedFace(x, y, side, (roll + 180) % 360 - 180, face.known)
 
 
 def _tell_reasons(face: HardFace) -> tuple[float, ...]:
