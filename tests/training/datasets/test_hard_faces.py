@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.vision.detection.box_maps import STRIDE, draw_map, read_map
 from tests.training.hard_faces import write_boxes
-from training.datasets import made_scenes
+from training.datasets import hard_faces, made_scenes
 from training.datasets.composites import PlacedFace, Sources
 from training.datasets.hard_faces import KINDS, darkened, drawn, read_hard_photos
 from training.datasets.occluders import THINGS, cover_face
@@ -38,6 +38,17 @@ def test_a_box_becomes_the_detectors_square(data: Path) -> None:
     assert face.seen == 1
     assert KINDS["frontal"](face)
     assert not KINDS["masked"](face)
+
+
+@pytest.mark.parametrize(("face", "certain"), [("1", [True, True]), ("0", [True])])
+def test_a_reviewed_place_is_a_face_or_background(
+    face: str, certain: list[bool], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviewed = data / "reviewed.csv"
+    reviewed.write_text(f"file,x,y,face\ntrain/web/one.jpg,90,90,{face}\n")
+    monkeypatch.setattr(hard_faces, "REVIEWED", reviewed)
+    (photo,) = read_hard_photos(data, "train")
+    assert [each.certain for each in photo.faces] == certain
 
 
 def test_beyond_20_degrees_the_landmarks_give_the_side(data: Path) -> None:
