@@ -65,7 +65,13 @@ def _compare_depths(session: Session, pictures: Split) -> list[Trial]:
         for depth in session.study.options["depths"][base]
     ]
     session.executor.map(partial(_cache_features, session, splits), depths)
-    points = [{**depth, **point} for depth in depths for point in iterate_grid(session.study.grid)]
+    points = [
+        {**depth, **point}
+        for depth in depths
+        for point in iterate_grid(session.study.grid)
+        if point["epochs"] not in session.study.options["frozen_only"]
+        or not _count_fitted(session, depth)
+    ]
     return session.map_by_epochs(partial(_measure, session, splits), points)
 
 
