@@ -40,8 +40,7 @@ class Commands(click.Group):
             if not interrupted and FULL not in str(error):  # HDF5 gives the error as text only.
                 raise
             told = "Interrupted." if interrupted else "The disk is full. Make room."
-            if command := context.meta.get(RESUME):
-                told += f" Resume it by: {command}"
+            told += f" Resume it by: {command}" if (command := context.meta.get(RESUME)) else ""
             click.echo(f"Error: {told}", err=True)
             raise SystemExit(130 if interrupted else 1) from error
 
@@ -177,16 +176,14 @@ def predict(model: Path, images: tuple[Path, ...], crop: bool) -> None:
     card = classifier.card
     for image in images:
         if crop or card.region == "image":
-            prediction = classifier.predict(shape_crop(read_picture(image), card.shape)[None])[0]
+            found = classifier.predict(shape_crop(read_picture(image), card.shape)[None])[0]
+        elif (read := next(read_photos(classifier, [LabelledPhoto(image, {})]))).reading:
+            found = read.reading.predictions[card.task]
         else:
-            (read,) = read_photos(classifier, [LabelledPhoto(image, {})])
-            if (found := read.prediction(card.task)) is None:
-                click.echo(f"{image}  no face found; --crop takes the whole picture for one")
-                continue
-            prediction = found
-        below = f"  (unsure: below {prediction.threshold:.3f})"
-        unsure = "" if prediction.confident else below
-        click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
+            click.echo(f"{image}  no face found; --crop takes the whole picture for one")
+            continue
+        unsure = "" if found.confident else f"  (unsure: below {found.threshold:.3f})"
+        click.echo(f"{image}  {found.label}  {found.probability:.3f}{unsure}")
 
 
 @cli.command()
@@ -268,10 +265,8 @@ def verify(models: Path) -> None:
     from training.export.verify_cards import verify_models
 
     differences = list(verify_models(models))
-    for difference in differences:
-        click.echo(difference, err=True)
     if differences:
-        raise SystemExit(1)
+        raise click.ClickException("\n".join(differences))
     click.echo("Every figure and limit on the cards was found again.")
 
 
@@ -357,10 +352,8 @@ def check(folder: Path, allow_leakage: bool) -> None:
             click.echo(f"{split:<12}{name:<12}{count:>8}")
     for remark in found.remarks:
         click.echo(remark)
-    for fault in found.faults:
+    for fault in found.faults + [f"Leakage: {leak}" for leak in found.leakage]:
         click.echo(fault, err=True)
-    for leak in found.leakage:
-        click.echo(f"Leakage: {leak}", err=True)
     if found.faults or (found.leakage and not allow_leakage):
         raise SystemExit(1)
 
@@ -398,6 +391,11 @@ PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
         "preparation.prepare_folders",
         [SOURCE_PATH, OUT, SHARE, SEED],
         "Copy a data set in class folders, a folder, zip or tar file, with splits or without.",
+    ),
+    "split": (
+        "preparation.prepare_folders",
+        [SOURCE_PATH, OUT, SHARE, SEED],
+        "Split the class folders in SOURCE, a folder, zip or tar file, for training.",
     ),
     "utkface": (
         "preparation.prepare_utkface",
@@ -441,17 +439,10 @@ def _prepare(function: str, **arguments: Any) -> None:
             click.echo(f"{count:>8}  {what}")
 
 
-data.add_command(
-    click.Command(
-        "split",
-        params=[SOURCE_PATH, OUT, SHARE, SEED],
-        help="Split the class folders in SOURCE, a folder, zip or tar file, for training.",
-        callback=partial(_prepare, "preparation.prepare_folders"),
-    )
-)
 for command, (function, parameters, text) in PREPARATIONS.items():
     callback = partial(_prepare, function)
-    prepare.add_command(click.Command(command, params=parameters, help=text, callback=callback))
+    group = data if command == "split" else prepare
+    group.add_command(click.Command(command, params=parameters, help=text, callback=callback))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,7 @@ def write_model_report(folder: Path, card: Card) -> None:
     """Write the figures and README.md of a model folder from its card."""
     figures = folder / FIGURES
     figures.mkdir(exist_ok=True)
-    own = card.figures["heads"][card.default_head]
-    head = card.heads[card.default_head]
+    own, head = card.figures["heads"][card.default_head], card.heads[card.default_head]
     plot_curves(card.figures["history"], figures / "curves.png")
     if head.targets in ONE_CLASS:
         plot_reliability(own["reliability"], figures / "reliability.png")

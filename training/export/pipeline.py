@@ -11,7 +11,7 @@ from training.export.exporting import export
 from training.export.hard_negatives import mine
 from training.fit.networks import check_network
 from training.fit.trainer import fit
-from training.recipe import DataError, Recipe, find_recipe, load_recipe, parse_recipe
+from training.recipe import DataError, find_recipe, load_recipe, parse_recipe
 from training.runs import is_finished, read_recipe
 
 RUNS = Path("runs")
@@ -33,7 +33,10 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     check_ood(recipe.data.ood, recipe.seed)
     for model in recipe.needed_models:
         beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
-        fitted = _find_recipe(model)
+        # An export writes the card last.
+        fitted = read_recipe(model) if is_finished(model) else None
+        if (model / CARD).is_file():
+            fitted = parse_recipe(load_card(model).training["recipe"])
         if fitted is None:
             yield from rebuild(beside, model)
         elif find_recipe(beside).is_file() and not fitted.trains_like(load_recipe(beside)):
@@ -45,10 +48,3 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
             mine(recipe, recipe.data.mining, RUNS)
         fit(experiment)
     yield export(experiment, folder or MODELS / recipe.name)
-
-
-def _find_recipe(model: Path) -> Recipe | None:
-    """Return the recipe of an exported model or a finished run; None for anything else."""
-    if (model / CARD).is_file():  # An export writes it last.
-        return parse_recipe(load_card(model).training["recipe"])
-    return read_recipe(model) if is_finished(model) else None

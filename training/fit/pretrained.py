@@ -11,6 +11,7 @@ import random
 import socket
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -161,8 +162,8 @@ def compute_features(
 
     `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
     positions; `precision` is what the base computes in; `mode` is another preprocessing than the
-    base's own. Features are float16 (count, ...), kept
-    in `folder` under a key of all that they depend on, and read from there the next time.
+    base's own. Features are float16 (count, ...), kept in the folder `features` of `folder` under a
+    key of all that they depend on, and read from there the next time.
     """
     key = {
         "network": name,
@@ -175,9 +176,9 @@ def compute_features(
         "mode": mode,
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = folder / f"{name}-{key['size']}-{digest}.npy"
+    path = folder / "features" / f"{name}-{key['size']}-{digest}.npy"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         frozen = _freeze(name, split.pictures.shape[1], trainable, pool, precision, mode)
         started = time.monotonic()
         batches = [
@@ -191,8 +192,7 @@ def compute_features(
         atomic_write(aside, lambda stream: np.save(stream, features, allow_pickle=False))
         path.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
         aside.replace(path)
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
-    return Split(features, split.labels, split.classes, split.files, split.votes)
+    return replace(split, pictures=np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def read_seconds(split: Split) -> float:

@@ -64,7 +64,6 @@ def _compare_depths(session: Session, pictures: Split) -> list[Trial]:
         for base in session.bases
         for depth in session.study.options["depths"][base]
     ]
-    session.executor.map(partial(_cache_features, session, splits), depths)
     points = [
         {**depth, **point}
         for depth in depths
@@ -87,7 +86,6 @@ def _measure(
 
 def _cross_validate(session: Session, pictures: Split, best: list[Point]) -> dict[str, list[float]]:
     points = [{key: row[key] for key in ("base", "depth", *session.study.grid)} for row in best]
-    session.executor.map(partial(_cache_features, session, (pictures,)), points)
     folds = list(split_in_folds(pictures, session.study.options["folds"], session.recipe.seed))
     jobs = list(itertools.product(points, range(len(folds))))
     found = session.executor.map(partial(_measure_fold, session, pictures, folds), jobs)
@@ -105,14 +103,9 @@ def _measure_fold(session: Session, pictures: Split, folds: Folds, job: tuple[Po
     return session.fit(named, _change(session, point), (learned, held_out)).accuracy
 
 
-def _cache_features(session: Session, splits: tuple[Split, ...], point: Point) -> None:
-    for split in splits:
-        _compute_features(session, split, point)
-
-
 def _compute_features(session: Session, split: Split, point: Point) -> Split:
     fitted, precision = _count_fitted(session, point), session.recipe.schedule.precision
-    return compute_features(split, point["base"], fitted, False, session.features, precision)
+    return compute_features(split, point["base"], fitted, False, session.work, precision)
 
 
 def _change(session: Session, point: Point) -> Recipe:

@@ -111,15 +111,17 @@ def write_results(session: Session, findings: Findings) -> None:
         sections.append("**A trial of the code on a small scale: its figures say nothing.**")
     if not findings.rows:
         sections.append("**Nothing ran, so there are no figures of ours.**")
-    if findings.missing:
-        sections += ["## What could not run", _list(findings.missing)]
     columns = ["figure", "paper", "ours", "on the difference"]
     table = markdown_table([row.values() for row in compared], columns)
     found = session.inspection
-    faults = found.faults + [f"Leakage: {leak}" for leak in found.leakage]
-    sections += ["## Compared with the paper", table]
-    sections += ["## Differences from the paper", _list(study.differences)]
-    sections += ["## Checks of the data", _list(faults + found.remarks)]
+    checks = found.faults + [f"Leakage: {leak}" for leak in found.leakage] + found.remarks
+    for title, text in (
+        ("What could not run", _list(findings.missing)),
+        ("Compared with the paper", table),
+        ("Differences from the paper", _list(study.differences)),
+        ("Checks of the data", _list(checks)),
+    ):
+        sections += [f"## {title}", text] if text else []
     sections += map(describe_published, published)
     if pairs:
         plot_pairs(pairs, session.figure("published"))
@@ -147,8 +149,8 @@ def compare_points(tables: list[Published], rows: list[dict[str, Any]]) -> list[
             cells.append([*map(str, values), *(_write(each, table.form) for each in (theirs, own))])
             if own is not None:
                 pairs.append((theirs, own))
-        found = {"title": table.title, "columns": [*table.keys, "paper", "ours"], "rows": cells}
-        found |= {"ran": len(pairs), "of": len(cells)}
+        found: dict[str, Any] = {"title": table.title, "ran": len(pairs), "of": len(cells)}
+        found |= {"columns": [*table.keys, "paper", "ours"], "rows": cells}
         if pairs and table.form == "share":
             difference = 100 * float(np.mean([own - theirs for theirs, own in pairs]))
             found |= {"pairs": pairs, "difference": round(difference, 1)}
