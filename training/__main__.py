@@ -94,12 +94,11 @@ def fit(
 @click.argument("data", type=FOLDER)
 @click.option("--split", default="validation", show_default=True, help="The split of DATA.")
 @click.option("--json", "as_json", type=TARGET, help="Also write the figures to this file.")
-@click.option("--runtime", type=click.Choice(["auto", "keras", "onnx"]), default="auto")
-def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime: str) -> None:
+def evaluate(model: Path, data: Path, split: str, as_json: Path | None) -> None:
     """Measure the MODEL folder on DATA/SPLIT/<class>/*.png or *.jpg."""
     from training.evaluate import network
 
-    text = json.dumps(network.evaluate(model, data, split, runtime), indent=2)
+    text = json.dumps(network.evaluate(model, data, split), indent=2)
     if as_json:
         as_json.write_text(text + "\n", encoding="utf-8")
     click.echo(text)
@@ -225,7 +224,6 @@ def ablate(name: str, out: Path | None) -> None:
 @click.option("--storage", help="Optuna's storage URL; a file in the work folder by default.")
 @click.option("--data", "data_folder", type=FOLDER, help="Another folder of data.")
 @click.option("--out", type=TARGET, help="Folder of its runs; runs/study-NAME-SCALE by default.")
-@click.option("--results", type=TARGET, help="training/results/NAME by default; smoke: in --out.")
 def study(
     name: str,
     scale: str,
@@ -234,7 +232,6 @@ def study(
     storage: str | None,
     data_folder: Path | None,
     out: Path | None,
-    results: Path | None,
 ) -> None:
     """Repeat the published study NAME and compare its figures with the paper's.
 
@@ -248,7 +245,7 @@ def study(
     work = out or Path("runs") / f"study-{name}-{scale}"
     if work.is_dir() and any(work.iterdir()) and not resume:
         raise click.UsageError(f"{work} holds this study already: use --resume, or another --out.")
-    target = results or (work / "results" if scale == "smoke" else RESULTS / name)
+    target = work / "results" if scale == "smoke" else RESULTS / name
     command = f"python -m training study {name} --scale {scale}"
     command += f" --engine {engine}" if engine != "local" else ""
     command += f" --data {data_folder}" if data_folder else ""

@@ -32,14 +32,14 @@ PROPOSED = 0.2  # score from which a position is proposed
 MOST_PIXELS = 2**18  # per batch: the feature maps of more take gigabytes in each network
 
 
-def evaluate(model: Path, data: Path, split: str, runtime: str = "auto") -> dict[str, Any]:
+def evaluate(model: Path, data: Path, split: str) -> dict[str, Any]:
     """Measure each head of a model against its own labels.
 
     Returns `accuracy` (the labels' head), `accuracy_<head>` of the others, and each head's figures,
     also without the pictures that are in the training split too. Raises `DataError` for data that
     doesn't fit the model and `ModelError` for a bad model.
     """
-    classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
+    classifier = load_classifier(model, threads=0)
     card = classifier.card
     measured = read_split(data, split, card.shape)
     logits = run_network(classifier, measured.pictures)

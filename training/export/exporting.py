@@ -11,11 +11,14 @@ from datetime import UTC, datetime
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import click
 import keras
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from app.files import atomic_write
 from app.vision.detection.detector import FACE_CLASSIFIER
@@ -32,7 +35,6 @@ from training.evaluate.reports import (
     builds_on_unknown,
     write_model_report,
 )
-from training.export.compression import pack, store_half_precision
 from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
@@ -43,6 +45,7 @@ from training.runs import MODEL, load_run, read_history
 LARGEST_DIFFERENCE = 2e-4
 # Of a map, some of whose millions of positions see only an even part: a score differs by 0.005.
 LARGEST_DIFFERENCE_OF_MAPS = 3e-3
+SMALLEST_COMPRESSED = 1024  # values; a smaller tensor saves less than its node costs
 
 Logits = dict[str, np.ndarray]  # head → (count, classes)
 History = list[dict[str, Any]]
@@ -350,3 +353,37 @@ def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
         }
         for card in (load_card(folder) for folder in folders if (folder / CARD).is_file())
     ]
+
+
+def pack(path: Path) -> None:
+    """Deflate a `.keras` file, which Keras stores: kernels in half precision have many zeros."""
+
+    def write(stream: IO[bytes]) -> None:
+        with ZipFile(path) as stored, ZipFile(stream, "w", ZIP_DEFLATED) as packed:
+            for member in stored.infolist():
+                copy = ZipInfo(member.filename, member.date_time)
+                packed.writestr(copy, stored.read(member), ZIP_DEFLATED)
+
+    atomic_write(path, write)
+
+
+def store_half_precision(path: Path) -> None:
+    """Store an ONNX file's tensors in half precision if that is exact.
+
+    They are cast back when the file is loaded; computing stays in single precision.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        half = values.astype(np.float16) if values.dtype == np.float32 else None
+        if half is None or half.size < SMALLEST_COMPRESSED or (half != values).any():
+            continue
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(half, f"{tensor.name}_half"))
+        cast = helper.make_node(
+            "Cast", [f"{tensor.name}_half"], [tensor.name], to=onnx.TensorProto.FLOAT
+        )
+        graph.node.insert(0, cast)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)

@@ -25,7 +25,7 @@ def run(session: Session) -> Findings:
         add_trial(findings, session, trial)
     for way in ways:
         rows = [row for row in findings.rows if row["way"] == way]
-        for name in ("accuracy", "validation_loss", "whole_seconds"):
+        for name in ("accuracy", "training_accuracy", "validation_loss", "whole_seconds"):
             findings.figures[f"{way}_{name}"] = float(np.mean([row[name] for row in rows]))
         findings.counts[f"{way}_accuracy"] = sum(row["photos"] for row in rows)
     return findings
