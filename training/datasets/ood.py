@@ -30,11 +30,8 @@ def read_ood(sets: dict[str, OODSet], split: str, side: int, seed: int) -> dict[
     folder that is missing, has no pictures or fewer than `count`, has too few different ones to be
     halved, or holds an unreadable picture.
     """
-    return {
-        name: _read(ood, split, side, seed)
-        for name, ood in sets.items()
-        if ood.train_on or split != "train"
-    }
+    asked = {name: ood for name, ood in sets.items() if ood.train_on or split != "train"}
+    return {name: _read(ood, split, side, seed) for name, ood in asked.items()}
 
 
 def check_ood(sets: dict[str, OODSet], seed: int) -> None:

@@ -271,15 +271,13 @@ def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, s
 
 def _read_fer_row(row: dict[str, str], location: str) -> tuple[str, str, np.ndarray]:
     usage, emotion = row.get("Usage", "Training").strip(), row["emotion"].strip()
+    *others, last = FER_SPLITS
     if usage not in FER_SPLITS:
-        *others, last = FER_SPLITS
         raise DataError(f"{location}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")
     if emotion not in map(str, range(len(FER_CLASSES))):
-        highest = len(FER_CLASSES) - 1
-        raise DataError(f"{location}: emotion must be from 0 to {highest}, not {emotion!r}.")
+        raise DataError(f"{location}: emotion must be from 0 to 6, not {emotion!r}.")
     try:
         values = np.array(row["pixels"].split(), np.uint8).reshape(FER_SIDE, FER_SIDE)
     except (ValueError, OverflowError) as error:
-        count = FER_SIDE * FER_SIDE
-        raise DataError(f"{location}: pixels must be {count} numbers from 0 to 255.") from error
+        raise DataError(f"{location}: pixels must be 2304 numbers from 0 to 255.") from error
     return FER_SPLITS[usage], FER_CLASSES[int(emotion)], values

@@ -86,8 +86,7 @@ def _read_base(name: str) -> keras.Model:
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
     file = f"{name}.npz" if name == RESNET18 else f"{name}.weights.h5"
-    path = Path(folder) / file if folder else None
-    if path and path.is_file():
+    if folder and (path := Path(folder) / file).is_file():
         base = build(include_top=False, weights=None)
         try:
             if name == RESNET18:
@@ -222,15 +221,14 @@ def _boundary(base: keras.Model, trainable: int) -> int:
     """Return the index of the last frozen layer. Raises `DataError` where no cut goes there."""
     last = len(base.layers) - 1 - trainable
     above = set(range(last + 1, len(base.layers)))
-    for index in above:
-        for node in base.layers[index]._inbound_nodes:
-            for tensor in node.input_tensors:
-                source = base.layers.index(tensor._keras_history.operation)
-                if source not in above and source != last:
-                    raise DataError(
-                        f"{base.name} can't be cut {trainable} layers before its end: a shortcut "
-                        "passes there. Cut between blocks."
-                    )
+    nodes = (node for index in above for node in base.layers[index]._inbound_nodes)
+    tensors = (tensor for node in nodes for tensor in node.input_tensors)
+    sources = {base.layers.index(tensor._keras_history.operation) for tensor in tensors}
+    if sources - above - {last}:
+        raise DataError(
+            f"{base.name} can't be cut {trainable} layers before its end: a shortcut passes there. "
+            "Cut between blocks."
+        )
     return last
 
 

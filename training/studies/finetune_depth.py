@@ -109,15 +109,9 @@ def _compute_features(session: Session, split: Split, point: Point) -> Split:
 
 
 def _change(session: Session, point: Point) -> Recipe:
-    options = head_options(
-        point["base"],
-        session.recipe.data.size,
-        _count_fitted(session, point),
-        False,
-        pooling="average",
-        dense=session.study.options["dense"][point["base"]],
-        dropout=0.5,
-    )
+    base, fitted = point["base"], _count_fitted(session, point)
+    head = {"pooling": "average", "dense": session.study.options["dense"][base], "dropout": 0.5}
+    options = head_options(base, session.recipe.data.size, fitted, False, **head)
     changes = {f"schedule.{key}": point[key] for key in ("epochs", "optimizer")}
     rates = session.study.options["learning_rates"]
     changes["schedule.learning_rate"] = rates[point["optimizer"]]
