@@ -33,6 +33,21 @@ class ComparedFigure(BaseModel):
     why: str
 
 
+class PublishedTable(BaseModel):
+    """Hold one of a paper's tables, with ours in the last column, and how far both agree.
+
+    `difference` is the mean one in points, `correlation` that of the `ran` figures, of `of`.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    ran: int
+    of: int
+    difference: float | None = None
+    correlation: float | None = None
+
+
 class StudyResults(BaseModel):
     """Hold the results of one study. `training.studies.study` writes them."""
 
@@ -45,11 +60,17 @@ class StudyResults(BaseModel):
     source: str
     differences: list[str]
     comparison: list[ComparedFigure]
+    published: list[PublishedTable] = []
     missing: list[str]
     rows: list[dict[str, float | str]]
     hardware: Hardware
     folder: Path = Path()  # Where its figures are.
     without_weights: list[str] = []  # Networks that did not run for want of weights.
+
+    @property
+    def has_plot(self) -> bool:
+        """Whether there is a scatter plot of the paper's figures and ours."""
+        return (self.folder / "published.png").is_file()
 
     @property
     def curves(self) -> list[str]:

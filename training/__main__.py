@@ -40,8 +40,7 @@ class Commands(click.Group):
             if not interrupted and FULL not in str(error):  # HDF5 gives the error as text only.
                 raise
             told = "Interrupted." if interrupted else "The disk is full. Make room."
-            if command := context.meta.get(RESUME):
-                told += f" Resume it by: {command}"
+            told += f" Resume it by: {command}" if (command := context.meta.get(RESUME)) else ""
             click.echo(f"Error: {told}", err=True)
             raise SystemExit(130 if interrupted else 1) from error
 
@@ -95,12 +94,11 @@ def fit(
 @click.argument("data", type=FOLDER)
 @click.option("--split", default="validation", show_default=True, help="The split of DATA.")
 @click.option("--json", "as_json", type=TARGET, help="Also write the figures to this file.")
-@click.option("--runtime", type=click.Choice(["auto", "keras", "onnx"]), default="auto")
-def evaluate(model: Path, data: Path, split: str, as_json: Path | None, runtime: str) -> None:
+def evaluate(model: Path, data: Path, split: str, as_json: Path | None) -> None:
     """Measure the MODEL folder on DATA/SPLIT/<class>/*.png or *.jpg."""
     from training.evaluate import network
 
-    text = json.dumps(network.evaluate(model, data, split, runtime), indent=2)
+    text = json.dumps(network.evaluate(model, data, split), indent=2)
     if as_json:
         as_json.write_text(text + "\n", encoding="utf-8")
     click.echo(text)
@@ -177,16 +175,14 @@ def predict(model: Path, images: tuple[Path, ...], crop: bool) -> None:
     card = classifier.card
     for image in images:
         if crop or card.region == "image":
-            prediction = classifier.predict(shape_crop(read_picture(image), card.shape)[None])[0]
+            found = classifier.predict(shape_crop(read_picture(image), card.shape)[None])[0]
+        elif (read := next(read_photos(classifier, [LabelledPhoto(image, {})]))).reading:
+            found = read.reading.predictions[card.task]
         else:
-            (read,) = read_photos(classifier, [LabelledPhoto(image, {})])
-            if (found := read.prediction(card.task)) is None:
-                click.echo(f"{image}  no face found; --crop takes the whole picture for one")
-                continue
-            prediction = found
-        below = f"  (unsure: below {prediction.threshold:.3f})"
-        unsure = "" if prediction.confident else below
-        click.echo(f"{image}  {prediction.label}  {prediction.probability:.3f}{unsure}")
+            click.echo(f"{image}  no face found; --crop takes the whole picture for one")
+            continue
+        unsure = "" if found.confident else f"  (unsure: below {found.threshold:.3f})"
+        click.echo(f"{image}  {found.label}  {found.probability:.3f}{unsure}")
 
 
 @cli.command()
@@ -228,7 +224,6 @@ def ablate(name: str, out: Path | None) -> None:
 @click.option("--storage", help="Optuna's storage URL; a file in the work folder by default.")
 @click.option("--data", "data_folder", type=FOLDER, help="Another folder of data.")
 @click.option("--out", type=TARGET, help="Folder of its runs; runs/study-NAME-SCALE by default.")
-@click.option("--results", type=TARGET, help="training/results/NAME by default; smoke: in --out.")
 def study(
     name: str,
     scale: str,
@@ -237,7 +232,6 @@ def study(
     storage: str | None,
     data_folder: Path | None,
     out: Path | None,
-    results: Path | None,
 ) -> None:
     """Repeat the published study NAME and compare its figures with the paper's.
 
@@ -251,7 +245,7 @@ def study(
     work = out or Path("runs") / f"study-{name}-{scale}"
     if work.is_dir() and any(work.iterdir()) and not resume:
         raise click.UsageError(f"{work} holds this study already: use --resume, or another --out.")
-    target = results or (work / "results" if scale == "smoke" else RESULTS / name)
+    target = work / "results" if scale == "smoke" else RESULTS / name
     command = f"python -m training study {name} --scale {scale}"
     command += f" --engine {engine}" if engine != "local" else ""
     command += f" --data {data_folder}" if data_folder else ""
@@ -268,10 +262,8 @@ def verify(models: Path) -> None:
     from training.export.verify_cards import verify_models
 
     differences = list(verify_models(models))
-    for difference in differences:
-        click.echo(difference, err=True)
     if differences:
-        raise SystemExit(1)
+        raise click.ClickException("\n".join(differences))
     click.echo("Every figure and limit on the cards was found again.")
 
 
@@ -357,10 +349,8 @@ def check(folder: Path, allow_leakage: bool) -> None:
             click.echo(f"{split:<12}{name:<12}{count:>8}")
     for remark in found.remarks:
         click.echo(remark)
-    for fault in found.faults:
+    for fault in found.faults + [f"Leakage: {leak}" for leak in found.leakage]:
         click.echo(fault, err=True)
-    for leak in found.leakage:
-        click.echo(f"Leakage: {leak}", err=True)
     if found.faults or (found.leakage and not allow_leakage):
         raise SystemExit(1)
 
@@ -398,6 +388,11 @@ PREPARATIONS: dict[str, tuple[str, list[click.Parameter], str]] = {
         "preparation.prepare_folders",
         [SOURCE_PATH, OUT, SHARE, SEED],
         "Copy a data set in class folders, a folder, zip or tar file, with splits or without.",
+    ),
+    "split": (
+        "preparation.prepare_folders",
+        [SOURCE_PATH, OUT, SHARE, SEED],
+        "Split the class folders in SOURCE, a folder, zip or tar file, for training.",
     ),
     "utkface": (
         "preparation.prepare_utkface",
@@ -441,17 +436,10 @@ def _prepare(function: str, **arguments: Any) -> None:
             click.echo(f"{count:>8}  {what}")
 
 
-data.add_command(
-    click.Command(
-        "split",
-        params=[SOURCE_PATH, OUT, SHARE, SEED],
-        help="Split the class folders in SOURCE, a folder, zip or tar file, for training.",
-        callback=partial(_prepare, "preparation.prepare_folders"),
-    )
-)
 for command, (function, parameters, text) in PREPARATIONS.items():
     callback = partial(_prepare, function)
-    prepare.add_command(click.Command(command, params=parameters, help=text, callback=callback))
+    group = data if command == "split" else prepare
+    group.add_command(click.Command(command, params=parameters, help=text, callback=callback))
 
 
 if __name__ == "__main__":

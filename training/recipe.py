@@ -278,16 +278,14 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     size, sizes = recipe.data.size, recipe.schedule.progressive_sizes
     if sizes and sizes[-1][1] != size:
         raise RecipeError(f"schedule.progressive_sizes: the last one must be data.size, {size}.")
-    sets = recipe.data.ood
-    for name, ood in sets.items():
+    for name, ood in recipe.data.ood.items():
         if ood.jigsaw > size:
             pieces = f"{size} pixels can't be cut into {ood.jigsaw} pieces."
             raise RecipeError(f"data.ood.{name}.jigsaw: {pieces}")
     for name, settings in recipe.heads.items():
-        if settings.ood_fpr and not any(ood.train_on for ood in sets.values()):
-            raise RecipeError(
-                f"heads.{name}.ood_fpr: there are no pictures to train it on; add some to data.ood."
-            )
+        if settings.ood_fpr and not any(ood.train_on for ood in recipe.data.ood.values()):
+            missing = "there are no pictures to train it on; add some to data.ood."
+            raise RecipeError(f"heads.{name}.ood_fpr: {missing}")
     return recipe
 
 
@@ -296,8 +294,7 @@ def validate(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = (_explain(model, fault) for fault in error.errors())
-        raise RecipeError("\n".join(faults)) from error
+        raise RecipeError("\n".join(_explain(model, each) for each in error.errors())) from error
 
 
 def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -339,21 +336,18 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] != "extra_forbidden":
         return f"{location}: {fault['msg']} (got {fault['input']!r})."
     *sections, key = fault["loc"]
-    near = find_nearest(str(key), _find_section(model, sections).model_fields)
+    kind: Any = model
+    for section in sections:
+        if get_origin(kind) in (dict, list):
+            kind = get_args(kind)[-1]
+        else:
+            kind = kind.model_fields[section].annotation
+        if get_origin(kind) is UnionType:  # a section that may be left out
+            kind = get_args(kind)[0]
+    near = find_nearest(str(key), kind.model_fields)
     return f"{location}: there is no such key. Did you mean {near!r}?"
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is most similar to a name."""
     return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-
-
-def _find_section(kind: Any, location: list[str]) -> Any:
-    for key in location:
-        if get_origin(kind) in (dict, list):
-            kind = get_args(kind)[-1]
-        else:
-            kind = kind.model_fields[key].annotation
-        if get_origin(kind) is UnionType:  # a section that may be left out
-            kind = get_args(kind)[0]
-    return kind

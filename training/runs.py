@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.files import atomic_write
+from app.files import atomic_write, write_text
 from training.recipe import DataError, Recipe, parse_recipe
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def read_recipe(run: Path) -> Recipe:
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """Write the recipe that a run is started with."""
-    text = recipe.model_dump_json(indent=2)
-    atomic_write(run / RECIPE, lambda stream: stream.write(text.encode()))
+    write_text(recipe.model_dump_json(indent=2), run / RECIPE)
 
 
 def is_finished(run: Path) -> bool:
@@ -81,7 +80,13 @@ def write_csv(path: Path, rows: list[dict[str, Any]], missing: str = "") -> None
     writer = csv.DictWriter(text, list_columns(rows), restval=missing)
     writer.writeheader()
     writer.writerows(rows)
-    atomic_write(path, lambda stream: stream.write(text.getvalue().encode()))
+    write_text(text.getvalue(), path)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file's rows by the names of their columns."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def list_columns(rows: list[dict[str, Any]]) -> list[str]:
@@ -97,8 +102,7 @@ def write_history(run: Path, history: list[dict[str, Any]]) -> None:
 
 def read_history(run: Path) -> list[dict[str, Any]]:
     """Read a run's history, a row per epoch, with its figures as floats."""
-    with (run / HISTORY).open(newline="", encoding="utf-8") as stream:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+    return [{key: float(value) for key, value in row.items()} for row in read_csv(run / HISTORY)]
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:

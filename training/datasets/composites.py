@@ -100,19 +100,13 @@ def list_sources(data: Path, split: str, seed: int) -> Sources:
     photos = [(file, PHOTO_PLACE) for file in list_photos(data, split, seed)]
     chips = [(file, UTKFACE_PLACE) for file in _list(data / "gender" / split)]
     small = [(file, FER2013_PLACE) for file in _list(data / "fer2013" / split)]
-    animals = [
-        file for kind in ("cats", "dogs", "horses") for file in _list(data / "animals" / kind)
-    ]
-    validates = split == "validation"
-    return Sources(
-        faces=(*photos, *chips, *small),
-        scenes=tuple(f for f in _list(data / "clothing" / split) if f.name not in WITH_FACES),
-        animals=tuple(
-            f
-            for i, f in enumerate(animals)
-            if (i % 4 == 0) == validates and f.name not in WITH_FACES
-        ),
+    animals = [f for kind in ("cats", "dogs", "horses") for f in _list(data / "animals" / kind)]
+    ours = [f for i, f in enumerate(animals) if (i % 4 == 0) == (split == "validation")]
+    scenes, animals = (
+        [file for file in files if file.name not in WITH_FACES]
+        for files in (_list(data / "clothing" / split), ours)
     )
+    return Sources((*photos, *chips, *small), tuple(scenes), tuple(animals))
 
 
 def read_grey(file: Path) -> np.ndarray:

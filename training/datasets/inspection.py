@@ -73,7 +73,8 @@ def inspect(folder: Path) -> Inspection:
         found.faults.append("The splits have different classes.")
     if pictures:
         _compare(pictures, found)
-        found.digest = _digest(pictures)
+        lines = sorted(f"{each.split}/{each.label}/{each.digest}" for each in pictures)
+        found.digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         found.remarks += [*_describe_balance(found.counts), _describe_sizes(pictures)]
     return found
 
@@ -97,11 +98,6 @@ def _read(split: str, label: str, file: Path) -> Picture:
     return Picture(split, label, file, height, width, digest, hash_differences(picture))
 
 
-def _digest(pictures: list[Picture]) -> str:
-    lines = sorted(f"{each.split}/{each.label}/{each.digest}" for each in pictures)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def _compare(pictures: list[Picture], found: Inspection) -> None:
     same = np.unique([picture.digest for picture in pictures], return_inverse=True)[1]
     near = group_hashes(np.stack([picture.differences for picture in pictures]))
@@ -109,10 +105,8 @@ def _compare(pictures: list[Picture], found: Inspection) -> None:
     # Groups of identical pictures are reported already.
     nears = [group for group in nears if len({picture.digest for picture in group}) > 1]
     duplicates = "groups of near-duplicates"
-    for groups, name, mixed in (
-        (sames, "pictures", found.faults),
-        (nears, duplicates, found.remarks),
-    ):
+    kinds = ((sames, "pictures", found.faults), (nears, duplicates, found.remarks))
+    for groups, name, mixed in kinds:
         across = [group for group in groups if len({picture.split for picture in group}) > 1]
         _report(across, f"{name} are in two splits", found.leakage)
         labels = [group for group in groups if len({picture.label for picture in group}) > 1]

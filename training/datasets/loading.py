@@ -4,10 +4,9 @@
 names (age_gender_race_time), from which subgroups' ages and races are read.
 """
 
-import csv
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from app.vision.detection.face_classifier import MIRRORED_PLACE, REASONS
 from app.vision.imaging.crops import CropShape, shape_crop
 from app.vision.imaging.decoding import decode_image
 from training.recipe import DataError
+from training.runs import read_csv
 
 SPLITS = ("train", "validation", "test")
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -73,23 +73,17 @@ class Split:
     labels: np.ndarray
     classes: tuple[str, ...]
     files: tuple[Path, ...]
-    votes: np.ndarray | None
+    votes: np.ndarray | None = None
     places: np.ndarray | None = None
     reasons: np.ndarray | None = None
     boxes: np.ndarray | None = None
 
     def subset(self, chosen: np.ndarray) -> "Split":
         """Return the chosen pictures: a bool mask (count,) or int64 indices, also repeated ones."""
-        return Split(
-            self.pictures[chosen],
-            self.labels[chosen],
-            self.classes,
-            tuple(self.files[index] for index in np.arange(len(self.files))[chosen]),
-            *(
-                None if each is None else each[chosen]
-                for each in (self.votes, self.places, self.reasons, self.boxes)
-            ),
-        )
+        given = {name: getattr(self, name) for name in ("pictures", "labels", *GIVEN)}
+        files = tuple(self.files[index] for index in np.arange(len(self.files))[chosen])
+        taken = {name: values[chosen] for name, values in given.items() if values is not None}
+        return replace(self, files=files, **taken)
 
     def spread(self, count: int) -> np.ndarray:
         """Return at most `count` of the pictures, evenly spaced."""
@@ -97,8 +91,7 @@ class Split:
 
     def repeat(self, times: Mapping[str, int]) -> "Split":
         """Repeat the pictures of some classes. Raises `DataError` for an unknown class."""
-        unknown = sorted(set(times) - set(self.classes))
-        if unknown:
+        if unknown := sorted(set(times) - set(self.classes)):
             known = ", ".join(self.classes)
             raise DataError(f"There is no class {unknown[0]!r} to repeat. Classes: {known}.")
         counts = np.array([times.get(name, 1) for name in self.classes])
@@ -106,8 +99,8 @@ class Split:
 
     def with_mirror_images(self) -> "Split":
         """Append each picture's mirror image, with the same targets and the face's place there."""
-        twice = self.subset(np.tile(np.arange(len(self.labels)), 2))
         half = len(self.labels)
+        twice = self.subset(np.tile(np.arange(half), 2))
         twice.pictures[half:] = twice.pictures[half:, :, ::-1]
         if twice.places is not None:
             twice.places[half:] *= MIRRORED_PLACE
@@ -205,11 +198,12 @@ def read_split(
     votes = _read_columns(folder, VOTES_FILE, tuple(VOTED_CLASSES.values()), files)
     if votes is not None:
         votes /= np.maximum(votes.sum(axis=1, keepdims=True), 1.0)
-    places = _read_columns(folder, PLACES_FILE, PLACE_VALUES, files)
-    reasons = _read_columns(folder, REASONS_FILE, REASONS, files, UNKNOWN)
-    boxes = _read_boxes(folder, files, shape.size)
-    named = tuple(files)
-    return Split(pictures, np.asarray(labels), classes, named, votes, places, reasons, boxes)
+    return Split(
+        *(pictures, np.asarray(labels), classes, tuple(files), votes),
+        _read_columns(folder, PLACES_FILE, PLACE_VALUES, files),
+        _read_columns(folder, REASONS_FILE, REASONS, files, UNKNOWN),
+        _read_boxes(folder, files, shape.size),
+    )
 
 
 def _sample(files: list[Path], subset: SubsetSpec, label: int, classes: int) -> list[Path]:
@@ -283,28 +277,21 @@ def _read_boxes(folder: Path, files: list[Path], size: int) -> np.ndarray | None
     if not (folder / BOXES_FILE).is_file():
         return None
     squares: dict[str, list[list[float]]] = {}
-    with (folder / BOXES_FILE).open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            values = [float(row[column]) for column in BOX_COLUMNS]
-            squares.setdefault(row["file"], []).append(values)
+    for row in read_csv(folder / BOXES_FILE):
+        squares.setdefault(row["file"], []).append([float(row[column]) for column in BOX_COLUMNS])
     named = (squares.get(file.relative_to(folder).as_posix(), []) for file in files)
     return np.stack([draw_map(np.array(each).reshape(-1, 5), size) for each in named])
 
 
 def _read_columns(
-    folder: Path,
-    table: str,
-    columns: tuple[str, ...],
-    files: list[Path],
-    missing: float = 0.0,
+    folder: Path, table: str, columns: tuple[str, ...], files: list[Path], missing: float = 0.0
 ) -> np.ndarray | None:
     """Read a table's numbers for each file: float32 (count, columns), `missing` without a row."""
     if not (folder / table).is_file():
         return None
-    with (folder / table).open(newline="", encoding="utf-8") as stream:
-        numbers = {
-            row["file"]: np.array([float(row[column]) for column in columns], np.float32)
-            for row in csv.DictReader(stream)
-        }
+    numbers = {
+        row["file"]: np.array([float(row[column]) for column in columns], np.float32)
+        for row in read_csv(folder / table)
+    }
     none = np.full(len(columns), missing, np.float32)
     return np.stack([numbers.get(file.relative_to(folder).as_posix(), none) for file in files])

@@ -22,7 +22,7 @@ from training.datasets.composites import (
     read_grey,
     sample_background,
 )
-from training.datasets.hard_faces import FACING, TURNED, HardFace, HardPhoto
+from training.datasets.hard_faces import FACING, TURNED, HardPhoto
 from training.datasets.loading import UNKNOWN
 from training.datasets.occluders import cover_face
 
@@ -112,7 +112,10 @@ def sample_photo(
         face = photo.faces[index]
         place = change.move(face.place)
         if face.certain and len(faces) < MOST_FACES and place.side >= 13:
-            faces.append(SeenFace(place, _tell_reasons(face), _count_copies(face)))
+            turned = 1.0 if face.yaw >= TURNED else 0.0 if face.yaw <= FACING else UNKNOWN
+            reasons = (float(face.kind == "mask"), float(face.sunglasses), turned, UNKNOWN)
+            copies = COPIES_OF_RARE if face.yaw >= TURNED or face.sunglasses else 1
+            faces.append(SeenFace(place, reasons, copies))
         else:
             unsure.append(place)
     picture = change.picture
@@ -153,15 +156,6 @@ class _Change:
         return PlacedFace(x, y, side, (roll + 180) % 360 - 180, face.known)
 
 
-def _tell_reasons(face: HardFace) -> tuple[float, ...]:
-    turned = 1.0 if face.yaw >= TURNED else 0.0 if face.yaw <= FACING else UNKNOWN
-    return (float(face.kind == "mask"), float(face.sunglasses), turned, UNKNOWN)
-
-
-def _count_copies(face: HardFace) -> int:
-    return COPIES_OF_RARE if face.yaw >= TURNED or face.sunglasses else 1
-
-
 def _cut_border(
     picture: np.ndarray,
     faces: list[SeenFace],
@@ -170,18 +164,13 @@ def _cut_border(
 ) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
     """Cut the picture through a face, so that half of it or more is left."""
     face = faces[generator.integers(len(faces))].place
-    gone = generator.uniform(0.05, 0.45) * face.side
+    left_over = face.side / 2 - generator.uniform(0.05, 0.45) * face.side
     height, width = picture.shape
-    left, top, right, bottom = 0, 0, width, height
     border = generator.integers(4)
-    if border == 0:
-        left = max(0, round(face.x - face.side / 2 + gone))
-    elif border == 1:
-        right = min(width, round(face.x + face.side / 2 - gone))
-    elif border == 2:
-        top = max(0, round(face.y - face.side / 2 + gone))
-    else:
-        bottom = min(height, round(face.y + face.side / 2 - gone))
+    left = max(0, round(face.x - left_over)) if border == 0 else 0
+    right = min(width, round(face.x + left_over)) if border == 1 else width
+    top = max(0, round(face.y - left_over)) if border == 2 else 0
+    bottom = min(height, round(face.y + left_over)) if border == 3 else height
     if right - left < 24 or bottom - top < 24:
         return picture, faces, unsure
     shifted = [replace(f, place=_shift(f.place, left, top)) for f in faces]

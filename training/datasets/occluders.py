@@ -44,8 +44,7 @@ class _Canvas:
 
     def polygon(self, points: Points, value: int = 255) -> None:
         """Fill a polygon."""
-        fixed = (self.pixels(points) * 2**FINE).round().astype(np.int32)
-        cv2.fillPoly(self.coverage, [fixed], value, cv2.LINE_AA, FINE)
+        cv2.fillPoly(self.coverage, [self._fix(points)], value, cv2.LINE_AA, FINE)
 
     def ellipse(self, centre: tuple[float, float], radii: tuple[float, float], value: int) -> None:
         """Fill an ellipse."""
@@ -55,9 +54,11 @@ class _Canvas:
 
     def line(self, points: Points, width: float) -> None:
         """Draw a line of a width, in sides."""
-        fixed = (self.pixels(points) * 2**FINE).round().astype(np.int32)
         thickness = max(1, round(width * self.side))
-        cv2.polylines(self.coverage, [fixed], False, 255, thickness, cv2.LINE_AA, FINE)
+        cv2.polylines(self.coverage, [self._fix(points)], False, 255, thickness, cv2.LINE_AA, FINE)
+
+    def _fix(self, points: Points) -> np.ndarray:
+        return (self.pixels(points) * 2**FINE).round().astype(np.int32)
 
     def share_covered(self, centre: tuple[float, float], radii: tuple[float, float]) -> float:
         """Return the mean coverage in an ellipse, from 0 to 1."""
@@ -141,18 +142,9 @@ def _mask(canvas: _Canvas, generator: Random) -> float:
     nose = top - generator.uniform(0.0, 0.1)
     jaw = generator.uniform(0.6, 0.95) * wide
     bend = generator.uniform(0.05, 0.12)
-    canvas.polygon(
-        [
-            (-wide, top + bend),
-            (-0.12, nose + 0.02),
-            (0.12, nose + 0.02),
-            (wide, top + bend),
-            (jaw, 0.42),
-            (0.12, low),
-            (-0.12, low),
-            (-jaw, 0.42),
-        ]
-    )
+    half = [(wide, top + bend), (jaw, 0.42), (0.12, low)]
+    mirrored = [(-x, y) for x, y in reversed(half)]
+    canvas.polygon([(-0.12, nose + 0.02), (0.12, nose + 0.02), *half, *mirrored])
     if generator.random() < 0.6:
         for sign in (-1, 1):
             canvas.line([(sign * wide, top + bend), (sign * 0.52, -0.02)], 0.02)
@@ -166,14 +158,9 @@ def _sunglasses(canvas: _Canvas, generator: Random) -> float:
         if generator.random() < 0.5:
             canvas.ellipse((x, y + low), (width, height), 255)
         else:
-            canvas.polygon(
-                [
-                    (x - width, y + low - height),
-                    (x + width, y + low - height),
-                    (x + 0.8 * width, y + low + height),
-                    (x - 0.8 * width, y + low + height),
-                ]
-            )
+            top, foot = y + low - height, y + low + height
+            upper, lower = [(x - width, top), (x + width, top)], 0.8 * width
+            canvas.polygon([*upper, (x + lower, foot), (x - lower, foot)])
         canvas.line([(x, y + low - height / 2), (2.3 * x, y - 0.03)], 0.025)
     canvas.line([(-0.1, EYES[0][1] + low), (0.1, EYES[0][1] + low)], 0.03)
     return float(generator.uniform(0.75, 1.0))
@@ -236,9 +223,7 @@ def _phone(canvas: _Canvas, generator: Random) -> float:
     wide, high = generator.uniform(0.12, 0.2), generator.uniform(0.2, 0.35)
     if generator.random() < 0.5:
         wide, high = high, wide
-    canvas.polygon(
-        [(x - wide, y - high), (x + wide, y - high), (x + wide, y + high), (x - wide, y + high)]
-    )
+    canvas.polygon([(x + i * wide, y + j * high) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
     return 1.0
 
 

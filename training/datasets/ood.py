@@ -30,11 +30,8 @@ def read_ood(sets: dict[str, OODSet], split: str, side: int, seed: int) -> dict[
     folder that is missing, has no pictures or fewer than `count`, has too few different ones to be
     halved, or holds an unreadable picture.
     """
-    return {
-        name: _read(ood, split, side, seed)
-        for name, ood in sets.items()
-        if ood.train_on or split != "train"
-    }
+    asked = {name: ood for name, ood in sets.items() if ood.train_on or split != "train"}
+    return {name: _read(ood, split, side, seed) for name, ood in asked.items()}
 
 
 def check_ood(sets: dict[str, OODSet], seed: int) -> None:
@@ -51,13 +48,9 @@ def append_ood(train: Split, sets: dict[str, Split]) -> Split:
     if not sets:
         return train
     files = tuple(file for ood in sets.values() for file in ood.files)
-    return Split(
-        np.concatenate([train.pictures, *(ood.pictures for ood in sets.values())]),
-        np.concatenate([train.labels, np.full(len(files), OOD)]),
-        train.classes,
-        train.files + files,
-        None,
-    )
+    pictures = np.concatenate([train.pictures, *(ood.pictures for ood in sets.values())])
+    labels = np.concatenate([train.labels, np.full(len(files), OOD)])
+    return Split(pictures, labels, train.classes, train.files + files)
 
 
 def fit_ood_threshold(
@@ -118,7 +111,7 @@ def _halve(folder: Path, files: tuple[Path, ...], seed: int) -> tuple[list[Path]
 
 
 def _as_split(files: list[Path], pictures: list[np.ndarray]) -> Split:
-    return Split(np.stack(pictures), np.zeros(len(files), int), (), tuple(files), None)
+    return Split(np.stack(pictures), np.zeros(len(files), int), (), tuple(files))
 
 
 def _random_window(picture: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:

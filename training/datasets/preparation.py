@@ -74,8 +74,7 @@ def prepare_fer2013(
     if "Usage" not in rows[0]:
         held_out = hold_out(labels, group_near_duplicates(pictures), validation, seed)
         splits = ["validation" if held else "train" for held in held_out]
-    kept: list[dict[str, str]] = []
-    counts: Counts = Counter()
+    kept, counts = [], Counts()
     for index, (split, label, rating) in enumerate(zip(splits, labels, rated, strict=True)):
         if rating is not None and not rating["Image name"]:
             counts["skipped: no face, says FER+"] += 1
@@ -100,7 +99,7 @@ def prepare_folders(source: Path, out: Path, validation: float, seed: int) -> Co
     near-duplicates on one side. Returns the number of pictures of each split and of skipped ones.
     Raises `DataError` where no class folder is found.
     """
-    counts: Counts = Counter()
+    counts = Counts()
     with _unpacked(source) as folder:
         splits = _find_splits(folder)
         for split, place in splits.items():
@@ -150,7 +149,7 @@ def prepare_utkface(source: Path, out: Path, seed: int) -> Counts:
     Near-duplicates stay on one side. Files keep their names, which hold age and race. Returns the
     number of pictures of each split and of skipped ones. Raises `DataError` where nothing is found.
     """
-    counts: Counts = Counter()
+    counts = Counts()
     with _unpacked(source) as folder:
         # Kaggle's zip holds the pictures in several folders.
         named = {file.name: file for file in sorted(folder.rglob("*.jpg"), reverse=True)}
@@ -186,7 +185,12 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
     Raises `DataError` if there is none or one can't be read.
     """
     files = sorted(file for pattern in MANUAL_PATTERNS for file in source.rglob(pattern))
-    pictures = [_shrink(read_picture(file)) for file in files if _is_shown_large(file)]
+    pictures = []
+    for picture in map(Image.fromarray, map(read_picture, files)):
+        shorter, longer = sorted(picture.size)
+        if shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter:
+            picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+            pictures.append(np.asarray(picture))
     measured = [read_picture(Path(skimage.data.data_dir) / name) for name in SCENES]
     _, first = np.unique(group_near_duplicates([*measured, *pictures]), return_index=True)
     kept = [pictures[index - len(measured)] for index in first if index >= len(measured)]
@@ -203,21 +207,6 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
 def _copy(file: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, folder / file.name)
-
-
-def _shrink(picture: np.ndarray) -> np.ndarray:
-    shrunk = Image.fromarray(picture)
-    shrunk.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    return np.asarray(shrunk)
-
-
-def _is_shown_large(file: Path) -> bool:
-    try:
-        with Image.open(file) as picture:
-            shorter, longer = sorted(picture.size)
-    except OSError as error:
-        raise DataError(f"{file} can't be read as a picture: {error}.") from error
-    return shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter
 
 
 def _utkface_class(file: Path) -> str | None:
@@ -252,15 +241,13 @@ def _unpacked(source: Path) -> Iterator[Path]:
 
 
 def _find_table(place: Path, source: Path) -> Path:
-    if place.is_file():
-        return place
-    for name in FER_TABLES:
-        if found := sorted(place.rglob(name)):
-            return found[0]
-    raise DataError(
-        f"{source} holds none of {', '.join(FER_TABLES)}. If it holds class folders with pictures, "
-        "bring it into the form by `python -m training data prepare folders`."
-    )
+    found = [place] if place.is_file() else [f for n in FER_TABLES for f in sorted(place.rglob(n))]
+    if not found:
+        raise DataError(
+            f"{source} holds none of {', '.join(FER_TABLES)}. If it holds class folders with "
+            "pictures, bring it into the form by `python -m training data prepare folders`."
+        )
+    return found[0]
 
 
 def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, str]]:
@@ -284,15 +271,13 @@ def _read_table(path: Path, columns: Sequence[str], of: str) -> list[dict[str, s
 
 def _read_fer_row(row: dict[str, str], location: str) -> tuple[str, str, np.ndarray]:
     usage, emotion = row.get("Usage", "Training").strip(), row["emotion"].strip()
+    *others, last = FER_SPLITS
     if usage not in FER_SPLITS:
-        *others, last = FER_SPLITS
         raise DataError(f"{location}: Usage must be {', '.join(others)} or {last}, not {usage!r}.")
     if emotion not in map(str, range(len(FER_CLASSES))):
-        highest = len(FER_CLASSES) - 1
-        raise DataError(f"{location}: emotion must be from 0 to {highest}, not {emotion!r}.")
+        raise DataError(f"{location}: emotion must be from 0 to 6, not {emotion!r}.")
     try:
         values = np.array(row["pixels"].split(), np.uint8).reshape(FER_SIDE, FER_SIDE)
     except (ValueError, OverflowError) as error:
-        count = FER_SIDE * FER_SIDE
-        raise DataError(f"{location}: pixels must be {count} numbers from 0 to 255.") from error
+        raise DataError(f"{location}: pixels must be 2304 numbers from 0 to 255.") from error
     return FER_SPLITS[usage], FER_CLASSES[int(emotion)], values

@@ -43,8 +43,12 @@ def prepare_synthetic_objects(sources: list[Path], out: Path, seed: int) -> dict
     for split in ("train", "validation"):
         folder = out / split / NAME
         folder.mkdir(parents=True, exist_ok=True)
-        grounds = [_open(file).convert("RGB") for file in _take(wallpapers, split)]
-        pictures = _make(_take(cut_outs, split), grounds, random)
+        ours, papers = (
+            files[:first] if split == "train" else files[first:]
+            for files in (cut_outs, wallpapers)
+            if (first := max(1, int(TRAIN_SHARE * len(files))))
+        )
+        pictures = _make(ours, [_open(file).convert("RGB") for file in papers], random)
         for number, picture in enumerate(pictures):
             picture.save(folder / f"{number:05d}.jpg", quality=90)
             counts[split] = number + 1
@@ -70,11 +74,6 @@ def _sort_files(sources: list[Path], random: np.random.Generator) -> tuple[list[
                 break
         cut_outs += own
     return cut_outs, wallpapers
-
-
-def _take(files: list[Path], split: str) -> list[Path]:
-    first = max(1, int(TRAIN_SHARE * len(files)))
-    return files[:first] if split == "train" else files[first:]
 
 
 def _make(

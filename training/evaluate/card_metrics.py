@@ -52,10 +52,13 @@ def measure_model(folder: Path) -> dict[str, Any]:
     large = read_split(recipe.data.folder, SPLIT, CropShape(recipe.data.stored_size, card.channels))
     split = read_split(recipe.data.folder, SPLIT, card.shape)
     logits = run_network(classifier, split.pictures)
+    unseen = np.ones(len(split.labels), dtype=bool)
+    if recipe.data.leakage != "drop":  # else pictures in both splits were not trained on
+        unseen = ~find_shared(split, read_split(recipe.data.folder, "train", card.shape))
     figures: dict[str, Any] = {
         "part": SPLIT,
         **name_command(folder),
-        "heads": measure_heads(card, logits, split, _mark_unseen(recipe, split)),
+        "heads": measure_heads(card, logits, split, unseen),
         "groups": [],
         "robustness": [],
     }
@@ -70,15 +73,9 @@ def measure_model(folder: Path) -> dict[str, Any]:
     if classifier.head.ood:
         figures["ood"] = _measure_ood(classifier, recipe, logits)
     if recipe.data.photos:
-        figures["photos"] = {
-            head: measure_photos(load_classifier(folder, head=head), recipe.data.photos)
-            for head in list_task_heads(card)
-        }
+        figures["photos"] = _measure_photos(folder, card, recipe.data.photos)
     if recipe.join:
-        figures["photos_by_class"] = {
-            head: measure_photos(load_classifier(folder, head=head), recipe.join.photos)
-            for head in list_task_heads(card)
-        }
+        figures["photos_by_class"] = _measure_photos(folder, card, recipe.join.photos)
         joined = card.heads[JOINED]
         evidences = gather_evidence(recipe, joined, classifier.network, logits, split)
         figures["risk_coverage"] = measure_risks(card.heads, joined, evidences)
@@ -95,12 +92,10 @@ def calibrate_model(folder: Path) -> Card:
 
     Raises `DataError` for missing data and `ModelError` for a bad model.
     """
-    card = load_card(folder)
+    card, network = load_card(folder), load_classifier(folder, threads=0).network
     recipe = parse_recipe(card.training["recipe"])
-    network = load_classifier(folder, threads=0).network
     split = read_validation(recipe)
-    logits = run_network(network, split.pictures)
-    return calibrate_card(recipe, card, network, logits, split)
+    return calibrate_card(recipe, card, network, run_network(network, split.pictures), split)
 
 
 def calibrate_card(
@@ -163,6 +158,11 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[dict[str, Any]]
     return found
 
 
+def _measure_photos(folder: Path, card: Card, photos: Path) -> dict[str, Any]:
+    by_head = {head: load_classifier(folder, head=head) for head in list_task_heads(card)}
+    return {head: measure_photos(classifier, photos) for head, classifier in by_head.items()}
+
+
 def _is_behind(group: dict[str, Any], overall: dict[str, Any]) -> bool:
     behind: bool = overall["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
     return behind and group["count"] >= FEWEST_IN_GROUP
@@ -184,13 +184,6 @@ def _measure_ood(
     none = head.labels.index(NONE_OF_THESE)
     refused = {kind: read_answers(head, own).argmax(axis=1) == none for kind, own in kinds.items()}
     return [{"kind": kind, **measure_share(each, "refused")} for kind, each in refused.items()]
-
-
-def _mark_unseen(recipe: Recipe, split: Split) -> np.ndarray:
-    if recipe.data.leakage == "drop":  # Pictures in both splits were not trained on.
-        return np.ones(len(split.labels), dtype=bool)
-    shape = CropShape(recipe.data.size, recipe.data.channels)
-    return ~find_shared(split, read_split(recipe.data.folder, "train", shape))
 
 
 def _measure_groups(

@@ -1,10 +1,9 @@
 """Measure end to end: the served pipeline on whole photos with labelled faces."""
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from training.datasets.loading import read_picture
 from training.evaluate.metrics import measure_given, measure_share
 from training.evaluate.reports import write_sheet
 from training.recipe import DataError
+from training.runs import read_csv
 
 LABELS = "labels.csv"
 GENDER = "gender"  # the column of the subgroups, for every task
@@ -68,8 +68,7 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
     path = folder / LABELS
     if not path.is_file():
         raise DataError(f"{path} is missing: a CSV with the columns file, expression, gender.")
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(path)
     if not rows:
         raise DataError(f"{path} names no photo.")
     return [LabelledPhoto(folder / row.pop("file"), row) for row in rows]
@@ -81,16 +80,15 @@ def find_main_face(file: Path) -> Detection | None:
     photo = LazyImage.of(read_picture(file))
     faces = _load_detector().detect(photo, "balanced")
     middle = (photo.width / 2, photo.height / 2)
-    distances = [
-        math.dist((box.x + box.width / 2, box.y + box.height / 2), middle)
-        for box in (face.box for face in faces)
-    ]
-    return faces[np.argmin(distances)] if distances else None
+
+    def distance(face: Detection) -> float:
+        box = face.box
+        return math.dist((box.x + box.width / 2, box.y + box.height / 2), middle)
+
+    return min(faces, key=distance, default=None)
 
 
-@cache
-def _load_detector() -> FaceDetector:
-    return FaceDetector.load(SERVED)
+_load_detector = cache(partial(FaceDetector.load, SERVED))
 
 
 def read_photos(classifier: Classifier, photos: list[LabelledPhoto]) -> Iterator[Result]:
@@ -185,8 +183,8 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path, most: int | None =
     ]
     predictions = [answers[own].prediction(card.task) for answers in wrong]
     order = np.argsort([-each.probability if each else 0.0 for each in predictions])[:most]
-    tiles = [_draw_tile(wrong[index], card.task) for index in order]
-    write_sheet([cv2.cvtColor(tile, cv2.COLOR_RGB2BGR) for tile in tiles], TILES_PER_ROW, path)
+    tiles = [_draw_tile(wrong[index], card.task)[..., ::-1] for index in order]
+    write_sheet(tiles, TILES_PER_ROW, path)
 
 
 def _draw_tile(answers: tuple[Result, ...], task: str) -> np.ndarray:

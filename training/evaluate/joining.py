@@ -133,10 +133,8 @@ def _fit_temperature(
     for evidence, balanced in ((evidences.natural, False), (evidences.by_class, True)):
         counts = np.bincount(evidence.labels, minlength=len(head.classes))
         weights = (counts >= FEWEST) / np.maximum(counts, 1) if balanced else np.ones(len(counts))
-        weights = weights[evidence.labels]
-        parts.append(
-            (np.log(evidence.read(heads, single)), evidence.labels, weights / weights.sum())
-        )
+        weights = weights[evidence.labels] / weights[evidence.labels].sum()
+        parts.append((np.log(evidence.read(heads, single)), evidence.labels, weights))
 
     def loss(temperature: float) -> float:
         total = 0.0
@@ -162,33 +160,30 @@ def _select_thresholds(
         (each.read(heads, head), each.labels)
         for each in (evidences.natural, evidences.by_class, evidences.faces)
     )
-    asked = ((natural, settings.precision_on_photos), (by_class, settings.precision_by_class))
-    fits = (
-        threshold
-        for threshold in THRESHOLDS
-        if all(_precision(*each, threshold) >= precision for each, precision in asked)
-    )
-    threshold = float(next(fits, 1.0))
+    asked = ((*natural, settings.precision_on_photos), (*by_class, settings.precision_by_class))
+    threshold = _lowest_threshold(asked)
     higher = {}
     for index, name in enumerate(head.classes):
         own = faces[0].argmax(axis=1) == index
-        chosen = next(
-            (
-                each
-                for each in THRESHOLDS[threshold <= THRESHOLDS]
-                if _precision(faces[0][own], faces[1][own], each) >= target_precision
-            ),
-            1.0,
-        )
-        if chosen > threshold:
-            higher[name] = round(float(chosen), 4)
+        answered = ((faces[0][own], faces[1][own], target_precision),)
+        if (chosen := _lowest_threshold(answered, threshold)) > threshold:
+            higher[name] = round(chosen, 4)
     return head.model_copy(update={"threshold": round(threshold, 4), "class_thresholds": higher})
 
 
-def _precision(probabilities: np.ndarray, labels: np.ndarray, threshold: float) -> float:
-    given = probabilities.max(axis=1) >= threshold
-    right = probabilities.argmax(axis=1) == labels
-    return float(right[given].mean()) if given.any() else 1.0
+def _lowest_threshold(
+    asked: tuple[tuple[np.ndarray, np.ndarray, float], ...], least: float = 0.0
+) -> float:
+    """Return the lowest threshold at which all probabilities' answers reach their precisions."""
+    for threshold in THRESHOLDS[least <= THRESHOLDS]:
+        for probabilities, labels, precision in asked:
+            given = probabilities.max(axis=1) >= threshold
+            right = (probabilities.argmax(axis=1) == labels)[given]
+            if given.any() and right.mean() < precision:
+                break
+        else:
+            return float(threshold)
+    return 1.0
 
 
 def cross_validate(
@@ -242,11 +237,7 @@ def _measure_risk(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[st
     rows = []
     for coverage in COVERAGES:
         count = max(1, round(coverage * len(right)))
-        rows.append(
-            {
-                "coverage": round(float(coverage), 2),
-                "threshold": round(float(best[order[count - 1]]), 4),
-                **measure_share(right[:count], "right"),
-            }
-        )
+        threshold = round(float(best[order[count - 1]]), 4)
+        row = {"coverage": round(float(coverage), 2), "threshold": threshold}
+        rows.append({**row, **measure_share(right[:count], "right")})
     return rows

@@ -42,9 +42,9 @@ def measure_answers(
         **_with_interval("macro_f1", find_macro_f1(confusion), find_macro_f1(resampled)),
         "recall": _by_class(classes, recalls),
         "recall_interval": {
-            name: _interval(recall_samples[:, index])
-            for index, name in enumerate(classes)
-            if not np.isnan(recalls[index])
+            name: _interval(samples)
+            for name, samples, recall in zip(classes, recall_samples.T, recalls, strict=True)
+            if not np.isnan(recall)
         },
         "precision": _by_class(classes, precisions),
         "confusion": confusion.tolist(),

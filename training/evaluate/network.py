@@ -32,14 +32,14 @@ PROPOSED = 0.2  # score from which a position is proposed
 MOST_PIXELS = 2**18  # per batch: the feature maps of more take gigabytes in each network
 
 
-def evaluate(model: Path, data: Path, split: str, runtime: str = "auto") -> dict[str, Any]:
+def evaluate(model: Path, data: Path, split: str) -> dict[str, Any]:
     """Measure each head of a model against its own labels.
 
     Returns `accuracy` (the labels' head), `accuracy_<head>` of the others, and each head's figures,
     also without the pictures that are in the training split too. Raises `DataError` for data that
     doesn't fit the model and `ModelError` for a bad model.
     """
-    classifier = load_classifier(model, runtime, threads=0)  # type: ignore[arg-type]
+    classifier = load_classifier(model, threads=0)
     card = classifier.card
     measured = read_split(data, split, card.shape)
     logits = run_network(classifier, measured.pictures)
@@ -82,23 +82,18 @@ def measure_heads(
         known = labels >= 0
         probabilities = read_answers(head, logits[name])
         thresholds = select_thresholds(card, head, logits, probabilities)
-        figures[name] = measure_answers(
-            probabilities[known], labels[known], head.labels, thresholds[known]
-        )
+        seen = (probabilities[known], labels[known], head.labels, thresholds[known])
+        figures[name] = measure_answers(*seen)
         raw = head.model_copy(update={"temperature": 1.0})
         uncalibrated = read_answers(raw, logits[name][known])
         figures[name]["reliability_uncalibrated"] = describe_reliability(
             uncalibrated, uncalibrated.argmax(axis=1) == labels[known]
         )
         if not new.all():
-            unseen = known & new
-            figures[name]["without_training_faces"] = (
-                measure_answers(
-                    probabilities[unseen], labels[unseen], head.labels, thresholds[unseen]
-                )
-                if unseen.any()
-                else {"count": 0}
-            )
+            kept = known & new
+            unseen = (probabilities[kept], labels[kept], head.labels, thresholds[kept])
+            own = measure_answers(*unseen) if kept.any() else {"count": 0}
+            figures[name]["without_training_faces"] = own
     return figures
 
 
@@ -114,13 +109,10 @@ def compare_quantized(
     for name, head in heads.items():
         labels = _known_labels(head, split)
         if labels is not None:
-            accuracies[name] = {
-                form: round(float((answers.argmax(axis=1) == labels)[labels >= 0].mean()), 4)
-                for form, answers in (
-                    ("exact", read_answers(head, exact[name])),
-                    ("quantized", read_answers(head, quantized[name])),
-                )
-            }
+            accuracies[name] = {}
+            for form, logits in (("exact", exact[name]), ("quantized", quantized[name])):
+                right = (read_answers(head, logits).argmax(axis=1) == labels)[labels >= 0]
+                accuracies[name][form] = round(float(right.mean()), 4)
     return accuracies
 
 

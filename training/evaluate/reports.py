@@ -31,8 +31,7 @@ def write_model_report(folder: Path, card: Card) -> None:
     """Write the figures and README.md of a model folder from its card."""
     figures = folder / FIGURES
     figures.mkdir(exist_ok=True)
-    own = card.figures["heads"][card.default_head]
-    head = card.heads[card.default_head]
+    own, head = card.figures["heads"][card.default_head], card.heads[card.default_head]
     plot_curves(card.figures["history"], figures / "curves.png")
     if head.targets in ONE_CLASS:
         plot_reliability(own["reliability"], figures / "reliability.png")
@@ -84,9 +83,8 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 def plot_reliability(bins: list[dict[str, float]], path: Path) -> None:
     """Plot a reliability diagram; a point's area is its bin's share of the predictions."""
-    shares, means, hits = (
-        np.array([b[key] for b in bins]) for key in ("share", "probability", "right")
-    )
+    keys = ("share", "probability", "right")
+    shares, means, hits = (np.array([each[key] for each in bins]) for key in keys)
     figure, axes = plt.subplots(figsize=(3.6, 3.4), layout="constrained")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter(means, hits, s=600 * shares)

@@ -13,7 +13,8 @@ Change = Callable[[np.ndarray, float], np.ndarray]
 GREY = 128  # of the occlusion
 
 
-def _shrink(picture: np.ndarray, level: float) -> np.ndarray:
+def shrink(picture: np.ndarray, level: float) -> np.ndarray:
+    """Take away a picture's detail: shrink it to a side in pixels, and enlarge it again."""
     small = cv2.resize(picture, (int(level),) * 2, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -56,7 +57,7 @@ CHANGES: dict[str, tuple[Change, tuple[float, ...]]] = {
     # The standard deviation of a Gaussian, in percent of the side.
     "blur": (lambda p, level: cv2.GaussianBlur(p, (0, 0), level / 100 * len(p)), (1, 2, 4)),
     # The side in pixels of a face with as much detail.
-    "shrink": (_shrink, (32, 24, 16)),
+    "shrink": (shrink, (32, 24, 16)),
     # The quality of a JPEG.
     "compress": (_compress, (50, 20, 10)),
     # Colours are removed.

@@ -22,6 +22,7 @@ from training.datasets.loading import Split, read_picture
 from training.evaluate.end_to_end import SERVED
 from training.evaluate.metrics import measure_share
 from training.evaluate.network import true_labels
+from training.evaluate.robustness import shrink
 
 SPREAD = 1200  # validation faces, evenly spaced
 NOISE = 2.0  # standard deviation of a camera's noise in grey levels, which darkness doesn't dim
@@ -41,11 +42,7 @@ class Degradation:
 
 
 def _shrink(crops: np.ndarray, side: float) -> np.ndarray:
-    def shrink(crop: np.ndarray) -> np.ndarray:
-        small = cv2.resize(crop, (int(side),) * 2, interpolation=cv2.INTER_AREA)
-        return cv2.resize(small, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-
-    return np.stack([shrink(crop).reshape(crop.shape) for crop in crops])
+    return np.stack([shrink(crop, side).reshape(crop.shape) for crop in crops])
 
 
 def _blur(crops: np.ndarray, sigma: float) -> np.ndarray:
@@ -57,14 +54,11 @@ def _darken(crops: np.ndarray, factor: float) -> np.ndarray:
     return np.clip(np.round(crops * factor + noise), 0, 255).astype(np.uint8)
 
 
+DARKER, BLURRIER = (0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03), (0.5, 1, 1.5, 2, 2.5, 3, 4, 5)
 DEGRADATIONS = {
     "tiny": Degradation(_shrink, (40, 32, 28, 24, 20, 16, 14, 12, 10, 8), lambda _, side: side),
-    "dark": Degradation(
-        _darken, (0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03), lambda crop, _: measure_light(crop)
-    ),
-    "blurred": Degradation(
-        _blur, (0.5, 1, 1.5, 2, 2.5, 3, 4, 5), lambda crop, _: measure_sharpness(crop)
-    ),
+    "dark": Degradation(_darken, DARKER, lambda crop, _: measure_light(crop)),
+    "blurred": Degradation(_blur, BLURRIER, lambda crop, _: measure_sharpness(crop)),
 }
 
 

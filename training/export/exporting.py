@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,7 @@ def export(experiment: Experiment, folder: Path) -> Card:
     return card
 
 
-def _tell(words: str) -> None:
-    click.echo(words, err=True)
+_tell = partial(click.echo, err=True)
 
 
 def _list_obstacles(recipe: Recipe, folder: Path) -> Iterator[str]:
@@ -153,23 +153,17 @@ def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
 
 
 def _describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    return {"command": _name_training(recipe), "recipe": recipe.model_dump(mode="json")}
-
-
-def _name_training(recipe: Recipe) -> str:
-    """Return the command that fits a recipe, with a `--set` for each key of another value."""
-    if not find_recipe(recipe.name).is_file():
-        return f"python -m training rebuild {recipe.name}.toml"
-    ours, named = (
-        _flatten(each.model_dump(mode="json", exclude=WORDS))
-        for each in (recipe, load_recipe(recipe.name))
-    )
-    changes = {key: value for key, value in ours.items() if named.get(key) != value}
-    if not changes:
-        return f"python -m training rebuild {recipe.name}"
+    """Return a recipe and the command that fits it, with a `--set` for each changed key."""
+    known = find_recipe(recipe.name).is_file()
+    named = load_recipe(recipe.name) if known else recipe
+    ours, theirs = (_flatten(r.model_dump(mode="json", exclude=WORDS)) for r in (recipe, named))
+    changes = {key: value for key, value in ours.items() if theirs.get(key) != value}
     # JSON's values of these kinds are TOML's.
-    settings = (shlex.quote(f"{key}={json.dumps(value)}") for key, value in changes.items())
-    return " --set ".join([f"python -m training fit {recipe.name}", *settings])
+    settings = [shlex.quote(f"{key}={json.dumps(value)}") for key, value in changes.items()]
+    way = "fit" if changes else "rebuild"
+    name = recipe.name if known else f"{recipe.name}.toml"
+    command = " --set ".join([f"python -m training {way} {name}", *settings])
+    return {"command": command, "recipe": recipe.model_dump(mode="json")}
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -345,7 +339,6 @@ def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:
 
 def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
     folders = recipe.distillation.teachers if recipe.distillation else []
-    cards = [load_card(folder) for folder in folders if (folder / CARD).is_file()]
     return [
         {
             "name": card.name,
@@ -356,5 +349,5 @@ def _describe_teachers(recipe: Recipe) -> list[dict[str, Any]]:
                 if name in recipe.heads and "accuracy" in figures
             },
         }
-        for card in cards
+        for card in (load_card(folder) for folder in folders if (folder / CARD).is_file())
     ]

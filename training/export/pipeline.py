@@ -1,17 +1,27 @@
 """Build a model by its recipe, from the data to the model folder, after the models it needs."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
+from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.cards import CARD, Card, load_card
 from training.datasets.experiment import Experiment
-from training.datasets.loading import list_classes
+from training.datasets.face_crops import prepare_candidates
+from training.datasets.loading import PLACES_FILE, list_classes
 from training.datasets.ood import check_ood
 from training.export.exporting import export
-from training.export.hard_negatives import mine
 from training.fit.networks import check_network
 from training.fit.trainer import fit
-from training.recipe import DataError, Recipe, find_recipe, load_recipe, parse_recipe
+from training.recipe import (
+    DataError,
+    Mining,
+    Recipe,
+    change_recipe,
+    find_recipe,
+    load_recipe,
+    parse_recipe,
+)
 from training.runs import is_finished, read_recipe
 
 RUNS = Path("runs")
@@ -33,7 +43,10 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     check_ood(recipe.data.ood, recipe.seed)
     for model in recipe.needed_models:
         beside = str(Path(name).with_name(model.name).with_suffix(Path(name).suffix))
-        fitted = _find_recipe(model)
+        # An export writes the card last.
+        fitted = read_recipe(model) if is_finished(model) else None
+        if (model / CARD).is_file():
+            fitted = parse_recipe(load_card(model).training["recipe"])
         if fitted is None:
             yield from rebuild(beside, model)
         elif find_recipe(beside).is_file() and not fitted.trains_like(load_recipe(beside)):
@@ -47,8 +60,29 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
     yield export(experiment, folder or MODELS / recipe.name)
 
 
-def _find_recipe(model: Path) -> Recipe | None:
-    """Return the recipe of an exported model or a finished run; None for anything else."""
-    if (model / CARD).is_file():  # An export writes it last.
-        return parse_recipe(load_card(model).training["recipe"])
-    return read_recipe(model) if is_finished(model) else None
+def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
+    """Make the recipe's pictures if they are missing; mine hard negatives, round after round.
+
+    Each round fits the face classifier and adds its false positives to the pictures. Source:
+    Felzenszwalb et al., "Object detection with discriminatively trained part-based models" (2010),
+    section 4.4.
+
+    The rounds' runs are below `runs`. Calling it again resumes: a round whose next one has begun
+    isn't repeated. To start over, remove the pictures with the runs. Raises `DataError` as
+    preparing and fitting do.
+    """
+    folder = recipe.data.folder
+    if not (folder / PLACES_FILE).is_file():
+        prepare_candidates(mining.source, folder, recipe.seed)
+    rounds = [runs / f"{recipe.name}-round-{number + 1}" for number in range(mining.rounds)]
+    short = change_recipe(recipe, {"schedule.epochs": mining.epochs})
+    for run, following in pairwise([*rounds, runs / recipe.name]):
+        if following.exists():
+            continue
+        experiment = Experiment(short, run)
+        if not experiment.is_finished:
+            fit(experiment)
+        models = run / "models"
+        if not (models / FACE_CLASSIFIER / CARD).is_file():
+            export(experiment, models / FACE_CLASSIFIER)
+        prepare_candidates(mining.source, folder, recipe.seed, mistakes_of=models)

@@ -1,7 +1,6 @@
 """Quantize a finished network's convolutions to 8-bit integers."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +49,8 @@ def drops(accuracies: dict[str, dict[str, float]]) -> bool:
 class _Batches(CalibrationDataReader):
     def __init__(self, model: Path, pictures: np.ndarray) -> None:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        self._batches: Iterator[dict[str, np.ndarray]] = iter(
-            [{name: pictures[at : at + BATCH]} for at in range(0, len(pictures), BATCH)]
-        )
+        name, starts = session.get_inputs()[0].name, range(0, len(pictures), BATCH)
+        self._batches = iter([{name: pictures[at : at + BATCH]} for at in starts])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next batch as the network's inputs; None after the last."""

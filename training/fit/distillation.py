@@ -3,7 +3,6 @@
 import numpy as np
 
 from app.vision.geometry import softmax
-from app.vision.models.cards import Card
 from app.vision.models.classifiers import Classifier, load_classifier
 from training.datasets.loading import OOD, Split, shape_pictures
 from training.evaluate.network import run_network
@@ -24,7 +23,13 @@ def distillation_targets(
     sums = {name: np.zeros_like(values[taught]) for name, values in targets.items()}
     for folder in distillation.teachers:
         teacher = load_classifier(folder, "onnx", threads=0)
-        _check_heads(teacher.card, targets)
+        named, heads = f"The teacher {teacher.card.name!r} has", teacher.card.heads
+        if not heads.keys() & targets:
+            raise DataError(f"{named} none of the heads {', '.join(targets)}.")
+        for name in heads.keys() & targets:
+            if len(classes := heads[name].classes) != targets[name].shape[1]:
+                others = f"a head {name!r} of other classes: {', '.join(classes)}."
+                raise DataError(f"{named} {others}")
         for name, probabilities in _predict(teacher, own).items():
             if name in sums:
                 sums[name] += probabilities
@@ -55,15 +60,3 @@ def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
     return {
         name: (softmax(logits) + softmax(mirrored[name]))[inverse] for name, logits in plain.items()
     }
-
-
-def _check_heads(card: Card, targets: dict[str, np.ndarray]) -> None:
-    shared = [name for name in targets if name in card.heads]
-    if not shared:
-        raise DataError(f"The teacher {card.name!r} has none of the heads {', '.join(targets)}.")
-    for name in shared:
-        if len(card.heads[name].classes) != targets[name].shape[1]:
-            raise DataError(
-                f"The teacher {card.name!r} has a head {name!r} of other classes: "
-                f"{', '.join(card.heads[name].classes)}."
-            )

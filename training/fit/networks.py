@@ -117,8 +117,12 @@ def build_network(
         inputs = body_inputs = INPUTS[name](options, size)
     else:
         inputs = keras.Input((size, size, recipe.data.channels), dtype="uint8", name="crop")
-        scaled = layers.Rescaling(1 / 255)(inputs)
-        body_inputs = scaled if name in RESCALED else _standardize(scaled)
+        body_inputs = layers.Rescaling(1 / 255)(inputs)
+        if name not in RESCALED:
+            # Each picture's own mean and deviation go, and with them light and contrast. One group
+            # over all channels keeps the colours' relation.
+            standardize = {"groups": 1, "center": False, "scale": False, "epsilon": 1e-4}
+            body_inputs = layers.GroupNormalization(**standardize)(body_inputs)
     features = NETWORKS[name](body_inputs, normalization=normalization, **options)
     # A body that keeps its map gets heads for each position of it.
     head_of = layers.Dense if features.ndim == 2 else partial(layers.Conv2D, kernel_size=1)
@@ -127,14 +131,6 @@ def build_network(
         for head, names in classes.items()
     }
     return keras.Model(inputs, logits, name=name)
-
-
-def _standardize(scaled: KerasTensor) -> KerasTensor:
-    """Take each picture's own mean away and divide by its own deviation.
-
-    One group over all channels keeps the colours' relation; light and contrast of the photo go.
-    """
-    return layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-4)(scaled)
 
 
 def _convolve(

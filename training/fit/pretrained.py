@@ -11,6 +11,7 @@ import random
 import socket
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,7 @@ def _read_base(name: str) -> keras.Model:
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
     file = f"{name}.npz" if name == RESNET18 else f"{name}.weights.h5"
-    path = Path(folder) / file if folder else None
-    if path and path.is_file():
+    if folder and (path := Path(folder) / file).is_file():
         base = build(include_top=False, weights=None)
         try:
             if name == RESNET18:
@@ -161,8 +161,8 @@ def compute_features(
 
     `trainable` is how many of the body's last layers are left to be fitted; `pool` averages over
     positions; `precision` is what the base computes in; `mode` is another preprocessing than the
-    base's own. Features are float16 (count, ...), kept
-    in `folder` under a key of all that they depend on, and read from there the next time.
+    base's own. Features are float16 (count, ...), kept in the folder `features` of `folder` under a
+    key of all that they depend on, and read from there the next time.
     """
     key = {
         "network": name,
@@ -175,9 +175,9 @@ def compute_features(
         "mode": mode,
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = folder / f"{name}-{key['size']}-{digest}.npy"
+    path = folder / "features" / f"{name}-{key['size']}-{digest}.npy"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         frozen = _freeze(name, split.pictures.shape[1], trainable, pool, precision, mode)
         started = time.monotonic()
         batches = [
@@ -191,8 +191,7 @@ def compute_features(
         atomic_write(aside, lambda stream: np.save(stream, features, allow_pickle=False))
         path.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
         aside.replace(path)
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
-    return Split(features, split.labels, split.classes, split.files, split.votes)
+    return replace(split, pictures=np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def read_seconds(split: Split) -> float:
@@ -222,15 +221,14 @@ def _boundary(base: keras.Model, trainable: int) -> int:
     """Return the index of the last frozen layer. Raises `DataError` where no cut goes there."""
     last = len(base.layers) - 1 - trainable
     above = set(range(last + 1, len(base.layers)))
-    for index in above:
-        for node in base.layers[index]._inbound_nodes:
-            for tensor in node.input_tensors:
-                source = base.layers.index(tensor._keras_history.operation)
-                if source not in above and source != last:
-                    raise DataError(
-                        f"{base.name} can't be cut {trainable} layers before its end: a shortcut "
-                        "passes there. Cut between blocks."
-                    )
+    nodes = (node for index in above for node in base.layers[index]._inbound_nodes)
+    tensors = (tensor for node in nodes for tensor in node.input_tensors)
+    sources = {base.layers.index(tensor._keras_history.operation) for tensor in tensors}
+    if sources - above - {last}:
+        raise DataError(
+            f"{base.name} can't be cut {trainable} layers before its end: a shortcut passes there. "
+            "Cut between blocks."
+        )
     return last
 
 

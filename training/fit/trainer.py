@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -30,7 +29,7 @@ from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
 from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
 from training.fit.transfer import load_backbone
-from training.recipe import DataError, Recipe, Schedule
+from training.recipe import DataError
 
 HUBER_LIMIT = 0.1
 BOX_WEIGHT = 0.3  # of a proposal's square beside its score
@@ -51,13 +50,22 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     """
     recipe, run = experiment.recipe, experiment.run
     check_network(recipe.network)
-    _check_needed(recipe)
+    for folder in recipe.needed_models:
+        if not ((folder / CARD).is_file() or runs.is_finished(folder)):
+            raise DataError(
+                f"{recipe.name} needs the model {folder}, which isn't there. Where there is a "
+                f"recipe for it, `python -m training rebuild {recipe.name}` fits it first."
+            )
     trainer = Trainer(experiment)
     run.mkdir(parents=True, exist_ok=True)
-    _check_disk(run, trainer)
+    free, needed = shutil.disk_usage(run).free, trainer.count_bytes()
+    if free < needed:
+        raise DataError(
+            f"The disk of {run} has {free // 10**6} MB free; this training needs "
+            f"{-(-needed // 10**6)} MB. Make room, or choose another folder with --out."
+        )
     runs.write_recipe(run, recipe)
-    saved = runs.load_checkpoint(run)
-    if saved:
+    if saved := runs.load_checkpoint(run):
         trainer.restore(saved)
     last_saved = time.monotonic()
     board = tf.summary.create_file_writer(str(run / runs.LOGS)) if tensorboard else None
@@ -81,27 +89,6 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any
     return trainer.history
 
 
-def _check_needed(recipe: Recipe) -> None:
-    for folder in recipe.needed_models:
-        if not ((folder / CARD).is_file() or runs.is_finished(folder)):
-            raise DataError(
-                f"{recipe.name} needs the model {folder}, which isn't there. Where there is a "
-                f"recipe for it, `python -m training rebuild {recipe.name}` fits it first."
-            )
-
-
-def _check_disk(run: Path, trainer: "Trainer") -> None:
-    state = sum(value.nbytes for value in trainer.checkpoint()[0])
-    model = sum(weight.numpy().nbytes for weight in trainer.served.weights)
-    needed = CHECKPOINTS_ON_DISK * state + MODELS_ON_DISK * model
-    free = shutil.disk_usage(run).free
-    if free < needed:
-        raise DataError(
-            f"The disk of {run} has {free // 10**6} MB free; this training needs "
-            f"{-(-needed // 10**6)} MB. Make room, or choose another folder with --out."
-        )
-
-
 class Trainer:
     """Hold a training's state and take its steps."""
 
@@ -122,24 +109,26 @@ class Trainer:
                 load_backbone(self.network, start, self.train.spread(MOMENTS_COUNT))
         self.served = build_network(recipe, self.heads)
         self.served.set_weights(self.network.get_weights())
-        self.optimizer = _build_optimizer(recipe.schedule)
+        optimizer = recipe.schedule.optimizer
+        self.optimizer = (
+            keras.optimizers.SGD(momentum=recipe.schedule.momentum, nesterov=True)
+            if optimizer == "sgd"
+            else keras.optimizers.get(optimizer)
+        )
         self.optimizer.build(self.network.trainable_variables)
+        # A last, smaller batch of an epoch is left out.
+        self.steps_per_epoch = max(1, len(self.train.labels) // recipe.schedule.batch)
+        self.total_steps = self.steps_per_epoch * recipe.schedule.epochs
         self.history: list[dict[str, Any]] = []
-        self.step = 0
-        self.seconds = 0.0
-        self.loss_sum = 0.0
+        self.step, self.seconds, self.loss_sum = 0, 0.0, 0.0
         self.right_sums = dict.fromkeys(self.heads, 0.0)
         self._take_step = {size: self._compile(size) for _, size in self._sizes()}
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Count an epoch's batches; a last, smaller one is left out."""
-        return max(1, len(self.train.labels) // self.recipe.schedule.batch)
-
-    @property
-    def total_steps(self) -> int:
-        """Count the whole training's batches."""
-        return self.steps_per_epoch * self.recipe.schedule.epochs
+    def count_bytes(self) -> int:
+        """Count the bytes that a run takes on disk."""
+        state = sum(value.nbytes for value in self.checkpoint()[0])
+        model = sum(weight.numpy().nbytes for weight in self.served.weights)
+        return CHECKPOINTS_ON_DISK * state + MODELS_ON_DISK * model
 
     def steps(self) -> Iterator[bool]:
         """Take all steps that are left; yield after each whether an epoch ended with it."""
@@ -225,12 +214,10 @@ class Trainer:
         chosen = order[position * schedule.batch : (position + 1) * schedule.batch]
         share = self.step / self.total_steps
         size = next(side for until, side in self._sizes() if share < until)
+        targets = {n: tf.constant(t[chosen], tf.float32) for n, t in self.targets.items()}
         loss, right = self._take_step[size](
             tf.constant(self.train.pictures[chosen]),
-            {
-                name: tf.constant(targets[chosen], tf.float32)
-                for name, targets in self.targets.items()
-            },
+            targets,
             tf.constant(self.learning_rate(self.step), tf.float32),
             tf.constant([self.recipe.seed, self.step], tf.int32),
         )
@@ -284,8 +271,13 @@ class Trainer:
             "step": self.step,
             "learning_rate": round(self.learning_rate(self.step - 1), 6),
             "loss": round(self.loss_sum / self.steps_per_epoch, 4),
-            "validation_loss": round(self._validation_loss(logits), 4),
         }
+        losses = [
+            head.weight
+            * LOSSES[head.targets](np.float32(self._targets(name, self.validation)), logits[name])
+            for name, head in self.recipe.heads.items()
+        ]
+        row["validation_loss"] = round(float(sum(losses)), 4)
         for name in self.heads:
             targets = self.recipe.heads[name].targets
             if targets in MEASURES:
@@ -299,16 +291,6 @@ class Trainer:
             row[f"validation_accuracy_{name}"] = round(float(right[counted].mean()), 4)
         row["seconds"] = round(self.seconds, 1)
         return row
-
-    def _validation_loss(self, logits: dict[str, np.ndarray]) -> float:
-        losses = [
-            head.weight
-            * LOSSES[head.targets](
-                self._targets(name, self.validation).astype(np.float32), logits[name]
-            )
-            for name, head in self.recipe.heads.items()
-        ]
-        return float(sum(losses))
 
     def epochs_since_best(self, figure: str) -> int:
         """Count the epochs since the best one by a figure of validation, "accuracy" or "loss"."""
@@ -376,9 +358,3 @@ def _boxes(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 LOSSES = {"places": _distance, "reasons": _independent, "boxes": _boxes} | dict.fromkeys(
     ONE_CLASS, _cross_entropy
 )
-
-
-def _build_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    if schedule.optimizer == "sgd":
-        return keras.optimizers.SGD(momentum=schedule.momentum, nesterov=True)
-    return keras.optimizers.get(schedule.optimizer)

@@ -82,7 +82,14 @@ def unfold_normalization(folded: keras.Model, network: keras.Model, pictures: np
     size, channels). Each channel's kernel gets norm 1, as a new one has about: the normalisation
     takes the norm away. Heads stay as they are. Raises `ValueError` if the bodies differ.
     """
-    bodies = [_list_body(model) for model in (folded, network)]
+    bodies = [
+        [
+            layer
+            for layer in model.layers
+            if isinstance(layer, WITH_KERNELS) and layer.name not in model.output_names
+        ]
+        for model in (folded, network)
+    ]
     kernels = [[layer.weights[0].shape for layer in body] for body in bodies]
     if kernels[0] != kernels[1]:
         raise ValueError("The two networks have different bodies.")
@@ -127,12 +134,3 @@ def _measure_moments(
         layer.name: (mean, np.maximum(square - mean**2, 0.0))
         for layer, mean, square in zip(layers, means[::2], means[1::2], strict=True)
     }
-
-
-def _list_body(network: keras.Model) -> list[keras.layers.Layer]:
-    heads = set(network.output_names)
-    return [
-        layer
-        for layer in network.layers
-        if isinstance(layer, WITH_KERNELS) and layer.name not in heads
-    ]

@@ -85,9 +85,8 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     """
     _, network = load_run(run)
     heads = describe_heads(recipe, list_heads(recipe, validation), validation)
-    scores = {
-        name: right[~np.isnan(right)] for name, right in _judge(network, heads, validation).items()
-    }
+    judged = _judge(network, heads, validation).items()
+    scores = {name: right[~np.isnan(right)] for name, right in judged}
     default = recipe.default_head
     labels = true_labels(heads[default], validation)
     labels = labels[labels >= 0]
@@ -97,12 +96,11 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     every = -(-len(validation.labels) // CHANGED_COUNT)
     some = validation.subset(np.arange(0, len(validation.labels), every))
 
-    def judge_changed(pictures: np.ndarray) -> dict[str, Any]:
-        return {"right": _judge(network, heads, replace(some, pictures=pictures))[default]}
-
     shape = CropShape(recipe.data.size, recipe.data.channels)
-    _, *rows = measure_robustness(some.pictures, shape, judge_changed)
-    right = np.mean([row["right"] for row in rows], axis=0)
+    _, *rows = measure_robustness(
+        some.pictures, shape, lambda crops: _judge(network, heads, replace(some, pictures=crops))
+    )
+    right = np.mean([row[default] for row in rows], axis=0)
     scores[f"{default} (changed)"] = right[~np.isnan(right)]
     return scores
 
@@ -138,15 +136,11 @@ def _write(
         name: max(abs(row[f"{name}: lost"]) for row in rows[: 1 + len(ablation.seeds)])
         for name in figures
     }
-    cells = [
-        [
-            row["left out"],
-            *(_write_figure(name, row, is_whole=row is rows[0]) for name in figures),
-            _judge_switch(figures, row, spreads),
-            row["minutes"],
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        shares = (_write_figure(name, row, is_whole=row is rows[0]) for name in figures)
+        judged = _judge_switch(figures, row, spreads)
+        cells.append([row["left out"], *shares, judged, row["minutes"]])
     chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
     text = [
         "# Effect of each switch",

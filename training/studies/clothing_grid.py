@@ -138,7 +138,11 @@ class _Search:
         trial = self._fit(point, self.options["final_epochs"], "final")
         width = self._features(point)[1].pictures.shape[1]
         body = load_base(point["base"], FULL_PRECISION)
-        predict = partial(self._predict_frozen, point["base"], self.session.work / trial.name)
+
+        def predict(split: Split) -> np.ndarray:
+            features = self._compute_features(point["base"], split)
+            return predict_run(self.session.work / trial.name, features)
+
         return {
             **self._measure_run(point["size"], predict, self._pictures(point)[1]),
             **describe_end(trial.history),
@@ -186,21 +190,17 @@ class _Search:
         return self.session.fit(point, changed, self._features(point), name=name)
 
     def _features(self, point: Point) -> Splits:
-        train, validation = (
-            self._compute_features(point["base"], split) for split in self._pictures(point)
-        )
-        return train, validation
+        train, validation = self._pictures(point)
+        base = point["base"]
+        return self._compute_features(base, train), self._compute_features(base, validation)
 
     def _compute_features(self, base: str, split: Split) -> Split:
-        precision, folder = self.recipe.schedule.precision, self.session.features
+        precision, folder = self.recipe.schedule.precision, self.session.work
         return compute_features(split, base, 0, True, folder, precision)
 
     def _pictures(self, point: Point) -> Splits:
         size = {"data.size": point["size"], "data.stored_size": point["size"]}
         return _read(change_recipe(self.recipe, size).model_dump_json())
-
-    def _predict_frozen(self, base: str, run: Path, split: Split) -> np.ndarray:
-        return predict_run(run, self._compute_features(base, split))
 
     def _measure_ood(
         self, size: int, predict: Predict, classes: tuple[str, ...], limit: float
@@ -210,15 +210,11 @@ class _Search:
             ood = {kind.name: OODSet(folder=kind, train_on=False)}
             logits = predict(read_ood(ood, "validation", size, self.recipe.seed)[kind.name])
             predicted = Counter(classes[index] for index in logits.argmax(axis=1))
-            rows.append(
-                {
-                    "kind": kind.name,
-                    "count": len(logits),
-                    "answered": predicted.most_common(1)[0][0],
-                    "probability": round(float(softmax(logits).max(axis=1).mean()), 4),
-                    "refused": int((energy_scores(logits) > limit).sum()),
-                }
-            )
+            row = {"kind": kind.name, "count": len(logits)}
+            row["answered"] = predicted.most_common(1)[0][0]
+            row["probability"] = round(float(softmax(logits).max(axis=1).mean()), 4)
+            row["refused"] = int((energy_scores(logits) > limit).sum())
+            rows.append(row)
         return rows
 
     def list_ood(self) -> dict[str, list[str]]:
@@ -263,14 +259,11 @@ def _compare_bases(rows: list[Row], features: list[Row], final: list[Row]) -> st
             [each[key] for each in stage if each["base"] == row["base"]]
             for stage, key in ((features, "feature_seconds"), (rows, "search_seconds"))
         ]
-        cells.append(
-            [
-                *(row[key] for key in ("base", "size", "batch", "learning_rate")),
-                *(percent(row[key], 2) for key in ("precision", "recall", "macro_f1")),
-                f"{row['parameters']:,}",
-                *(f"{sum(s):.1f} s" if s else "" for s in (*seconds, [row["seconds"]])),
-            ]
-        )
+        cell = [row[key] for key in ("base", "size", "batch", "learning_rate")]
+        cell += [percent(row[key], 2) for key in ("precision", "recall", "macro_f1")]
+        cell.append(f"{row['parameters']:,}")
+        cell += [f"{sum(s):.1f} s" if s else "" for s in (*seconds, [row["seconds"]])]
+        cells.append(cell)
     columns = "network, size, batch, rate, precision, recall, macro-F1, parameters, features"
     table = markdown_table(cells, [*columns.split(", "), "search", "training"])
     remarks = [

@@ -49,10 +49,9 @@ class RayExecutor(Executor):
 
         task = ray.remote(num_cpus=self.threads, max_retries=RETRIES)(_carry_out)
         shared = ray.put(work)  # Once for all tasks: it may hold a data set.
+        tasks = [task.remote(shared, item, self.folder) for item in items]
         try:
-            results: list[Result] = ray.get(
-                [task.remote(shared, item, self.folder) for item in items]
-            )
+            results: list[Result] = ray.get(tasks)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except ray.exceptions.RayError as error:

@@ -64,8 +64,13 @@ def _compare_depths(session: Session, pictures: Split) -> list[Trial]:
         for base in session.bases
         for depth in session.study.options["depths"][base]
     ]
-    session.executor.map(partial(_cache_features, session, splits), depths)
-    points = [{**depth, **point} for depth in depths for point in iterate_grid(session.study.grid)]
+    points = [
+        {**depth, **point}
+        for depth in depths
+        for point in iterate_grid(session.study.grid)
+        if point["epochs"] not in session.study.options["frozen_only"]
+        or not _count_fitted(session, depth)
+    ]
     return session.map_by_epochs(partial(_measure, session, splits), points)
 
 
@@ -81,7 +86,6 @@ def _measure(
 
 def _cross_validate(session: Session, pictures: Split, best: list[Point]) -> dict[str, list[float]]:
     points = [{key: row[key] for key in ("base", "depth", *session.study.grid)} for row in best]
-    session.executor.map(partial(_cache_features, session, (pictures,)), points)
     folds = list(split_in_folds(pictures, session.study.options["folds"], session.recipe.seed))
     jobs = list(itertools.product(points, range(len(folds))))
     found = session.executor.map(partial(_measure_fold, session, pictures, folds), jobs)
@@ -99,26 +103,15 @@ def _measure_fold(session: Session, pictures: Split, folds: Folds, job: tuple[Po
     return session.fit(named, _change(session, point), (learned, held_out)).accuracy
 
 
-def _cache_features(session: Session, splits: tuple[Split, ...], point: Point) -> None:
-    for split in splits:
-        _compute_features(session, split, point)
-
-
 def _compute_features(session: Session, split: Split, point: Point) -> Split:
     fitted, precision = _count_fitted(session, point), session.recipe.schedule.precision
-    return compute_features(split, point["base"], fitted, False, session.features, precision)
+    return compute_features(split, point["base"], fitted, False, session.work, precision)
 
 
 def _change(session: Session, point: Point) -> Recipe:
-    options = head_options(
-        point["base"],
-        session.recipe.data.size,
-        _count_fitted(session, point),
-        False,
-        pooling="average",
-        dense=session.study.options["dense"][point["base"]],
-        dropout=0.5,
-    )
+    base, fitted = point["base"], _count_fitted(session, point)
+    head = {"pooling": "average", "dense": session.study.options["dense"][base], "dropout": 0.5}
+    options = head_options(base, session.recipe.data.size, fitted, False, **head)
     changes = {f"schedule.{key}": point[key] for key in ("epochs", "optimizer")}
     rates = session.study.options["learning_rates"]
     changes["schedule.learning_rate"] = rates[point["optimizer"]]

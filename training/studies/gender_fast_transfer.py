@@ -25,7 +25,7 @@ def run(session: Session) -> Findings:
         add_trial(findings, session, trial)
     for way in ways:
         rows = [row for row in findings.rows if row["way"] == way]
-        for name in ("accuracy", "validation_loss", "whole_seconds"):
+        for name in ("accuracy", "training_accuracy", "validation_loss", "whole_seconds"):
             findings.figures[f"{way}_{name}"] = float(np.mean([row[name] for row in rows]))
         findings.counts[f"{way}_accuracy"] = sum(row["photos"] for row in rows)
     return findings
@@ -37,19 +37,15 @@ def _measure(session: Session, point: Point) -> Trial:
     if point["way"] == "transfer":
         base, precision = session.bases[0], recipe.schedule.precision
         options = session.study.options
-        train, validation = (
-            compute_features(
-                split, base, 0, False, session.features, precision, options["preprocessing"]
-            )
-            for split in (_augment_once(recipe, splits[0]), splits[1])
-        )
+        compute = partial(compute_features, precision=precision, mode=options["preprocessing"])
+        changed = (_augment_once(recipe, splits[0]), splits[1])
+        train, validation = (compute(each, base, 0, False, session.work) for each in changed)
         splits = train, validation
         feature_seconds = sum(map(read_seconds, splits))
         head = {key: options[key] for key in ("pooling", "dense")}
         network = head_options(base, recipe.data.size, 0, False, **head)
-        recipe = change_recipe(
-            recipe, {"network.name": "backbone_head", "network.options": network}
-        )
+        changes = {"network.name": "backbone_head", "network.options": network}
+        recipe = change_recipe(recipe, changes)
     trial = session.fit(point, recipe, splits)
     seconds = trial.row["seconds"]
     trial.row |= {

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 POINT = "point"  # user attribute of a trial: the index of its point
@@ -122,13 +122,7 @@ def _lock_on_begin(engine: Engine) -> None:
     Optuna reads whether a trial is free and then takes it. Other databases lock the row in
     between; SQLite can't, and two processes would take the same trial.
     """
-
-    def leave_transactions_to_us(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(engine, "connect", leave_transactions_to_us)
-    event.listen(engine, "begin", begin)
+    # SQLAlchemy begins the transactions.
+    event.listen(engine, "connect", lambda opened, _: setattr(opened, "isolation_level", None))
+    event.listen(engine, "begin", lambda opened: opened.exec_driver_sql("BEGIN IMMEDIATE"))
     engine.dispose()  # Open connections don't have the listeners.

@@ -70,6 +70,8 @@ def write_results(session: Session, findings: Findings) -> None:
     """Write results.csv, results.json and report.md."""
     study, recipe, folder = session.study, session.recipe, session.results
     compared = [_compare(item, findings) for item in study.paper]
+    published = compare_points(study.published, findings.rows)
+    pairs = {table["title"]: np.array(table["pairs"]) for table in published if "pairs" in table}
     hardware = describe_hardware()
     folder.mkdir(parents=True, exist_ok=True)
     if findings.rows:
@@ -80,6 +82,7 @@ def write_results(session: Session, findings: Findings) -> None:
         "question": study.question,
         "differences": study.differences,
         "comparison": compared,
+        "published": published,
         "source": recipe.data.source,
         "scale": session.scale,
         "command": session.command,
@@ -108,17 +111,18 @@ def write_results(session: Session, findings: Findings) -> None:
         sections.append("**A trial of the code on a small scale: its figures say nothing.**")
     if not findings.rows:
         sections.append("**Nothing ran, so there are no figures of ours.**")
-    if findings.missing:
-        sections += ["## What could not run", _list(findings.missing)]
     columns = ["figure", "paper", "ours", "on the difference"]
     table = markdown_table([row.values() for row in compared], columns)
     found = session.inspection
-    faults = found.faults + [f"Leakage: {leak}" for leak in found.leakage]
-    sections += ["## Compared with the paper", table]
-    sections += ["## Differences from the paper", _list(study.differences)]
-    sections += ["## Checks of the data", _list(faults + found.remarks)]
-    tables, pairs = compare_points(study.published, findings.rows)
-    sections += tables
+    checks = found.faults + [f"Leakage: {leak}" for leak in found.leakage] + found.remarks
+    for title, text in (
+        ("What could not run", _list(findings.missing)),
+        ("Compared with the paper", table),
+        ("Differences from the paper", _list(study.differences)),
+        ("Checks of the data", _list(checks)),
+    ):
+        sections += [f"## {title}", text] if text else []
+    sections += map(describe_published, published)
     if pairs:
         plot_pairs(pairs, session.figure("published"))
         sections.append(f"![the paper's figures and ours]({FIGURES}/published.png)")
@@ -129,37 +133,42 @@ def write_results(session: Session, findings: Findings) -> None:
     write_text("\n\n".join(sections + findings.sections) + "\n", folder / "report.md")
 
 
-def compare_points(
-    tables: list[Published], rows: list[dict[str, Any]]
-) -> tuple[list[str], dict[str, np.ndarray]]:
+def compare_points(tables: list[Published], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Set the paper's tables beside the rows of ours with the same values of their keys.
 
-    Returns a section of Markdown for each table of which anything ran, and by its title the pairs
-    of shares, the paper's and ours: float (count, 2).
+    Returns, for each table of which anything ran, its `title`, `columns` and `rows` of texts, how
+    many points `ran` of how many (`of`), and of shares the `pairs`, the paper's and ours, their
+    mean `difference` in points, and from three pairs on their `correlation`.
     """
-    sections, pairs = [], {}
+    compared = []
     for table in tables:
-        cells, both = [], []
+        cells, pairs = [], []
         for *values, theirs in table.rows:
             point = table.fixed | dict(zip(table.keys, values, strict=True))
             own = next((r[table.figure] for r in rows if point.items() <= r.items()), None)
-            cells.append([*values, *(_write(value, table.form) for value in (theirs, own))])
+            cells.append([*map(str, values), *(_write(each, table.form) for each in (theirs, own))])
             if own is not None:
-                both.append((theirs, own))
-        if not both:
-            continue
-        text = [f"## {table.title}", markdown_table(cells, [*table.keys, "paper", "ours"])]
-        if table.form == "share":
-            pairs[table.title] = np.array(both)
-            difference = 100 * np.mean([own - theirs for theirs, own in both])
-            summed = (
-                f"{len(both)} of {len(table.rows)} ran: mean difference {difference:+.1f} points"
-            )
-            if len(both) > 2:
-                summed += f", correlation {np.corrcoef(pairs[table.title].T)[0, 1]:.3f}"
-            text.append(f"{summed}.")
-        sections.append("\n\n".join(text))
-    return sections, pairs
+                pairs.append((theirs, own))
+        found: dict[str, Any] = {"title": table.title, "ran": len(pairs), "of": len(cells)}
+        found |= {"columns": [*table.keys, "paper", "ours"], "rows": cells}
+        if pairs and table.form == "share":
+            difference = 100 * float(np.mean([own - theirs for theirs, own in pairs]))
+            found |= {"pairs": pairs, "difference": round(difference, 1)}
+            if len(pairs) > 2:
+                found["correlation"] = round(float(np.corrcoef(np.transpose(pairs))[0, 1]), 3)
+        if pairs:
+            compared.append(found)
+    return compared
+
+
+def describe_published(table: dict[str, Any]) -> str:
+    """Return the report's section on a table of `compare_points`."""
+    text = f"## {table['title']}\n\n{markdown_table(table['rows'], table['columns'])}"
+    if "difference" in table:
+        text += f"\n\n{table['ran']} of {table['of']} ran: "
+        text += f"mean difference {table['difference']:+.1f} points"
+        text += f", correlation {table['correlation']:.3f}." if "correlation" in table else "."
+    return text
 
 
 def _write(value: float | None, form: str) -> str:
@@ -174,7 +183,7 @@ def _compare(item: PaperFigure, findings: Findings) -> dict[str, str]:
     ours, why = _write(own, item.form), "This did not run." if own is None else item.why
     if own is not None and count:
         low, high = wilson_interval(round(own * count), count)
-        ours += f" ({percent(low)} to {percent(high)})"
+        ours += f" ({100 * low:.1f}–{percent(high)})"
     return {"figure": item.figure, "paper": item.value, "ours": ours, "why": why}
 
 

@@ -134,11 +134,6 @@ class Session:
     storage: str | None
     executor: Executor
 
-    @property
-    def features(self) -> Path:
-        """The folder of the frozen bases' features."""
-        return self.work / "features"
-
     def figure(self, name: str) -> Path:
         """Return the path of one of the report's figures."""
         folder = self.results / FIGURES
@@ -177,20 +172,20 @@ class Session:
         for point in points:
             chains.setdefault(name_point({**point, "epochs": None}), []).append(point)
         work = partial(_measure_chain, measure, self.work)
-        results = self.executor.map(work, list(chains.values()))
-        by_name = {
-            name_point(point): result
-            for chain, found in zip(chains.values(), results, strict=True)
-            for point, result in zip(chain, found, strict=True)
-        }
+        by_name: dict[str, Result] = {}
+        for found in self.executor.map(work, list(chains.values())):
+            by_name |= found
         return [by_name[name_point(point)] for point in points]
 
 
 def _measure_chain(
     measure: Callable[[Point, Path | None], Result], work: Path, chain: list[Point]
-) -> list[Result]:
-    shorter = [None, *(work / name_point(point) for point in chain)]
-    return [measure(point, run) for point, run in zip(chain, shorter, strict=False)]
+) -> dict[str, Result]:
+    found, shorter = {}, None
+    for point in chain:
+        name = name_point(point)
+        found[name], shorter = measure(point, shorter), work / name
+    return found
 
 
 def iterate_grid(grid: dict[str, list[Any]]) -> Iterator[Point]:
@@ -234,15 +229,13 @@ def predict_run(run: Path, split: Split) -> np.ndarray:
 
 def predict_head(network: keras.Model, head: str, split: Split) -> np.ndarray:
     """Return a head's logits for a split: float32 (count, classes)."""
-    logits: np.ndarray = network.predict(split.pictures, batch_size=64, verbose=0)[head]
-    return logits
+    return np.asarray(network.predict(split.pictures, batch_size=64, verbose=0)[head])
 
 
 def confuse(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the confusion matrix, a row per true class: int (classes, classes)."""
-    classes = range(logits.shape[1])
-    confusion: np.ndarray = confusion_matrix(labels, logits.argmax(axis=1), labels=classes)
-    return confusion
+    answers, classes = logits.argmax(axis=1), range(logits.shape[1])
+    return np.asarray(confusion_matrix(labels, answers, labels=classes))
 
 
 def describe_end(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> dict[str, Any]:

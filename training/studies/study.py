@@ -61,7 +61,13 @@ def run_study(
     recipe = parse_recipe(study.recipe)
     if data:
         recipe = change_recipe(recipe, {"data.folder": str(data)})
-    bases, missing = _find_bases(study.bases)
+    bases, missing = [], []
+    for base in study.bases:
+        try:
+            load_base(base, FULL_PRECISION)
+            bases.append(base)
+        except WeightsError as error:
+            missing.append(str(error))
     inspection = inspect(recipe.data.folder)
     for sentence in missing + inspection.faults + inspection.leakage:
         warn(sentence)
@@ -71,31 +77,9 @@ def run_study(
     work.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"training.studies.{name.replace('-', '_')}")
     with open_executor(executor) as opened:
-        session = Session(
-            name=name,
-            scale=scale,
-            study=study,
-            recipe=recipe,
-            inspection=inspection,
-            bases=bases,
-            work=work,
-            results=folder,
-            command=command,
-            storage=storage,
-            executor=opened,
-        )
+        described = (name, scale, study, recipe, inspection, tuple(bases))
+        session = Session(*described, work, folder, command, storage, opened)
         findings: Findings = module.run(session)
     findings.missing = missing + findings.missing
     write_results(session, findings)
     return folder
-
-
-def _find_bases(names: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    found, missing = [], []
-    for name in names:
-        try:
-            load_base(name, FULL_PRECISION)
-            found.append(name)
-        except WeightsError as error:
-            missing.append(str(error))
-    return tuple(found), missing

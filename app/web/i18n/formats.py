@@ -36,7 +36,8 @@ from app.web.i18n.strings import (
 
 # A probability is never shown as 0 % or 100 %: the networks are not that sure of anything.
 SMALLEST_SHOWN = 0.01
-DECIMAL = re.compile(r"\d+\.\d+%?(?: ± \d+\.\d+)?")  # a number that a study wrote
+# A number that a study wrote, with its deviation or interval, or in seconds.
+DECIMAL = re.compile(r"\d+\.\d+%?(?: ± \d+\.\d+)?(?: \(\d+\.\d+–\d+\.\d+%\))?|\d+ s")
 PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
@@ -110,7 +111,9 @@ def _read_texts(language: str) -> dict[str, str]:
 def data_string(text: str) -> str:
     """Return a text of a card or a study in the reader's language, or else in English."""
     if DECIMAL.fullmatch(text):
-        return text.replace(".", get_decimal_symbol(get_locale()))
+        locale = get_locale()
+        localised = text.replace(".", get_decimal_symbol(locale))
+        return localised.replace("s", _read_texts(locale.language).get("s", "s"))
     return _read_texts(get_locale().language).get(text, text)
 
 

@@ -31,12 +31,21 @@ def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
     for figure in study.comparison:
         assert f">{escape(figure.paper)}<" in text
         assert f">{escape(figure.ours) or '–'}<" in text
-    assert text.count("<tr>") == 2 + len(study.comparison) + len(study.rows)
+    lengths = [len(study.comparison), len(study.rows), *(len(t.rows) for t in study.published)]
+    assert text.count("<tr>") == sum(lengths) + len(lengths)
 
 
 def test_small_learning_rates_are_not_rounded_away(client: FlaskClient) -> None:
     text = client.get("/models/studies/clothing-grid").text
     assert "<td>0.0001</td>" in text
+
+
+def test_the_paper_s_grid_is_shown_beside_ours_with_its_correlation(client: FlaskClient) -> None:
+    text = client.get("/models/studies/clothing-grid").text
+    assert "<td>28.76%</td><td>24.00%</td>" in text
+    assert "the mean difference of ours is -1.4 points. The correlation is 0.996." in text
+    with client.get("/models/studies/clothing-grid/figures/published.png") as plot:
+        assert plot.mimetype == "image/png"
 
 
 def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:

@@ -21,7 +21,7 @@ from training.fit import pretrained as pretrained_bodies
 from training.fit.networks import build_network
 from training.recipe import DataError, parse_recipe
 from training.studies.finetune_depth import judge
-from training.studies.reporting import compare_points
+from training.studies.reporting import compare_points, describe_published
 from training.studies.study import load_study
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
@@ -109,10 +109,11 @@ def test_the_paper_s_grid_is_set_beside_the_rows_that_ran(tmp_path: Path) -> Non
     ran = json.loads(path.read_text())["rows"]
     published = load_study("clothing-grid", "full").published
     assert sum(len(table.rows) for table in published) == 108
-    (section,), pairs = compare_points(published, ran)  # only Xception's weights were there
+    (table,) = compare_points(published, ran)  # only Xception's weights were there
+    section = describe_published(table)
     assert "| 500 | 64 | 0.0001 | 28.76% | 24.00% |" in section
     assert "27 of 27 ran: mean difference -1.4 points, correlation 0.996." in section
-    plot_pairs(pairs, tmp_path / "pairs.png")
+    plot_pairs({table["title"]: np.array(table["pairs"])}, tmp_path / "pairs.png")
     assert Image.open(tmp_path / "pairs.png").width > 100
 
 
@@ -137,8 +138,8 @@ def test_leakage_is_rejected_before_any_training(data: Path, tmp_path: Path) -> 
 
 def test_a_study_that_would_take_days_has_a_reduced_scale() -> None:
     study = load_study("finetune-depth", "reduced")
-    assert study.grid["epochs"] == [10, 20]
-    assert any(sentence.startswith("Reduced: 10 and 20 epochs") for sentence in study.differences)
+    assert study.options["depths"]["vgg16"] == [3, 8]
+    assert any(sentence.startswith("Reduced: depths of 3 and 8") for sentence in study.differences)
     fail("has no scale 'reduced'", "study", "gender-fast-transfer", "--scale", "reduced")
 
 
