@@ -7,43 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from app import __version__
 from app.batch.inputs import Picture, open_film, read_picture
 from app.errors import RautError
 from app.settings import Settings
-from app.vision.detection.detector import FACE_CLASSIFIER
-from app.vision.geometry import Box
 from app.vision.loading import load_chosen
-from app.vision.models.classifiers import Classifier
-from app.vision.pipeline import EXPRESSION, of_region
-from app.vision.readings import Analysis, FaceReading, Prediction, Size
+from app.vision.table import Row, list_columns, list_digests, list_rows, list_versions
 
-Row = dict[str, Any]
-WHOLE = "image_"  # the prefix of the columns for the whole image
 # Of films by default: with several frames a second, tracks bridge the frames that it misses.
 FILM_EFFORT = "fast"
-
-
-def list_faces(answer: dict[str, Any]) -> list[Row]:
-    """Return a row for each face of a JSON answer: its number, then its fields, flattened.
-
-    `track` is set for films only, by `app.batch.tracks`.
-    """
-    return [
-        {"face": number, "track": None, **_flatten(face)}
-        for number, face in enumerate(answer["faces"], 1)
-    ]
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
-    """Join nested keys with underscores: expression_probabilities_happy."""
-    flat: Row = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}_")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 class PictureReader:
@@ -77,17 +48,9 @@ class PictureReader:
         self._analyzer = load_chosen(settings, names)
         used = self._analyzer.choose(names)
         self.labels = {name: classifier.head_name for name, classifier in used.items()}
-        self.models = {name: classifier.digest for name, classifier in used.items()}
-        if of_region(used, "face"):
-            self.models[FACE_CLASSIFIER] = self._analyzer.detector.face_classifier.digest
-        self._versions = {"label_set": self.labels.get(EXPRESSION, "")}
-        self._versions |= {f"model_{name}": digest[:12] for name, digest in self.models.items()}
-        self._versions["raut_version"] = __version__
-        (example,) = _image_rows(_example(used))
-        example |= self._versions | {"error": "", "error_detail": ""}
-        if "track" in example:
-            example["track"] = 0
-        self.columns = {name: type(value) for name, value in example.items()}
+        self.models = list_digests(self._analyzer, used)
+        self._versions = list_versions(self._analyzer, used)
+        self.columns = list_columns(used, self._versions)
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
         """Return the rows of consecutive images, `first` being the number of the first one."""
@@ -100,7 +63,7 @@ class PictureReader:
     def list_rows(self, number: int, answer: dict[str, Any]) -> list[Row]:
         """Return the rows of what `analyze` returned for an image, `number` being its number."""
         answer = {"picture": number, **answer}
-        rows = [answer] if "error" in answer else _image_rows(answer)
+        rows = [answer] if "error" in answer else list_rows(answer)
         return [self._row(**row) for row in rows]
 
     def lose(self, number: int, picture: Picture) -> Row:
@@ -170,36 +133,3 @@ def _name(picture: Picture) -> dict[str, Any]:
     if picture.frame is None:
         return {"file": picture.name}
     return {"file": picture.name, "time_s": picture.time_s, "frame": picture.frame}
-
-
-def _image_rows(answer: dict[str, Any]) -> list[Row]:
-    shared = {
-        **{name: answer.get(name) for name in ("picture", "file", "time_s", "frame")},
-        **answer["image"],
-        "faces": len(answer["faces"]),
-        **_flatten(answer.get("image_predictions", {}), WHOLE),
-    }
-    return [shared | face for face in list_faces(answer) or [{}]]
-
-
-def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
-    predictions = {
-        name: Prediction(
-            label="",
-            probability=0,
-            confident=False,
-            probabilities=dict.fromkeys(classifier.head.labels, 0),
-            threshold=0,
-            reason="tiny" if classifier.card.visibility else None,
-        )
-        for name, classifier in classifiers.items()
-    }
-    faces = {each.card.task: predictions[n] for n, each in of_region(classifiers, "face").items()}
-    example = Analysis(
-        image=Size(width=0, height=0),
-        faces=(FaceReading(box=Box(0, 0, 0, 0), score=0, **faces),),
-        timings_ms={},
-        models={},
-        image_predictions={name: predictions[name] for name in of_region(classifiers, "image")},
-    )
-    return {"picture": 0, "file": "", "time_s": 0.0, "frame": 0, **example.to_json()}

@@ -2,9 +2,9 @@
 
 from itertools import groupby
 
-from app.batch.rows import Row
 from app.vision.geometry import Box
 from app.vision.readings import FaceReading
+from app.vision.table import Row
 from app.vision.tracking import FILM_MAX_AGE, Tracker
 
 
