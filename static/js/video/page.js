@@ -3,6 +3,7 @@
 import { clone, element, fileStamp, saveFile, write } from "../dom.js";
 import { wireDropping } from "../dropping.js";
 import { className, formatNumber, problemSentence, text } from "../language.js";
+import { connectionOf } from "../realtime/transport.js";
 import { baselineOf } from "./baseline.js";
 import { FilmChart } from "./chart.js";
 import { csvOf, isIn, rowsOf, vttOf } from "./exports.js";
@@ -21,13 +22,7 @@ const REFRESH_MS = 500;
 const REPORT_MS = 300;
 
 const root = element("video-page");
-const choice = JSON.parse(root.dataset.choice);
-const connection = {
-  socket: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${root.dataset.socket}`,
-  service: root.dataset.service,
-  limitMb: Number(root.dataset.limitMb),
-  choice,
-};
+const connection = connectionOf(root);
 
 const player = new Player(element("video"), element("canvas"), showTime);
 const chart = new FilmChart(element("chart"), element("classes"), (time) => player.seek(time));
@@ -157,7 +152,7 @@ function start() {
   if (!(range.start < range.end)) return say(text("range_invalid", { end: formatTime(film.duration) }));
   forget();
   readings = new Readings({ ...range, rate: Number(element("rate").value) });
-  reader = new FilmReader(connection, choice, source, readings, {
+  reader = new FilmReader(connection, source, readings, {
     read: showFrame,
     problem: (problem) => say(problemSentence(problem)),
     connected: (how) => say(text(how === "socket" ? "reading" : "reading_photos")),
@@ -419,7 +414,7 @@ function describe() {
     film: film.name,
     duration_s: film.duration,
     ...readings.about,
-    settings: { rate: readings.rate, from_s: readings.start, until_s: readings.end, transport: reader.transport, ...choice },
+    settings: { rate: readings.rate, from_s: readings.start, until_s: readings.end, transport: reader.transport, ...connection.choice },
     meaning: root.dataset.meaning,
   };
   const baselines = [...marks.baselines].map(([id, baseline]) => ({ person: nameOf(persons.get(id)), ...baseline }));
