@@ -220,7 +220,7 @@ def test_a_reading_says_what_hides_the_face(start: Page, astronaut: FilePayload)
     hidden["expression"]["reason"] = "blurred"
     read(start, astronaut, answer(hidden))
     why = cards(start).locator(".why-unsure").first
-    expect(why).to_have_text("The face is blurred: the expression is not read.")
+    expect(why).to_have_text("The face is blurred: this reading can't be trusted.")
 
 
 def test_a_face_without_readings_still_has_its_box_and_card(

@@ -214,11 +214,11 @@ ERRORS = {
 
 # Why a face can't be read, by the reading's `reason`.
 REASONS = {
-    "covered": _("Part of the face is covered: the expression is not read."),
-    "turned": _("The face is turned away: the expression is not read."),
-    "blurred": _("The face is blurred: the expression is not read."),
-    "tiny": _("The face has too few pixels: the expression is not read."),
-    "dark": _("The face is too dark: the expression is not read."),
+    "covered": _("Part of the face is covered: this reading can't be trusted."),
+    "turned": _("The face is turned away: this reading can't be trusted."),
+    "blurred": _("The face is blurred: this reading can't be trusted."),
+    "tiny": _("The face has too few pixels: this reading can't be trusted."),
+    "dark": _("The face is too dark: this reading can't be trusted."),
 }
 
 BELOW_LIMIT = _("{probability} {label}: below the {limit} that this model needs.")
