@@ -41,7 +41,7 @@ class Picture:
 
     `name` is its name in the results. `location` is an absolute path or a URL; the picture is the
     whole file, or in a tar archive the `length` bytes from `offset`. Of a film it is frame number
-    `frame`, from 1, at `time_s` seconds.
+    `frame`, from 1, at `time_s` seconds, and the frame read before it is at `before_s`.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Picture:
     length: int | None = None
     frame: int | None = None
     time_s: float = 0.0
+    before_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,10 @@ def open_film(location: str) -> Film:
 
 def _list_film(name: str, location: str, sampling: Sampling) -> Iterator[Picture]:
     try:
-        samples = open_film(location).list_samples(*astuple(sampling))
-        for frame, time in samples:
-            yield Picture(name, location, frame=frame, time_s=round(time, 6))
+        before = None
+        for frame, time in open_film(location).list_samples(*astuple(sampling)):
+            yield Picture(name, location, frame=frame, time_s=round(time, 6), before_s=before)
+            before = round(time, 6)
     except (RautError, OSError):
         yield Picture(name, location, frame=1)  # Reading it tells what is wrong.
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from app.batch.inputs import Picture, open_film, read_picture
 from app.errors import RautError
 from app.settings import Settings
+from app.vision.imaging.shots import Shots
 from app.vision.loading import load_chosen
 from app.vision.table import Row, list_columns, list_digests, list_rows, list_versions
 
@@ -45,6 +47,8 @@ class PictureReader:
         self.names = names
         self._threads = threads
         self._film: tuple[str, Any] = ("", None)  # the one read last, with its place in it
+        self._shots = Shots()
+        self._shown: float | None = None  # the time of its last frame
         self._analyzer = load_chosen(settings, names)
         used = self._analyzer.choose(names)
         self.labels = {name: classifier.head_name for name, classifier in used.items()}
@@ -79,35 +83,48 @@ class PictureReader:
     def analyze(self, pictures: Iterable[Picture]) -> Iterator[dict[str, Any]]:
         """Yield for each image the API's JSON answer, with its name as `file`.
 
-        A frame of a film has `frame` and `time_s` too. For an unreadable image, yield these with
-        `error` (a stable code) and `error_detail`.
+        A frame of a film has `frame`, `time_s` and `cut` too. For an unreadable image, yield its
+        name with `error` (a stable code) and `error_detail`.
         """
         waiting: deque[Future[dict[str, Any]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             for picture in pictures:
                 # A film is decoded by this thread alone, in order.
-                waiting.append(pool.submit(self._analyze, picture, *self._load(picture)))
+                waiting.append(pool.submit(self._analyze, *self._load(picture)))
                 if len(waiting) > 2 * self._threads:
                     yield waiting.popleft().result()
             for each in waiting:
                 yield each.result()
 
-    def _load(self, picture: Picture) -> tuple[float, bytes | np.ndarray | Exception]:
-        """Return the time of a picture and its bytes, its pixels, or why there are none."""
+    def _load(self, picture: Picture) -> tuple[dict[str, Any], bytes | np.ndarray | Exception]:
+        """Return a picture's name, time and cut, and its bytes, pixels, or why there are none."""
+        named = _name(picture)
         try:
             if picture.frame is None:
-                return 0.0, read_picture(picture)
+                return named, read_picture(picture)
             if self._film[0] != picture.location:
                 self._film = (picture.location, open_film(picture.location))
-            time, pixels = self._film[1].frame_at(picture.time_s)
-            return round(time, 6), pixels
+                self._shown = None
+            film = self._film[1]
+            if self._shown != picture.before_s:
+                self._shots = self._look_back(film, picture.before_s)
+            time, pixels = film.frame_at(picture.time_s)
+            self._shown = picture.time_s
+            return named | {"time_s": round(time, 6), "cut": self._shots.begins(pixels)}, pixels
         except Exception as error:
-            return picture.time_s, error
+            return named, error
+
+    def _look_back(self, film: Any, before_s: float | None) -> Shots:
+        """Return the shots of a film that is entered after the frame at a time."""
+        shots = Shots()
+        if before_s is not None:
+            with suppress(RautError, OSError):  # Damaged, it begins and ends no shot.
+                shots.begins(film.frame_at(before_s)[1])
+        return shots
 
     def _analyze(
-        self, picture: Picture, time: float, content: bytes | np.ndarray | Exception
+        self, named: dict[str, Any], content: bytes | np.ndarray | Exception
     ) -> dict[str, Any]:
-        named = _name(picture) | ({} if picture.frame is None else {"time_s": time})
         try:
             if isinstance(content, Exception):
                 raise content

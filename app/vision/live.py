@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 
 from app.errors import RautError
 from app.vision.budget import Budget
 from app.vision.detection.detector import suppress_overlaps
 from app.vision.imaging.decoding import LazyImage, decode_frame
+from app.vision.imaging.shots import Shots
 from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import FaceAnalyzer, of_region, read_faces
 from app.vision.readings import Analysis, Detection, FaceReading, Size
@@ -27,11 +27,6 @@ SEARCH_AGAIN_SECONDS = 0.2
 SAME_SHAPE = 0.02
 # Two tracked boxes are one face where they share more than this of the smaller box.
 SAME_FACE = 0.4
-# Two frames of a film whose thumbnails correlate less than this are of different shots. Of 31,125
-# pairs of photos 99% are below; of pictures 0.2 s apart in a pan that takes 3 s for the width of
-# the picture, 91% are above.
-SAME_SHOT = 0.5
-THUMBNAIL = (32, 24)
 
 
 class LiveReader:
@@ -44,7 +39,7 @@ class LiveReader:
         self._tracker = Tracker(track_max_age)
         self._searched_at = -float("inf")
         self._size: tuple[int, int] | None = None  # the last frame's height and width
-        self._shot: np.ndarray | None = None  # a film's last frame, as a thumbnail
+        self._shots = Shots()
         self.choose(None)
 
     def choose(self, models: Iterable[str] | None, label_set: str | None = None) -> None:
@@ -90,8 +85,9 @@ class LiveReader:
         with trace.timed("decode"):
             image = decode_frame(data)
         self._follow_size(image.shape[:2])
-        if at is not None:
-            self._follow_shot(image)
+        # Who is, after a cut, where somebody was before it may be another.
+        if at is not None and self._shots.begins(image):
+            self._forget()
         with trace.timed("detect"):
             detections = self._detect(image, now, trace.budget)
         with trace.timed("classify"):
@@ -123,15 +119,6 @@ class LiveReader:
             else:
                 self._forget()
         self._size = size
-
-    def _follow_shot(self, image: np.ndarray) -> None:
-        """Forget the faces at a cut: who is where somebody was before it may be another."""
-        grey = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
-        shot, last = grey - grey.mean(), self._shot
-        shot /= np.linalg.norm(shot) or 1.0
-        if last is not None and (shot * last).sum() < SAME_SHOT:
-            self._forget()
-        self._shot = shot
 
     def _forget(self) -> None:
         self._tracker.forget()

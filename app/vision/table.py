@@ -16,11 +16,11 @@ WHOLE = "image_"  # the prefix of the columns for the whole image
 def list_rows(answer: dict[str, Any]) -> list[Row]:
     """Return a row for each face of an image's JSON answer, or one for an image without faces.
 
-    The answer may have the image's `picture` (its number), `file`, `time_s` and `frame` too;
+    The answer may have the image's `picture` (its number), `file`, `time_s`, `frame` and `cut` too;
     `track` is set for films only, by `app.batch.tracks`.
     """
     shared = {
-        **{name: answer.get(name) for name in ("picture", "file", "time_s", "frame")},
+        **{name: answer.get(name) for name in ("picture", "file", "time_s", "frame", "cut")},
         **answer["image"],
         "faces": len(answer["faces"]),
         **_flatten(answer.get("image_predictions", {}), WHOLE),
@@ -89,4 +89,5 @@ def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
         models={},
         image_predictions={name: predictions[name] for name in of_region(classifiers, "image")},
     )
-    return {"picture": 0, "file": "", "time_s": 0.0, "frame": 0, **example.to_json()}
+    named = {"picture": 0, "file": "", "time_s": 0.0, "frame": 0, "cut": False}
+    return named | example.to_json()

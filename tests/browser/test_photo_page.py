@@ -314,8 +314,8 @@ def test_indonesian_spreadsheets_get_semicolons_commas_and_no_formulas(
 ) -> None:
     read(start, {**astronaut, "name": "=1+1.png"}, TWO_FACES)
     head, first, _ = content(start, "#download-csv").decode().splitlines()
-    assert head.startswith("\ufefffile;time_s;frame;width;height;")
-    assert first.startswith("'=1+1.png;;;512;512;true;2;1;;170;70;100;100;0,98;0;happy;0,93;true;")
+    assert head.startswith("\ufefffile;time_s;frame;cut;width;height;")
+    assert first.startswith("'=1+1.png;;;;512;512;true;2;1;;170;70;100;100;0,98;0;happy;0,93;true;")
 
 
 def several(photo: FilePayload, count: int) -> list[FilePayload]:

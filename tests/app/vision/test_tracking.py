@@ -278,10 +278,12 @@ def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer, astronaut: np.nda
     next_shot[40:220, 140:300] = astronaut[40:220, 140:300]
     reader = LiveReader(analyzer, track_max_age=3)
     frames = [astronaut, astronaut, next_shot, next_shot]
-    answers = [
-        reader.read_frame(encode_frame(frame), at=0.2 * index) for index, frame in enumerate(frames)
-    ]
-    assert [numbers(answer.faces) for answer in answers] == [[1], [1], [2], [2]]
+    tracks = []
+    for index, frame in enumerate(frames):
+        (face,) = reader.read_frame(encode_frame(frame), at=0.2 * index).faces
+        assert isinstance(face, TrackedFace)
+        tracks.append(face.track)
+    assert tracks == [1, 1, 2, 2]
 
 
 def test_of_rival_models_the_default_one_reads_a_camera(
