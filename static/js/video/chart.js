@@ -168,9 +168,9 @@ function drawGrid(area, changes) {
   drawShares(area, MARGIN.left, width - MARGIN.right, yOf, changes ? changeAt : undefined);
   const most = Math.max(2, (width - MARGIN.left) / TICK_PIXELS);
   const step = STEPS.find((each) => (until - from) / each <= most) ?? STEPS.at(-1);
-  context.textAlign = "center";
   for (let tick = Math.ceil(from / step) * step; tick <= until; tick += step) {
     strokeLine(context, x(tick), CURVES - MARGIN.top, x(tick), CURVES - MARGIN.top + 4);
+    context.textAlign = x(tick) > width - TICK_PIXELS / 3 ? "end" : "center";
     context.fillText(formatTime(tick, step < 1 ? 1 : 0), x(tick), CURVES + 6);
   }
 }
