@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from app.batch.inputs import Sampling, open_film
-from app.batch.rows import Row
+from app.vision.table import Row
 
 # The palette of Okabe and Ito (2008), which colour-blind people can tell apart too.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))

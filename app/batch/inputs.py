@@ -41,7 +41,7 @@ class Picture:
 
     `name` is its name in the results. `location` is an absolute path or a URL; the picture is the
     whole file, or in a tar archive the `length` bytes from `offset`. Of a film it is frame number
-    `frame`, from 1, at `time_s` seconds.
+    `frame`, from 1, at `time_s` seconds, and the frame read before it is at `before_s`.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Picture:
     length: int | None = None
     frame: int | None = None
     time_s: float = 0.0
+    before_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def list_pictures(
             pictures += _list_file(str(path), str(path.absolute()), passed_over, sampling)
     if not pictures:
         raise ArchiveError(
-            "There is no picture to read: no file that ends in "
+            " ".join(f"{reason}." for reason in passed_over.unreadable)
+            or "There is no picture to read: no file that ends in "
             f"{', '.join(sorted(SUFFIXES))}. See --verbose for what was passed over."
         )
     return pictures
@@ -156,9 +158,10 @@ def open_film(location: str) -> Film:
 
 def _list_film(name: str, location: str, sampling: Sampling) -> Iterator[Picture]:
     try:
-        samples = open_film(location).list_samples(*astuple(sampling))
-        for frame, time in samples:
-            yield Picture(name, location, frame=frame, time_s=round(time, 6))
+        before = None
+        for frame, time in open_film(location).list_samples(*astuple(sampling)):
+            yield Picture(name, location, frame=frame, time_s=round(time, 6), before_s=before)
+            before = round(time, 6)
     except (RautError, OSError):
         yield Picture(name, location, frame=1)  # Reading it tells what is wrong.
 
@@ -201,10 +204,14 @@ def _list_members(
 ) -> Iterator[Picture]:
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while member := archive.next():
-            if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
-                path = printable(f"{name}/{member.name}")
+            suffix, path = PurePath(member.name).suffix.lower(), printable(f"{name}/{member.name}")
+            if member.isfile() and suffix in SUFFIXES:
                 if any(map(_is_hidden, PurePath(member.name).parts)):
                     passed_over.hidden.append(path)
+                elif suffix in FILM_SUFFIXES:
+                    passed_over.unreadable.append(
+                        f"{path}: a film in an archive can't be read; unpack it"
+                    )
                 else:
                     yield Picture(path, location, member.offset_data, member.size)
             archive.members = []  # type: ignore[attr-defined]  # Else all members stay in memory.

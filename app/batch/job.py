@@ -14,7 +14,7 @@ from app.batch.inputs import FILM_SUFFIXES, ArchiveError, PassedOver, Sampling, 
 from app.batch.progress import Progress
 from app.batch.ray_executor import read_by_ray
 from app.batch.report import Summary, render_report
-from app.batch.rows import PictureReader, Row
+from app.batch.rows import PictureReader
 from app.batch.runs import Description, Run, lock_folder
 from app.batch.tables import DIALECTS, Format, check_format, json_list, start_csv
 from app.batch.tracks import FilmTracks
@@ -22,6 +22,7 @@ from app.files import open_text, write_text
 from app.ray_session import ExecutorName
 from app.settings import Settings, count_processors
 from app.vision.models.selection import split_names
+from app.vision.table import Row
 
 SHARD_SIZE = 64  # A worker that dies loses about two seconds of work.
 

@@ -8,10 +8,11 @@ from dataclasses import astuple
 from typing import Any
 
 from app.batch.inputs import ArchiveError, Picture
-from app.batch.rows import PictureReader, Row
+from app.batch.rows import PictureReader
 from app.batch.runs import Shard
 from app.ray_session import find_reason, start_ray
 from app.settings import Settings
+from app.vision.table import Row
 
 # Retries of a shard whose worker died; after them its pictures are read one by one.
 RETRIES = 2

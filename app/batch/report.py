@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.batch.rows import WHOLE, Row
 from app.batch.runs import Description
 from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.table import WHOLE, Row
 
 EXAMPLES = 5  # numbers of pictures given for each line of a table
 BINS = 10

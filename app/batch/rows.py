@@ -3,47 +3,20 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from app import __version__
 from app.batch.inputs import Picture, open_film, read_picture
 from app.errors import RautError
 from app.settings import Settings
-from app.vision.detection.detector import FACE_CLASSIFIER
-from app.vision.geometry import Box
+from app.vision.imaging.shots import Shots
 from app.vision.loading import load_chosen
-from app.vision.models.classifiers import Classifier
-from app.vision.pipeline import EXPRESSION, of_region
-from app.vision.readings import Analysis, FaceReading, Prediction, Size
+from app.vision.table import Row, list_columns, list_digests, list_rows, list_versions
 
-Row = dict[str, Any]
-WHOLE = "image_"  # the prefix of the columns for the whole image
 # Of films by default: with several frames a second, tracks bridge the frames that it misses.
 FILM_EFFORT = "fast"
-
-
-def list_faces(answer: dict[str, Any]) -> list[Row]:
-    """Return a row for each face of a JSON answer: its number, then its fields, flattened.
-
-    `track` is set for films only, by `app.batch.tracks`.
-    """
-    return [
-        {"face": number, "track": None, **_flatten(face)}
-        for number, face in enumerate(answer["faces"], 1)
-    ]
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> Row:
-    """Join nested keys with underscores: expression_probabilities_happy."""
-    flat: Row = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}_")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 class PictureReader:
@@ -74,20 +47,14 @@ class PictureReader:
         self.names = names
         self._threads = threads
         self._film: tuple[str, Any] = ("", None)  # the one read last, with its place in it
+        self._shots = Shots()
+        self._shown: float | None = None  # the time of its last frame
         self._analyzer = load_chosen(settings, names)
         used = self._analyzer.choose(names)
         self.labels = {name: classifier.head_name for name, classifier in used.items()}
-        self.models = {name: classifier.digest for name, classifier in used.items()}
-        if of_region(used, "face"):
-            self.models[FACE_CLASSIFIER] = self._analyzer.detector.face_classifier.digest
-        self._versions = {"label_set": self.labels.get(EXPRESSION, "")}
-        self._versions |= {f"model_{name}": digest[:12] for name, digest in self.models.items()}
-        self._versions["raut_version"] = __version__
-        (example,) = _image_rows(_example(used))
-        example |= self._versions | {"error": "", "error_detail": ""}
-        if "track" in example:
-            example["track"] = 0
-        self.columns = {name: type(value) for name, value in example.items()}
+        self.models = list_digests(self._analyzer, used)
+        self._versions = list_versions(self._analyzer, used)
+        self.columns = list_columns(used, self._versions)
 
     def read(self, first: int, pictures: Sequence[Picture]) -> list[Row]:
         """Return the rows of consecutive images, `first` being the number of the first one."""
@@ -100,7 +67,7 @@ class PictureReader:
     def list_rows(self, number: int, answer: dict[str, Any]) -> list[Row]:
         """Return the rows of what `analyze` returned for an image, `number` being its number."""
         answer = {"picture": number, **answer}
-        rows = [answer] if "error" in answer else _image_rows(answer)
+        rows = [answer] if "error" in answer else list_rows(answer)
         return [self._row(**row) for row in rows]
 
     def lose(self, number: int, picture: Picture) -> Row:
@@ -116,35 +83,48 @@ class PictureReader:
     def analyze(self, pictures: Iterable[Picture]) -> Iterator[dict[str, Any]]:
         """Yield for each image the API's JSON answer, with its name as `file`.
 
-        A frame of a film has `frame` and `time_s` too. For an unreadable image, yield these with
-        `error` (a stable code) and `error_detail`.
+        A frame of a film has `frame`, `time_s` and `cut` too. For an unreadable image, yield its
+        name with `error` (a stable code) and `error_detail`.
         """
         waiting: deque[Future[dict[str, Any]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             for picture in pictures:
                 # A film is decoded by this thread alone, in order.
-                waiting.append(pool.submit(self._analyze, picture, *self._load(picture)))
+                waiting.append(pool.submit(self._analyze, *self._load(picture)))
                 if len(waiting) > 2 * self._threads:
                     yield waiting.popleft().result()
             for each in waiting:
                 yield each.result()
 
-    def _load(self, picture: Picture) -> tuple[float, bytes | np.ndarray | Exception]:
-        """Return the time of a picture and its bytes, its pixels, or why there are none."""
+    def _load(self, picture: Picture) -> tuple[dict[str, Any], bytes | np.ndarray | Exception]:
+        """Return a picture's name, time and cut, and its bytes, pixels, or why there are none."""
+        named = _name(picture)
         try:
             if picture.frame is None:
-                return 0.0, read_picture(picture)
+                return named, read_picture(picture)
             if self._film[0] != picture.location:
                 self._film = (picture.location, open_film(picture.location))
-            time, pixels = self._film[1].frame_at(picture.time_s)
-            return round(time, 6), pixels
+                self._shown = None
+            film = self._film[1]
+            if self._shown != picture.before_s:
+                self._shots = self._look_back(film, picture.before_s)
+            time, pixels = film.frame_at(picture.time_s)
+            self._shown = picture.time_s
+            return named | {"time_s": round(time, 6), "cut": self._shots.begins(pixels)}, pixels
         except Exception as error:
-            return picture.time_s, error
+            return named, error
+
+    def _look_back(self, film: Any, before_s: float | None) -> Shots:
+        """Return the shots of a film that is entered after the frame at a time."""
+        shots = Shots()
+        if before_s is not None:
+            with suppress(RautError, OSError):  # Damaged, it begins and ends no shot.
+                shots.begins(film.frame_at(before_s)[1])
+        return shots
 
     def _analyze(
-        self, picture: Picture, time: float, content: bytes | np.ndarray | Exception
+        self, named: dict[str, Any], content: bytes | np.ndarray | Exception
     ) -> dict[str, Any]:
-        named = _name(picture) | ({} if picture.frame is None else {"time_s": time})
         try:
             if isinstance(content, Exception):
                 raise content
@@ -170,36 +150,3 @@ def _name(picture: Picture) -> dict[str, Any]:
     if picture.frame is None:
         return {"file": picture.name}
     return {"file": picture.name, "time_s": picture.time_s, "frame": picture.frame}
-
-
-def _image_rows(answer: dict[str, Any]) -> list[Row]:
-    shared = {
-        **{name: answer.get(name) for name in ("picture", "file", "time_s", "frame")},
-        **answer["image"],
-        "faces": len(answer["faces"]),
-        **_flatten(answer.get("image_predictions", {}), WHOLE),
-    }
-    return [shared | face for face in list_faces(answer) or [{}]]
-
-
-def _example(classifiers: dict[str, Classifier]) -> dict[str, Any]:
-    predictions = {
-        name: Prediction(
-            label="",
-            probability=0,
-            confident=False,
-            probabilities=dict.fromkeys(classifier.head.labels, 0),
-            threshold=0,
-            reason="tiny" if classifier.card.visibility else None,
-        )
-        for name, classifier in classifiers.items()
-    }
-    faces = {each.card.task: predictions[n] for n, each in of_region(classifiers, "face").items()}
-    example = Analysis(
-        image=Size(width=0, height=0),
-        faces=(FaceReading(box=Box(0, 0, 0, 0), score=0, **faces),),
-        timings_ms={},
-        models={},
-        image_predictions={name: predictions[name] for name in of_region(classifiers, "image")},
-    )
-    return {"picture": 0, "file": "", "time_s": 0.0, "frame": 0, **example.to_json()}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from app.batch.inputs import ArchiveError, PassedOver, Picture, Sampling, list_pictures
-from app.batch.rows import Row
 from app.batch.tables import Columns, Format, read_table, write_table
 from app.batch.tracks import FilmTracks
 from app.files import atomic_write, write_text
+from app.vision.table import Row
 
 RUN = "run.json"
 PICTURES = "pictures.jsonl"

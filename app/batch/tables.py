@@ -11,8 +11,8 @@ from textwrap import indent
 from typing import IO, Any, Literal, get_args
 
 from app.batch.inputs import ArchiveError
-from app.batch.rows import Row
 from app.errors import explain_missing
+from app.vision.table import Row
 
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -2,9 +2,9 @@
 
 from itertools import groupby
 
-from app.batch.rows import Row
 from app.vision.geometry import Box
 from app.vision.readings import FaceReading
+from app.vision.table import Row
 from app.vision.tracking import FILM_MAX_AGE, Tracker
 
 
@@ -30,6 +30,8 @@ class FilmTracks:
             return
         if film != self._film:
             self._film, self._tracker = film, Tracker(FILM_MAX_AGE)
+        if rows[0]["cut"]:
+            self._tracker.forget()
         found = [
             FaceReading(
                 box=Box(*(row[f"box_{name}"] for name in ("x", "y", "width", "height"))),

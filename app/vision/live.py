@@ -11,6 +11,7 @@ from app.errors import RautError
 from app.vision.budget import Budget
 from app.vision.detection.detector import suppress_overlaps
 from app.vision.imaging.decoding import LazyImage, decode_frame
+from app.vision.imaging.shots import Shots
 from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import FaceAnalyzer, of_region, read_faces
 from app.vision.readings import Analysis, Detection, FaceReading, Size
@@ -38,6 +39,7 @@ class LiveReader:
         self._tracker = Tracker(track_max_age)
         self._searched_at = -float("inf")
         self._size: tuple[int, int] | None = None  # the last frame's height and width
+        self._shots = Shots()
         self.choose(None)
 
     def choose(self, models: Iterable[str] | None, label_set: str | None = None) -> None:
@@ -83,6 +85,9 @@ class LiveReader:
         with trace.timed("decode"):
             image = decode_frame(data)
         self._follow_size(image.shape[:2])
+        # Who is, after a cut, where somebody was before it may be another.
+        if at is not None and self._shots.begins(image):
+            self._forget()
         with trace.timed("detect"):
             detections = self._detect(image, now, trace.budget)
         with trace.timed("classify"):
@@ -112,9 +117,12 @@ class LiveReader:
             if abs(down / across - 1) < SAME_SHAPE:
                 self._tracker.rescale(across)
             else:
-                self._tracker.forget()
-                self._searched_at = -float("inf")
+                self._forget()
         self._size = size
+
+    def _forget(self) -> None:
+        self._tracker.forget()
+        self._searched_at = -float("inf")
 
     def _detect(self, image: np.ndarray, now: float, budget: Budget) -> list[Detection]:
         """Find the known faces near their last positions, or search the frame."""

@@ -1,13 +1,13 @@
 // What line charts share: a canvas at the screen's density, the theme's colours, and a legend.
 
-import { clone } from "./dom.js";
-import { className } from "./language.js";
+import { clone, fitCanvas } from "./dom.js";
+import { className, text } from "./language.js";
 
 const FONT_PIXELS = 12;
 // Lines differ in their dashes too, not only in their colour.
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [], [7, 4], [2, 3]];
 
-export const dashOf = (index) => DASHES[index % DASHES.length];
+const dashOf = (index) => DASHES[index % DASHES.length];
 
 /** Draw again whenever the canvas changes its size or the page its theme. */
 export function redrawOnChange(canvas, draw) {
@@ -17,10 +17,7 @@ export function redrawOnChange(canvas, draw) {
 
 /** Clear a canvas; return its context, its size in CSS pixels, its font and the theme's colours. */
 export function prepareCanvas(canvas) {
-  const { width, height } = canvas.getBoundingClientRect();
-  const density = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * density);
-  canvas.height = Math.round(height * density);
+  const { width, height, density } = fitCanvas(canvas);
   const context = canvas.getContext("2d");
   context.scale(density, density);
   // The canvas's own style resolves a variable to the colour of the current theme.
@@ -31,6 +28,41 @@ export function prepareCanvas(canvas) {
   };
   context.font = `${FONT_PIXELS}px ${style.fontFamily}`;
   return { context, width, height, colour };
+}
+
+/** Draw the lines of no, half and the whole share, with their words before them. */
+export function drawShares({ context, colour }, left, right, yOf, wordsOf = (share) => text("percent", { count: share * 100 })) {
+  context.fillStyle = colour("--ink-soft");
+  context.strokeStyle = colour("--line");
+  context.lineWidth = 1;
+  context.textAlign = "end";
+  context.textBaseline = "middle";
+  for (const share of [0, 0.5, 1]) {
+    strokeLine(context, left, yOf(share), right, yOf(share));
+    context.fillText(wordsOf(share), left - 8, yOf(share));
+  }
+}
+
+/** Draw a class's line through samples, each at its [x, y]; it breaks where one doesn't follow the other. */
+export function drawCurve({ context, colour }, index, samples, placeOf, follows) {
+  context.strokeStyle = colour(`--line-${index}`);
+  context.lineWidth = 2;
+  context.lineCap = "round";
+  context.setLineDash(dashOf(index));
+  context.beginPath();
+  samples.forEach((sample, at) => {
+    if (!at || !follows(samples[at - 1], sample)) context.moveTo(...placeOf(sample));
+    context.lineTo(...placeOf(sample));
+  });
+  context.stroke();
+  context.setLineDash([]);
+}
+
+export function strokeLine(context, x, y, toX, toY) {
+  context.beginPath();
+  context.moveTo(x, y);
+  context.lineTo(toX, toY);
+  context.stroke();
 }
 
 /** A button for each class, which hides and shows its line. */

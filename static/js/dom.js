@@ -33,6 +33,15 @@ export function saveFile(content, type, name) {
   setTimeout(() => URL.revokeObjectURL(link.href));
 }
 
+/** Clear a canvas and give it the screen's density; return its size in CSS pixels, and the density. */
+export function fitCanvas(canvas) {
+  const { width, height } = canvas.getBoundingClientRect();
+  const density = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * density);
+  canvas.height = Math.round(height * density);
+  return { width, height, density };
+}
+
 /** Encode a canvas as a blob. */
 export const encodeCanvas = (canvas, type, quality) =>
   new Promise((resolve) => canvas.toBlob(resolve, type, quality));

@@ -68,11 +68,14 @@ export function relativeBox({ box, roll_degrees: roll = 0 }, image) {
   };
 }
 
+/** Return a relative box in the pixels of a picture `across` wide and `down` high. */
+export const inPixels = ({ left, top, width, height, roll }, across, down) =>
+  ({ left: left * across, top: top * down, width: width * across, height: height * down, roll });
+
 /** Draw a relative box and its chip; `unit` scales lines and letters. */
 export function drawFace(context, relative, words, colour, unit, lineWidth = unit) {
   const { width: across, height: down } = context.canvas;
-  const { left, top, width, height, roll } = relative;
-  const box = { left: left * across, top: top * down, width: width * across, height: height * down, roll };
+  const box = inPixels(relative, across, down);
   drawBox(context, box, colour, lineWidth);
   const chip = chipSize(context, words, unit);
   const above = box.top - chip.height - 2 * unit;

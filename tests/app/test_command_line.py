@@ -48,8 +48,8 @@ def test_answers_are_written_where_they_are_wanted(album: Path, tmp_path: Path) 
     answers = json.loads(as_json.read_text())
     with as_csv.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0])[:5] == ["file", "time_s", "frame", "width", "height"]
-    assert list(rows[0])[5:8] == ["complete", "faces", "face"]
+    assert list(rows[0])[:5] == ["file", "time_s", "frame", "cut", "width"]
+    assert list(rows[0])[5:9] == ["height", "complete", "faces", "face"]
     assert {"label_set", "model_expression", "raut_version", "error"} <= rows[0].keys()
     assert {row["expression_confident"] for row in rows if row["face"]} <= {"true", "false"}
     assert len(rows) == len(answers) == 2

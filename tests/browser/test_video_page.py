@@ -257,6 +257,15 @@ def test_the_subtitles_of_a_person_follow_the_expression(
     ]
 
 
+def test_the_subtitles_of_all_persons_name_each(shots: Page) -> None:
+    shots.locator(".person-name").first.fill("A & <b>")
+    assert content(shots, "#save-all-vtt").decode().split("\n\n") == [
+        "WEBVTT",
+        "00:00:00.000 --> 00:00:02.000\n<v A &amp; &lt;b&gt;>A &amp; &lt;b&gt;: happy",
+        "00:00:02.000 --> 00:00:04.000\n<v Person 2>Person 2: sad\n",
+    ]
+
+
 def test_an_interval_is_wider_where_neighbouring_frames_are_alike(
     live_server: str, shared_page: Page
 ) -> None:

@@ -214,11 +214,11 @@ ERRORS = {
 
 # Why a face can't be read, by the reading's `reason`.
 REASONS = {
-    "covered": _("Part of the face is covered, so it is not read."),
-    "turned": _("The face is turned away, so it is not read."),
-    "blurred": _("The face is blurred, so it is not read."),
-    "tiny": _("The face has too few pixels, so it is not read."),
-    "dark": _("The face is too dark, so it is not read."),
+    "covered": _("Part of the face is covered: this reading can't be trusted."),
+    "turned": _("The face is turned away: this reading can't be trusted."),
+    "blurred": _("The face is blurred: this reading can't be trusted."),
+    "tiny": _("The face has too few pixels: this reading can't be trusted."),
+    "dark": _("The face is too dark: this reading can't be trusted."),
 }
 
 BELOW_LIMIT = _("{probability} {label}: below the {limit} that this model needs.")
@@ -337,8 +337,8 @@ LIVE_PAGE = {
     "deleted": _("Deleted"),
     "full_screen": _("Full screen"),
     "exit_full_screen": _("Exit full screen"),
+    "percent": _("{count}%"),
     "timeline": {
-        "percent": _("{count}%"),
         "ago": _("{count} s ago"),
         "now": _("now"),
         "empty": _("No readings of this face in the last minute."),
@@ -388,10 +388,11 @@ LIVE_PAGE = {
 FILM_PAGE = {
     **FACES,
     "closed": LIVE_PAGE["closed"],
-    "percent": _("{count}%"),
+    "percent": LIVE_PAGE["percent"],
     "opening": _("Opening the film…"),
     "not_playable": _(
-        "Your browser can't play this film. Save it as MP4 (H.264) or WebM and try that copy."
+        "Your browser can't play this film. Save it as MP4 (H.264) or WebM and try that copy; the "
+        "command raut analyze reads most other kinds."
     ),
     "range_invalid": _(
         "Give times as minutes and seconds, the first before the second, up to {end}."

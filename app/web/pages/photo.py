@@ -5,11 +5,10 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import __version__
 from app.errors import RautError
-from app.vision.detection.detector import FACE_CLASSIFIER
 from app.vision.models.classifiers import Classifier
-from app.vision.pipeline import EXPRESSION, of_region
+from app.vision.pipeline import of_region
+from app.vision.table import list_columns, list_versions
 from app.web.api import uploads
 from app.web.api.model_selection import EFFORT, choose, shown_choice, visitors_choice
 from app.web.api.uploads import read_upload
@@ -62,7 +61,7 @@ def photo_page(**outcome: Any) -> str:
         clothing=_answers_for_clothing(answering),
         regions={classifier.card.region for classifier in answering},
         strings=strings.PHOTO_PAGE,
-        table=_table_columns(models),
+        table=_describe_table(models),
         effort=choice.get(EFFORT) or state().settings.effort,
         accepted_types=uploads.ACCEPTED,
         limit_mb=state().settings.max_upload_mb,
@@ -70,20 +69,11 @@ def photo_page(**outcome: Any) -> str:
     )
 
 
-def _table_columns(models: dict[str, Classifier]) -> dict[str, Any]:
-    """Return what the page's CSV has beyond the answer: versions, and the tasks with a `reason`."""
-    digests = {name: model.digest for name, model in models.items()}
-    if of_region(models, "face"):
-        digests[FACE_CLASSIFIER] = state().analyzer.detector.face_classifier.digest
-    return {
-        # Pairs keep their order: the template would sort an object's names.
-        "versions": [
-            ("label_set", models[EXPRESSION].head_name if EXPRESSION in models else ""),
-            *((f"model_{name}", digest[:12]) for name, digest in digests.items()),
-            ("raut_version", __version__),
-        ],
-        "reasons": [model.card.task for model in models.values() if model.card.visibility],
-    }
+def _describe_table(models: dict[str, Classifier]) -> dict[str, Any]:
+    """Return the columns of the page's CSV, the command line's, and what each row says alike."""
+    versions = list_versions(state().analyzer, models)
+    columns = [name for name in list_columns(models, versions) if name != "picture"]
+    return {"columns": columns, "versions": versions}
 
 
 def _find_clothing_model() -> str | None:

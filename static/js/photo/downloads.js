@@ -1,7 +1,6 @@
 // Files made in the browser from the answers; no further request is sent.
 
 import { element, saveFile } from "../dom.js";
-import { TASKS } from "../face-card.js";
 import { language } from "../language.js";
 import { flatten, toCsv } from "../table.js";
 import { markedPicture } from "./marked-picture.js";
@@ -11,7 +10,6 @@ import { Zip } from "./zip.js";
 // comma for a decimal point: the command line's dialects "excel" and "excel-id".
 const DIALECTS = { id: { delimiter: ";", decimal: ",", marked: true } };
 const EXCEL = { marked: true };
-const NO_FACE = { face: "", track: "", ...flatten({ box: { x: "", y: "", width: "", height: "" }, score: "", roll_degrees: "" }) };
 
 export const downloadJson = (answerText, name) => saveFile(answerText, "application/json", `${name}.raut.json`);
 
@@ -23,11 +21,8 @@ export function downloadAllJson(entries) {
 
 /** Save a row for each face, and one for a photo without: the command line's columns. */
 export function downloadCsv(entries, name) {
-  const { versions, reasons } = JSON.parse(element("photo-form").dataset.table);
-  const rows = entries.flatMap(({ problem, ...entry }) =>
-    rowsOf(entry, reasons).map((row) => ({ ...row, ...Object.fromEntries(versions), ...asError(problem) })),
-  );
-  const columns = mergeColumns(rows);
+  const { columns, versions } = JSON.parse(element("photo-form").dataset.table);
+  const rows = entries.flatMap(({ problem, ...entry }) => rowsOf(entry).map((row) => ({ ...row, ...versions, ...asError(problem) })));
   const cells = rows.map((row) => columns.map((column) => row[column] ?? ""));
   saveFile(toCsv([columns, ...cells], DIALECTS[language] ?? EXCEL), "text/csv", `${name}.raut.csv`);
 }
@@ -59,30 +54,9 @@ function uniqueName(names, base, kind) {
   return name;
 }
 
-function rowsOf({ name: file, analysis }, reasons) {
+function rowsOf({ name: file, analysis }) {
   if (!analysis) return [{ file }];
   const { faces, image, image_predictions: predictions = {} } = analysis;
-  const shared = { file, time_s: "", frame: "", ...image, faces: faces.length, ...flatten(predictions, "image_") };
-  if (!faces.length) return [{ ...shared, ...NO_FACE }];
-  return faces.map((face, index) => ({ ...shared, face: index + 1, track: "", ...flatten(withReasons(face, reasons)) }));
-}
-
-// Only what can't be read has a reason; the column is there for every face.
-function withReasons(face, reasons) {
-  const predictions = TASKS.filter((task) => face[task] && reasons.includes(task));
-  return { ...face, ...Object.fromEntries(predictions.map((task) => [task, { ...face[task], reason: face[task].reason ?? "" }])) };
-}
-
-/** Return the columns of rows that each have some of them, in the one order that all share. */
-function mergeColumns(rows) {
-  const columns = [];
-  for (const row of rows) {
-    let place = 0;
-    for (const name of Object.keys(row)) {
-      const known = columns.indexOf(name);
-      if (known < 0) columns.splice(place, 0, name);
-      place = (known < 0 ? place : known) + 1;
-    }
-  }
-  return columns;
+  const shared = { file, ...image, faces: faces.length, ...flatten(predictions, "image_") };
+  return faces.length ? faces.map((face, index) => ({ ...shared, face: index + 1, ...flatten(face) })) : [shared];
 }

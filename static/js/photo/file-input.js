@@ -1,6 +1,7 @@
 // The ways photos come in: chosen, a folder of them, dropped anywhere on the page, pasted, or taken by the camera.
 
 import { element } from "../dom.js";
+import { wireDropping } from "../dropping.js";
 import { text } from "../language.js";
 import { wireCamera } from "./camera-dialog.js";
 
@@ -16,7 +17,7 @@ export function wireFileInput(onPhotos, onNothing) {
     wireChooser(element(button), element(input), (files) => take(pick(files), "no_photos"));
   }
   element("add-photos").addEventListener("click", () => element("image").click());
-  wireDropping(async (items) => take(await droppedFiles(items), "nothing_to_drop"));
+  wireDropping(async ({ items }) => take(await droppedFiles([...items].filter(({ kind }) => kind === "file")), "nothing_to_drop"));
   document.addEventListener("paste", ({ clipboardData }) => take(preferPhotos([...clipboardData.files]), "nothing_to_paste"));
   wireCamera((photo) => onPhotos([photo]));
 }
@@ -39,22 +40,6 @@ function wireChooser(button, input, onFiles) {
     // Without this, choosing the same file again would be no change.
     input.value = "";
     onFiles(files);
-  });
-}
-
-function wireDropping(onItems) {
-  const veil = element("drop-veil");
-  window.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    veil.hidden = !event.dataTransfer.types.includes("Files");
-  });
-  window.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) veil.hidden = true;
-  });
-  window.addEventListener("drop", (event) => {
-    event.preventDefault();
-    veil.hidden = true;
-    onItems([...event.dataTransfer.items].filter(({ kind }) => kind === "file"));
   });
 }
 

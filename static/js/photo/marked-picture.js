@@ -1,7 +1,7 @@
 // The photo with its faces marked, as a file: words where they are free, else numbers and a legend below.
 
 import { encodeCanvas, make } from "../dom.js";
-import { chipSize, chipText, colourOf, drawBox, drawChip, predictionWords, relativeBox } from "../faces.js";
+import { chipSize, chipText, colourOf, drawBox, drawChip, inPixels, predictionWords, relativeBox } from "../faces.js";
 import { clothingPrediction } from "./clothing.js";
 import { aroundBox, placeLabels } from "./labels.js";
 
@@ -58,6 +58,3 @@ function arrangeLegend(faces, size, width, unit) {
     return { words, left: gap + Math.floor(index / rows) * column, top, bottom: top + height + gap };
   });
 }
-
-const inPixels = ({ left, top, width, height, roll }, across, down) =>
-  ({ left: left * across, top: top * down, width: width * across, height: height * down, roll });

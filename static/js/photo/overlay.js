@@ -1,7 +1,7 @@
 // The boxes over the photo: one button for each face, so that a keyboard reaches them all.
 
 import { element, make } from "../dom.js";
-import { chipText, colourOf, faceName, relativeBox } from "../faces.js";
+import { chipText, colourOf, faceName, inPixels, relativeBox } from "../faces.js";
 import { aroundBox, placeLabels } from "./labels.js";
 
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
@@ -121,9 +121,7 @@ export class Overlay {
     const { width, height } = this.#root.getBoundingClientRect();
     if (!width) return;
     const chips = this.#buttons.map((button) => button.querySelector(".chip"));
-    const boxes = this.#boxes.map((box) => ({
-      left: box.left * width, top: box.top * height, width: box.width * width, height: box.height * height, roll: box.roll,
-    }));
+    const boxes = this.#boxes.map((box) => inPixels(box, width, height));
     const words = this.#faces.map((face, index) => chipText(face, index + 1));
     const [wide, narrow] = [words, words.map((_, index) => String(index + 1))].map((contents) => measure(chips, contents));
     const labels = placeLabels(boxes.map(aroundBox), chips.map((_, index) => ({ words: wide[index], number: narrow[index] })), { width, height });

@@ -1,7 +1,7 @@
 // The view: the analysed frame with its boxes, or boxes that glide over the live video.
 
 import { chipText, colourOf, drawFace, relativeBox } from "../faces.js";
-import { encodeCanvas, make } from "../dom.js";
+import { encodeCanvas, fitCanvas, make } from "../dom.js";
 
 const SIDES = ["left", "top", "width", "height"];
 // Time constant with which a gliding box approaches its face.
@@ -74,10 +74,7 @@ export class CanvasOverlay {
   }
 
   redraw() {
-    const { width, height } = this.#canvas.getBoundingClientRect();
-    const density = window.devicePixelRatio || 1;
-    this.#canvas.width = Math.round(width * density);
-    this.#canvas.height = Math.round(height * density);
+    const { width, density } = fitCanvas(this.#canvas);
     this.#root.classList.toggle("mirrored", this.mirrored);
     if (this.locked && this.hasFrame) this.#drawFrame();
     for (const face of this.#faces) {

@@ -10,7 +10,7 @@ import { Hud } from "./hud.js";
 import { CanvasOverlay } from "./overlay.js";
 import { Recorder } from "./recorder.js";
 import { Timeline } from "./timeline.js";
-import { Transport } from "./transport.js";
+import { connectionOf, Transport } from "./transport.js";
 
 // Speech interrupts the listener, so it comes now and then, not at every frame.
 const ANNOUNCE_MS = 4000;
@@ -28,8 +28,7 @@ const view = element("view");
 const video = element("video");
 const smoothing = element("smoothing");
 
-// The visitor's choice of models, as the server wrote it.
-const choice = JSON.parse(root.dataset.choice);
+const connection = connectionOf(root);
 
 const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
 const encoder = new FrameEncoder();
@@ -39,12 +38,7 @@ const timeline = new Timeline(element("timeline"), element("classes"), element("
 const hud = new Hud();
 const recorder = new Recorder(describeReadings);
 const transport = new Transport(
-  {
-    socket: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${root.dataset.socket}`,
-    service: root.dataset.service,
-    limitMb: Number(root.dataset.limitMb),
-    choice,
-  },
+  connection,
   { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected },
 );
 
@@ -237,7 +231,7 @@ function setSmoothing() {
   const words = text("seconds", { count: formatNumber(seconds) });
   element("smoothing-value").textContent = words;
   smoothing.setAttribute("aria-valuetext", words);
-  transport.set({ smoothing_seconds: seconds, ...choice });
+  transport.set({ smoothing_seconds: seconds, ...connection.choice });
 }
 
 async function saveSnapshot() {

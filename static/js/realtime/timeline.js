@@ -1,6 +1,6 @@
 // The last sixty seconds of one face or of all: a line for each class, each of which can be hidden.
 
-import { Legend, dashOf, prepareCanvas, redrawOnChange } from "../chart.js";
+import { drawCurve, drawShares, Legend, prepareCanvas, redrawOnChange, strokeLine } from "../chart.js";
 import { write } from "../dom.js";
 import { predictionWord } from "../faces.js";
 import { className, formatProbability, text } from "../language.js";
@@ -72,7 +72,8 @@ export class Timeline {
       if (!this.#all && track !== this.#selected) continue;
       this.#legend.classes.forEach((name, index) => {
         if (this.#legend.isHidden(name) || points.every(({ probabilities }) => probabilities[name] < LOWEST_DRAWN)) return;
-        drawLine(area, points, name, index, now);
+        const placeOf = ({ at, probabilities }) => [xOf(now - at, area.width), yOf(probabilities[name], area.height)];
+        drawCurve(area, index, points, placeOf, (last, next) => next.at - last.at <= GAP_MS);
         const words = this.#all ? `${track} ${className(name)}` : className(name);
         labels.push({ words, index, y: yOf(points.at(-1).probabilities[name], area.height) });
       });
@@ -122,20 +123,9 @@ export class Timeline {
   }
 }
 
-function drawGrid({ context, width, height, colour }) {
-  context.fillStyle = colour("--ink-soft");
-  context.strokeStyle = colour("--line");
-  context.lineWidth = 1;
-  context.textAlign = "end";
-  context.textBaseline = "middle";
-  for (const share of [0, 0.5, 1]) {
-    const y = yOf(share, height);
-    context.beginPath();
-    context.moveTo(MARGIN.left, y);
-    context.lineTo(width - MARGIN.right, y);
-    context.stroke();
-    context.fillText(text("timeline.percent", { count: share * 100 }), MARGIN.left - 8, y);
-  }
+function drawGrid(area) {
+  const { context, width, height } = area;
+  drawShares(area, MARGIN.left, width - MARGIN.right, (share) => yOf(share, height));
   context.textBaseline = "alphabetic";
   for (const seconds of width < 300 ? [60, 0] : [60, 30, 0]) {
     const x = xOf(seconds * 1000, width);
@@ -143,23 +133,6 @@ function drawGrid({ context, width, height, colour }) {
     const words = seconds ? text("timeline.ago", { count: seconds }) : text("timeline.now");
     context.fillText(words, x, height - 6);
   }
-}
-
-function drawLine({ context, width, height, colour }, points, name, index, now) {
-  context.strokeStyle = colour(`--line-${index}`);
-  context.lineWidth = 2;
-  context.setLineDash(dashOf(index));
-  context.beginPath();
-  let last = -Infinity;
-  for (const { at, probabilities } of points) {
-    const x = xOf(now - at, width);
-    const y = yOf(probabilities[name], height);
-    if (at - last > GAP_MS) context.moveTo(x, y);
-    else context.lineTo(x, y);
-    last = at;
-  }
-  context.stroke();
-  context.setLineDash([]);
 }
 
 /** Write each line's name at its end; those that would cover each other move down. */
@@ -179,7 +152,7 @@ function drawLabels({ context, width, height, colour }, labels) {
 function drawPointer({ context, height, colour }, x) {
   context.strokeStyle = colour("--ink");
   context.lineWidth = 1;
-  context.strokeRect(x, MARGIN.top, 0, height - MARGIN.top - MARGIN.bottom);
+  strokeLine(context, x, MARGIN.top, x, height - MARGIN.bottom);
 }
 
 function xOf(age, width) {

@@ -22,6 +22,12 @@ const BACKOFF_MS = 2000;
 const CODE_REASONS = { 1002: "protocol_error", 1007: "protocol_error", 1009: "message_too_large" };
 const REACHABLE_TIMEOUT_MS = 5000;
 
+/** Return what the server wrote into a page of the stream: addresses, limit, and the visitor's choice of models. */
+export function connectionOf({ dataset: { socket, service, limitMb, choice } }) {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  return { socket: `${scheme}://${location.host}${socket}`, service, limitMb: Number(limitMb), choice: JSON.parse(choice) };
+}
+
 export class Transport {
   #address;
   #service;
@@ -38,7 +44,7 @@ export class Transport {
   #abort = null;
 
   /**
-   * @param choice the fields that name the models for single photos
+   * @param connection what `connectionOf` returns
    * @param on.answer called with each answer
    * @param on.problem called with the problem document of one frame; the next is sent all the same
    * @param on.connected called with "socket" or "photos" when frames can be sent

@@ -1,9 +1,8 @@
 // The whole film: a curve for each expression of one person, and below it who is visible when.
 
-import { dashOf, Legend, prepareCanvas, redrawOnChange } from "../chart.js";
+import { drawCurve, drawShares, Legend, prepareCanvas, redrawOnChange, strokeLine } from "../chart.js";
 import { encodeCanvas, make } from "../dom.js";
 import { colourOf } from "../faces.js";
-import { text } from "../language.js";
 import { changeFrom } from "./baseline.js";
 import { runsOf } from "./readings.js";
 import { formatTime } from "./times.js";
@@ -84,9 +83,12 @@ export class FilmChart {
     drawRanges(area, marks);
     drawGrid(area, changes);
     clip(area);
-    const near = samples.filter(({ time }) => time > area.from - 2 / rate && time < area.until + 2 / rate);
+    // No face, and one that isn't read for sure, is a gap.
+    const near = samples.filter(({ time, face }) => face.expression?.confident && time > area.from - 2 / rate && time < area.until + 2 / rate);
     this.#legend.classes.forEach((name, index) => {
-      if (!this.#legend.isHidden(name)) drawCurve(area, near, name, index, changes && baseline);
+      if (this.#legend.isHidden(name)) return;
+      const placeOf = ({ time, face }) => [area.x(time), yOf(shareOf(face.expression.probabilities, name, changes && baseline))];
+      drawCurve(area, index, near, placeOf, (last, next) => next.index === last.index + 1);
     });
     lanes.forEach((lane, row) => drawLane(area, lane, row, rate));
     drawEvents(area, marks.events);
@@ -160,46 +162,20 @@ function clip({ context, width, height }) {
 
 const yOf = (share) => MARGIN.top + (1 - share) * (CURVES - 2 * MARGIN.top);
 
-function drawGrid({ context, width, colour, x, from, until }, changes) {
-  context.fillStyle = colour("--ink-soft");
-  context.strokeStyle = colour("--line");
-  context.lineWidth = 1;
-  context.textAlign = "end";
-  context.textBaseline = "middle";
-  for (const share of [0, 0.5, 1]) {
-    strokeFrom(context, MARGIN.left, yOf(share), width - MARGIN.right, yOf(share));
-    const words = changes ? signed((2 * share - 1) * MOST_CHANGE) : text("percent", { count: share * 100 });
-    context.fillText(words, MARGIN.left - 8, yOf(share));
-  }
+function drawGrid(area, changes) {
+  const { context, width, x, from, until } = area;
+  const changeAt = (share) => signed((2 * share - 1) * MOST_CHANGE);
+  drawShares(area, MARGIN.left, width - MARGIN.right, yOf, changes ? changeAt : undefined);
   const most = Math.max(2, (width - MARGIN.left) / TICK_PIXELS);
   const step = STEPS.find((each) => (until - from) / each <= most) ?? STEPS.at(-1);
-  context.textAlign = "center";
   for (let tick = Math.ceil(from / step) * step; tick <= until; tick += step) {
-    strokeFrom(context, x(tick), CURVES - MARGIN.top, x(tick), CURVES - MARGIN.top + 4);
+    strokeLine(context, x(tick), CURVES - MARGIN.top, x(tick), CURVES - MARGIN.top + 4);
+    context.textAlign = x(tick) > width - TICK_PIXELS / 3 ? "end" : "center";
     context.fillText(formatTime(tick, step < 1 ? 1 : 0), x(tick), CURVES + 6);
   }
 }
 
 const signed = (value) => (value > 0 ? `+${value}` : String(value).replace("-", "−"));
-
-function drawCurve({ context, colour, x }, samples, name, line, baseline) {
-  context.strokeStyle = colour(`--line-${line}`);
-  context.lineWidth = 2;
-  context.lineCap = "round";
-  context.setLineDash(dashOf(line));
-  context.beginPath();
-  let last = -1;
-  for (const { index, time, face } of samples) {
-    // No face, and one that isn't read for sure, is a gap.
-    if (!face.expression?.confident) continue;
-    const y = yOf(shareOf(face.expression.probabilities, name, baseline));
-    if (index !== last + 1) context.moveTo(x(time), y);
-    context.lineTo(x(time), y);
-    last = index;
-  }
-  context.stroke();
-  context.setLineDash([]);
-}
 
 function shareOf(probabilities, name, baseline) {
   if (!baseline) return probabilities[name];
@@ -247,12 +223,5 @@ function drawEvents(area, events) {
 function drawLine({ context, colour, x, height }, time, name, width) {
   context.strokeStyle = colour(name);
   context.lineWidth = width;
-  strokeFrom(context, x(time), 0, x(time), height);
-}
-
-function strokeFrom(context, x, y, toX, toY) {
-  context.beginPath();
-  context.moveTo(x, y);
-  context.lineTo(toX, toY);
-  context.stroke();
+  strokeLine(context, x(time), 0, x(time), height);
 }

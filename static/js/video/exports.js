@@ -34,10 +34,23 @@ export function csvOf(rows) {
   return toCsv([[...head, ...table.head], ...rows.map((row) => [...head.map((name) => row[name]), ...table.row(row.face)])]);
 }
 
-/** Return a person's changing expression as WebVTT. */
-export function vttOf(samples, rate, word) {
-  const cues = runsOf(statesOf(samples), rate).map(({ state, from, until }) => `${stamp(from)} --> ${stamp(until)}\n${word(state)}\n`);
-  return ["WEBVTT\n", ...cues].join("\n");
+/**
+ * Return the changing expression of some persons as WebVTT.
+ * @param tracks `samples` of each person, and a `name` where cues are to bear it
+ * @param word returns the word for a state
+ */
+export function vttOf(tracks, rate, word) {
+  const cues = tracks.flatMap(({ name, samples }) =>
+    runsOf(statesOf(samples), rate).map(({ state, from, until }) => ({ from, until, words: name ? `${voice(name)}: ${word(state)}` : word(state) })),
+  );
+  const lines = cues.sort((one, other) => one.from - other.from).map(({ from, until, words }) => `${stamp(from)} --> ${stamp(until)}\n${words}\n`);
+  return ["WEBVTT\n", ...lines].join("\n");
+}
+
+// A name may hold what WebVTT takes for markup, and a name of several lines would end the cue.
+function voice(name) {
+  const safe = name.replace(/\s+/g, " ").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  return `<v ${safe}>${safe}`;
 }
 
 function stamp(seconds) {

@@ -1,7 +1,9 @@
 // The film page: which film is read, who is in it, and what is shown and saved of it.
 
 import { clone, element, fileStamp, saveFile, write } from "../dom.js";
+import { wireDropping } from "../dropping.js";
 import { className, formatNumber, problemSentence, text } from "../language.js";
+import { connectionOf } from "../realtime/transport.js";
 import { baselineOf } from "./baseline.js";
 import { FilmChart } from "./chart.js";
 import { csvOf, isIn, rowsOf, vttOf } from "./exports.js";
@@ -20,13 +22,7 @@ const REFRESH_MS = 500;
 const REPORT_MS = 300;
 
 const root = element("video-page");
-const choice = JSON.parse(root.dataset.choice);
-const connection = {
-  socket: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${root.dataset.socket}`,
-  service: root.dataset.service,
-  limitMb: Number(root.dataset.limitMb),
-  choice,
-};
+const connection = connectionOf(root);
 
 const player = new Player(element("video"), element("canvas"), showTime);
 const chart = new FilmChart(element("chart"), element("classes"), (time) => player.seek(time));
@@ -67,7 +63,8 @@ const clicks = {
   exclude: markExcluded,
   "save-csv": () => save("csv", "text/csv", csvOf(rows())),
   "save-json": () => save("json", "application/json", describe()),
-  "save-vtt": () => save(`${nameOf(persons.get(chosen))}.vtt`, "text/vtt", subtitles()),
+  "save-vtt": () => save(`${nameOf(persons.get(chosen))}.vtt`, "text/vtt", subtitles([{ samples: series.get(chosen) ?? [] }])),
+  "save-all-vtt": () => save("vtt", "text/vtt", subtitles(shownPersons().map((person) => ({ name: nameOf(person), samples: series.get(person.id) })))),
   "save-png": async () => save("png", "image/png", await chart.picture()),
   print: () => window.print(),
 };
@@ -91,7 +88,7 @@ for (const name of ["play", "pause"]) {
   element("video").addEventListener(name, () => write(element("play"), text(name === "play" ? "stop_playing" : "play")));
 }
 element("view").addEventListener("keydown", onKey);
-wireDropping();
+wireDropping(({ files: [file] }) => file && openFilm(file));
 window.addEventListener("pagehide", () => reader?.pause());
 window.addEventListener("beforeunload", (event) => {
   if (readings?.frames.length) event.preventDefault();
@@ -155,7 +152,7 @@ function start() {
   if (!(range.start < range.end)) return say(text("range_invalid", { end: formatTime(film.duration) }));
   forget();
   readings = new Readings({ ...range, rate: Number(element("rate").value) });
-  reader = new FilmReader(connection, choice, source, readings, {
+  reader = new FilmReader(connection, source, readings, {
     read: showFrame,
     problem: (problem) => say(problemSentence(problem)),
     connected: (how) => say(text(how === "socket" ? "reading" : "reading_photos")),
@@ -227,7 +224,7 @@ function showProgress() {
 function refresh({ running = false } = {}) {
   if (!readings) return;
   series = readings.series(persons);
-  if (!persons.get(chosen)) chosen = persons.all.find(({ hidden }) => !hidden)?.id ?? null;
+  if (!persons.get(chosen)) chosen = shownPersons()[0]?.id ?? null;
   showPersons();
   showChart();
   player.draw();
@@ -255,13 +252,12 @@ function showChart() {
   const baseline = marks.baselines.get(chosen);
   element("baseline-row").hidden = !baseline;
   write(element("chart-person"), chosen ? nameOf(persons.get(chosen)) : "");
-  const shown = persons.all.filter(({ hidden }) => !hidden);
   chart.show({
     start: readings.start,
     end: readings.end,
     rate: readings.rate,
     samples: series.get(chosen) ?? [],
-    lanes: shown.map(({ id }) => ({ index: id - 1, label: String(id), samples: series.get(id) })),
+    lanes: shownPersons().map(({ id }) => ({ index: id - 1, label: String(id), samples: series.get(id) })),
     marks: { ...marks, baseline },
     baseline: baseline?.mean,
     changes: Boolean(baseline && element("changes").checked),
@@ -386,28 +382,11 @@ function onKey(event) {
   action();
 }
 
-function wireDropping() {
-  const veil = element("drop-veil");
-  window.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    veil.hidden = !event.dataTransfer.types.includes("Files");
-  });
-  window.addEventListener("dragleave", (event) => (veil.hidden ||= !event.relatedTarget));
-  window.addEventListener("drop", (event) => {
-    event.preventDefault();
-    veil.hidden = true;
-    const [file] = event.dataTransfer.files;
-    if (file) openFilm(file);
-  });
-}
-
 function reports() {
-  return persons.all
-    .filter(({ hidden }) => !hidden)
-    .map((person) => {
-      const states = statesOf(series.get(person.id).filter(({ time }) => !isIn(marks.excluded, time)));
-      return { name: nameOf(person), ...summarize(states, readings.rate) };
-    });
+  return shownPersons().map((person) => {
+    const states = statesOf(series.get(person.id).filter(({ time }) => !isIn(marks.excluded, time)));
+    return { name: nameOf(person), ...summarize(states, readings.rate) };
+  });
 }
 
 function settingsInWords() {
@@ -420,9 +399,11 @@ function settingsInWords() {
   });
 }
 
+const shownPersons = () => persons.all.filter(({ hidden }) => !hidden);
+
 const rows = () => rowsOf(readings, persons, marks, nameOf);
 
-const subtitles = () => vttOf(series.get(chosen) ?? [], readings.rate, (state) => (state === "unsure" ? text("unsure") : className(state)));
+const subtitles = (tracks) => vttOf(tracks, readings.rate, (state) => (state === "unsure" ? text("unsure") : className(state)));
 
 function describe() {
   const about = {
@@ -433,7 +414,7 @@ function describe() {
     film: film.name,
     duration_s: film.duration,
     ...readings.about,
-    settings: { rate: readings.rate, from_s: readings.start, until_s: readings.end, transport: reader.transport, ...choice },
+    settings: { rate: readings.rate, from_s: readings.start, until_s: readings.end, transport: reader.transport, ...connection.choice },
     meaning: root.dataset.meaning,
   };
   const baselines = [...marks.baselines].map(([id, baseline]) => ({ person: nameOf(persons.get(id)), ...baseline }));

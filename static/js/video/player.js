@@ -1,5 +1,6 @@
 // The player: the film with the boxes of the moment.
 
+import { fitCanvas } from "../dom.js";
 import { chipText, colourOf, drawFace, relativeBox } from "../faces.js";
 
 export class Player {
@@ -43,10 +44,7 @@ export class Player {
   }
 
   draw() {
-    const { width, height } = this.#canvas.getBoundingClientRect();
-    const density = window.devicePixelRatio || 1;
-    this.#canvas.width = Math.round(width * density);
-    this.#canvas.height = Math.round(height * density);
+    const { width, density } = fitCanvas(this.#canvas);
     const found = this.#find(this.time);
     if (!found) return;
     const context = this.#canvas.getContext("2d");

@@ -27,7 +27,7 @@ export class FilmReader {
    * @param on.connected,on.waiting,on.rejected as the transport calls them
    * @param on.ended called after the last frame
    */
-  constructor(connection, settings, source, readings, on) {
+  constructor(connection, source, readings, on) {
     this.#source = source;
     this.#readings = readings;
     this.#on = on;
@@ -49,7 +49,7 @@ export class FilmReader {
       },
     });
     // Each frame's own reading, as the command line gives it: what smoothing shows comes later.
-    this.#transport.set({ clock: "media", smoothing_seconds: 0, ...settings });
+    this.#transport.set({ clock: "media", smoothing_seconds: 0, ...connection.choice });
   }
 
   get running() {

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,28 @@ def test_films_need_a_package_that_is_named(
     assert sentence in alone.stderr
     assert sentence in among.stderr
     assert len(json.loads(among.stdout)) == 1
+
+
+def test_tracks_end_at_a_cut_in_one_pass_and_in_shards(tmp_path: Path) -> None:
+    shot = skimage.data.astronaut()
+    next_shot = np.array(Image.fromarray(skimage.data.rocket()).resize((512, 512)))
+    next_shot[40:220, 140:300] = shot[40:220, 140:300]
+    film = write_film(tmp_path / "cut.mp4", [shot] * 10 + [next_shot] * 10, rate=10)
+    rows = rows_of(film)
+    assert [row["track"] for row in rows] == ["1"] * 5 + ["2"] * 5
+    assert [row["cut"] for row in rows] == ["false"] * 5 + ["true"] + ["false"] * 4
+    assert read(film, "--out", tmp_path / "out", "--shard-size", "5").exit_code == 0
+    shards = [(row["track"], row["cut"]) for row in load(tmp_path / "out")]
+    assert shards == [(int(row["track"]), row["cut"] == "true") for row in rows]
+
+
+def test_a_film_in_an_archive_is_named_and_left_out(smile: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "shard.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(smile, "smile.mp4")
+    result = read(archive)
+    assert result.exit_code == 1
+    assert "shard.tar/smile.mp4: a film in an archive can't be read; unpack it." in result.stderr
 
 
 @pytest.mark.parametrize("options", [["--range", "2-1"], ["--range", "x"], ["--vtt", "-"]])

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 from app.settings import Settings
@@ -270,6 +271,19 @@ def test_a_camera_turned_on_its_side_begins_anew(
     assert len(reader.read_frame(encode_frame(astronaut), at=0.0).faces) == 1
     turned = encode_frame(np.zeros((640, 360, 3), np.uint8))
     assert reader.read_frame(turned, at=0.1).faces == ()
+
+
+def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
+    next_shot = cv2.resize(skimage.data.rocket(), (512, 512))
+    next_shot[40:220, 140:300] = astronaut[40:220, 140:300]
+    reader = LiveReader(analyzer, track_max_age=3)
+    frames = [astronaut, astronaut, next_shot, next_shot]
+    tracks = []
+    for index, frame in enumerate(frames):
+        (face,) = reader.read_frame(encode_frame(frame), at=0.2 * index).faces
+        assert isinstance(face, TrackedFace)
+        tracks.append(face.track)
+    assert tracks == [1, 1, 2, 2]
 
 
 def test_of_rival_models_the_default_one_reads_a_camera(

@@ -23,8 +23,8 @@ def unsure(reason: Reason | None = None, threshold: float = 0.88) -> Prediction:
     [
         ("en", None, "83% female: below the 88% that this model needs."),
         ("id", None, "83% perempuan: di bawah 88% yang diperlukan model ini."),
-        ("en", "covered", "Part of the face is covered, so it is not read."),
-        ("id", "dark", "Wajahnya terlalu gelap, jadi tidak dibaca."),
+        ("en", "covered", "Part of the face is covered: this reading can't be trusted."),
+        ("id", "dark", "Wajah terlalu gelap: hasil ini tidak dapat dipercaya."),
     ],
 )
 def test_an_unsure_reading_says_why(
