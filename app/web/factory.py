@@ -10,6 +10,7 @@ from app.settings import FORM_BYTES, Settings, read_settings
 from app.studies import read_studies
 from app.vision.explain.explanation import Explainer
 from app.vision.loading import load_analyzer
+from app.vision.teaching import Teacher
 from app.web.api import routes, stream
 from app.web.api.uploads import MemoryOnlyRequest
 from app.web.i18n import locale
@@ -76,6 +77,7 @@ def _build_state(settings: Settings) -> AppState:
         settings=settings,
         analyzer=analyzer,
         explainer=Explainer(analyzer, settings.threads),
+        teacher=Teacher(analyzer, settings.threads),
         studies=read_studies(settings.studies),
         admission=queue,
         stream_slots=StreamSlots(settings.streams_per_worker, settings.streams_per_client),

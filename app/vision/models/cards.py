@@ -154,7 +154,9 @@ class Card(BaseModel):
     `files` maps each model file to its SHA-256 in hexadecimal. `region` is what the model reads: a
     face's crop or the whole image. `default_head` names the head used by default, and
     `default_head_reason` says why. `visibility` says which faces are not read, `mirror_averaging`
-    whether the thresholds are meant for logits averaged over a face and its mirror image. `data`,
+    whether the thresholds are meant for logits averaged over a face and its mirror image.
+    `features` are indices of the network's ReLUs, whose maps serve as the features of new heads; a
+    model without any is no body for them. `data`,
     `training` and `figures` are for people: nothing is computed from them.
     """
 
@@ -173,6 +175,7 @@ class Card(BaseModel):
     default_head_reason: LocalizedText | None = None
     visibility: VisibilityLimits | None = None
     mirror_averaging: bool = False
+    features: list[int] = []
     files: dict[str, str]
     data: dict[str, Any]
     training: dict[str, Any]

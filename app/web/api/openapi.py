@@ -5,6 +5,8 @@ from typing import Any
 from app.vision.detection.detector import DETECTORS, EFFORTS
 from app.vision.imaging.decoding import FORMATS
 from app.vision.readings import Analysis
+from app.vision.teaching import REGIONS
+from app.web.api.teach import REGION, FeatureAnswer
 from app.web.api.uploads import FIELD
 from app.web.server.error_responses import PROBLEM_TYPE
 
@@ -48,6 +50,7 @@ def describe_api(models: list[str], image_models: list[str], label_sets: list[st
         },
         "paths": {
             "/api/v1/analyze": {"post": _analyze(models, image_models, label_sets)},
+            "/api/v1/features": {"post": _features()},
             "/api/v1/models": {
                 "get": _operation(
                     "listModels",
@@ -80,15 +83,10 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
             f" {', '.join(image_models)} read the whole image: they answer only if named, under "
             "`image_predictions`; if no model about faces is named, faces are not searched."
         )
-    form = {
-        "type": "object",
-        "required": [FIELD],
-        "properties": {
-            FIELD: {
-                "type": "string",
-                "contentMediaType": "application/octet-stream",
-                "description": f"A photo: {', '.join(FORMATS)}.",
-            },
+    operation = _operation("analyze", "Read one photo", _reference("Analysis"))
+    return _take_photo(
+        operation,
+        {
             "models": {
                 "type": "string",
                 "description": "The models to use, at most one for each task, separated by commas: "
@@ -113,8 +111,30 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
                 "server's setting.",
             },
         },
+    )
+
+
+def _features() -> Schema:
+    region = {
+        "type": "string",
+        "enum": list(REGIONS),
+        "description": "face, the largest one, by default; image, the whole photo.",
     }
-    operation = _operation("analyze", "Read one photo", _reference("Analysis"))
+    answer = FeatureAnswer.model_json_schema(mode="serialization")
+    answer["properties"]["box"]["anyOf"][0] = _reference("Box")
+    del answer["$defs"]
+    operation = _operation("features", "Return the features of one photo, for teaching", answer)
+    return _take_photo(operation, {REGION: region})
+
+
+def _take_photo(operation: Schema, fields: Schema) -> Schema:
+    """Let an operation take a photo and the fields of its form."""
+    photo = {
+        "type": "string",
+        "contentMediaType": "application/octet-stream",
+        "description": f"A photo: {', '.join(FORMATS)}.",
+    }
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: photo, **fields}}
     operation["requestBody"] = {
         "required": True,
         "content": {

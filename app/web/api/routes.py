@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.vision.pipeline import labels_of, of_region
-from app.web.api import uploads
+from app.web.api import teach, uploads
 from app.web.api.model_selection import named_choice
 from app.web.api.openapi import describe_api
 from app.web.api.uploads import read_upload
@@ -20,6 +20,14 @@ def analyze() -> Response:
     with state().admission.photo():
         data = read_upload(request)
         return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
+
+
+@blueprint.post("/features")
+def features() -> Response:
+    """Return what new classes are taught with: the features of one photo."""
+    with state().admission.photo():
+        data = read_upload(request)
+        return jsonify(teach.read_features(data, request.form.get(teach.REGION, "face")))
 
 
 @blueprint.get("/models")
