@@ -4,20 +4,57 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from app.errors import RautError
+from app.markdown import markdown_table, percent
 from app.vision.budget import Budget
 from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.imaging.decoding import open_image
-from app.vision.models.cards import ModelError, Region
+from app.vision.models.cards import CARD, Card, Head, LocalizedText
 from app.vision.models.features import FeatureNetwork
+from app.vision.models.files import FILES, hash_file
 from app.vision.pipeline import FaceAnalyzer, check_effort, image_scale
 
-REGIONS: tuple[Region, ...] = ("face", "image")
 PIXELS = CropShape(24, 1)  # what a lesson compares the features with
+
+
+HEAD = "taught"
+PURPOSE = {
+    "en": "Tells which of these a {region} shows, as taught by samples: {classes}.",
+    "id": "Menyebutkan mana dari ini yang tampak pada {region}, seperti diajarkan dengan contoh: "
+    "{classes}.",
+}
+REGIONS = {"face": {"en": "face", "id": "wajah"}, "image": {"en": "photo", "id": "foto"}}
+NOT_FOR = LocalizedText(
+    en="Any decision about a person; people, light and cameras unlike those of the samples.",
+    id="Keputusan apa pun tentang seseorang; orang, cahaya, dan kamera yang tidak seperti dalam "
+    "contoh.",
+)
+
+
+@dataclass(frozen=True)
+class TaughtHead:
+    """Hold a linear head on a network's features, with what its card says of it.
+
+    `labels` are the words of each class; `weights` are float32 (classes, length), `bias` float32
+    (classes,). `figures` are those of a card's head, measured by cross-validation, and `source` and
+    `command` say by which samples and how it was taught.
+    """
+
+    name: str
+    labels: dict[str, LocalizedText]
+    weights: np.ndarray
+    bias: np.ndarray
+    temperature: float
+    threshold: float
+    figures: dict[str, Any]
+    source: str
+    command: str
 
 
 @dataclass(frozen=True)
@@ -39,28 +76,23 @@ class Teacher:
     def __init__(self, analyzer: FaceAnalyzer, threads: int = 1) -> None:
         self._analyzer = analyzer
         self._threads = threads
-        self._networks: dict[Region, FeatureNetwork] = {}
+        self._networks: dict[str, FeatureNetwork] = {}
         self._lock = threading.Lock()
 
     def network(self, region: str) -> FeatureNetwork:
-        """Return the bodies of a region of `REGIONS`, loaded at first use. Raises `RautError`."""
-        for known in REGIONS:
-            if region == known:
-                with self._lock:
-                    if known not in self._networks:
-                        self._networks[known] = self._load(known)
-                    return self._networks[known]
-        raise RautError(
-            "unknown_region",
-            f"There is no region {region!r}. Choose from {', '.join(REGIONS)}.",
-            choices=list(REGIONS),
-        )
-
-    def _load(self, region: Region) -> FeatureNetwork:
-        try:
-            return FeatureNetwork(self._analyzer.classifiers.values(), region, self._threads)
-        except ModelError as error:
-            raise RautError("features_missing", str(error)) from error
+        """Return the body that serves a region, loaded at first use. Raises `RautError`."""
+        classifiers = self._analyzer.classifiers.values()
+        bodies = {str(each.card.region): each for each in classifiers if each.card.features}
+        if region not in bodies:
+            raise RautError(
+                "unknown_region",
+                f"No model has features of {region!r}. Choose from {', '.join(sorted(bodies))}.",
+                choices=sorted(bodies),
+            )
+        with self._lock:
+            if region not in self._networks:
+                self._networks[region] = FeatureNetwork(bodies[region], self._threads)
+            return self._networks[region]
 
     def read(
         self, data: bytes, region: str, effort: str = "balanced", budget: Budget | None = None
@@ -74,8 +106,8 @@ class Teacher:
         photo = open_image(data)
         if network.region == "image":
             box = None
-            pixels, _ = photo.pixels(image_scale(photo, network.shape))
-            crop = shape_crop(pixels, network.shape)
+            whole, _ = photo.pixels(image_scale(photo, network.shape))
+            crop = shape_crop(whole, network.shape)
         else:
             found = self._analyzer.detector.detect(photo, checked, [], budget)
             if not found:
@@ -84,4 +116,70 @@ class Teacher:
             box = face.box
             crop = cut_from_photo(photo, face, network.shape)
         budget.check()
-        return Sample(network.read(crop[None])[0], shape_crop(crop, PIXELS)[:, :, 0], box)
+        pixels = shape_crop(crop.squeeze(axis=2) if crop.shape[2] == 1 else crop, PIXELS)
+        return Sample(network.read(crop[None])[0], pixels[:, :, 0], box)
+
+
+def make_folder(network: FeatureNetwork, taught: TaughtHead) -> dict[str, bytes]:
+    """Return the files of a model folder: the body and the head in one network, card and README."""
+    model = network.join_head(HEAD, taught.weights, taught.bias)
+    head = Head(
+        classes=list(taught.labels), temperature=taught.temperature, threshold=taught.threshold
+    )
+    shape = network.shape
+    card = Card(
+        name=taught.name,
+        task=taught.name,
+        region=network.region,
+        purpose=LocalizedText(**{lang: _purpose(network, taught, lang) for lang in PURPOSE}),
+        not_for=NOT_FOR,
+        size=shape.size,
+        channels=3 if shape.channels == 3 else 1,
+        margin=shape.margin,
+        heads={HEAD: head},
+        default_head=HEAD,
+        labels=taught.labels,
+        files={FILES["onnx"]: hash_file(model)},
+        data={"source": taught.source, "licence": "as the samples"},
+        training={
+            "command": taught.command,
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "body": {"name": network.name, "version": network.version},
+        },
+        figures={"part": "cross-validation by recording", "heads": {HEAD: taught.figures}},
+    )
+    readme = _describe(card, taught.figures)
+    return {
+        FILES["onnx"]: model,
+        CARD: (card.model_dump_json(indent=2) + "\n").encode(),
+        "README.md": readme.encode(),
+    }
+
+
+def _purpose(network: FeatureNetwork, taught: TaughtHead, language: str) -> str:
+    words = ", ".join(getattr(label, language) for label in taught.labels.values())
+    return PURPOSE[language].format(region=REGIONS[network.region][language], classes=words)
+
+
+def _describe(card: Card, figures: dict[str, Any]) -> str:
+    low, high = map(percent, figures["accuracy_interval"])
+    limit = card.heads[HEAD].threshold
+    rows = [
+        (label.en, *counts)
+        for label, counts in zip(card.labels.values(), figures["confusion"], strict=True)
+    ]
+    return f"""# {card.name}
+
+{card.purpose.en}
+
+**Not for:** {card.not_for.en}
+
+A new head on the features of the model {card.training["body"]["name"]}. {card.data["source"]}
+By cross-validation in which the samples of one recording, photo or person stay together,
+{percent(figures["accuracy"])} of the answers are right ({low} to {high}, 95% interval), and
+{percent(figures["unanswered"])} are left unsure below a probability of {limit}.
+
+{markdown_table(rows, ["shown / answered", *(label.en for label in card.labels.values())])}
+
+To serve it, put this folder into `models/` and restart the server.
+"""

@@ -13,7 +13,7 @@ from app.vision.loading import load_analyzer
 from app.vision.teaching import Teacher
 from app.web.api import routes, stream
 from app.web.api.uploads import MemoryOnlyRequest
-from app.web.i18n import locale
+from app.web.i18n import formats, locale
 from app.web.pages import about, models, photo, realtime, steps, studies, video
 from app.web.server import (
     auth,
@@ -72,6 +72,8 @@ def build_application(settings: Settings | None = None) -> Flask:
 
 def _build_state(settings: Settings) -> AppState:
     analyzer = load_analyzer(settings, patient=True)
+    for classifier in analyzer.classifiers.values():
+        formats.add_labels(classifier.card.labels)
     queue = AdmissionQueue(settings.at_once, settings.queue_seconds)
     return AppState(
         settings=settings,

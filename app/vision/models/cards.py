@@ -156,7 +156,8 @@ class Card(BaseModel):
     `default_head_reason` says why. `visibility` says which faces are not read, `mirror_averaging`
     whether the thresholds are meant for logits averaged over a face and its mirror image.
     `features` are indices of the network's ReLUs, whose maps serve as the features of new heads; a
-    model without any is no body for them. `data`,
+    model without any is no body for them. `labels` are the words of classes in the languages of the
+    pages, as whoever taught them typed them; other classes have theirs in the catalogue. `data`,
     `training` and `figures` are for people: nothing is computed from them.
     """
 
@@ -176,6 +177,7 @@ class Card(BaseModel):
     visibility: VisibilityLimits | None = None
     mirror_averaging: bool = False
     features: list[int] = []
+    labels: dict[str, LocalizedText] = {}
     files: dict[str, str]
     data: dict[str, Any]
     training: dict[str, Any]

@@ -1,12 +1,12 @@
 """Describe the API in OpenAPI 3.1; the tests check the API against it."""
 
-from typing import Any
+from typing import Any, get_args
 
 from app.vision.detection.detector import DETECTORS, EFFORTS
 from app.vision.imaging.decoding import FORMATS
+from app.vision.models.cards import Region
 from app.vision.readings import Analysis
-from app.vision.teaching import REGIONS
-from app.web.api.teach import REGION, FeatureAnswer
+from app.web.api.teach import REGION, FeatureAnswer, NewClass, NewFigures, NewHead
 from app.web.api.uploads import FIELD
 from app.web.server.error_responses import PROBLEM_TYPE
 
@@ -51,6 +51,7 @@ def describe_api(models: list[str], image_models: list[str], label_sets: list[st
         "paths": {
             "/api/v1/analyze": {"post": _analyze(models, image_models, label_sets)},
             "/api/v1/features": {"post": _features()},
+            "/api/v1/heads": {"post": _heads()},
             "/api/v1/models": {
                 "get": _operation(
                     "listModels",
@@ -64,6 +65,7 @@ def describe_api(models: list[str], image_models: list[str], label_sets: list[st
         "components": {
             "schemas": {
                 **analysis.pop("$defs"),
+                **{each.__name__: each.model_json_schema() for each in (NewClass, NewFigures)},
                 "Analysis": analysis,
                 "Problem": _object(
                     type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT, code=_TEXT
@@ -117,7 +119,7 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
 def _features() -> Schema:
     region = {
         "type": "string",
-        "enum": list(REGIONS),
+        "enum": list(get_args(Region)),
         "description": "face, the largest one, by default; image, the whole photo.",
     }
     answer = FeatureAnswer.model_json_schema(mode="serialization")
@@ -125,6 +127,27 @@ def _features() -> Schema:
     del answer["$defs"]
     operation = _operation("features", "Return the features of one photo, for teaching", answer)
     return _take_photo(operation, {REGION: region})
+
+
+def _heads() -> Schema:
+    head = NewHead.model_json_schema(ref_template="#/components/schemas/{model}")
+    del head["$defs"]
+    operation = _operation("heads", "Return the model folder of a head fitted to features", {})
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": head}}}
+    operation["responses"]["200"]["content"] = {
+        "application/zip": {
+            "schema": {
+                "type": "string",
+                "description": "A folder of the head's name with model.onnx, card.json and "
+                "README.md.",
+            }
+        }
+    }
+    operation["responses"] |= {
+        "409": _problem("The features are of other networks than the server has"),
+        "422": _problem("The head lacks something; `field` and the detail say what"),
+    }
+    return operation
 
 
 def _take_photo(operation: Schema, fields: Schema) -> Schema:

@@ -30,6 +30,15 @@ def features() -> Response:
         return jsonify(teach.read_features(data, request.form.get(teach.REGION, "face")))
 
 
+@blueprint.post("/heads")
+def heads() -> Response:
+    """Return the model folder of a head that was fitted to features, as a ZIP file."""
+    with state().admission.photo():
+        name, packed = teach.read_head(request.get_json(silent=True))
+    disposition = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
+    return Response(packed, headers=disposition, content_type="application/zip")
+
+
 @blueprint.get("/models")
 def models() -> Response:
     """Describe the loaded models: what they read, for what, and how well."""
