@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from app.vision.models.cards import LocalizedText, Targets
+from app.vision.models.cards import NAME, LocalizedText, Targets
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -192,7 +192,7 @@ class Recipe(StrictModel):
     """Configure one training."""
 
     name: str
-    task: Literal["expression", "gender", "face", "proposals", "clothing", "animals"]
+    task: str = Field(pattern=NAME)
     region: Literal["face", "image"] = "face"  # the part of a photo that the model takes
     seed: int
     purpose: LocalizedText

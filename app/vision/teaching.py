@@ -61,13 +61,19 @@ class TaughtHead:
 class Sample:
     """Hold what a photo is taught with.
 
-    `features` are float32 (length,), `pixels` the grey crop, uint8 (24, 24). `box` is the face's,
-    None for whole pictures.
+    `features` are float32 (length,), `crop` is what the network read, uint8 (size, size, channels).
+    `box` is the face's, None for whole pictures.
     """
 
     features: np.ndarray
-    pixels: np.ndarray
+    crop: np.ndarray
     box: Box | None
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Return the crop in grey, uint8 (24, 24)."""
+        crop = self.crop[:, :, 0] if self.crop.shape[2] == 1 else self.crop
+        return shape_crop(crop, PIXELS)[:, :, 0]
 
 
 class Teacher:
@@ -116,8 +122,7 @@ class Teacher:
             box = face.box
             crop = cut_from_photo(photo, face, network.shape)
         budget.check()
-        pixels = shape_crop(crop.squeeze(axis=2) if crop.shape[2] == 1 else crop, PIXELS)
-        return Sample(network.read(crop[None])[0], pixels[:, :, 0], box)
+        return Sample(network.read(crop[None])[0], crop, box)
 
 
 def make_folder(network: FeatureNetwork, taught: TaughtHead) -> dict[str, bytes]:

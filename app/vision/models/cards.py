@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.vision.imaging.crops import CropShape
 
 CARD = "card.json"
+NAME = "^[a-z][a-z0-9_-]{0,31}$"  # of a model that is taught or fitted
 Region = Literal["face", "image"]
 Targets = Literal["labels", "votes", "children", "places", "boxes", "reasons"]
 ONE_CLASS = ("labels", "votes", "children")  # targets of which one class holds

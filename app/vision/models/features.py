@@ -83,7 +83,7 @@ class FeatureNetwork:
 
 def _keep_needed(graph: Any, names: list[str]) -> None:
     """Drop all nodes and weights of a graph that these tensors don't need."""
-    needed, kept = set(names), []
+    needed, kept = set(names), list[Any]()
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.errors import RautError
 from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.geometry import Box
-from app.vision.models.cards import NONE_OF_THESE, LocalizedText, Region
+from app.vision.models.cards import NAME, NONE_OF_THESE, LocalizedText, Region
 from app.vision.teaching import TaughtHead, make_folder
 from app.web.api.uploads import request_budget
 from app.web.server.state import state
@@ -67,7 +67,7 @@ class NewFigures(_Strict):
 class NewHead(_Strict):
     """Describe a linear head that was fitted to features."""
 
-    name: str = Field(pattern="^[a-z][a-z0-9_-]{0,31}$")
+    name: str = Field(pattern=NAME)
     region: Region
     version: str
     classes: list[NewClass] = Field(min_length=2, max_length=8)
@@ -143,10 +143,8 @@ def _check(new: NewHead, length: int) -> TaughtHead:
         raise _refusal("classes")
     if len(new.bias) != count:
         raise _refusal("bias")
-    if (
-        set(figures.samples) != set(names)
-        or [len(row) for row in figures.confusion] != [count] * count
-    ):
+    sides = {len(figures.confusion), *map(len, figures.confusion)}
+    if set(figures.samples) != set(names) or sides != {count}:
         raise _refusal("figures")
     try:
         weights = np.frombuffer(base64.b64decode(new.weights, validate=True), "<f4")
