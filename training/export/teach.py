@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def teach(
     files = make_folder(network, taught)
     out.mkdir(parents=True, exist_ok=True)
     for file in sorted(files, key=lambda each: each == CARD):  # the card last
-        atomic_write(out / file, lambda stream, file=file: stream.write(files[file]))
+        atomic_write(out / file, methodcaller("write", files[file]))
     low, high = figures["accuracy_interval"]
     interval = f"{low:.1%} to {high:.1%}"
     tell(f"{figures['accuracy']:.1%} right by cross-validation ({interval}), C {fitted.strength:g}")
@@ -303,7 +304,7 @@ def write_recipe(
     values["network"]["init_from"] = str(body.folder)
     path = out / f"{name}.toml"
     text = "\n".join(_toml(values)) + "\n"
-    atomic_write(path, lambda stream: stream.write(text.encode()))
+    atomic_write(path, methodcaller("write", text.encode()))
     return path
 
 

@@ -73,7 +73,7 @@ class FeatureNetwork:
         for name in names:
             stride = maps[name].shape[2] // PLACES
             window = maps[name].shape[2] - (PLACES - 1) * stride
-            pool = {"kernel_shape": [window] * 2, "strides": [stride] * 2}
+            pool: dict[str, Any] = {"kernel_shape": [window] * 2, "strides": [stride] * 2}
             graph.node.append(make_node("AveragePool", [name], [f"{name}/pooled"], **pool))
             graph.node.append(make_node("Flatten", [f"{name}/pooled"], [f"{name}/flat"]))
         graph.node.append(make_node("Concat", [f"{name}/flat" for name in names], [OUTPUT], axis=1))
