@@ -136,7 +136,7 @@ def make_folder(network: FeatureNetwork, taught: TaughtHead) -> dict[str, bytes]
         name=taught.name,
         task=taught.name,
         region=network.region,
-        purpose=LocalizedText(**{lang: _purpose(network, taught, lang) for lang in PURPOSE}),
+        purpose=describe_purpose(network.region, taught.labels),
         not_for=NOT_FOR,
         size=shape.size,
         channels=3 if shape.channels == 3 else 1,
@@ -161,9 +161,14 @@ def make_folder(network: FeatureNetwork, taught: TaughtHead) -> dict[str, bytes]
     }
 
 
-def _purpose(network: FeatureNetwork, taught: TaughtHead, language: str) -> str:
-    words = ", ".join(getattr(label, language) for label in taught.labels.values())
-    return PURPOSE[language].format(region=REGIONS[network.region][language], classes=words)
+def describe_purpose(region: str, labels: dict[str, LocalizedText]) -> LocalizedText:
+    """Return the purpose of a model of taught classes, for its card."""
+
+    def word(language: str) -> str:
+        classes = ", ".join(getattr(label, language) for label in labels.values())
+        return PURPOSE[language].format(region=REGIONS[region][language], classes=classes)
+
+    return LocalizedText(en=word("en"), id=word("id"))
 
 
 def _describe(card: Card, figures: dict[str, Any]) -> str:

@@ -29,7 +29,15 @@ from app.vision.models.cards import CARD, NAME, Card, Head, LocalizedText, load_
 from app.vision.models.classifiers import read_probabilities
 from app.vision.models.files import hash_file
 from app.vision.pipeline import FaceAnalyzer
-from app.vision.teaching import HEAD, NOT_FOR, Sample, TaughtHead, Teacher, make_folder
+from app.vision.teaching import (
+    HEAD,
+    NOT_FOR,
+    Sample,
+    TaughtHead,
+    Teacher,
+    describe_purpose,
+    make_folder,
+)
 from training.datasets.loading import list_pictures
 from training.datasets.splitting import hold_out
 from training.evaluate.calibration import calibrate, select_threshold
@@ -56,6 +64,11 @@ class Lesson:
     samples: list[Sample]
     labels: np.ndarray
     groups: np.ndarray
+
+    @property
+    def words(self) -> dict[str, LocalizedText]:
+        """Return the words of each class: as its folder is called, in both languages."""
+        return {name: LocalizedText(en=name, id=name) for name in self.classes}
 
     @property
     def features(self) -> np.ndarray:
@@ -98,7 +111,7 @@ def teach(
     command = f"python -m training teach {folder} --name {name} --region {region}"
     taught = TaughtHead(
         name=name,
-        labels={each: LocalizedText(en=each, id=each) for each in lesson.classes},
+        labels=lesson.words,
         weights=fitted.weights.astype(np.float32),
         bias=fitted.bias.astype(np.float32),
         temperature=head.temperature,
@@ -310,7 +323,6 @@ def write_recipe(
 
 def _derive_recipe(values: dict[str, Any], lesson: Lesson, name: str, out: Path) -> Recipe:
     of_body = parse_recipe(values)
-    purpose = f"Tells which of these is shown: {', '.join(lesson.classes)}."
     schedule = of_body.schedule.model_dump(include={"optimizer", "momentum", "weight_decay"})
     schedule |= {"epochs": EPOCHS, "batch": BATCH, "learning_rate": RATE, "ema_decay": EMA_DECAY}
     return parse_recipe(
@@ -319,7 +331,7 @@ def _derive_recipe(values: dict[str, Any], lesson: Lesson, name: str, out: Path)
             "task": name,
             "region": of_body.region,
             "seed": of_body.seed,
-            "purpose": {"en": purpose, "id": purpose},
+            "purpose": describe_purpose(of_body.region, lesson.words).model_dump(),
             "not_for": NOT_FOR.model_dump(),
             "default_head": HEAD,
             "target_precision": PRECISION,
