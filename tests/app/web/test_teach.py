@@ -102,6 +102,11 @@ def test_a_taught_head_is_served_everywhere_as_computed_from_its_features(
     assert "No mask" in served.get("/models/masks").text
     assert "Tanpa masker" in served.get("/models/masks", headers={"Accept-Language": "id"}).text
     assert '"no mask": "No mask"' in served.get("/").text
+    for path in ("/about", "/realtime", "/video", "/steps"):
+        assert served.get(path).status_code == 200
+    steps = post(served, "/steps", {"image": astronaut_png}, model="masks")
+    assert steps.status_code == 200
+    assert "No mask" in steps.text
     assert ask(served, astronaut_png) == sample  # no taught model is a body
 
 
