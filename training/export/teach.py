@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 from app.errors import RautError
 from app.files import atomic_write
@@ -85,6 +86,8 @@ class Fitted:
     strength: float
 
 
+# Threads of these small products would only wait for each other.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def teach(
     analyzer: FaceAnalyzer, folder: Path, name: str, region: str, out: Path, tell: Tell, curve: bool
 ) -> None:
