@@ -97,7 +97,7 @@ def _table(*titles: str) -> list[str]:
 
 def _type(schema: Schema) -> str:
     """Describe a JSON schema's type: its choices, or its name and range."""
-    schema = next((each for each in schema.get("anyOf", []) if each["type"] != "null"), schema)
+    schema = next((each for each in schema.get("anyOf", []) if each.get("type") != "null"), schema)
     if "enum" in schema:
         return ", ".join(f"`{each}`" for each in schema["enum"])
     bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]

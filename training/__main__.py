@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from app.errors import RautError
 from app.ray_session import ENGINES, ExecutorName, RayError
 from app.vision.models.cards import Card, ModelError
 from app.vision.models.files import FILES
@@ -33,7 +34,7 @@ class Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(context)
-        except (DataError, RecipeError, ModelError, RayError) as error:
+        except (DataError, RecipeError, ModelError, RautError, RayError) as error:
             raise click.ClickException(str(error)) from error
         except (KeyboardInterrupt, OSError) as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -183,6 +184,34 @@ def predict(model: Path, images: tuple[Path, ...], crop: bool) -> None:
             continue
         unsure = "" if found.confident else f"  (unsure: below {found.threshold:.3f})"
         click.echo(f"{image}  {found.label}  {found.probability:.3f}{unsure}")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER, metavar="DATA_FOLDER")
+@click.option("--name", required=True, help="The new model's name and task.")
+@click.option("--region", type=click.Choice(["face", "image"]), default="face", show_default=True)
+@click.option("--out", type=TARGET, help="models/NAME by default; runs/NAME-recipe for a recipe.")
+@click.option("--curve", is_flag=True, help="Also measure with 5 to 50 samples of each class.")
+@click.option("--recipe-only", is_flag=True, help="Write a recipe for `fit`, and its crops.")
+def teach(
+    folder: Path, name: str, region: str, out: Path | None, curve: bool, recipe_only: bool
+) -> None:
+    """Teach the classes that are folders of DATA_FOLDER to the features of a served model.
+
+    Pictures in a sub-folder of a class are of one person or recording. See docs/teach.md.
+    """
+    from app.vision.pipeline import FaceAnalyzer
+    from training.export import teach as teaching
+
+    analyzer = FaceAnalyzer.load("models", needed=partial(teaching.choose_body, region=region))
+    tell = partial(click.echo, err=True)
+    if recipe_only:
+        target = out or Path("runs") / f"{name}-recipe"
+        recipe = teaching.write_recipe(analyzer, folder, name, region, target, tell)
+        click.echo(f"python -m training fit {recipe}")
+    else:
+        target = out or Path("models") / name
+        teaching.teach(analyzer, folder, name, region, target, click.echo, curve)
 
 
 @cli.command()

@@ -19,13 +19,13 @@ from pydantic import (
     field_validator,
 )
 
-from app.vision.models.cards import LocalizedText, Targets
+from app.vision.models.cards import NAME, LocalizedText, Targets
 
 RECIPES = Path(__file__).parent / "recipes"
 
 Model = TypeVar("Model", bound=BaseModel)
 JOINED = "joined"  # the name of the head that joins others
-WORDS = {"purpose", "not_for", "default_head_reason"}  # keys that change no training
+WORDS = {"purpose", "not_for", "default_head_reason", "features"}  # keys that change no training
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -192,7 +192,7 @@ class Recipe(StrictModel):
     """Configure one training."""
 
     name: str
-    task: Literal["expression", "gender", "face", "proposals", "clothing", "animals"]
+    task: str = Field(pattern=NAME)
     region: Literal["face", "image"] = "face"  # the part of a photo that the model takes
     seed: int
     purpose: LocalizedText
@@ -202,6 +202,7 @@ class Recipe(StrictModel):
     join: JoinSettings | None = None
     default_head: str
     default_head_reason: LocalizedText | None = None  # for models with several heads
+    features: list[int] = []  # of the card: ReLUs whose maps serve new heads
     mirror_averaging: bool = False  # photos' faces are read as mirror images too
     target_precision: Share  # of confident predictions, from which the threshold follows
     network: Network

@@ -197,7 +197,7 @@ class FaceAnalyzer:
         cards = [each.card for each in classifiers]
         if any(card.region == "face" for card in cards):
             return self.detector.first_scale(photo, effort)
-        return min((_image_scale(photo, card.shape) for card in cards), default=1.0)
+        return min((image_scale(photo, card.shape) for card in cards), default=1.0)
 
     def _analyze(
         self, photo: LazyImage, classifiers: dict[str, Classifier], effort: Effort, trace: Trace
@@ -298,12 +298,12 @@ def read_faces(
 
 def _read_image(photo: LazyImage, classifier: Classifier, trace: Trace) -> Prediction:
     shape = classifier.card.shape
-    pixels, _ = photo.pixels(_image_scale(photo, shape))
+    pixels, _ = photo.pixels(image_scale(photo, shape))
     crops = shape_crop(pixels, shape)[None]
     trace.add("crops", classifier.card.name, crops=crops)
     return classifier.predict(crops, trace)[0]
 
 
-def _image_scale(photo: LazyImage, shape: CropShape) -> float:
+def image_scale(photo: LazyImage, shape: CropShape) -> float:
     """Return the coarsest scale at which a whole photo has the crop's pixels."""
     return min(photo.width, photo.height) / shape.size

@@ -89,6 +89,7 @@ class ASGIApplication:
 
         Under many times the load that can be served, it is the refusals that take the processors.
         """
-        if self._state.admission.full and self._endpoint(method, path) == "api.analyze":
+        reads = ("api.analyze", "api.features")
+        if self._state.admission.full and self._endpoint(method, path) in reads:
             return busy()
         return None

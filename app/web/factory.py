@@ -10,9 +10,10 @@ from app.settings import FORM_BYTES, Settings, read_settings
 from app.studies import read_studies
 from app.vision.explain.explanation import Explainer
 from app.vision.loading import load_analyzer
+from app.vision.teaching import Teacher
 from app.web.api import routes, stream
 from app.web.api.uploads import MemoryOnlyRequest
-from app.web.i18n import locale
+from app.web.i18n import formats, locale
 from app.web.pages import about, models, photo, realtime, steps, studies, video
 from app.web.server import (
     auth,
@@ -71,11 +72,14 @@ def build_application(settings: Settings | None = None) -> Flask:
 
 def _build_state(settings: Settings) -> AppState:
     analyzer = load_analyzer(settings, patient=True)
+    for classifier in analyzer.classifiers.values():
+        formats.add_labels(classifier.card.labels)
     queue = AdmissionQueue(settings.at_once, settings.queue_seconds)
     return AppState(
         settings=settings,
         analyzer=analyzer,
         explainer=Explainer(analyzer, settings.threads),
+        teacher=Teacher(analyzer, settings.threads),
         studies=read_studies(settings.studies),
         admission=queue,
         stream_slots=StreamSlots(settings.streams_per_worker, settings.streams_per_client),

@@ -6,6 +6,9 @@ import { className, formatProbability, text } from "./language.js";
 
 export const TASKS = ["expression", "gender"];
 
+/** Return the tasks of a face's predictions: those of `TASKS`, and those that were taught. */
+export const tasksOf = (face) => Object.keys(face).filter((name) => face[name]?.probabilities);
+
 /** Create a card from the page's template. */
 export function createCard(number, onClick) {
   const card = clone("face-card");

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.vision.imaging.crops import CropShape
 
 CARD = "card.json"
+NAME = "^[a-z][a-z0-9_-]{0,31}$"  # of a model that is taught or fitted
 Region = Literal["face", "image"]
 Targets = Literal["labels", "votes", "children", "places", "boxes", "reasons"]
 ONE_CLASS = ("labels", "votes", "children")  # targets of which one class holds
@@ -154,7 +155,10 @@ class Card(BaseModel):
     `files` maps each model file to its SHA-256 in hexadecimal. `region` is what the model reads: a
     face's crop or the whole image. `default_head` names the head used by default, and
     `default_head_reason` says why. `visibility` says which faces are not read, `mirror_averaging`
-    whether the thresholds are meant for logits averaged over a face and its mirror image. `data`,
+    whether the thresholds are meant for logits averaged over a face and its mirror image.
+    `features` are indices of the network's ReLUs, whose maps serve as the features of new heads; a
+    model without any is no body for them. `labels` are the words of classes in the languages of the
+    pages, as whoever taught them typed them; other classes have theirs in the catalogue. `data`,
     `training` and `figures` are for people: nothing is computed from them.
     """
 
@@ -173,6 +177,8 @@ class Card(BaseModel):
     default_head_reason: LocalizedText | None = None
     visibility: VisibilityLimits | None = None
     mirror_averaging: bool = False
+    features: list[int] = []
+    labels: dict[str, LocalizedText] = {}
     files: dict[str, str]
     data: dict[str, Any]
     training: dict[str, Any]

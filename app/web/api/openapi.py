@@ -1,10 +1,12 @@
 """Describe the API in OpenAPI 3.1; the tests check the API against it."""
 
-from typing import Any
+from typing import Any, get_args
 
 from app.vision.detection.detector import DETECTORS, EFFORTS
 from app.vision.imaging.decoding import FORMATS
+from app.vision.models.cards import Region
 from app.vision.readings import Analysis
+from app.web.api.teach import REGION, FeatureAnswer, NewClass, NewFigures, NewHead
 from app.web.api.uploads import FIELD
 from app.web.server.error_responses import PROBLEM_TYPE
 
@@ -48,6 +50,8 @@ def describe_api(models: list[str], image_models: list[str], label_sets: list[st
         },
         "paths": {
             "/api/v1/analyze": {"post": _analyze(models, image_models, label_sets)},
+            "/api/v1/features": {"post": _features()},
+            "/api/v1/heads": {"post": _heads()},
             "/api/v1/models": {
                 "get": _operation(
                     "listModels",
@@ -61,6 +65,7 @@ def describe_api(models: list[str], image_models: list[str], label_sets: list[st
         "components": {
             "schemas": {
                 **analysis.pop("$defs"),
+                **{each.__name__: each.model_json_schema() for each in (NewClass, NewFigures)},
                 "Analysis": analysis,
                 "Problem": _object(
                     type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT, code=_TEXT
@@ -80,15 +85,10 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
             f" {', '.join(image_models)} read the whole image: they answer only if named, under "
             "`image_predictions`; if no model about faces is named, faces are not searched."
         )
-    form = {
-        "type": "object",
-        "required": [FIELD],
-        "properties": {
-            FIELD: {
-                "type": "string",
-                "contentMediaType": "application/octet-stream",
-                "description": f"A photo: {', '.join(FORMATS)}.",
-            },
+    operation = _operation("analyze", "Read one photo", _reference("Analysis"))
+    return _take_photo(
+        operation,
+        {
             "models": {
                 "type": "string",
                 "description": "The models to use, at most one for each task, separated by commas: "
@@ -113,8 +113,51 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
                 "server's setting.",
             },
         },
+    )
+
+
+def _features() -> Schema:
+    region = {
+        "type": "string",
+        "enum": list(get_args(Region)),
+        "description": "face, the largest one, by default; image, the whole photo.",
     }
-    operation = _operation("analyze", "Read one photo", _reference("Analysis"))
+    answer = FeatureAnswer.model_json_schema(mode="serialization")
+    answer["properties"]["box"]["anyOf"][0] = _reference("Box")
+    del answer["$defs"]
+    operation = _operation("features", "Return the features of one photo, for teaching", answer)
+    return _take_photo(operation, {REGION: region})
+
+
+def _heads() -> Schema:
+    head = NewHead.model_json_schema(ref_template="#/components/schemas/{model}")
+    del head["$defs"]
+    operation = _operation("heads", "Return the model folder of a head fitted to features", {})
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": head}}}
+    operation["responses"]["200"]["content"] = {
+        "application/zip": {
+            "schema": {
+                "type": "string",
+                "description": "A folder of the head's name with model.onnx, card.json and "
+                "README.md.",
+            }
+        }
+    }
+    operation["responses"] |= {
+        "409": _problem("The features are of other networks than the server has"),
+        "422": _problem("The head lacks something; `field` and the detail say what"),
+    }
+    return operation
+
+
+def _take_photo(operation: Schema, fields: Schema) -> Schema:
+    """Let an operation take a photo and the fields of its form."""
+    photo = {
+        "type": "string",
+        "contentMediaType": "application/octet-stream",
+        "description": f"A photo: {', '.join(FORMATS)}.",
+    }
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: photo, **fields}}
     operation["requestBody"] = {
         "required": True,
         "content": {

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.vision.pipeline import labels_of, of_region
-from app.web.api import uploads
+from app.web.api import teach, uploads
 from app.web.api.model_selection import named_choice
 from app.web.api.openapi import describe_api
 from app.web.api.uploads import read_upload
@@ -20,6 +20,23 @@ def analyze() -> Response:
     with state().admission.photo():
         data = read_upload(request)
         return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
+
+
+@blueprint.post("/features")
+def features() -> Response:
+    """Return what new classes are taught with: the features of one photo."""
+    with state().admission.photo():
+        data = read_upload(request)
+        return jsonify(teach.read_features(data, request.form.get(teach.REGION, "face")))
+
+
+@blueprint.post("/heads")
+def heads() -> Response:
+    """Return the model folder of a head that was fitted to features, as a ZIP file."""
+    with state().admission.photo():
+        name, packed = teach.read_head(request.get_json(silent=True))
+    disposition = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
+    return Response(packed, headers=disposition, content_type="application/zip")
 
 
 @blueprint.get("/models")

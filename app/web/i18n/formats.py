@@ -100,6 +100,12 @@ def localized(text: LocalizedText) -> str:
     return str(getattr(text, get_locale().language, text.en))
 
 
+def add_labels(labels: Mapping[str, LocalizedText]) -> None:
+    """Add the words of classes that a served card brings; those of the catalogue stay."""
+    for name, words in labels.items():
+        LABELS.setdefault(name, LazyString(localized, words))
+
+
 @functools.cache
 def _read_texts(language: str) -> dict[str, str]:
     """Return a language's translations of texts that cards and studies hold in English alone."""

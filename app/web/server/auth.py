@@ -24,9 +24,15 @@ FIELD = "token"
 
 # What has a photo read, by a program or by a page's form.
 PHOTO_POSTS = frozenset(
-    {"api.analyze", "pages.photo_without_script", "steps.show", "steps.download"}
+    {
+        "api.analyze",
+        "api.features",
+        "pages.photo_without_script",
+        "steps.show",
+        "steps.download",
+    }
 )
-READING = PHOTO_POSTS | {"stream.stream"}
+READING = PHOTO_POSTS | {"stream.stream", "api.heads"}
 # Pages that are of no use without.
 PAGES = frozenset({"pages.photo", "realtime.page", "video.page", "steps.page"})
 GUARDED = READING | {"api.models"}

@@ -11,6 +11,7 @@ from app.settings import Settings
 from app.studies import StudyResults
 from app.vision.explain.explanation import Explainer
 from app.vision.pipeline import FaceAnalyzer
+from app.vision.teaching import Teacher
 
 if TYPE_CHECKING:
     from app.web.server.admission import AdmissionQueue, StreamSlots
@@ -30,6 +31,7 @@ class AppState:
     settings: Settings
     analyzer: FaceAnalyzer
     explainer: Explainer
+    teacher: Teacher
     studies: dict[str, StudyResults]
     admission: AdmissionQueue
     stream_slots: StreamSlots

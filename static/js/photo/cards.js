@@ -1,7 +1,7 @@
 // The cards beside the photo: one for each face, with every probability.
 
 import { clone, make, markCurrent } from "../dom.js";
-import { createCard, TASKS, updateBars, updateSummary, updateWhy } from "../face-card.js";
+import { createCard, tasksOf, updateBars, updateSummary, updateWhy } from "../face-card.js";
 import { relativeBox } from "../faces.js";
 import { formatNumber, formatProbability, taskName, text } from "../language.js";
 
@@ -61,7 +61,7 @@ export class Cards {
       width: formatNumber(Math.round(face.box.width)),
       height: formatNumber(Math.round(face.box.height)),
     });
-    const predictions = TASKS.filter((name) => face[name]).map((name) => predictionSection(text(name), face[name]));
+    const predictions = tasksOf(face).map((name) => predictionSection(taskName(name), face[name]));
     card.querySelector(".readings").append(...predictions);
     card.querySelector(".show-steps").value = index + 1;
     card.querySelector(".show-in-photo").addEventListener("click", () => {

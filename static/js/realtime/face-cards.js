@@ -1,6 +1,7 @@
 // The cards beside the video: one for each track, updated from frame to frame.
 
-import { createCard, TASKS, updateBars, updateSummary } from "../face-card.js";
+import { make } from "../dom.js";
+import { createCard, tasksOf, updateBars, updateSummary } from "../face-card.js";
 
 // Numbers that change thirty times a second can't be read.
 const REFRESH_MS = 100;
@@ -26,7 +27,7 @@ export class FaceCards {
     for (const face of faces) {
       const card = this.#cards.get(face.track) ?? this.#add(face.track);
       updateSummary(card, face, face.track);
-      for (const name of TASKS) if (face[name]) updateBars(card.querySelector(`.bars-of-${name}`), face[name]);
+      for (const name of tasksOf(face)) updateBars(card.querySelector(`.bars-of-${name}`) ?? addBars(card, name), face[name]);
     }
     if (!this.#cards.has(this.#selected) && faces.length) this.#onSelect(faces[0].track);
   }
@@ -57,4 +58,10 @@ export class FaceCards {
 
 function mark(card, selected) {
   card.querySelector("button").setAttribute("aria-pressed", String(selected));
+}
+
+function addBars(card, task) {
+  const list = make("ul", { className: `bars bars-of-${task}`, ariaLabel: task });
+  [...card.querySelectorAll(".bars")].at(-1).after(list);
+  return list;
 }

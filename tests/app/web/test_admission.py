@@ -97,7 +97,9 @@ def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     return app.test_client()
 
 
-@pytest.mark.parametrize("address", ["/api/v1/analyze", "/", "/steps", "/steps/stages.zip"])
+@pytest.mark.parametrize(
+    "address", ["/api/v1/analyze", "/api/v1/features", "/", "/steps", "/steps/stages.zip"]
+)
 def test_a_busy_server_says_when_to_try_again(
     busy: FlaskClient, astronaut_png: bytes, address: str
 ) -> None:

@@ -36,7 +36,9 @@ def enter(client: FlaskClient, token: str, wanted: str = "/steps") -> TestRespon
 
 
 def test_a_program_without_a_token_is_told_to_send_one(stranger: FlaskClient) -> None:
-    for method, path in [("POST", "/api/v1/analyze"), ("GET", "/api/v1/models")]:
+    posts = ("analyze", "features", "heads")
+    asked = [("POST", f"/api/v1/{name}") for name in posts]
+    for method, path in [*asked, ("GET", "/api/v1/models")]:
         answer = stranger.open(path, method=method)
         assert (answer.status_code, answer.get_json()["code"]) == (401, "token_missing")
         assert answer.headers["WWW-Authenticate"] == "Bearer"

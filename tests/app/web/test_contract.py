@@ -7,7 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-OPERATIONS = ["POST /api/v1/analyze", "GET /api/v1/models", "GET /healthz", "GET /readyz"]
+OPERATIONS = [
+    "POST /api/v1/analyze",
+    "POST /api/v1/features",
+    "POST /api/v1/heads",
+    "GET /api/v1/models",
+    "GET /healthz",
+    "GET /readyz",
+]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

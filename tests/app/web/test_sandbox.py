@@ -59,7 +59,7 @@ client = app.test_client()
 for rule in app.url_map.iter_rules():
     if "GET" in rule.methods and not rule.arguments and not rule.websocket:
         print(client.get(rule.rule).status_code, rule.rule)
-for path in ["/", "/steps", "/steps/stages.zip", "/api/v1/analyze"]:
+for path in ["/", "/steps", "/steps/stages.zip", "/api/v1/analyze", "/api/v1/features"]:
     form = {"image": (io.BytesIO((counts / "photo").read_bytes()), "photo")}
     print(client.post(path, data=form).status_code, path)
 """
