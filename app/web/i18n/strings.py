@@ -491,8 +491,9 @@ TEACH_PAGE = {
     "still_measuring": _("The figures are still being measured. Try again in a moment."),
     "names_first": _("Give each class a name of its own first."),
     "nothing_to_test": _("Nothing is learned yet: show samples of two classes first."),
-    "of_recordings": _("{count} samples of {recordings} recordings"),
-    "of_samples": _("{count} samples, taken as independent"),
+    "right": _("{share} right, in truth probably {low} to {high} (interval of 95%)."),
+    "of_recordings": _("{count} samples of {recordings} recordings."),
+    "of_samples": _("{count} samples, taken as independent."),
     "curve_across": _("Samples of each class"),
     "curves": {
         "features": _("Accuracy with the features, by samples of each class: {points}."),

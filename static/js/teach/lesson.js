@@ -6,6 +6,9 @@ export const MOST_CLASSES = 8;
 export const MOST_SAMPLES = 1000;
 const THUMBNAIL = /^data:image\/(jpeg|png);base64,[\w+/=]*$/;
 
+// Unique in the page: the worker knows samples by it.
+let ids = 0;
+
 export class Lesson {
   /** The body's version, which all samples share; null before the first. */
   version = null;
@@ -13,7 +16,6 @@ export class Lesson {
   classes = [];
   samples = [];
   #recordings = 0;
-  #ids = 0;
 
   constructor(region) {
     this.region = region;
@@ -36,7 +38,7 @@ export class Lesson {
   }
 
   add(kind, recording, { features, pixels, thumbnail }) {
-    const sample = { id: ++this.#ids, kind, recording, features, pixels, thumbnail };
+    const sample = { id: ++ids, kind, recording, features, pixels, thumbnail };
     this.samples.push(sample);
     return sample;
   }

@@ -38,8 +38,8 @@ export function showFigures(classes, figures, sampleOf) {
   outcomes = figures.outcomes;
   write(element("figures-note"), honest ? "" : text("not_honest"));
   element("figures").hidden = false;
-  showShare(element("honest"), honest, (each) => text("of_recordings", { count: formatNumber(each.count), recordings: formatNumber(each.groups) }));
-  showShare(element("mixed"), mixed, (each) => text("of_samples", { count: formatNumber(each.count) }));
+  showShare("honest", honest, "of_recordings");
+  showShare("mixed", mixed, "of_samples");
   showConfusion(classes, confusion);
   curve.show(curves, 1 / classes.length);
   element("curve-key-pixels").hidden = !curves.pixels;
@@ -49,26 +49,20 @@ export function showFigures(classes, figures, sampleOf) {
   showCost();
 }
 
-function showShare(row, measured, words) {
-  const [bar, number, basis] = row.querySelectorAll("td");
-  bar.replaceChildren();
-  if (measured) {
-    const { accuracy, low, high } = measured;
-    const [fill, interval] = ["share-fill", "share-interval"].map((className) => make("span", { className }));
-    fill.style.setProperty("width", `${accuracy * 100}%`);
-    interval.style.setProperty("left", `${low * 100}%`);
-    interval.style.setProperty("width", `${(high - low) * 100}%`);
-    bar.append(make("span", { className: "share-track", ariaHidden: "true" }, fill, interval));
-    number.replaceChildren(formatShare(accuracy), make("small", {}, `${formatShare(low)} – ${formatShare(high)}`));
-    write(basis, words(measured));
-  } else {
-    number.replaceChildren("–");
-    write(basis, "");
-  }
+function showShare(id, measured, basis) {
+  element(id).hidden = !measured;
+  if (!measured) return;
+  const { accuracy, low, high, count, groups } = measured;
+  const part = (name) => element(id).querySelector(`.share-${name}`);
+  part("fill").style.setProperty("width", `${accuracy * 100}%`);
+  part("interval").style.setProperty("left", `${low * 100}%`);
+  part("interval").style.setProperty("width", `${(high - low) * 100}%`);
+  const values = { share: formatShare(accuracy), low: formatShare(low), high: formatShare(high) };
+  write(part("words"), `${text("right", values)} ${text(basis, { count: formatNumber(count), recordings: formatNumber(groups) })}`);
 }
 
 function showConfusion(classes, confusion) {
-  const [head, body] = element("confusion").querySelectorAll("thead tr, tbody");
+  const [head, body] = document.querySelectorAll(".confusion thead tr, .confusion tbody");
   const heading = (words, scope) => make("th", { scope }, words);
   head.replaceChildren(make("td"), ...classes.map(({ name }) => heading(name, "col")));
   const rows = confusion.map((row, r) => {
@@ -84,10 +78,10 @@ function showConfusion(classes, confusion) {
 }
 
 function showHardest(classes, { outcomes: all }, hardest) {
-  const items = hardest.map(({ sample, predicted, probability, right }) => {
+  const items = hardest.map(({ sample, predicted, probability, own, right }) => {
     const item = clone("hard-sample");
     item.querySelector("img").src = sample.thumbnail;
-    const values = { label: sample.kind.name, taken: classes[predicted].name, probability: formatProbability(probability) };
+    const values = { label: sample.kind.name, taken: classes[predicted].name, probability: formatProbability(right ? own : probability) };
     write(item.querySelector("span"), text(right ? "hard_right" : "hard_wrong", values));
     return item;
   });

@@ -50,7 +50,7 @@ async function learn({ version: own, samples, classes, withPixels }) {
   const figures = await measure({ gram: grams.features, pixels: withPixels && grams.pixels, labels, recordings, classes }, pause);
   chosen = figures;
   answer();
-  postMessage({ version: own, figures: { ...figures, hardest: figures.hardest?.map((at) => known[at]), order: [...known] } });
+  postMessage({ version: own, figures: { ...figures, order: [...known] } });
 }
 
 function fitAll(labels, classes) {
