@@ -120,6 +120,11 @@ EFFORTS = {
     "thorough": _("Thorough: all rotations and sizes"),
 }
 
+OTHER_VERSION = _(
+    "The server's networks are no longer those of these samples, and features of two versions "
+    "are never mixed. Start anew, or open the lesson on the server that it was made with."
+)
+
 # Sentences for error codes; {name} stands for a value of the error's `extensions`.
 ERRORS = {
     "image_missing": _("No photo arrived. Choose a photo and send it again."),
@@ -209,6 +214,9 @@ ERRORS = {
         "The server failed to read this photo. Try again; if it keeps failing, report it to "
         "this server's operator."
     ),
+    "features_outdated": OTHER_VERSION,
+    "head_invalid": _("The server can't make a model of this: {field} is not as it must be."),
+    "name_taken": _("Raut has a model of that name itself. Choose another name."),
     "network": _("The server could not be reached. Check your connection and try again."),
 }
 
@@ -458,6 +466,9 @@ TEACH_PAGE = {
     "counted": _("Samples: {count} · recordings: {recordings}"),
     "remove_sample": _("Remove sample {number}"),
     "no_name": _("Give this class a name."),
+    "marked_up": _(
+        "A model's names have none of < > & and quotes. The lesson keeps them as they are."
+    ),
     "alike": _("Another class has this name. Give each its own."),
     "forget_class": _("Remove the class {name} and its samples?"),
     "forget_all": _("Remove all samples? Save the lesson first if you want to go on with it."),
@@ -471,10 +482,7 @@ TEACH_PAGE = {
         "No face was found in {count} of the pictures, so they were left out. What helps: come "
         "closer, find more light, face the camera; or teach whole pictures."
     ),
-    "other_version": _(
-        "The server's networks are no longer those of these samples, and features of two versions "
-        "are never mixed. Start anew, or open the lesson on the server that it was made with."
-    ),
+    "other_version": OTHER_VERSION,
     "no_lesson": _("{name} is not a lesson of this page, or it is damaged."),
     "twins": _(
         "{one} and {other} have {count} equal samples. Remove them from one of the classes: they "
@@ -489,7 +497,6 @@ TEACH_PAGE = {
         "neighbours are alike, and the figures too good. Record each class at least twice."
     ),
     "still_measuring": _("The figures are still being measured. Try again in a moment."),
-    "names_first": _("Give each class a name of its own first."),
     "nothing_to_test": _("Nothing is learned yet: show samples of two classes first."),
     "right": _("{share} right, in truth probably {low} to {high} (interval of 95%)."),
     "of_recordings": _("{count} samples of {recordings} recordings."),

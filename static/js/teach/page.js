@@ -21,10 +21,15 @@ const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 } };
 const SAMPLE_MS = 200;
 // So that a live test leaves the greater part of the rate limit to samples.
 const LIVE_MS = 350;
+// Samples that go to the worker in one step, which is a block of the page's own thread.
+const AT_ONCE = 50;
 const THUMBNAIL = 64;
 const PIXELS_SIDE = 24;
 // The limit stands in the page's own service too; a photo of any size is made smaller first.
 const SHRINKING = { effort: "balanced", original: false };
+
+// The server's cards have none of it.
+const MARKUP = /[<>&"]/;
 
 const root = element("teach");
 const { features: featuresAddress, heads, service, limitMb } = root.dataset;
@@ -254,7 +259,7 @@ function scheduleUpdate() {
 function update() {
   const alike = lesson.alike;
   for (const kind of lesson.classes) {
-    const note = !plain(kind.name) ? text("no_name") : alike.includes(kind) ? text("alike") : "";
+    const note = noteOn(kind, alike);
     cards.update(kind, { count: lesson.of(kind).length, recordings: lesson.recordingsOf(kind), note });
   }
   element("region").disabled = lesson.samples.length > 0;
@@ -266,6 +271,12 @@ function update() {
   showLabels();
 }
 
+/** Return what is wrong with a class's name, if anything. */
+function noteOn({ name }, alike) {
+  if (!plain(name)) return text("no_name");
+  return MARKUP.test(name) ? text("marked_up") : alike.some((each) => each.name === name) ? text("alike") : "";
+}
+
 function learn() {
   version++;
   const taught = lesson.taught;
@@ -275,19 +286,26 @@ function learn() {
     element("model-note").textContent = "";
     showNothing(text(lesson.samples.length ? "one_class" : "nothing_yet"));
   }
-  const fresh = lesson.samples.filter(({ id }) => !sent.has(id)).map(({ id, features, pixels }) => ({ id, features, pixels }));
   figures = null;
-  if (!enough && !sent.size) return;
-  const samples = enough ? lesson.samples.map(({ id, kind, recording }) => ({ id, recording, label: taught.indexOf(kind) })) : [];
-  sent = new Set(samples.map(({ id }) => id));
-  worker.postMessage({ version, samples, fresh: enough ? fresh : [], classes: taught.length, withPixels: element("with-pixels").checked });
+  if (!enough) sent = new Set();
+  const fresh = enough ? lesson.samples.filter(({ id }) => !sent.has(id)).slice(0, AT_ONCE) : [];
+  fresh.forEach(({ id }) => sent.add(id));
+  const known = lesson.samples.filter(({ id }) => sent.has(id));
+  worker.postMessage({
+    version,
+    samples: known.map(({ id, kind, recording }) => ({ id, recording, label: taught.indexOf(kind) })),
+    fresh: fresh.map(({ id, features, pixels }) => ({ id, features, pixels })),
+    classes: taught.length,
+    withPixels: element("with-pixels").checked,
+  });
+  if (enough && known.length < lesson.samples.length) setTimeout(learn);
 }
 
 function onLearned({ model: learned, figures: measured }) {
   const taught = lesson.taught;
   if (learned) {
     model = { ...learned, classes: taught };
-    write(element("model-note"), text("fitted", { count: formatNumber(lesson.samples.length), milliseconds: formatNumber(Math.max(1, Math.round(learned.took))) }));
+    write(element("model-note"), text("fitted", { count: formatNumber(learned.count), milliseconds: formatNumber(Math.max(1, Math.round(learned.took))) }));
   }
   if (!measured) return;
   const classes = taught.map((kind) => ({ kind, name: kind.name, count: lesson.of(kind).length, recordings: lesson.recordingsOf(kind) }));
@@ -387,7 +405,8 @@ async function takeAway(event) {
 function notReady() {
   if (!model || !figures?.outcomes) return text(lesson.taught.length > 1 ? "still_measuring" : "one_class");
   if (!figures.honest) return text("not_honest");
-  return lesson.alike.length || lesson.classes.some(({ name }) => !plain(name)) ? text("names_first") : "";
+  const alike = lesson.alike;
+  return lesson.classes.map((kind) => noteOn(kind, alike)).find(Boolean) ?? "";
 }
 
 function describeHead(name) {

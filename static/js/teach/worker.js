@@ -17,7 +17,7 @@ let version = 0;
 onmessage = ({ data }) => {
   version = data.version;
   sync(data);
-  if (data.classes > 1) learn(data).catch((error) => {
+  if (data.classes > 1 && known.length) learn(data).catch((error) => {
     if (error !== OUTDATED) throw error;
   });
 };
@@ -59,5 +59,5 @@ function fitAll(labels, classes) {
   const kernel = grams.features.kernel(all);
   const solution = fit(kernel, labels, classes, chosen.strength);
   const took = performance.now() - began;
-  return { ...grams.features.unfold(all, kernel, solution), temperature: chosen.temperature, took };
+  return { ...grams.features.unfold(all, kernel, solution), temperature: chosen.temperature, count: labels.length, took };
 }
