@@ -527,7 +527,7 @@ TEACH_PAGE = {
             "people, in other light, before other walls."
         ),
         "taken": _(
-            "{name} is taken for {other} in {count} of {of} samples: show more in which they differ."
+            "{name} is taken for {other} in {count} of {of} samples: show more where they differ."
         ),
         "rising": _("The curve is still rising: more samples will help."),
         "flat": _(
