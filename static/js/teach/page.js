@@ -25,15 +25,12 @@ const LIVE_MS = 350;
 const AT_ONCE = 50;
 const THUMBNAIL = 64;
 const PIXELS_SIDE = 24;
-// The limit stands in the page's own service too; a photo of any size is made smaller first.
-const SHRINKING = { effort: "balanced", original: false };
-
 // The server's cards have none of it.
 const MARKUP = /[<>&"]/;
 
 const root = element("teach");
 const { features: featuresAddress, heads, service, limitMb } = root.dataset;
-const limits = { ...SHRINKING, limitBytes: Number(limitMb) * 1e6 };
+const shrinking = { effort: "balanced", original: false, limitBytes: Number(limitMb) * 1e6 };
 const video = element("video");
 const camera = new CameraStream(video, CAMERA, () => stopCamera("camera.gone"));
 const encoder = new FrameEncoder();
@@ -48,7 +45,8 @@ let sent = new Set(); // samples that the worker has
 let version = 0;
 let model = null;
 let figures = null; // with the classes they are of
-let holding = null;
+let pressed = false;
+let holding = null; // the timer of a recording
 let missed = 0;
 let scheduled = false;
 
@@ -159,8 +157,10 @@ function showCamera() {
 }
 
 async function hold(kind) {
+  pressed = true;
   if (!camera.isOpen) await startCamera();
-  if (!camera.isOpen || holding) return;
+  // The button may be free again once the visitor has allowed the camera.
+  if (!pressed || !camera.isOpen || holding) return;
   const recording = lesson.startRecording();
   const take = async () => {
     if (video.videoWidth) enqueue(kind, [new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" })], () => recording);
@@ -171,6 +171,7 @@ async function hold(kind) {
 }
 
 function release() {
+  pressed = false;
   clearInterval(holding);
   holding = null;
   delete root.dataset.holding;
@@ -195,7 +196,7 @@ function enqueue(kind, files, recordingOf) {
 
 /** Ask the server for a picture's features, and make its thumbnail. */
 async function extract(photo, signal = new AbortController().signal) {
-  const { sent: picture } = await shrink(photo, limits);
+  const { sent: picture } = await shrink(photo, shrinking);
   const { answer } = await featureService.send(picture, signal, [["region", lesson.region]]);
   return { ...answer, thumbnail: answer.features && (await drawThumbnail(picture, answer)) };
 }
@@ -326,7 +327,7 @@ async function testPhoto(file) {
   if (!model) return say(text("nothing_to_test"));
   // The camera's next answer would replace the photo's.
   if (camera.isOpen) stopCamera("stopped");
-  await test((await shrink(file, limits)).sent);
+  await test((await shrink(file, shrinking)).sent);
 }
 
 async function test(picture) {
