@@ -213,9 +213,9 @@ def press(page: Page, number: int, samples: int) -> None:
     before = card.locator(".sample").count()
     card.locator(".hold").hover()
     page.mouse.down()
-    expect(card.locator(".sample").nth(before + samples - 1)).to_be_attached(timeout=30_000)
+    expect(card.locator(".sample").nth(before + samples - 1)).to_be_attached(timeout=60_000)
     page.mouse.up()
-    expect(page.locator("#waiting")).to_be_empty(timeout=30_000)
+    expect(page.locator("#waiting")).to_be_empty(timeout=60_000)
 
 
 def test_the_real_server_teaches_from_the_camera_to_the_model(teach: Page, tmp_path: Path) -> None:

@@ -91,19 +91,29 @@ export class ClassCards {
 /** Call the functions while a button is held, by a pointer or by a key. */
 function wireHolding(button, onPress, onRelease) {
   const isKey = ({ key }) => key === " " || key === "Enter";
+  let held = false;
+  const press = () => {
+    held = true;
+    onPress();
+  };
+  // A button that wasn't held loses the focus to the one that is.
+  const end = () => {
+    if (held) onRelease();
+    held = false;
+  };
   button.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     button.setPointerCapture(event.pointerId);
-    onPress();
+    press();
   });
-  for (const name of ["lostpointercapture", "blur"]) button.addEventListener(name, onRelease);
+  for (const name of ["lostpointercapture", "blur"]) button.addEventListener(name, end);
   button.addEventListener("contextmenu", (event) => event.preventDefault());
   button.addEventListener("keydown", (event) => {
     if (!isKey(event)) return;
     event.preventDefault();
-    if (!event.repeat) onPress();
+    if (!event.repeat) press();
   });
-  button.addEventListener("keyup", (event) => isKey(event) && onRelease());
+  button.addEventListener("keyup", (event) => isKey(event) && end());
 }
 
 /** Call onFiles for photos dropped on an element. */

@@ -19,6 +19,8 @@ import { showFigures, showNothing, threshold } from "./result-view.js";
 
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 } };
 const SAMPLE_MS = 200;
+// A slow server gets fewer frames, rather than those of long ago.
+const MOST_WAITING = 10;
 // So that a live test leaves the greater part of the rate limit to samples.
 const LIVE_MS = 350;
 // Samples that go to the worker in one step, which is a block of the page's own thread.
@@ -163,7 +165,7 @@ async function hold(kind) {
   if (!pressed || !camera.isOpen || holding) return;
   const recording = lesson.startRecording();
   const take = async () => {
-    if (video.videoWidth) enqueue(kind, [new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" })], () => recording);
+    if (video.videoWidth && queue.waiting < MOST_WAITING) enqueue(kind, [new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" })], () => recording);
   };
   holding = setInterval(take, SAMPLE_MS);
   root.dataset.holding = "";
