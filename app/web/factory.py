@@ -14,7 +14,7 @@ from app.vision.teaching import Teacher
 from app.web.api import routes, stream
 from app.web.api.uploads import MemoryOnlyRequest
 from app.web.i18n import formats, locale
-from app.web.pages import about, models, photo, realtime, steps, studies, video
+from app.web.pages import about, models, photo, realtime, steps, studies, teach, video
 from app.web.server import (
     auth,
     compression,
@@ -65,7 +65,8 @@ def build_application(settings: Settings | None = None) -> Flask:
     locale.init_locale(app)
     auth.init_auth(app, settings)
     rate_limit.init_rate_limit(app)
-    for module in (photo, realtime, video, steps, models, studies, about, routes, stream, health):
+    pages = (photo, realtime, video, steps, teach, models, studies, about)
+    for module in (*pages, routes, stream, health):
         app.register_blueprint(module.blueprint)
     return app
 

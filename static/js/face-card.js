@@ -36,14 +36,19 @@ export function updateWhy(place, prediction) {
 }
 
 /** Write a prediction's probabilities into a list of bars. */
-export function updateBars(list, prediction) {
-  const bars = Object.entries(prediction.probabilities);
+export function updateBars(list, { probabilities, confident, label }) {
+  const bars = Object.entries(probabilities);
+  drawBars(list, bars.map(([name, share]) => ({ words: className(name), share, answered: confident && name === label })));
+}
+
+/** Write shares into a list of bars. */
+export function drawBars(list, bars) {
   if (list.children.length !== bars.length) list.replaceChildren(...bars.map(() => clone("bar")));
-  bars.forEach(([name, probability], index) => {
+  bars.forEach(({ words, share, answered }, index) => {
     const bar = list.children[index];
-    bar.classList.toggle("answered", prediction.confident && name === prediction.label);
-    write(bar.querySelector(".bar-name"), className(name));
-    write(bar.querySelector(".bar-value"), formatProbability(probability));
-    bar.querySelector(".bar-fill").style.setProperty("width", `${probability * 100}%`);
+    bar.classList.toggle("answered", answered);
+    write(bar.querySelector(".bar-name"), words);
+    write(bar.querySelector(".bar-value"), formatProbability(share));
+    bar.querySelector(".bar-fill").style.setProperty("width", `${share * 100}%`);
   });
 }

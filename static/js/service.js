@@ -25,12 +25,19 @@ export class Service {
     this.#fields = fields;
   }
 
+  /** Return the analysis of a photo, as text and as data; as `send` otherwise. */
+  async analyze(...request) {
+    const { answerText, answer } = await this.send(...request);
+    if (!Array.isArray(answer?.faces)) throw new ServiceError({ code: "internal" });
+    return { answerText, analysis: answer };
+  }
+
   /**
    * Return the answer as text and as data, or throw ServiceError; an abort stays an AbortError.
    * @param fields name and value of what only this request says
    * @param onSent called with the share of the request that was sent
    */
-  async analyze(photo, signal, fields = [], onSent = () => {}) {
+  async send(photo, signal, fields = [], onSent = () => {}) {
     if (photo.size === 0) throw new ServiceError({ code: "image_empty" });
     checkSize(photo.size, this.#limitMb);
     const form = new FormData();
@@ -38,16 +45,16 @@ export class Service {
     [...this.#fields, ...fields].forEach(([name, value]) => form.set(name, value));
     const { response, body } = await post(this.#address, form, signal, "application/json, application/problem+json", onSent);
     const answer = parse(body);
-    if (!response.ok) throw new ServiceError(this.#problem(response.status, answer));
-    if (!Array.isArray(answer?.faces)) throw new ServiceError({ code: "internal" });
-    return { answerText: body, analysis: answer };
+    if (!response.ok) throw new ServiceError(problemOf(response.status, answer, this.#limitMb));
+    return { answerText: body, answer };
   }
+}
 
-  #problem(status, answer) {
-    if (answer?.code) return answer;
-    const code = CODE_OF_STATUS[status] ?? "internal";
-    return code === "image_too_large" ? { code, limit_mb: this.#limitMb } : { code };
-  }
+/** Return the problem document of a refusal, or one that says as much as its status does. */
+export function problemOf(status, answer, limitMb) {
+  if (answer?.code) return answer;
+  const code = CODE_OF_STATUS[status] ?? "internal";
+  return code === "image_too_large" ? { code, limit_mb: limitMb } : { code };
 }
 
 /** Throw ServiceError before a long upload that the server would refuse. */

@@ -13,6 +13,7 @@ ADDRESSES = [
     "/realtime",
     "/video",
     "/steps",
+    "/teach",
     "/models",
     "/models/expression",
     "/models/gender",

@@ -120,6 +120,11 @@ EFFORTS = {
     "thorough": _("Thorough: all rotations and sizes"),
 }
 
+OTHER_VERSION = _(
+    "The server's networks are no longer those of these samples, and features of two versions "
+    "are never mixed. Start anew, or open the lesson on the server that it was made with."
+)
+
 # Sentences for error codes; {name} stands for a value of the error's `extensions`.
 ERRORS = {
     "image_missing": _("No photo arrived. Choose a photo and send it again."),
@@ -209,6 +214,9 @@ ERRORS = {
         "The server failed to read this photo. Try again; if it keeps failing, report it to "
         "this server's operator."
     ),
+    "features_outdated": OTHER_VERSION,
+    "head_invalid": _("The server can't make a model of this: {field} is not as it must be."),
+    "name_taken": _("Raut has a model of that name itself. Choose another name."),
     "network": _("The server could not be reached. Check your connection and try again."),
 }
 
@@ -444,4 +452,88 @@ STEPS_PAGE = {
     "filter": _("Filter {number} of {count}"),
     "convolution": _("Sum {sum}, plus the bias {bias}, after the ReLU: {value}"),
     "channel": _("Channel {number} of {count}"),
+}
+
+TEACH_PAGE = {
+    **FACES,
+    "camera": LIVE_PAGE["camera"],
+    "percent": _("{count}%"),
+    "start_camera": _("Start the camera"),
+    "stop_camera": _("Stop the camera"),
+    "camera_on": _("The camera is on. Hold a class's button to show it."),
+    "stopped": LIVE_PAGE["status"]["stopped"],
+    "class_name": _("Class {number}"),
+    "no_samples": _("No samples yet"),
+    "counted": _("Samples: {count} · recordings: {recordings}"),
+    "remove_sample": _("Remove sample {number}"),
+    "no_name": _("Give this class a name."),
+    "marked_up": _(
+        "A model's names have none of < > & and quotes. The lesson keeps them as they are."
+    ),
+    "alike": _("Another class has this name. Give each its own."),
+    "forget_class": _("Remove the class {name} and its samples?"),
+    "forget_all": _("Remove all samples? Save the lesson first if you want to go on with it."),
+    "no_photos": _("There are no photos in what you chose."),
+    "full": _(
+        "This page holds {most} samples: {taken} of these {count} are taken. More of the same kind "
+        "hardly help; `python -m training teach` learns from folders of any size."
+    ),
+    "waiting": _("{count} are still on their way."),
+    "no_face_in": _(
+        "No face was found in {count} of the pictures, so they were left out. What helps: come "
+        "closer, find more light, face the camera; or teach whole pictures."
+    ),
+    "other_version": OTHER_VERSION,
+    "no_lesson": _("{name} is not a lesson of this page, or it is damaged."),
+    "twins": _(
+        "{one} and {other} have {count} equal samples. Remove them from one of the classes: they "
+        "teach that both are right."
+    ),
+    "nothing_yet": _("Show at least two classes, and what was learned stands here."),
+    "one_class": _("One class alone can't be told from anything. Show samples of a second one."),
+    "more_samples": _("Show at least two samples of each class: one to learn from, one to test."),
+    "fitted": _("Learned from {count} samples in {milliseconds} ms."),
+    "not_honest": _(
+        "Some class has only one recording, so its samples were learned and tested together: "
+        "neighbours are alike, and the figures too good. Record each class at least twice."
+    ),
+    "still_measuring": _("The figures are still being measured. Try again in a moment."),
+    "nothing_to_test": _("Nothing is learned yet: show samples of two classes first."),
+    "right": _("{share} right, in truth probably {low} to {high} (interval of 95%)."),
+    "of_recordings": _("{count} samples of {recordings} recordings."),
+    "of_samples": _("{count} samples, taken as independent."),
+    "curve_across": _("Samples of each class"),
+    "curves": {
+        "features": _("Accuracy with the features, by samples of each class: {points}."),
+        "pixels": _("Accuracy with raw pixels: {points}."),
+    },
+    "wrong_count": _("{wrong} of {count} samples are answered wrongly."),
+    "hard_wrong": _("{label}, taken for {taken} ({probability})"),
+    "hard_right": _("{label}, with only {probability}"),
+    "temperature": _(
+        "Chosen by cross-validation: C = {strength} for the L2 penalty, temperature {temperature}."
+    ),
+    "cost": _("Of all samples {answered} are answered, and {right} of the answers are right."),
+    "cost_all": _("No sample is answered: set a lower limit."),
+    "none_of_these": _("Unsure, or none of these (below {limit})"),
+    "label_en": _("English name of {name}"),
+    "label_id": _("Indonesian name of {name}"),
+    "making": _("Joining the networks and your layer…"),
+    "made": _("{name}.zip is made. Unzip it into the folder models/ and restart the server."),
+    "advice": {
+        "once": _("Record {name} once more, in other light or with another person."),
+        "few": _("Show more samples of {name}: it has only {count}."),
+        "leak": _(
+            "It recognises the recordings rather than the classes: more recordings help, of other "
+            "people, in other light, before other walls."
+        ),
+        "taken": _(
+            "{name} is taken for {other} in {count} of {of} samples: show more where they differ."
+        ),
+        "rising": _("The curve is still rising: more samples will help."),
+        "flat": _(
+            "More samples of the same kind hardly help. Other people, light and angles may show "
+            "what it can't do yet."
+        ),
+    },
 }

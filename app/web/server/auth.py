@@ -34,7 +34,7 @@ PHOTO_POSTS = frozenset(
 )
 READING = PHOTO_POSTS | {"stream.stream", "api.heads"}
 # Pages that are of no use without.
-PAGES = frozenset({"pages.photo", "realtime.page", "video.page", "steps.page"})
+PAGES = frozenset({"pages.photo", "realtime.page", "video.page", "steps.page", "teach.page"})
 GUARDED = READING | {"api.models"}
 URL_ENCODED = "application/x-www-form-urlencoded"
 

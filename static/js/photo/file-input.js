@@ -23,7 +23,7 @@ export function wireFileInput(onPhotos, onNothing) {
 }
 
 const isPhoto = ({ type, name }) => type.startsWith("image/") || ENDINGS.test(name);
-const onlyPhotos = (files) => files.filter((file) => isPhoto(file) && !HIDDEN.test(file.webkitRelativePath || file.name));
+export const onlyPhotos = (files) => files.filter((file) => isPhoto(file) && !HIDDEN.test(file.webkitRelativePath || file.name));
 
 // What somebody chose himself is sent even if its type is none: the server says what is wrong with it.
 function preferPhotos(files) {
@@ -31,7 +31,8 @@ function preferPhotos(files) {
   return photos.length ? photos : files.slice(0, 1);
 }
 
-function wireChooser(button, input, onFiles) {
+/** Let a button open a hidden file input; call onFiles with what was chosen. */
+export function wireChooser(button, input, onFiles) {
   // Without a script the form sends one photo.
   input.multiple = true;
   button.addEventListener("click", () => input.click());
@@ -43,7 +44,8 @@ function wireChooser(button, input, onFiles) {
   });
 }
 
-async function droppedFiles(items) {
+/** Return the photos among dropped items and in dropped folders. */
+export async function droppedFiles(items) {
   // The browser forgets the items once this function waits.
   const dropped = items.map((item) => ({ folder: item.webkitGetAsEntry(), file: item.getAsFile() }));
   const files = dropped.filter(({ folder }) => !folder?.isDirectory).map(({ file }) => file);

@@ -9,7 +9,17 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import FORM_BYTES, Settings
 
-PLACES = ["/", "/realtime", "/video", "/steps", "/models", "/about", "/api/v1/models", "/nowhere"]
+PLACES = [
+    "/",
+    "/realtime",
+    "/video",
+    "/steps",
+    "/teach",
+    "/models",
+    "/about",
+    "/api/v1/models",
+    "/nowhere",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)

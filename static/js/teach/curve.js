@@ -1,0 +1,67 @@
+// The accuracy over the number of samples: of the features, and in a lesson of the raw pixels.
+
+import { dashOf, prepareCanvas, redrawOnChange } from "../chart.js";
+import { formatNumber, formatProbability, text } from "../language.js";
+
+const MARGIN = { left: 48, right: 16, top: 12, bottom: 40 };
+const TICKS = [1, 2, 5, 10, 20, 50, 100, 200];
+
+export class LearningCurve {
+  #canvas;
+  #curves = {};
+  #chance = 0;
+
+  constructor(canvas) {
+    this.#canvas = canvas;
+    redrawOnChange(canvas, () => this.#draw());
+  }
+
+  /** @param curves points of `size` and `accuracy` by the curve's name; `chance`: what guessing reaches */
+  show(curves, chance) {
+    this.#curves = curves;
+    this.#chance = chance;
+    this.#draw();
+  }
+
+  #draw() {
+    const { context, width, height, colour } = prepareCanvas(this.#canvas);
+    const most = Math.max(2, ...Object.values(this.#curves).flatMap((points) => points.map(({ size }) => size)));
+    // Each doubling of the samples takes as much room.
+    const x = (size) => MARGIN.left + (Math.log(size) / Math.log(most)) * (width - MARGIN.left - MARGIN.right);
+    const y = (share) => height - MARGIN.bottom - share * (height - MARGIN.top - MARGIN.bottom);
+    const stroke = (points) => {
+      context.beginPath();
+      points.forEach(([across, up]) => context.lineTo(across, up));
+      context.stroke();
+    };
+    context.strokeStyle = colour("--line");
+    context.fillStyle = colour("--ink-soft");
+    context.textBaseline = "middle";
+    context.textAlign = "end";
+    for (const share of [0, 0.5, 1]) {
+      stroke([[MARGIN.left, y(share)], [width - MARGIN.right, y(share)]]);
+      context.fillText(text("percent", { count: share * 100 }), MARGIN.left - 8, y(share));
+    }
+    context.textAlign = "center";
+    for (const size of TICKS.filter((each) => each <= most)) context.fillText(formatNumber(size), x(size), height - MARGIN.bottom + 14);
+    context.fillText(text("curve_across"), (MARGIN.left + width - MARGIN.right) / 2, height - 8);
+    context.strokeStyle = colour("--ink-soft");
+    context.setLineDash([1, 4]);
+    stroke([[MARGIN.left, y(this.#chance)], [width - MARGIN.right, y(this.#chance)]]);
+    Object.values(this.#curves).forEach((points, index) => {
+      context.strokeStyle = context.fillStyle = colour(`--curve-${index}`);
+      context.lineWidth = 2.5;
+      context.setLineDash(dashOf(index));
+      stroke(points.map(({ size, accuracy }) => [x(size), y(accuracy)]));
+      context.setLineDash([]);
+      for (const { size, accuracy } of points) context.fillRect(x(size) - 2.5, y(accuracy) - 2.5, 5, 5);
+    });
+  }
+}
+
+/** Return the curves in words. */
+export function describeCurves(curves) {
+  return Object.entries(curves)
+    .map(([name, points]) => text(`curves.${name}`, { points: points.map(({ size, accuracy }) => `${formatNumber(size)}: ${formatProbability(accuracy)}`).join(", ") }))
+    .join(" ");
+}
