@@ -344,7 +344,7 @@ def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
         recipe=str(recipe),
-        common={"schedule.epochs": 8, "schedule.progressive_sizes": []},
+        common={"schedule.epochs": 4, "schedule.progressive_sizes": []},
         seeds=[2],
         notes=["Pictures are made."],
         variants={"training": {"schedule.learning_rate": 0.0}},
