@@ -205,9 +205,21 @@ def test_a_box_lies_where_the_answer_says(opened: Page, astronaut: FilePayload) 
     assert box["width"] == pytest.approx(100 * scale, abs=1)
 
 
-def test_a_tilted_face_has_a_tilted_box(two_faces: Page) -> None:
-    outline = boxes(two_faces).nth(1).locator(".face-outline")
-    expect(outline).to_have_attribute("style", "transform: rotate(20deg);")
+def test_a_tilted_face_and_an_unsure_reading_are_shown_and_announced_as_such(
+    two_faces: Page,
+) -> None:
+    tilted = boxes(two_faces).nth(1)
+    expect(tilted.locator(".face-outline")).to_have_attribute("style", "transform: rotate(20deg);")
+    expect(tilted).to_have_text("2 · unsure")
+    why = cards(two_faces).nth(1).locator(".why-unsure").first
+    expect(why).to_have_text("40% sad: below the 69% that this model needs.")
+    announcement = two_faces.locator("#announcement")
+    expect(announcement).to_have_attribute("aria-live", "polite")
+    expect(announcement).to_have_text("2 faces found. Face 1: happy. Face 2: unsure")
+    two_faces.get_by_text("Timings and models").click()
+    expect(two_faces.locator("#timings tr")).to_have_count(4)
+    expect(two_faces.locator("#timings")).to_contain_text("35.4 ms")
+    expect(two_faces.locator("#models")).to_contain_text("0123456789ab")
 
 
 @pytest.mark.parametrize("target", [".face-box", ".face-card-head button"])
@@ -216,12 +228,6 @@ def test_a_click_on_a_box_or_a_card_selects_both(two_faces: Page, target: str) -
     expect(boxes(two_faces).nth(1)).to_have_attribute("aria-pressed", "true")
     expect(boxes(two_faces).nth(0)).to_have_attribute("aria-pressed", "false")
     expect(cards(two_faces).nth(1)).to_have_attribute("aria-current", "true")
-
-
-def test_an_unsure_reading_says_so_and_why(two_faces: Page) -> None:
-    expect(boxes(two_faces).nth(1)).to_have_text("2 · unsure")
-    why = cards(two_faces).nth(1).locator(".why-unsure").first
-    expect(why).to_have_text("40% sad: below the 69% that this model needs.")
 
 
 def test_a_reading_says_what_hides_the_face(opened: Page, astronaut: FilePayload) -> None:
@@ -281,19 +287,10 @@ def test_the_page_works_with_the_keyboard_alone(start: Page, astronaut: FilePayl
     expect(cards(start).nth(0)).to_have_attribute("aria-current", "true")
 
 
-def test_the_result_is_announced_in_a_live_region(two_faces: Page) -> None:
-    announcement = two_faces.locator("#announcement")
-    expect(announcement).to_have_attribute("aria-live", "polite")
-    expect(announcement).to_have_text("2 faces found. Face 1: happy. Face 2: unsure")
-
-
-def test_the_json_download_equals_the_answer(two_faces: Page, astronaut: FilePayload) -> None:
+def test_the_downloads_are_the_answer_and_a_table_of_one_row_a_face(two_faces: Page) -> None:
     download = downloaded(two_faces, "#download-json")
     assert download.suggested_filename == "astronaut.raut.json"
     assert json.loads(Path(download.path()).read_bytes()) == TWO_FACES
-
-
-def test_the_csv_download_has_one_row_a_face(two_faces: Page) -> None:
     rows = rows_of(content(two_faces, "#download-csv"))
     assert [row["face"] for row in rows] == ["1", "2"]
     assert rows[0]["expression_label"] == "happy"
@@ -603,13 +600,6 @@ def test_exif_orientation_is_applied_on_screen_and_in_the_download(opened: Page)
     assert shown["height"] == pytest.approx(2 * shown["width"], rel=0.01)
     saved = Image.open(BytesIO(content(opened, "#download-picture")))
     assert saved.size == (256, 512)
-
-
-def test_the_details_show_timings_and_models(two_faces: Page) -> None:
-    two_faces.get_by_text("Timings and models").click()
-    expect(two_faces.locator("#timings tr")).to_have_count(4)
-    expect(two_faces.locator("#timings")).to_contain_text("35.4 ms")
-    expect(two_faces.locator("#models")).to_contain_text("0123456789ab")
 
 
 def test_no_face_is_reported_with_advice(opened: Page, rocket: FilePayload) -> None:
