@@ -42,7 +42,6 @@ epochs = 6
 batch = 8
 learning_rate = 0.1
 ema_decay = 0.9
-progressive_sizes = [[0.5, 16], [1.0, 24]]
 precision = "mixed_bfloat16"
 checkpoint_seconds = 0.0
 [augmentation]

@@ -7,7 +7,7 @@ import pytest
 from tests.training.recipes import fit, kill_when, run, succeed, write_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-SHORTER = "schedule.epochs=4"
+CHANGES = ("schedule.epochs=4", "schedule.progressive_sizes=[[0.5, 16], [1.0, 24]]")
 
 
 def figures(folder: Path) -> list[dict[str, str]]:
@@ -19,9 +19,10 @@ def figures(folder: Path) -> list[dict[str, str]]:
 def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     recipe: Path, tmp_path: Path
 ) -> None:
-    fit(recipe, tmp_path / "unbroken", SHORTER)
+    fit(recipe, tmp_path / "unbroken", *CHANGES)
     # Killed somewhere within the third epoch.
-    kill_when("epoch 2", "fit", recipe, "--out", tmp_path / "killed", "--set", SHORTER)
+    options = [f"--set={change}" for change in CHANGES]
+    kill_when("epoch 2", "fit", recipe, "--out", tmp_path / "killed", *options)
     assert len(figures(tmp_path / "killed")) < 4
     # What a kill in the middle of writing a checkpoint leaves must not matter.
     (tmp_path / "killed" / "checkpoint.npz.part").write_bytes(b"half a checkpoint")
