@@ -255,8 +255,7 @@ def test_sixty_four_faces_keep_one_card_open(opened: Page, astronaut: FilePayloa
     read(opened, astronaut, answer(*crowd))
     expect(boxes(opened)).to_have_count(64)
     boxes(opened).nth(40).click()
-    opened = opened.locator(".face-card-head button[aria-expanded='true']")
-    expect(opened).to_have_count(1)
+    expect(opened.locator(".face-card-head button[aria-expanded='true']")).to_have_count(1)
     expect(cards(opened).nth(40)).to_be_in_viewport()
 
 

@@ -9,6 +9,8 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import FORM_BYTES, Settings
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 PLACES = ["/", "/realtime", "/video", "/steps", "/models", "/about", "/api/v1/models", "/nowhere"]
 
 
