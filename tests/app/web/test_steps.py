@@ -65,7 +65,7 @@ PHOTOS = {
 
 
 @pytest.fixture(scope="module")
-def page(app: Flask, astronaut_png: bytes) -> str:
+def explained(app: Flask, astronaut_png: bytes) -> str:
     """The steps of the astronaut."""
     return post(app.test_client(), "/steps", {"image": astronaut_png}).text
 
@@ -107,16 +107,16 @@ def test_the_numbers_of_a_photo_equal_the_api_s(
     assert shown == api["faces"][0][model]["probabilities"]
 
 
-def test_each_part_of_the_search_has_its_own_time(page: str) -> None:
-    numbers = read_numbers(page)
+def test_each_part_of_the_search_has_its_own_time(explained: str) -> None:
+    numbers = read_numbers(explained)
     times = {each["stage"]: each["ms"] for each in numbers["stages_ms"]}
     parts = [times[name] for name in ("working_copy", "windows", "proposals")]
     assert min(parts) > 0
     assert sum(parts) <= numbers["analysis"]["timings_ms"]["detect"] + 0.1
 
 
-def test_every_stage_is_shown_in_its_order(page: str) -> None:
-    assert steps_of(page) == STEPS
+def test_every_stage_is_shown_in_its_order(explained: str) -> None:
+    assert steps_of(explained) == STEPS
 
 
 def test_a_photo_without_a_face_ends_after_the_search(client: FlaskClient) -> None:
@@ -153,9 +153,10 @@ def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes
 def test_a_limit_that_no_score_reaches_finds_no_face(
     client: FlaskClient, astronaut_png: bytes
 ) -> None:
-    changed = {"accepted": "1", "effort": "fast"}
-    page = post(client, "/steps", {"image": astronaut_png}, **changed).text
-    assert read_numbers(page)["analysis"]["faces"] == []
+    photo = {"image": astronaut_png}
+    answer = post(client, "/steps/stages.zip", photo, accepted="1", effort="fast")
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        assert json.loads(archive.read("image/numbers.json"))["analysis"]["faces"] == []
 
 
 @pytest.mark.parametrize(
