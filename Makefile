@@ -43,9 +43,11 @@ lock: .venv/test.stamp
 # Programs that the tests drive: a browser, and optionally nginx, Redis and strace; tests of a
 # missing one are skipped.
 programs:
-	@if command -v chromium >/dev/null; then :; \
+	@if command -v chromium-headless-shell >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && apt-get install -y -qq chromium; \
+		{ apt-get update -qq && apt-get install -y -qq chromium-headless-shell; } || \
+			command -v chromium >/dev/null || apt-get install -y -qq chromium; \
+	elif command -v chromium >/dev/null; then :; \
 	else $(BIN)/playwright install chromium || \
 		{ echo "The browser tests need Chromium: install the package chromium." >&2; exit 1; }; \
 	fi

@@ -38,6 +38,14 @@ def analyzer() -> FaceAnalyzer:
     return FaceAnalyzer.load("models")
 
 
+@pytest.fixture(scope="module")
+def loaded_models(analyzer: FaceAnalyzer) -> Iterator[None]:
+    """Have a module's applications, which differ in other settings, share the loaded models."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.web.factory.load_analyzer", lambda *_, **__: analyzer)
+        yield
+
+
 @pytest.fixture(scope="session")
 def app() -> Flask:
     return create_app(Settings())

@@ -71,7 +71,7 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     with serving(app) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM if CHROMIUM.exists() else None,
+            executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu"],
         )
         for address in ADDRESSES:

@@ -39,7 +39,8 @@ def opened(request: pytest.FixtureRequest, live_server: str, shared_page: Page) 
 
 
 @EVERY_PAGE
-def test_a_first_visit_is_small_and_follows_the_content_security_policy(
+@INDONESIAN
+def test_a_first_visit_is_small_follows_the_content_security_policy_and_fits_indonesian(
     live_server: str, page: Page, address: str
 ) -> None:
     hosts: set[str] = set()
@@ -53,6 +54,7 @@ def test_a_first_visit_is_small_and_follows_the_content_security_policy(
     assert hosts - {""} == {urlsplit(live_server).netloc}
     assert sum(sizes) < FIRST_VISIT_LIMIT
     assert said == []
+    expect_width(page, *WIDTHS)
 
 
 def test_every_page_is_accessible_in_both_themes(opened: Page) -> None:
@@ -61,16 +63,6 @@ def test_every_page_is_accessible_in_both_themes(opened: Page) -> None:
 
 def test_no_width_scrolls_sideways(opened: Page) -> None:
     expect_width(opened, *WIDTHS)
-
-
-@EVERY_PAGE
-@INDONESIAN
-def test_no_width_scrolls_sideways_in_indonesian(
-    live_server: str, page: Page, address: str
-) -> None:
-    page.goto(live_server + address)
-    open_all(page)
-    expect_width(page, *WIDTHS)
 
 
 @EVERY_PAGE

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -114,25 +114,41 @@ def read(page: Page, photo: FilePayload, body: Any, status: int = 200) -> None:
     choose(page, photo)
 
 
+@pytest.fixture(scope="module")
+def loaded(live_server: str, shared_page: Page) -> Page:
+    shared_page.on("dialog", lambda dialog: dialog.accept())
+    shared_page.goto(live_server)
+    return shared_page
+
+
 @pytest.fixture
-def two_faces(start: Page, astronaut: FilePayload) -> Page:
+def opened(loaded: Page) -> Iterator[Page]:
+    """The page without a photo, loaded once for all tests that leave nothing but photos in it."""
+    yield loaded
+    loaded.unroute_all()
+    loaded.keyboard.press("Escape")
+    loaded.evaluate("document.getElementById('another').click()")
+
+
+@pytest.fixture
+def two_faces(opened: Page, astronaut: FilePayload) -> Page:
     """The page with the answer for two faces: a happy one, and an unsure one that is tilted."""
-    read(start, astronaut, TWO_FACES)
-    return start
+    read(opened, astronaut, TWO_FACES)
+    return opened
 
 
-def test_a_chosen_photo_shows_a_box_and_seven_bars(start: Page, astronaut: FilePayload) -> None:
-    read(start, astronaut, answer(face(170, 70)))
-    expect(heading(start)).to_have_text("1 face found")
-    expect(boxes(start)).to_have_count(1)
-    expect(boxes(start)).to_have_text("1 · happy 93%")
-    expression = cards(start).locator(".reading").first
+def test_a_chosen_photo_shows_a_box_and_seven_bars(opened: Page, astronaut: FilePayload) -> None:
+    read(opened, astronaut, answer(face(170, 70)))
+    expect(heading(opened)).to_have_text("1 face found")
+    expect(boxes(opened)).to_have_count(1)
+    expect(boxes(opened)).to_have_text("1 · happy 93%")
+    expression = cards(opened).locator(".reading").first
     expect(expression.locator(".bars li")).to_have_count(7)
     expect(expression.locator(".answered")).to_have_text("happy93%")
-    expect(start.locator("#file-input")).to_be_hidden()
+    expect(opened.locator("#file-input")).to_be_hidden()
 
 
-def test_a_busy_server_is_asked_again_when_it_says_so(start: Page, astronaut: FilePayload) -> None:
+def test_a_busy_server_is_asked_again_when_it_says_so(opened: Page, astronaut: FilePayload) -> None:
     busy = {"code": "busy", "status": 503, "retry_after": 1}
     sent: list[int] = []
 
@@ -141,64 +157,69 @@ def test_a_busy_server_is_asked_again_when_it_says_so(start: Page, astronaut: Fi
         body = TWO_FACES if sent[-1] == 200 else busy
         route.fulfill(status=sent[-1], content_type="application/json", body=json.dumps(body))
 
-    start.route(SERVICE, respond)
-    choose(start, astronaut)
-    expect(heading(start)).to_have_text("The server is busy: trying again in a moment…")
-    expect(heading(start)).to_have_text("2 faces found")
+    opened.route(SERVICE, respond)
+    choose(opened, astronaut)
+    expect(heading(opened)).to_have_text("The server is busy: trying again in a moment…")
+    expect(heading(opened)).to_have_text("2 faces found")
     assert sent == [503, 200]
 
 
 def test_a_photo_that_broke_off_is_said_to_be_incomplete(
-    start: Page, astronaut: FilePayload
+    opened: Page, astronaut: FilePayload
 ) -> None:
     incomplete = {"width": 512, "height": 512, "complete": False}
-    read(start, astronaut, {**TWO_FACES, "image": incomplete})
-    expect(start.locator("#photo-note")).to_contain_text("read as far as it goes")
-
-
-def test_the_choose_button_opens_the_file_chooser(start: Page, astronaut: FilePayload) -> None:
-    answer_with(start, TWO_FACES)
-    answer_file_chooser(start, astronaut)
-    start.click("#choose")
-    expect(heading(start)).to_have_text("2 faces found")
+    read(opened, astronaut, {**TWO_FACES, "image": incomplete})
+    expect(opened.locator("#photo-note")).to_contain_text("read as far as it goes")
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_dropped_or_pasted_photos_are_read(start: Page, rocket: FilePayload, event: str) -> None:
-    answer_with(start, TWO_FACES)
-    hand_over(start, event, rocket, count=3)
-    expect(boxes(start)).to_have_count(2)
-    expect(strip_status(start)).to_have_text("3 of 3 read")
-    hand_over(start, event, rocket)
-    expect(strip_status(start)).to_have_text("4 of 4 read")
+def test_dropped_or_pasted_photos_are_read(opened: Page, rocket: FilePayload, event: str) -> None:
+    answer_with(opened, TWO_FACES)
+    hand_over(opened, event, rocket, count=3)
+    expect(boxes(opened)).to_have_count(2)
+    expect(strip_status(opened)).to_have_text("3 of 3 read")
+    hand_over(opened, event, rocket)
+    expect(strip_status(opened)).to_have_text("4 of 4 read")
 
 
-def test_a_dragged_file_shows_the_drop_zone(start: Page, astronaut: FilePayload) -> None:
-    hand_over(start, "dragover", astronaut)
-    expect(start.locator("#drop-veil")).to_be_visible()
-    hand_over(start, "dragleave", astronaut)
-    expect(start.locator("#drop-veil")).to_be_hidden()
+def test_a_dragged_file_shows_the_drop_zone(opened: Page, astronaut: FilePayload) -> None:
+    hand_over(opened, "dragover", astronaut)
+    expect(opened.locator("#drop-veil")).to_be_visible()
+    hand_over(opened, "dragleave", astronaut)
+    expect(opened.locator("#drop-veil")).to_be_hidden()
 
 
-def test_pasting_text_reports_that_there_is_no_image(start: Page) -> None:
-    start.evaluate(
+def test_pasting_text_reports_that_there_is_no_image(opened: Page) -> None:
+    opened.evaluate(
         "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
     )
-    expect(start.locator("#file-input-note")).to_have_text("There is no picture on the clipboard.")
+    expect(opened.locator("#file-input-note")).to_have_text("There is no picture on the clipboard.")
 
 
-def test_a_box_lies_where_the_answer_says(start: Page, astronaut: FilePayload) -> None:
-    read(start, astronaut, answer(face(128, 64)))
-    photo, box = place(start.locator("#picture")), place(boxes(start))
+def test_a_box_lies_where_the_answer_says(opened: Page, astronaut: FilePayload) -> None:
+    read(opened, astronaut, answer(face(128, 64)))
+    photo, box = place(opened.locator("#picture")), place(boxes(opened))
     scale = photo["width"] / 512
     assert box["x"] - photo["x"] == pytest.approx(128 * scale, abs=1)
     assert box["y"] - photo["y"] == pytest.approx(64 * scale, abs=1)
     assert box["width"] == pytest.approx(100 * scale, abs=1)
 
 
-def test_a_tilted_face_has_a_tilted_box(two_faces: Page) -> None:
-    outline = boxes(two_faces).nth(1).locator(".face-outline")
-    expect(outline).to_have_attribute("style", "transform: rotate(20deg);")
+def test_a_tilted_face_and_an_unsure_reading_are_shown_and_announced_as_such(
+    two_faces: Page,
+) -> None:
+    tilted = boxes(two_faces).nth(1)
+    expect(tilted.locator(".face-outline")).to_have_attribute("style", "transform: rotate(20deg);")
+    expect(tilted).to_have_text("2 · unsure")
+    why = cards(two_faces).nth(1).locator(".why-unsure").first
+    expect(why).to_have_text("40% sad: below the 69% that this model needs.")
+    announcement = two_faces.locator("#announcement")
+    expect(announcement).to_have_attribute("aria-live", "polite")
+    expect(announcement).to_have_text("2 faces found. Face 1: happy. Face 2: unsure")
+    two_faces.get_by_text("Timings and models").click()
+    expect(two_faces.locator("#timings tr")).to_have_count(4)
+    expect(two_faces.locator("#timings")).to_contain_text("35.4 ms")
+    expect(two_faces.locator("#models")).to_contain_text("0123456789ab")
 
 
 @pytest.mark.parametrize("target", [".face-box", ".face-card-head button"])
@@ -209,40 +230,33 @@ def test_a_click_on_a_box_or_a_card_selects_both(two_faces: Page, target: str) -
     expect(cards(two_faces).nth(1)).to_have_attribute("aria-current", "true")
 
 
-def test_an_unsure_reading_says_so_and_why(two_faces: Page) -> None:
-    expect(boxes(two_faces).nth(1)).to_have_text("2 · unsure")
-    why = cards(two_faces).nth(1).locator(".why-unsure").first
-    expect(why).to_have_text("40% sad: below the 69% that this model needs.")
-
-
-def test_a_reading_says_what_hides_the_face(start: Page, astronaut: FilePayload) -> None:
+def test_a_reading_says_what_hides_the_face(opened: Page, astronaut: FilePayload) -> None:
     hidden = face(170, 70, confident=False)
     hidden["expression"]["reason"] = "blurred"
-    read(start, astronaut, answer(hidden))
-    why = cards(start).locator(".why-unsure").first
+    read(opened, astronaut, answer(hidden))
+    why = cards(opened).locator(".why-unsure").first
     expect(why).to_have_text("The face is blurred: this reading can't be trusted.")
 
 
 def test_a_face_without_readings_still_has_its_box_and_card(
-    start: Page, astronaut: FilePayload
+    opened: Page, astronaut: FilePayload
 ) -> None:
     bare = face(170, 70)
     del bare["expression"], bare["gender"]
-    read(start, astronaut, answer(bare))
-    expect(boxes(start)).to_have_text("1")
-    expect(cards(start).locator(".face-label")).to_have_text("Face 1")
+    read(opened, astronaut, answer(bare))
+    expect(boxes(opened)).to_have_text("1")
+    expect(cards(opened).locator(".face-label")).to_have_text("Face 1")
 
 
-def test_sixty_four_faces_keep_one_card_open(start: Page, astronaut: FilePayload) -> None:
+def test_sixty_four_faces_keep_one_card_open(opened: Page, astronaut: FilePayload) -> None:
     crowd = [face(60 * (at % 8), 60 * (at // 8)) for at in range(64)]
     for each in crowd:
         each["box"].update(width=40.0, height=40.0)
-    read(start, astronaut, answer(*crowd))
-    expect(boxes(start)).to_have_count(64)
-    boxes(start).nth(40).click()
-    opened = start.locator(".face-card-head button[aria-expanded='true']")
-    expect(opened).to_have_count(1)
-    expect(cards(start).nth(40)).to_be_in_viewport()
+    read(opened, astronaut, answer(*crowd))
+    expect(boxes(opened)).to_have_count(64)
+    boxes(opened).nth(40).click()
+    expect(opened.locator(".face-card-head button[aria-expanded='true']")).to_have_count(1)
+    expect(cards(opened).nth(40)).to_be_in_viewport()
 
 
 def test_the_page_works_with_the_keyboard_alone(start: Page, astronaut: FilePayload) -> None:
@@ -272,19 +286,10 @@ def test_the_page_works_with_the_keyboard_alone(start: Page, astronaut: FilePayl
     expect(cards(start).nth(0)).to_have_attribute("aria-current", "true")
 
 
-def test_the_result_is_announced_in_a_live_region(two_faces: Page) -> None:
-    announcement = two_faces.locator("#announcement")
-    expect(announcement).to_have_attribute("aria-live", "polite")
-    expect(announcement).to_have_text("2 faces found. Face 1: happy. Face 2: unsure")
-
-
-def test_the_json_download_equals_the_answer(two_faces: Page, astronaut: FilePayload) -> None:
+def test_the_downloads_are_the_answer_and_a_table_of_one_row_a_face(two_faces: Page) -> None:
     download = downloaded(two_faces, "#download-json")
     assert download.suggested_filename == "astronaut.raut.json"
     assert json.loads(Path(download.path()).read_bytes()) == TWO_FACES
-
-
-def test_the_csv_download_has_one_row_a_face(two_faces: Page) -> None:
     rows = rows_of(content(two_faces, "#download-csv"))
     assert [row["face"] for row in rows] == ["1", "2"]
     assert rows[0]["expression_label"] == "happy"
@@ -294,12 +299,12 @@ def test_the_csv_download_has_one_row_a_face(two_faces: Page) -> None:
 
 
 def test_the_csv_download_is_the_command_lines_even_of_a_photo_without_faces(
-    start: Page, rocket: FilePayload, tmp_path: Path
+    opened: Page, rocket: FilePayload, tmp_path: Path
 ) -> None:
     photos = several(rocket, 2)
-    choose(start, *photos)
-    expect(strip_status(start)).to_have_text("2 of 2 read", timeout=30_000)
-    saved = content(start, "#all-csv").decode()
+    choose(opened, *photos)
+    expect(strip_status(opened)).to_have_text("2 of 2 read", timeout=30_000)
+    saved = content(opened, "#all-csv").decode()
     for photo in photos:
         (tmp_path / photo["name"]).write_bytes(photo["buffer"])
     arguments = ["analyze", str(tmp_path), "--csv", "-", "--csv-dialect", "excel"]
@@ -346,32 +351,32 @@ def answer_by_name(page: Page, respond: Callable[[str], tuple[int, Any]]) -> lis
 
 
 def test_many_photos_are_read_two_at_a_time_and_passed_through_by_keys(
-    start: Page, rocket: FilePayload
+    opened: Page, rocket: FilePayload
 ) -> None:
     held: list[Route] = []
-    start.route(SERVICE, lambda route: held.append(route))
-    choose(start, *several(rocket, 5))
-    expect(start.locator(".thumbnail[data-state=reading]")).to_have_count(2)
-    expect(start.locator("#photo-name")).to_have_text("photo 1.jpg")
-    start.keyboard.press("ArrowRight")
-    expect(start.locator("#photo-name")).to_have_text("photo 2.jpg")
-    thumbnails(start).nth(4).click()
+    opened.route(SERVICE, lambda route: held.append(route))
+    choose(opened, *several(rocket, 5))
+    expect(opened.locator(".thumbnail[data-state=reading]")).to_have_count(2)
+    expect(opened.locator("#photo-name")).to_have_text("photo 1.jpg")
+    opened.keyboard.press("ArrowRight")
+    expect(opened.locator("#photo-name")).to_have_text("photo 2.jpg")
+    thumbnails(opened).nth(4).click()
     for at in range(5):
         while len(held) <= at:
-            start.wait_for_timeout(50)
+            opened.wait_for_timeout(50)
         held[at].fulfill(json=TWO_FACES)
-    expect(strip_status(start)).to_have_text("5 of 5 read")
+    expect(strip_status(opened)).to_have_text("5 of 5 read")
     # The photo on the page went before those that waited.
     assert b"photo 5.jpg" in (held[2].request.post_data_buffer or b"")
-    expect(thumbnails(start).nth(4)).to_have_attribute("aria-label", "photo 5.jpg: 2 faces found")
-    expect(thumbnails(start).nth(4)).to_have_text("2")
-    start.keyboard.press("ArrowLeft")
-    expect(thumbnails(start).nth(3)).to_be_focused()
-    expect(start.locator("#photo-name")).to_have_text("photo 4.jpg")
+    expect(thumbnails(opened).nth(4)).to_have_attribute("aria-label", "photo 5.jpg: 2 faces found")
+    expect(thumbnails(opened).nth(4)).to_have_text("2")
+    opened.keyboard.press("ArrowLeft")
+    expect(thumbnails(opened).nth(3)).to_be_focused()
+    expect(opened.locator("#photo-name")).to_have_text("photo 4.jpg")
 
 
 def test_reading_many_can_be_stopped_and_what_failed_is_tried_again(
-    start: Page, rocket: FilePayload
+    opened: Page, rocket: FilePayload
 ) -> None:
     broken = True
 
@@ -380,35 +385,35 @@ def test_reading_many_can_be_stopped_and_what_failed_is_tried_again(
             return 500, {"code": "internal", "detail": ""}
         return 200, TWO_FACES
 
-    asked = answer_by_name(start, respond)
-    choose(start, *several(rocket, 3))
-    expect(strip_status(start)).to_have_text("2 of 3 read · 1 failed")
+    asked = answer_by_name(opened, respond)
+    choose(opened, *several(rocket, 3))
+    expect(strip_status(opened)).to_have_text("2 of 3 read · 1 failed")
     broken = False
-    start.click("#retry-failed")
-    expect(strip_status(start)).to_have_text("3 of 3 read")
+    opened.click("#retry-failed")
+    expect(strip_status(opened)).to_have_text("3 of 3 read")
     assert asked.count("photo 2.jpg") == 2
-    start.unroute(SERVICE)
-    start.route(SERVICE, lambda route: None)
-    choose(start, *several(rocket, 2))
-    expect(start.locator(".thumbnail[data-state=reading]")).to_have_count(2)
-    start.click("#stop")
-    expect(start.locator(".thumbnail[data-state=waiting]")).to_have_count(2)
-    start.unroute(SERVICE)
-    answer_with(start, TWO_FACES)
-    start.click("#continue")
-    expect(strip_status(start)).to_have_text("5 of 5 read")
+    opened.unroute(SERVICE)
+    opened.route(SERVICE, lambda route: None)
+    choose(opened, *several(rocket, 2))
+    expect(opened.locator(".thumbnail[data-state=reading]")).to_have_count(2)
+    opened.click("#stop")
+    expect(opened.locator(".thumbnail[data-state=waiting]")).to_have_count(2)
+    opened.unroute(SERVICE)
+    answer_with(opened, TWO_FACES)
+    opened.click("#continue")
+    expect(strip_status(opened)).to_have_text("5 of 5 read")
 
 
 def test_all_photos_are_saved_as_one_table_one_list_and_one_archive(
-    start: Page, rocket: FilePayload
+    opened: Page, rocket: FilePayload
 ) -> None:
     answers = {"photo 1.jpg": (200, TWO_FACES), "photo 2.jpg": (200, answer())}
     refused = (422, {"code": "image_unreadable", "detail": "It is damaged."})
-    answer_by_name(start, lambda name: answers.get(name, refused))
+    answer_by_name(opened, lambda name: answers.get(name, refused))
     twins = several(rocket, 2)
-    choose(start, *twins, twins[0], NO_PHOTO)
-    expect(strip_status(start)).to_have_text("3 of 4 read · 1 failed")
-    rows = rows_of(content(start, "#all-csv"))
+    choose(opened, *twins, twins[0], NO_PHOTO)
+    expect(strip_status(opened)).to_have_text("3 of 4 read · 1 failed")
+    rows = rows_of(content(opened, "#all-csv"))
     assert [(row["file"], row["faces"], row["face"], row["error"]) for row in rows] == [
         ("photo 1.jpg", "2", "1", ""),
         ("photo 1.jpg", "2", "2", ""),
@@ -417,26 +422,26 @@ def test_all_photos_are_saved_as_one_table_one_list_and_one_archive(
         ("photo 1.jpg", "2", "2", ""),
         ("words.png", "", "", "image_unreadable"),
     ]
-    listed = json.loads(content(start, "#all-json"))
+    listed = json.loads(content(opened, "#all-json"))
     assert listed[0] == {"file": "photo 1.jpg", **TWO_FACES}
     assert listed[3] == {
         "file": "words.png",
         "error": "image_unreadable",
         "error_detail": "It is damaged.",
     }
-    archive = zipfile.ZipFile(BytesIO(content(start, "#all-zip")))
+    archive = zipfile.ZipFile(BytesIO(content(opened, "#all-zip")))
     assert archive.testzip() is None
     assert archive.namelist() == ["photo 1.png", "photo 2.png", "photo 1 (2).png"]
 
 
-def test_a_folder_gives_its_photos_only(start: Page, rocket: FilePayload, tmp_path: Path) -> None:
-    answer_with(start, TWO_FACES)
+def test_a_folder_gives_its_photos_only(opened: Page, rocket: FilePayload, tmp_path: Path) -> None:
+    answer_with(opened, TWO_FACES)
     (tmp_path / "album" / "@eaDir").mkdir(parents=True)
     for name in ("b.jpg", "a.HEIC", "._b.jpg", "notes.txt", "@eaDir/thumb.jpg"):
         (tmp_path / "album" / name).write_bytes(rocket["buffer"])
-    start.set_input_files("#folder", tmp_path / "album")
-    expect(strip_status(start)).to_have_text("2 of 2 read")
-    names = {row["file"] for row in rows_of(content(start, "#all-csv"))}
+    opened.set_input_files("#folder", tmp_path / "album")
+    expect(strip_status(opened)).to_have_text("2 of 2 read")
+    names = {row["file"] for row in rows_of(content(opened, "#all-csv"))}
     assert names == {"album/b.jpg", "album/a.HEIC"}
 
 
@@ -458,11 +463,11 @@ def class_photo() -> Any:
     return answer(*faces)
 
 
-def test_labels_cover_neither_faces_nor_each_other(start: Page, astronaut: FilePayload) -> None:
-    read(start, astronaut, class_photo())
-    expect(boxes(start)).to_have_count(24)
-    labels = [place(each) for each in start.locator(".chip").all()]
-    outlines = [place(each) for each in start.locator(".face-outline").all()]
+def test_labels_cover_neither_faces_nor_each_other(opened: Page, astronaut: FilePayload) -> None:
+    read(opened, astronaut, class_photo())
+    expect(boxes(opened)).to_have_count(24)
+    labels = [place(each) for each in opened.locator(".chip").all()]
+    outlines = [place(each) for each in opened.locator(".face-outline").all()]
     for at, label in enumerate(labels):
         for other in outlines + labels[at + 1 :]:
             beside = label["x"] + label["width"] <= other["x"] + 1 or (
@@ -474,36 +479,37 @@ def test_labels_cover_neither_faces_nor_each_other(start: Page, astronaut: FileP
             assert beside or above, (label, other)
 
 
-def test_the_picture_of_a_class_has_a_legend_below_and_is_a_jpeg_if_large(start: Page) -> None:
+def test_the_picture_of_a_class_has_a_legend_below_and_is_a_jpeg_if_large(opened: Page) -> None:
     large = picture_file(data.astronaut().repeat(5, 0).repeat(5, 1), "class.jpg")
-    read(start, large, class_photo())
-    expect(boxes(start)).to_have_count(24)
-    saved = Image.open(BytesIO(content(start, "#download-picture")))
+    read(opened, large, class_photo())
+    expect(boxes(opened)).to_have_count(24)
+    saved = Image.open(BytesIO(content(opened, "#download-picture")))
     assert saved.format == "PNG"
     assert saved.width == 512
     assert saved.height > 512
     enlarged = json.loads(json.dumps(class_photo()))
     enlarged["image"].update(width=2560, height=2560)
-    read(start, large, enlarged)
-    expect(strip_status(start)).to_have_text("2 of 2 read")
-    expect(start.locator("#downloads")).to_be_visible()
-    assert Image.open(BytesIO(content(start, "#download-picture"))).format == "JPEG"
+    read(opened, large, enlarged)
+    expect(strip_status(opened)).to_have_text("2 of 2 read")
+    expect(opened.locator("#downloads")).to_be_visible()
+    assert Image.open(BytesIO(content(opened, "#download-picture"))).format == "JPEG"
 
 
-def test_the_photo_is_zoomed_by_keys_and_by_the_wheel(two_faces: Page) -> None:
-    frame, picture = two_faces.locator("#photo-frame"), two_faces.locator("#picture")
+def test_the_photo_is_zoomed_by_keys_and_by_the_wheel(start: Page, astronaut: FilePayload) -> None:
+    read(start, astronaut, TWO_FACES)
+    frame, picture = start.locator("#photo-frame"), start.locator("#picture")
     width = place(frame)["width"]
-    boxes(two_faces).first.focus()
-    two_faces.keyboard.press("+")
+    boxes(start).first.focus()
+    start.keyboard.press("+")
     assert place(picture)["width"] == pytest.approx(1.5 * width, rel=0.01)
-    two_faces.keyboard.press("0")
+    start.keyboard.press("0")
     assert place(picture)["width"] == pytest.approx(width, rel=0.01)
     frame.hover()
-    two_faces.keyboard.down("Control")
-    two_faces.mouse.wheel(0, -200)
-    two_faces.keyboard.up("Control")
-    expect(boxes(two_faces).first).to_be_visible()
-    two_faces.wait_for_timeout(100)
+    start.keyboard.down("Control")
+    start.mouse.wheel(0, -200)
+    start.keyboard.up("Control")
+    expect(boxes(start).first).to_be_visible()
+    start.wait_for_timeout(100)
     assert place(picture)["width"] > 2 * width
 
 
@@ -514,6 +520,7 @@ def test_paper_gets_the_picture_and_one_table(two_faces: Page) -> None:
     )
     expect(two_faces.locator("#picture")).to_be_visible()
     expect(two_faces.locator("#cards")).to_be_hidden()
+    two_faces.emulate_media(media="null")
 
 
 def noise(side: int, name: str) -> FilePayload:
@@ -548,7 +555,7 @@ def test_a_large_photo_is_shrunk_before_it_is_sent_and_read_in_its_own_pixels(st
 
 
 def test_a_photo_over_the_limit_is_shrunk_where_the_browser_can_draw_it(
-    start: Page, tmp_path: Path
+    opened: Page, tmp_path: Path
 ) -> None:
     sent: list[int] = []
 
@@ -556,24 +563,25 @@ def test_a_photo_over_the_limit_is_shrunk_where_the_browser_can_draw_it(
         sent.append(len(route.request.post_data_buffer or b""))
         route.fulfill(json=answer(width=2700, height=2700))
 
-    start.route(SERVICE, fulfil)
-    limit = int(start.locator("#photo-form").get_attribute("data-limit-mb") or 0) * 1_000_000
+    opened.route(SERVICE, fulfil)
+    limit = int(opened.locator("#photo-form").get_attribute("data-limit-mb") or 0) * 1_000_000
     photo = tmp_path / "large.png"
     photo.write_bytes(noise(2700, "large.png")["buffer"])
     assert photo.stat().st_size > limit
-    start.set_input_files("#image", photo)
+    opened.set_input_files("#image", photo)
     # The browser decodes and encodes 22 MB meanwhile.
-    expect(heading(start)).to_have_text("No face found", timeout=30_000)
+    expect(heading(opened)).to_have_text("No face found", timeout=30_000)
     assert 0 < sent[0] < limit
 
 
-def test_the_steps_of_a_face_open_with_its_photo(start: Page, astronaut: FilePayload) -> None:
-    choose(start, astronaut)
-    with start.context.expect_page() as opened:
-        start.get_by_role("button", name="See every step for this face").click()
-    expect(opened.value.locator(".step").first).to_be_visible()
-    assert urlsplit(opened.value.url).path == "/steps"
-    expect(opened.value.locator("#face")).to_have_value("1")
+def test_the_steps_of_a_face_open_with_its_photo(opened: Page, astronaut: FilePayload) -> None:
+    choose(opened, astronaut)
+    with opened.context.expect_page() as steps:
+        opened.get_by_role("button", name="See every step for this face").click()
+    expect(steps.value.locator(".step").first).to_be_visible()
+    assert urlsplit(steps.value.url).path == "/steps"
+    expect(steps.value.locator("#face")).to_have_value("1")
+    steps.value.close()
 
 
 def test_the_png_download_is_the_photo_with_boxes(two_faces: Page, astronaut: FilePayload) -> None:
@@ -585,103 +593,95 @@ def test_the_png_download_is_the_photo_with_boxes(two_faces: Page, astronaut: Fi
     assert annotated.getpixel((500, 500)) == original.getpixel((500, 500))
 
 
-def test_exif_orientation_is_applied_on_screen_and_in_the_download(start: Page) -> None:
+def test_exif_orientation_is_applied_on_screen_and_in_the_download(opened: Page) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     sideways = picture_file(data.astronaut()[:256], "sideways.jpg", exif=exif)
-    read(start, sideways, answer(face(20, 20), width=256, height=512))
-    expect(boxes(start)).to_have_count(1)
-    shown = place(start.locator("#picture"))
+    read(opened, sideways, answer(face(20, 20), width=256, height=512))
+    expect(boxes(opened)).to_have_count(1)
+    shown = place(opened.locator("#picture"))
     assert shown["height"] == pytest.approx(2 * shown["width"], rel=0.01)
-    saved = Image.open(BytesIO(content(start, "#download-picture")))
+    saved = Image.open(BytesIO(content(opened, "#download-picture")))
     assert saved.size == (256, 512)
 
 
-def test_the_details_show_timings_and_models(two_faces: Page) -> None:
-    two_faces.get_by_text("Timings and models").click()
-    expect(two_faces.locator("#timings tr")).to_have_count(4)
-    expect(two_faces.locator("#timings")).to_contain_text("35.4 ms")
-    expect(two_faces.locator("#models")).to_contain_text("0123456789ab")
+def test_no_face_is_reported_with_advice(opened: Page, rocket: FilePayload) -> None:
+    read(opened, rocket, answer())
+    expect(heading(opened)).to_have_text("No face found")
+    expect(opened.locator("#message")).to_contain_text("come closer, find more light")
+    expect(opened.locator("#download-picture")).to_be_hidden()
 
 
-def test_no_face_is_reported_with_advice(start: Page, rocket: FilePayload) -> None:
-    read(start, rocket, answer())
-    expect(heading(start)).to_have_text("No face found")
-    expect(start.locator("#message")).to_contain_text("come closer, find more light")
-    expect(start.locator("#download-picture")).to_be_hidden()
+def test_a_photo_without_a_face_can_be_searched_thoroughly(opened: Page) -> None:
+    choose(opened, picture_file(data.astronaut()[::-1, ::-1], "turned.png"))
+    expect(heading(opened)).to_have_text("No face found")
+    opened.get_by_role("button", name="Search all rotations and sizes").click()
+    expect(heading(opened)).to_have_text("1 face found", timeout=20_000)
+    expect(opened.locator("#thorough")).to_be_hidden()
 
 
-def test_a_photo_without_a_face_can_be_searched_thoroughly(start: Page) -> None:
-    choose(start, picture_file(data.astronaut()[::-1, ::-1], "turned.png"))
-    expect(heading(start)).to_have_text("No face found")
-    start.get_by_role("button", name="Search all rotations and sizes").click()
-    expect(heading(start)).to_have_text("1 face found", timeout=20_000)
-    expect(start.locator("#thorough")).to_be_hidden()
-
-
-def test_each_error_code_has_its_sentence(start: Page, astronaut: FilePayload) -> None:
+def test_an_error_has_its_sentence_and_the_request_s_id(
+    opened: Page, astronaut: FilePayload
+) -> None:
     for problem, sentence in ERRORS:
         body = {"detail": "What the server says.", **problem}
-        read(start, astronaut, body, problem["status"])
-        expect(start.locator("#message")).to_be_visible()
-        expect(heading(start)).to_have_text("No answer for this photo")
-        expect(start.locator("#message")).to_contain_text(sentence)
-
-
-def test_an_error_shows_the_request_id(start: Page, astronaut: FilePayload) -> None:
-    read(start, astronaut, {"code": "internal", "detail": "", "request_id": "7f3a91c2"}, 500)
-    expect(start.locator("#message-reference")).to_have_text("Request 7f3a91c2")
+        read(opened, astronaut, body, problem["status"])
+        expect(opened.locator("#message")).to_be_visible()
+        expect(heading(opened)).to_have_text("No answer for this photo")
+        expect(opened.locator("#message")).to_contain_text(sentence)
+    read(opened, astronaut, {"code": "internal", "detail": "", "request_id": "7f3a91c2"}, 500)
+    expect(opened.locator("#message-reference")).to_have_text("Request 7f3a91c2")
 
 
 def test_an_unreachable_server_is_reported_and_can_be_retried(
-    start: Page, astronaut: FilePayload
+    opened: Page, astronaut: FilePayload
 ) -> None:
-    start.route(SERVICE, lambda route: route.abort("connectionrefused"))
-    choose(start, astronaut)
-    expect(start.locator("#message")).to_contain_text("The server could not be reached.")
-    start.unroute(SERVICE)
-    answer_with(start, TWO_FACES)
-    start.click("#retry")
-    expect(heading(start)).to_have_text("2 faces found")
+    opened.route(SERVICE, lambda route: route.abort("connectionrefused"))
+    choose(opened, astronaut)
+    expect(opened.locator("#message")).to_contain_text("The server could not be reached.")
+    opened.unroute(SERVICE)
+    answer_with(opened, TWO_FACES)
+    opened.click("#retry")
+    expect(heading(opened)).to_have_text("2 faces found")
 
 
-def test_a_file_over_the_limit_is_refused_without_sending_it(start: Page, tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_refused_without_sending_it(opened: Page, tmp_path: Path) -> None:
     sent: list[str] = []
-    start.on("request", lambda request: sent.append(request.method))
-    limit = int(start.locator("#photo-form").get_attribute("data-limit-mb") or 0)
+    opened.on("request", lambda request: sent.append(request.method))
+    limit = int(opened.locator("#photo-form").get_attribute("data-limit-mb") or 0)
     # A file on the disk: its bytes need not pass through Playwright's pipe, which takes seconds.
     photo = tmp_path / "large.png"
     photo.write_bytes(bytes(limit * 1_000_000 + 1))
-    start.set_input_files("#image", photo)
-    expect(start.locator("#message")).to_contain_text(f"larger than {limit} MB")
+    opened.set_input_files("#image", photo)
+    expect(opened.locator("#message")).to_contain_text(f"larger than {limit} MB")
     assert "POST" not in sent
 
 
 def test_a_stale_answer_never_replaces_a_newer_photo(
-    start: Page, astronaut: FilePayload, rocket: FilePayload
+    opened: Page, astronaut: FilePayload, rocket: FilePayload
 ) -> None:
     held: list[Route] = []
-    start.route(SERVICE, lambda route: held.append(route))
-    with start.expect_request(SERVICE):
-        choose(start, astronaut)
-    with start.expect_request(SERVICE):
-        choose(start, rocket)
-    expect(start.locator("#photo-name")).to_have_text("rocket.jpg")
+    opened.route(SERVICE, lambda route: held.append(route))
+    with opened.expect_request(SERVICE):
+        choose(opened, astronaut)
+    with opened.expect_request(SERVICE):
+        choose(opened, rocket)
+    expect(opened.locator("#photo-name")).to_have_text("rocket.jpg")
     held[1].fulfill(json=answer())
-    expect(heading(start)).to_have_text("No face found")
+    expect(heading(opened)).to_have_text("No face found")
     held[0].fulfill(json=TWO_FACES)
-    expect(start.locator("#strip-status")).to_have_text("2 of 2 read")
-    expect(heading(start)).to_have_text("No face found")
-    expect(boxes(start)).to_have_count(0)
+    expect(opened.locator("#strip-status")).to_have_text("2 of 2 read")
+    expect(heading(opened)).to_have_text("No face found")
+    expect(boxes(opened)).to_have_count(0)
 
 
-def test_a_pending_request_can_be_cancelled(start: Page, astronaut: FilePayload) -> None:
-    start.route(SERVICE, lambda route: None)
-    choose(start, astronaut)
-    expect(heading(start)).to_have_text("Reading the photo…")
-    start.click("#cancel")
-    expect(start.locator("#choose")).to_be_focused()
-    expect(start.locator("#outcome-view")).to_be_hidden()
+def test_a_pending_request_can_be_cancelled(opened: Page, astronaut: FilePayload) -> None:
+    opened.route(SERVICE, lambda route: None)
+    choose(opened, astronaut)
+    expect(heading(opened)).to_have_text("Reading the photo…")
+    opened.click("#cancel")
+    expect(opened.locator("#choose")).to_be_focused()
+    expect(opened.locator("#outcome-view")).to_be_hidden()
 
 
 def test_analyse_another_returns_to_the_start(two_faces: Page, astronaut: FilePayload) -> None:
@@ -691,24 +691,24 @@ def test_analyse_another_returns_to_the_start(two_faces: Page, astronaut: FilePa
     expect(boxes(two_faces)).to_have_count(2)
 
 
-def test_a_snapshot_from_the_camera_is_read(start: Page) -> None:
-    answer_with(start, TWO_FACES)
-    start.click("#snap")
-    start.click("#camera-take")
-    expect(start.locator("#photo-name")).to_have_text("snapshot.jpg")
-    expect(boxes(start)).to_have_count(2)
-    assert start.evaluate("document.getElementById('camera-video').srcObject") is None
+def test_a_snapshot_from_the_camera_is_read(opened: Page) -> None:
+    answer_with(opened, TWO_FACES)
+    opened.click("#snap")
+    opened.click("#camera-take")
+    expect(opened.locator("#photo-name")).to_have_text("snapshot.jpg")
+    expect(boxes(opened)).to_have_count(2)
+    assert opened.evaluate("document.getElementById('camera-video').srcObject") is None
 
 
-def test_closing_the_dialog_releases_the_camera(start: Page) -> None:
-    start.click("#snap")
-    expect(start.locator("#camera-take")).to_be_enabled()
-    track = start.evaluate_handle(
+def test_closing_the_dialog_releases_the_camera(opened: Page) -> None:
+    opened.click("#snap")
+    expect(opened.locator("#camera-take")).to_be_enabled()
+    track = opened.evaluate_handle(
         "document.getElementById('camera-video').srcObject.getTracks()[0]"
     )
-    start.keyboard.press("Escape")
-    expect(start.locator("#camera")).to_be_hidden()
-    start.wait_for_function("(track) => track.readyState === 'ended'", arg=track)
+    opened.keyboard.press("Escape")
+    expect(opened.locator("#camera")).to_be_hidden()
+    opened.wait_for_function("(track) => track.readyState === 'ended'", arg=track)
 
 
 def test_an_analysis_contacts_no_other_host_and_follows_the_content_security_policy(
@@ -727,17 +727,17 @@ def test_an_analysis_contacts_no_other_host_and_follows_the_content_security_pol
     assert said == []
 
 
-def test_the_real_server_reads_the_astronaut(start: Page, astronaut: FilePayload) -> None:
-    choose(start, astronaut)
-    expect(heading(start)).to_have_text("1 face found")
-    photo, box = place(start.locator("#picture")), place(boxes(start))
+def test_the_real_server_reads_the_astronaut(opened: Page, astronaut: FilePayload) -> None:
+    choose(opened, astronaut)
+    expect(heading(opened)).to_have_text("1 face found")
+    photo, box = place(opened.locator("#picture")), place(boxes(opened))
     middle = (box["x"] + box["width"] / 2 - photo["x"]) / photo["width"]
     assert middle == pytest.approx(225 / 512, abs=0.05)
 
 
-def test_the_real_server_rejects_text_as_a_photo(start: Page) -> None:
-    choose(start, NO_PHOTO)
-    expect(start.locator("#message")).to_contain_text(
+def test_the_real_server_rejects_text_as_a_photo(opened: Page) -> None:
+    choose(opened, NO_PHOTO)
+    expect(opened.locator("#message")).to_contain_text(
         "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
     )
 
@@ -781,18 +781,6 @@ def test_the_language_switch_is_kept(start: Page, live_server: str) -> None:
     expect(start.locator("html")).to_have_attribute("lang", "id")
     kept = next(each for each in start.context.cookies() if each.get("name") == "raut_language")
     assert kept.get("sameSite") == "Lax"
-
-
-@pytest.mark.parametrize("elsewhere", ["https://example.org/", "//example.org", "/\\example.org"])
-def test_the_language_switch_never_leaves_the_site(
-    start: Page, live_server: str, elsewhere: str
-) -> None:
-    answered = start.request.post(
-        f"{live_server.rstrip('/')}/language",
-        form={"language": "id", "next": elsewhere},
-        max_redirects=0,
-    )
-    assert answered.headers["location"] == "/"
 
 
 def test_the_photo_and_its_answer_survive_another_language_a_reload_and_another_tab(
@@ -856,7 +844,7 @@ STATES = pytest.mark.parametrize(
 
 @STATES
 def test_every_state_is_accessible_and_fits_a_narrow_phone(
-    start: Page, astronaut: FilePayload, state: str
+    opened: Page, astronaut: FilePayload, state: str
 ) -> None:
-    bring_about(start, state, astronaut)
-    expect_usable(start)
+    bring_about(opened, state, astronaut)
+    expect_usable(opened)

@@ -190,25 +190,19 @@ def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
     assert cards(live).first.get_attribute("style") == colour
 
 
-def test_an_unsure_reading_is_shown_as_such(live: Page) -> None:
-    serve(live, tracked(1, 50, 100, "sad", confident=False))
+def test_an_unsure_reading_a_held_label_and_no_face_are_shown_as_such(live: Page) -> None:
+    server = serve(live, tracked(1, 50, 100, "sad", confident=False))
     expect(cards(live).locator(".face-label")).to_have_text("unsure")
     expect(cards(live).locator(".answered")).to_have_text("female88%")
     why = cards(live).locator(".why-unsure")
     expect(why).to_have_text("40% sad: below the 69% that this model needs.")
-
-
-def test_a_held_label_stands_beside_no_number(live: Page) -> None:
     held = tracked(1, 50, 100)
     held["expression"]["probability"] = 0.3
     held["expression"]["probabilities"] |= {"happy": 0.3, "sad": 0.65}
-    serve(live, held)
+    server.faces = [held]
     expect(cards(live).locator(".face-label")).to_have_text("happy")
     expect(cards(live).locator(".face-probability")).to_have_text("")
-
-
-def test_without_a_face_the_page_says_what_helps(live: Page) -> None:
-    serve(live)
+    server.faces = []
     expect(live.locator("#no-face")).to_contain_text("come closer")
     expect(cards(live)).to_have_count(0)
 
@@ -297,44 +291,42 @@ def test_a_camera_that_is_unplugged_stops_the_page(running: Page) -> None:
     expect(message(running)).to_contain_text("The camera is no longer available")
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "sentence"),
-    [
-        (1008, "foreign_origin", "only from its own pages"),
-        (1009, "message_too_large", "frames of at most 2 MB"),
-        (1008, "too_many_faults", "could not read this camera's frames"),
-        (1002, "protocol_error", "The connection was corrupted"),
-    ],
-)
-def test_a_permanent_close_code_pauses_with_the_reason(
-    live: Page, server: Server, code: int, reason: str, sentence: str
-) -> None:
-    expect(cards(live)).to_have_count(1)
-    server.close(code, reason)
-    expect(message(live)).to_contain_text(sentence)
-    expect(state(live)).to_have_text("PAUSED")
+PERMANENT = [
+    (1008, "foreign_origin", "only from its own pages"),
+    (1009, "message_too_large", "frames of at most 2 MB"),
+    (1008, "too_many_faults", "could not read this camera's frames"),
+    (1002, "protocol_error", "The connection was corrupted"),
+]
+TRANSIENT = [
+    (1001, "server_stops", "The server is restarting. Trying again in"),
+    (1013, "too_many_streams", "All live streams of this server are in use. Trying again in"),
+    (1008, "silent", "silent for too long. Trying again in"),
+    (3000, "", "The connection to the server was lost. Trying again in"),
+    (4000, "a_reason_of_tomorrow", "The connection to the server was lost. Trying again in"),
+]
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "sentence"),
-    [
-        (1001, "server_stops", "The server is restarting. Trying again in"),
-        (1013, "too_many_streams", "All live streams of this server are in use. Trying again in"),
-        (1008, "silent", "silent for too long. Trying again in"),
-        (3000, "", "The connection to the server was lost. Trying again in"),
-        (4000, "a_reason_of_tomorrow", "The connection to the server was lost. Trying again in"),
-    ],
-)
+def test_a_permanent_close_code_pauses_with_the_reason(live: Page, server: Server) -> None:
+    for code, reason, sentence in PERMANENT:
+        expect(cards(live)).to_have_count(1)
+        server.close(code, reason)
+        expect(message(live)).to_contain_text(sentence)
+        expect(state(live)).to_have_text("PAUSED")
+        live.get_by_role("button", name="Resume").click()
+        expect(state(live)).to_have_text("LIVE")
+
+
 def test_a_transient_close_code_is_shown_and_the_page_reconnects(
-    live: Page, server: Server, code: int, reason: str, sentence: str
+    live: Page, server: Server
 ) -> None:
     expect(cards(live)).to_have_count(1)
-    said = texts_of(live, "message-text")
-    server.close(code, reason)
-    live.wait_for_function("(said) => said.at(-1)?.startsWith('Live.')", arg=said)
-    assert any(sentence in each for each in said.json_value())
-    assert len(server.sockets) == 2
-    expect(state(live)).to_have_text("LIVE")
+    for sockets, (code, reason, sentence) in enumerate(TRANSIENT, start=2):
+        said = texts_of(live, "message-text")
+        server.close(code, reason)
+        live.wait_for_function("(said) => said.at(-1)?.startsWith('Live.')", arg=said)
+        assert any(sentence in each for each in said.json_value())
+        assert len(server.sockets) == sockets
+        expect(state(live)).to_have_text("LIVE")
 
 
 def test_reconnection_backs_off_exponentially(live: Page) -> None:
@@ -384,12 +376,6 @@ def test_failed_photo_requests_are_retried(blocked: str, page: Page) -> None:
     expect(message(page)).to_contain_text("The connection to the server was lost. Trying again in")
     expect(cards(page).first).to_be_visible()
     expect(message(page)).to_contain_text("Live connections are blocked")
-
-
-def test_the_real_server_reads_photos_without_sockets(blocked: str, page: Page) -> None:
-    page.goto(blocked)
-    begin(page)
-    expect(cards(page).first.locator(".face-label")).to_have_text("happy")
 
 
 def test_a_rejected_frame_shows_its_error_and_the_next_is_sent(live: Page) -> None:
@@ -604,31 +590,22 @@ def test_an_indonesian_browser_gets_indonesian(live: Page) -> None:
     expect(cards(live).locator(".face-label")).to_have_text("senang")
 
 
-def bring_about(page: Page, wanted: str) -> None:
-    """Bring the page into one of its states."""
-    if wanted == "before":
-        return
-    if wanted == "no camera":
-        page.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
-        page.click("#start")
-        expect(message(page)).to_be_visible()
-        return
-    serve(page, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
-    expect(cards(page)).to_have_count(2)
-    if wanted == "recorded":
-        record(page)
-    elif wanted in ("pause", "stop"):
-        page.click(f"#{wanted}")
+def test_every_state_is_accessible_and_fits_a_narrow_phone(live: Page) -> None:
+    expect_usable(live)
+    serve(live, tracked(1, 50, 100), tracked(2, 400, 300, "sad", confident=False))
+    expect(cards(live)).to_have_count(2)
+    expect_usable(live)
+    record(live)
+    expect_usable(live)
+    for button in ("#pause", "#stop"):
+        live.click(button)
+        expect_usable(live)
 
 
-STATES = pytest.mark.parametrize(
-    "wanted", ["before", "no camera", "live", "pause", "stop", "recorded"]
-)
-
-
-@STATES
-def test_every_state_is_accessible_and_fits_a_narrow_phone(live: Page, wanted: str) -> None:
-    bring_about(live, wanted)
+def test_without_a_camera_the_page_is_accessible_and_fits_a_narrow_phone(live: Page) -> None:
+    live.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
+    live.click("#start")
+    expect(message(live)).to_be_visible()
     expect_usable(live)
 
 

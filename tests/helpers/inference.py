@@ -32,10 +32,15 @@ class FakeInferenceServer(ThreadingHTTPServer):
     def __init__(self, *folders: Path, binary: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.models = {
+        self._own = {
             folder.name: onnxruntime.InferenceSession(folder / "model.onnx") for folder in folders
         }
         self.binary = binary
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget faults, changes and requests."""
+        self.models = dict(self._own)
         self.parameters: dict[str, Any] = {}
         self.config: dict[str, Any] | None = None
         self.fault: Fault | None = None  # answers instead

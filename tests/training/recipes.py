@@ -1,5 +1,6 @@
 """Write data sets and a recipe that are learned in a second, and run commands on them."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,6 @@ epochs = 6
 batch = 8
 learning_rate = 0.1
 ema_decay = 0.9
-progressive_sizes = [[0.5, 16], [1.0, 24]]
 precision = "mixed_bfloat16"
 checkpoint_seconds = 0.0
 [augmentation]
@@ -93,6 +93,15 @@ def start(*arguments: str | Path) -> "subprocess.Popen[str]":
     """Start a command in a process of its own."""
     command = [sys.executable, "-m", "training", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def kill_when(line_starts: str, *arguments: str | Path) -> None:
+    """Start a command in a process of its own, and kill it after a line that starts so."""
+    with start(*arguments) as killed:
+        assert killed.stderr
+        if any(line.startswith(line_starts) for line in killed.stderr):
+            killed.kill()
+    assert killed.returncode == -signal.SIGKILL
 
 
 def fit(recipe: str | Path, out: Path, *changes: str) -> None:

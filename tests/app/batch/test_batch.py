@@ -17,16 +17,12 @@ from PIL import Image
 
 from app.__main__ import cli
 from app.batch.runs import lock_folder
-from tests.helpers.processes import find_listening, list_children
 
 Rows = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A folder, a tar archive and a list of URLs: four faces, two scenes, three bad pictures."""
-    top = tmp_path_factory.mktemp("archive")
-    folder = top / "museum"
+def write_photos(folder: Path) -> None:
+    """Write two photos of faces, one of them named in Latin-1, a scene and two bad pictures."""
     (folder / "deeper").mkdir(parents=True)
     face = Image.fromarray(skimage.data.astronaut())
     face.save(folder / "deeper" / "face.jpg")
@@ -34,7 +30,15 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     (folder / "broken.jpg").write_bytes((folder / "deeper" / "face.jpg").read_bytes()[:400])
     (folder / "empty.jpg").touch()
     (folder / "notes.txt").write_text("not a photo")
-    face.rotate(10).save(os.fsencode(folder) + b"/caf\xe9.jpg")  # named in Latin-1
+    face.rotate(10).save(os.fsencode(folder) + b"/caf\xe9.jpg")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A folder, a tar archive and a list of URLs: four faces, two scenes, three bad pictures."""
+    top = tmp_path_factory.mktemp("archive")
+    folder = top / "museum"
+    write_photos(folder)
     with tarfile.open(top / "shard.tar", "w") as tar:
         tar.add(folder / "notes.txt", "notes.txt")
         tar.add(folder / "deeper" / "face.jpg", "packed/face.jpg")
@@ -232,17 +236,3 @@ def test_the_report_counts_and_shows_numbers_of_pictures_only(whole: Path) -> No
     assert "<td>2, 3, 6, 8</td>" in page
     for word in ("face.jpg", "museum", "http:", "https:", "<img", "<script", "url("):
         assert word not in page
-
-
-def test_ray_gives_the_same_rows_when_a_worker_is_killed(
-    archive: list[Path], whole: Path, tmp_path: Path
-) -> None:
-    with start(*archive, "--out", tmp_path, "--engine", "ray", "--workers", "2") as process:
-        wait_for_the_first_shard(process)
-        children = list_children(process.pid)
-        addresses = {address for child in children for address in find_listening(child.pid)}
-        next(child for child in children if "MapWorker" in child.command).kill()
-        _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert load(tmp_path) == load(whole)
-    assert addresses == {"127.0.0.1"}

@@ -21,6 +21,7 @@ import onnxruntime
 import pytest
 import skimage.data
 from click.testing import CliRunner
+from flask import Flask
 from flask.testing import FlaskClient
 from websockets.sync.client import connect as open_socket
 from werkzeug.test import TestResponse
@@ -52,15 +53,29 @@ PHOTO = encode(skimage.data.astronaut())
 NO_FACE = encode(skimage.data.rocket())
 
 
-@pytest.fixture
-def server() -> Iterator[FakeInferenceServer]:
-    with FakeInferenceServer(*SERVED) as running:
-        yield running
+@pytest.fixture(scope="module")
+def running() -> Iterator[FakeInferenceServer]:
+    with FakeInferenceServer(*SERVED) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def remote_app(running: FakeInferenceServer) -> Flask:
+    # The failures of all tests together.
+    return create_app(settings_for(running.url, breaker_threshold=1000))
 
 
 @pytest.fixture
-def remote(server: FakeInferenceServer) -> FlaskClient:
-    return start_client(server.url)
+def server(running: FakeInferenceServer) -> FakeInferenceServer:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def remote(server: FakeInferenceServer, remote_app: Flask) -> FlaskClient:
+    client = remote_app.test_client()
+    assert client.get("/readyz").status_code == 200
+    return client
 
 
 def start_client(url: str, **settings: Any) -> FlaskClient:

@@ -15,16 +15,16 @@ from app.web.server.state import state_of
 from tests.helpers.forms import post
 
 
-class Queue:
-    """Let threads ask for turns one after another, and note in which order they get them."""
+class Waiting:
+    """Let threads ask for a place one after another, and note in which order they get it."""
 
     def __init__(self, admission: AdmissionQueue) -> None:
         self.order: list[str] = []
         self._queue = admission
         self._threads: list[threading.Thread] = []
 
-    def ask(self, name: str, turn: Callable[[], AbstractContextManager[None]]) -> None:
-        thread = threading.Thread(target=self._take, args=(name, turn))
+    def ask(self, name: str, place: Callable[[], AbstractContextManager[None]]) -> None:
+        thread = threading.Thread(target=self._take, args=(name, place))
         waiting = self._waiting()
         thread.start()
         self._threads.append(thread)
@@ -36,8 +36,8 @@ class Queue:
             thread.join()
         return self.order
 
-    def _take(self, name: str, turn: Callable[[], AbstractContextManager[None]]) -> None:
-        with turn():
+    def _take(self, name: str, place: Callable[[], AbstractContextManager[None]]) -> None:
+        with place():
             self.order.append(name)
 
     def _waiting(self) -> int:
@@ -45,25 +45,25 @@ class Queue:
 
 
 def test_photos_go_before_frames_but_one_frame_goes_between_two() -> None:
-    turns = AdmissionQueue(at_once=1, queue_seconds=3)
-    queue = Queue(turns)
-    with turns.frame():
-        queue.ask("first frame", turns.frame)
-        queue.ask("second frame", turns.frame)
-        queue.ask("first photo", turns.photo)
-        queue.ask("second photo", turns.photo)
-    assert queue.finish() == ["first photo", "first frame", "second photo", "second frame"]
+    queue = AdmissionQueue(at_once=1, queue_seconds=3)
+    waiting = Waiting(queue)
+    with queue.frame():
+        waiting.ask("first frame", queue.frame)
+        waiting.ask("second frame", queue.frame)
+        waiting.ask("first photo", queue.photo)
+        waiting.ask("second photo", queue.photo)
+    assert waiting.finish() == ["first photo", "first frame", "second photo", "second frame"]
 
 
 def test_a_photo_too_many_is_refused_and_those_before_it_are_not() -> None:
-    turns = AdmissionQueue(at_once=1, queue_seconds=1.5 * FIRST_PHOTO_SECONDS)
-    queue = Queue(turns)
-    with turns.photo():
-        queue.ask("waiting", turns.photo)
-        with pytest.raises(RautError) as refused, turns.photo():
+    queue = AdmissionQueue(at_once=1, queue_seconds=1.5 * FIRST_PHOTO_SECONDS)
+    waiting = Waiting(queue)
+    with queue.photo():
+        waiting.ask("waiting", queue.photo)
+        with pytest.raises(RautError) as refused, queue.photo():
             pass
     assert refused.value.code == "busy"
-    assert queue.finish() == ["waiting"]
+    assert waiting.finish() == ["waiting"]
 
 
 def test_the_slower_photos_are_the_fewer_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_the_slower_photos_are_the_fewer_may_wait(monkeypatch: pytest.MonkeyPatc
         for _ in range(50):
             with queue.photo():
                 clock[0] += seconds
-        waiting = Queue(queue)
+        waiting = Waiting(queue)
         with queue.photo():
             for number in range(most):
                 waiting.ask(str(number), queue.photo)
@@ -82,17 +82,17 @@ def test_the_slower_photos_are_the_fewer_may_wait(monkeypatch: pytest.MonkeyPatc
         assert len(waiting.finish()) == most
 
 
-def test_a_turn_is_given_back_after_a_fault() -> None:
-    turns = AdmissionQueue(at_once=1, queue_seconds=0)
-    with pytest.raises(ZeroDivisionError), turns.photo():
+def test_a_place_is_given_back_after_a_fault() -> None:
+    queue = AdmissionQueue(at_once=1, queue_seconds=0)
+    with pytest.raises(ZeroDivisionError), queue.photo():
         1 / 0  # noqa: B018
-    with turns.photo():
+    with queue.photo():
         pass
 
 
 @pytest.fixture
 def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """An application all of whose turns are taken."""
+    """An application all of whose places are taken."""
     monkeypatch.setattr(state_of(app), "admission", AdmissionQueue(at_once=0, queue_seconds=0))
     return app.test_client()
 

@@ -18,6 +18,7 @@ from app.web.server.auth import hash_token
 from tests.helpers.forms import analyze, post
 from tests.helpers.servers import ask, find_stream, goodbye, serving
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
 TOKEN = "a long and random word"
 
 

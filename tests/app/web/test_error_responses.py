@@ -7,6 +7,8 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 

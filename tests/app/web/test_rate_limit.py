@@ -17,6 +17,8 @@ from bench.serving import write_form
 from tests.helpers.servers import ask as send
 from tests.helpers.servers import find_stream, goodbye, serving, started
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 
 def limited(**settings: Any) -> FlaskClient:
     return create_app(Settings(rate_limit="2/minute", **settings)).test_client()

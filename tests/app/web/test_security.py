@@ -9,6 +9,8 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import FORM_BYTES, Settings
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 PLACES = [
     "/",
     "/realtime",
@@ -131,3 +133,9 @@ def test_a_long_body_is_not_read_where_no_photo_is_expected(client: FlaskClient,
         environ_overrides={"CONTENT_LENGTH": str(FORM_BYTES + 1)},
     )
     assert (answer.status_code, answer.get_json()["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("elsewhere", ["https://example.org/", "//example.org", "/\\example.org"])
+def test_the_language_switch_never_leaves_the_site(client: FlaskClient, elsewhere: str) -> None:
+    answer = client.post("/language", data={"language": "id", "next": elsewhere})
+    assert answer.location == "/"

@@ -18,6 +18,8 @@ from app.settings import Settings
 from bench.serving import find_free_port, write_form
 from tests.helpers.servers import all_started, fail_to_start, wait_until_open
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 REDIS = shutil.which("redis-server") or ""
 
 with_redis = pytest.mark.skipif(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,22 @@ PHOTOS = {
 }
 
 
+@pytest.fixture(scope="module")
+def explained(app: Flask, astronaut_png: bytes) -> str:
+    """The steps of the astronaut."""
+    return post(app.test_client(), "/steps", {"image": astronaut_png}).text
+
+
+@pytest.fixture(scope="module")
+def both(app: Flask, astronaut_png: bytes) -> Iterator[zipfile.ZipFile]:
+    """The stages of two photos, as they are saved."""
+    photos = {"image": astronaut_png, "second": encode(turned_astronaut())}
+    answer = post(app.test_client(), "/steps/stages.zip", photos)
+    assert answer.mimetype == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        yield archive
+
+
 def read_numbers(page: str) -> Any:
     """The numbers that a page shows as data, of its first photo."""
     found = NUMBERS.search(page)
@@ -90,20 +107,16 @@ def test_the_numbers_of_a_photo_equal_the_api_s(
     assert shown == api["faces"][0][model]["probabilities"]
 
 
-def test_each_part_of_the_search_has_its_own_time(
-    client: FlaskClient, astronaut_png: bytes
-) -> None:
-    page = post(client, "/steps", {"image": astronaut_png}).text
-    numbers = read_numbers(page)
+def test_each_part_of_the_search_has_its_own_time(explained: str) -> None:
+    numbers = read_numbers(explained)
     times = {each["stage"]: each["ms"] for each in numbers["stages_ms"]}
     parts = [times[name] for name in ("working_copy", "windows", "proposals")]
     assert min(parts) > 0
     assert sum(parts) <= numbers["analysis"]["timings_ms"]["detect"] + 0.1
 
 
-def test_every_stage_is_shown_in_its_order(client: FlaskClient, astronaut_png: bytes) -> None:
-    page = post(client, "/steps", {"image": astronaut_png}).text
-    assert steps_of(page) == STEPS
+def test_every_stage_is_shown_in_its_order(explained: str) -> None:
+    assert steps_of(explained) == STEPS
 
 
 def test_a_photo_without_a_face_ends_after_the_search(client: FlaskClient) -> None:
@@ -114,34 +127,21 @@ def test_a_photo_without_a_face_ends_after_the_search(client: FlaskClient) -> No
     assert "No face found" in page
 
 
-def test_the_logits_over_the_temperature_give_the_probabilities(
-    client: FlaskClient, astronaut_png: bytes
-) -> None:
-    answer = post(client, "/steps/stages.zip", {"image": astronaut_png})
-    reading = read_zip(answer.data, "image/numbers.json")["reading"]
+def test_the_logits_over_the_temperature_give_the_probabilities(both: zipfile.ZipFile) -> None:
+    reading = json.loads(both.read("image/numbers.json"))["reading"]
     logits = np.array(list(reading["logits"].values())) / reading["temperature"]
     softmax = np.exp(logits - logits.max())
     shares = softmax / softmax.sum()
     assert list(reading["probabilities"].values()) == pytest.approx(shares, abs=1e-4)
 
 
-def read_zip(data: bytes, name: str) -> Any:
-    return json.loads(zipfile.ZipFile(io.BytesIO(data)).read(name))
-
-
-def test_the_zip_holds_readable_pictures_of_both_photos(
-    client: FlaskClient, astronaut_png: bytes
-) -> None:
-    photos = {"image": astronaut_png, "second": encode(turned_astronaut())}
-    answer = post(client, "/steps/stages.zip", photos)
-    assert answer.mimetype == "application/zip"
-    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
-        pictures = [name for name in archive.namelist() if not name.endswith(".json")]
-        for side in photos:
-            shown = {name.split("/")[1][3:].split("-")[0] for name in pictures if side in name}
-            assert shown >= set(STEPS) - {"spread", "softmax", "decision"}
-        for name in pictures:
-            Image.open(io.BytesIO(archive.read(name))).load()
+def test_the_zip_holds_readable_pictures_of_both_photos(both: zipfile.ZipFile) -> None:
+    pictures = [name for name in both.namelist() if not name.endswith(".json")]
+    for side in ("image", "second"):
+        shown = {name.split("/")[1][3:].split("-")[0] for name in pictures if side in name}
+        assert shown >= set(STEPS) - {"spread", "softmax", "decision"}
+    for name in pictures:
+        Image.open(io.BytesIO(both.read(name))).load()
 
 
 def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes) -> None:
@@ -153,10 +153,10 @@ def test_two_photos_stand_side_by_side(client: FlaskClient, astronaut_png: bytes
 def test_a_limit_that_no_score_reaches_finds_no_face(
     client: FlaskClient, astronaut_png: bytes
 ) -> None:
-    answer = post(
-        client, "/steps/stages.zip", {"image": astronaut_png}, accepted="1", effort="fast"
-    )
-    assert read_zip(answer.data, "image/numbers.json")["analysis"]["faces"] == []
+    photo = {"image": astronaut_png}
+    answer = post(client, "/steps/stages.zip", photo, accepted="1", effort="fast")
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        assert json.loads(archive.read("image/numbers.json"))["analysis"]["faces"] == []
 
 
 @pytest.mark.parametrize(

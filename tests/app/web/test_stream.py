@@ -31,6 +31,8 @@ from bench.moving import encode_frame, move_picture
 from tests.helpers.forms import encode
 from tests.helpers.servers import FRAME, PATIENCE, ask, find_stream, goodbye, serving
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 Connect = Callable[..., ClientConnection]
 
 

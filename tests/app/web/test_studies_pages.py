@@ -11,6 +11,8 @@ from app import create_app
 from app.settings import Settings
 from app.studies import StudyError, read_studies
 
+pytestmark = pytest.mark.usefixtures("loaded_models")
+
 STUDIES = Path("training/results")
 NAMES = sorted(read_studies(STUDIES))
 

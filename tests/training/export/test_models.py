@@ -33,7 +33,10 @@ Usage = namedtuple("Usage", "total used free")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe's data, run and model, made once by the command line."""
     folder = tmp_path_factory.mktemp("made")
-    fit(write_recipe(folder), folder / "run", "schedule.epochs=3")
+    recipe = write_recipe(folder)
+    growing = "progressive_sizes = [[0.5, 16], [1.0, 24]]"
+    recipe.write_text(recipe.read_text().replace("batch = 8", f"batch = 8\n{growing}"))
+    fit(recipe, folder / "run", "schedule.epochs=3")
     succeed("export", folder / "run", folder / "models" / "tiny")
     return folder
 
@@ -344,7 +347,7 @@ def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
         recipe=str(recipe),
-        common={"schedule.epochs": 8, "schedule.progressive_sizes": []},
+        common={"schedule.epochs": 4},
         seeds=[2],
         notes=["Pictures are made."],
         variants={"training": {"schedule.learning_rate": 0.0}},

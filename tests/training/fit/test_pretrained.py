@@ -60,7 +60,7 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
         tmp_path / "resnet50.weights.h5"
     )
     whole = pretrained.compute_features(split, "resnet50", 0, True, tmp_path).pictures
-    for fitted in (10, 20, 32):  # one, two and three blocks
+    for fitted in (10, 32):  # one and three blocks
         frozen = pretrained.compute_features(split, "resnet50", fitted, False, tmp_path).pictures
         options: dict[str, Any] = pretrained.head_options(
             "resnet50", SIZE, fitted, False, pooling="average", dense=[]

@@ -1,16 +1,13 @@
 import csv
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.recipes import fit, run, succeed, write_recipe
+from tests.training.recipes import fit, kill_when, run, succeed, write_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-SHORTER = "schedule.epochs=4"
+CHANGES = ("schedule.epochs=4", "schedule.progressive_sizes=[[0.5, 16], [1.0, 24]]")
 
 
 def figures(folder: Path) -> list[dict[str, str]]:
@@ -22,16 +19,10 @@ def figures(folder: Path) -> list[dict[str, str]]:
 def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
     recipe: Path, tmp_path: Path
 ) -> None:
-    fit(recipe, tmp_path / "unbroken", SHORTER)
-    options = ["--out", str(tmp_path / "killed"), "--set", SHORTER]
-    command = [sys.executable, "-m", "training", "fit", str(recipe), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as killed:
-        assert killed.stderr
-        for line in killed.stderr:
-            if line.startswith("epoch 2"):
-                killed.kill()  # somewhere within the third epoch
-                break
-    assert killed.returncode == -signal.SIGKILL
+    fit(recipe, tmp_path / "unbroken", *CHANGES)
+    # Killed somewhere within the third epoch.
+    options = [f"--set={change}" for change in CHANGES]
+    kill_when("epoch 2", "fit", recipe, "--out", tmp_path / "killed", *options)
     assert len(figures(tmp_path / "killed")) < 4
     # What a kill in the middle of writing a checkpoint leaves must not matter.
     (tmp_path / "killed" / "checkpoint.npz.part").write_bytes(b"half a checkpoint")

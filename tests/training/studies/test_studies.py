@@ -1,7 +1,6 @@
 import csv
 import json
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image
 from app.paths import STUDIES
 from app.vision.imaging.crops import CropShape
 from tests.helpers.processes import list_children
-from tests.training.recipes import fail, make_pictures, start, succeed
+from tests.training.recipes import fail, kill_when, make_pictures, start, succeed
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
 from training.evaluate.reports import plot_pairs
@@ -147,37 +146,29 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     unbroken: Path, tmp_path: Path
 ) -> None:
     chosen = study("expression-epochs-batches", unbroken / "data", tmp_path)
-    with start(*chosen) as killed:
-        assert killed.stderr
-        for line in killed.stderr:
-            if line.startswith("epoch 1"):
-                killed.kill()  # somewhere within the second epoch
-                break
-    assert killed.returncode == -signal.SIGKILL
+    kill_when("epoch 1", *chosen)  # somewhere within the second epoch
     assert not list(tmp_path.glob("results"))
     succeed(*chosen, "--resume")
     assert read_results(tmp_path) == read_results(unbroken / "work")
 
 
-@pytest.mark.usefixtures("pretrained")
 def test_ray_gives_the_local_results_even_if_a_worker_is_killed(
-    depths: Path, tmp_path: Path
+    unbroken: Path, tmp_path: Path
 ) -> None:
     killed, lines = False, []
-    with start(
-        *study("finetune-depth", depths / "pictures", tmp_path, "--engine", "ray")
-    ) as by_ray:
-        assert by_ray.stderr
-        for line in by_ray.stderr:
+    by_ray = study("expression-epochs-batches", unbroken / "data", tmp_path, "--engine", "ray")
+    with start(*by_ray) as process:
+        assert process.stderr
+        for line in process.stderr:
             lines.append(line)
-            working = [p for p in list_children(by_ray.pid) if "ray::_carry_out" in p.command]
+            working = [p for p in list_children(process.pid) if "ray::_carry_out" in p.command]
             if "epoch 1" in line and working and not killed:
                 working[0].kill()  # in the midst of a training, or of the next
                 killed = True
-    assert by_ray.returncode == 0, lines
+    assert process.returncode == 0, lines
     assert killed
-    assert read_results(tmp_path) == read_results(depths / "work")
-    assert read_figures(tmp_path) == read_figures(depths / "work")
+    assert read_results(tmp_path) == read_results(unbroken / "work")
+    assert read_figures(tmp_path) == read_figures(unbroken / "work")
 
 
 def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
