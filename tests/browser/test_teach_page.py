@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit
 
@@ -281,16 +281,15 @@ def test_a_lesson_is_saved_and_opened_again(taught: Page, server: FeatureServer)
     taught.on("dialog", lambda dialog: dialog.accept())
     taught.click("#start-anew")
     expect(taught.locator(".sample")).to_have_count(0)
-    file = {"name": "a.json", "mimeType": "application/json", "buffer": saved}
+    file = FilePayload(name="a.json", mimeType="application/json", buffer=saved)
     taught.set_input_files("#lesson-file", file)
     expect(taught.locator(".sample")).to_have_count(16)
     expect(taught.locator("#honest")).to_contain_text("16 samples of 4 recordings")
     server.version = "ba9876543210"
     taught.set_input_files("#lesson-file", file)
     expect(message(taught)).to_contain_text("features of two versions are never mixed")
-    taught.set_input_files(
-        "#lesson-file", {**file, "buffer": saved.replace(b'"class":0', b'"class":9')}
-    )
+    file["buffer"] = saved.replace(b'"class":0', b'"class":9')
+    taught.set_input_files("#lesson-file", file)
     expect(message(taught)).to_contain_text("a.json is not a lesson of this page")
 
 

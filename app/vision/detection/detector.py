@@ -32,6 +32,9 @@ TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
 # Pixels of the finest level searched: all of a 12 megapixel photo. A finer level of a larger one
 # would take four times as long, for faces of 14 of its pixels.
 MOST_SEARCHED = 4096 * 3072
+# A side's ratio to the other, and how often the copy of such a photo without a face so far is
+# doubled: its faces are small beside its longest side.
+PANORAMA, OCTAVES_OF_PANORAMA = 2.5, 4
 # Folders among the models.
 PROPOSER, FACE_REFINER, FACE_CLASSIFIER = "proposer", "face_refiner", "face_classifier"
 DETECTOR_FOLDERS = (PROPOSER, FACE_REFINER, FACE_CLASSIFIER)
@@ -351,8 +354,9 @@ class FaceDetector:
                 return True
             last = found
         elif not len(found):
-            # All faces of a large photo may be too small for both passes so far.
-            return octave == 2 and self._is_large(pyramid)
+            # All faces of a large photo may be too small for the passes so far.
+            finest = OCTAVES_OF_PANORAMA if pyramid.is_panorama else 2
+            return octave <= finest and self._is_large(pyramid)
         else:
             last = passes[-1].faces if len(passes[-1].faces) else found
         side = SMALLEST if self.network else WINDOW
@@ -383,6 +387,12 @@ class _Pyramid:
         """Return the photo's pixels for each of the level's; 1 for the photo itself."""
         longest = max(self._photo.width, self._photo.height)
         return max(1.0, longest / (self._working_side * 2**octave))
+
+    @property
+    def is_panorama(self) -> bool:
+        """Return whether one side is much longer than the other."""
+        sides = (self._photo.width, self._photo.height)
+        return max(sides) > PANORAMA * min(sides)
 
     def finest_octave(self) -> int:
         """Return the octave whose level has the photo's own size, or is the largest allowed."""

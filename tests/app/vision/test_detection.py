@@ -177,10 +177,6 @@ def test_small_faces_in_a_group_photo_of_24_megapixels_are_found(
         )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="without a face `balanced` ends at a copy of 1024 pixels, in which these have 5",
-)
 def test_small_faces_in_a_panorama_are_found(detector: FaceDetector, head: np.ndarray) -> None:
     small = cv2.resize(head, (92, 92), interpolation=cv2.INTER_AREA)
     corners = [(900 + 1900 * number, 1400 + 60 * number) for number in range(6)]
