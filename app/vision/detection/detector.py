@@ -28,6 +28,7 @@ DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 DEFAULT_DETECTOR: DetectorName = "combined"
 # Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
 ALL_OCTAVES = 6
+FINEST_LEVELS = 2  # the octave from which a level has millions of places
 TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
 # Pixels of the finest level searched: all of a 12 megapixel photo. A finer level of a larger one
 # would take four times as long, for faces of 14 of its pixels.
@@ -81,8 +82,8 @@ class DetectionSettings:
     max_candidates_per_pass: int = 1024
     # Refiner's score from which a proposal is refined and classified.
     promising: float = PROMISING
-    # Score from which a proposal is a face. Rotated passes are more chances to err, so their limit
-    # is higher.
+    # Score from which a proposal is a face. Rotated passes and the finest levels are more chances to
+    # err, so their limit is higher.
     accepted: float = 0.85
     accepted_more_passes: float = 0.9
     # Largest difference between a face's rotation and its pass's, in degrees: beyond it another
@@ -328,8 +329,8 @@ class FaceDetector:
         unit = np.array([scale, scale, scale, 1], np.float32)
         first, left = self.face_refiner.refine(grey, squares / unit, self.settings.promising)
         final = self.face_classifier.decide(grey, left.squares)
-        upright = not search_pass.rotation
-        limit = self.settings.accepted if upright else self.settings.accepted_more_passes
+        likely = not search_pass.rotation and search_pass.octave < FINEST_LEVELS
+        limit = self.settings.accepted if likely else self.settings.accepted_more_passes
         # A face rotated otherwise than its pass is found better by another pass.
         off = (final.squares[:, 3] - search_pass.rotation + 180) % 360 - 180
         expected = (abs(off) <= self.settings.rotation_tolerance) | (search_pass.rotation == 0)
