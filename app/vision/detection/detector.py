@@ -82,9 +82,9 @@ class DetectionSettings:
     max_candidates_per_pass: int = 1024
     # Refiner's score from which a proposal is refined and classified.
     promising: float = PROMISING
-    # Score from which a proposal is a face. Rotated passes and the finest levels are more chances to
-    # err, so their limit is higher.
-    accepted: float = 0.85
+    # Score from which a proposal is a face. Rotated passes and the finest levels are more chances
+    # to err, so their limit is higher.
+    accepted: float = 0.83
     accepted_more_passes: float = 0.9
     # Largest difference between a face's rotation and its pass's, in degrees: beyond it another
     # pass finds the face better.

@@ -14,6 +14,7 @@ from app.vision.models.classifiers import Classifier, load_classifier, read_prob
 from app.vision.models.files import Runtime
 from app.vision.readings import Detection
 
+SIZES = (1.0, 0.88, 1.14)  # of a square that is decided about
 LIKELY = 0.5  # score from which other views of a square are asked, too
 SMALL = 1e-6
 PROMISING = 0.3  # score from which a square is refined and classified again
@@ -131,14 +132,14 @@ class FaceClassifier:
     def decide(self, grey: np.ndarray, squares: np.ndarray) -> Candidates:
         """Classify squares as `classify` does, with scores that fewer false ones reach.
 
-        Of likely squares the logits are averaged over the square, the refined one and the mirror
-        images of both: a face is one in all of them.
+        Of likely squares the logits are averaged over mirror images, two other sizes and the
+        refined square: a face is one in all of them.
         """
         first = self.classify(grey, squares)
         likely = first.scores >= LIKELY
-        views = np.concatenate([squares[likely], first.squares[likely]])
-        seen = self.classify(grey, views, mirrored=True)
-        scores = np.clip(seen.scores.reshape(2, -1), SMALL, 1 - SMALL)
+        views = [squares[likely] * np.array((1, 1, size, 1), np.float32) for size in SIZES]
+        seen = self.classify(grey, np.concatenate([*views, first.squares[likely]]), mirrored=True)
+        scores = np.clip(seen.scores.reshape(len(SIZES) + 1, -1), SMALL, 1 - SMALL)
         odds = np.exp(np.log(scores / (1 - scores)).mean(axis=0))
         decided = replace(
             seen.take(np.arange(likely.sum())), scores=(odds / (1 + odds)).astype(np.float32)
