@@ -7,7 +7,7 @@ const FONT_PIXELS = 12;
 // Lines differ in their dashes too, not only in their colour.
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [], [7, 4], [2, 3]];
 
-const dashOf = (index) => DASHES[index % DASHES.length];
+export const dashOf = (index) => DASHES[index % DASHES.length];
 
 /** Draw again whenever the canvas changes its size or the page its theme. */
 export function redrawOnChange(canvas, draw) {

@@ -1,6 +1,6 @@
 // The accuracy over the number of samples: of the features, and in a lesson of the raw pixels.
 
-import { dashOf, prepareCanvas, redrawOnChange } from "../chart.js";
+import { dashOf, drawShares, prepareCanvas, redrawOnChange } from "../chart.js";
 import { formatNumber, formatProbability, text } from "../language.js";
 
 const MARGIN = { left: 48, right: 16, top: 12, bottom: 40 };
@@ -24,7 +24,8 @@ export class LearningCurve {
   }
 
   #draw() {
-    const { context, width, height, colour } = prepareCanvas(this.#canvas);
+    const canvas = prepareCanvas(this.#canvas);
+    const { context, width, height, colour } = canvas;
     const most = Math.max(2, ...Object.values(this.#curves).flatMap((points) => points.map(({ size }) => size)));
     // Each doubling of the samples takes as much room.
     const x = (size) => MARGIN.left + (Math.log(size) / Math.log(most)) * (width - MARGIN.left - MARGIN.right);
@@ -34,14 +35,7 @@ export class LearningCurve {
       points.forEach(([across, up]) => context.lineTo(across, up));
       context.stroke();
     };
-    context.strokeStyle = colour("--line");
-    context.fillStyle = colour("--ink-soft");
-    context.textBaseline = "middle";
-    context.textAlign = "end";
-    for (const share of [0, 0.5, 1]) {
-      stroke([[MARGIN.left, y(share)], [width - MARGIN.right, y(share)]]);
-      context.fillText(text("percent", { count: share * 100 }), MARGIN.left - 8, y(share));
-    }
+    drawShares(canvas, MARGIN.left, width - MARGIN.right, y);
     context.textAlign = "center";
     for (const size of TICKS.filter((each) => each <= most)) context.fillText(formatNumber(size), x(size), height - MARGIN.bottom + 14);
     context.fillText(text("curve_across"), (MARGIN.left + width - MARGIN.right) / 2, height - 8);
