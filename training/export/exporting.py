@@ -149,7 +149,7 @@ def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
     if not (recipe and recipe.trains_like(fitted)):
         return {}
     training = card.training | _describe_recipe(recipe)
-    return {"training": training, **recipe.model_dump(include=WORDS)}
+    return {"training": training, **{name: getattr(recipe, name) for name in WORDS}}
 
 
 def _describe_recipe(recipe: Recipe) -> dict[str, Any]:
