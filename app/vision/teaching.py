@@ -12,15 +12,20 @@ import numpy as np
 from app.errors import RautError
 from app.markdown import markdown_table, percent
 from app.vision.budget import Budget
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_from_photo, shape_crop
 from app.vision.imaging.decoding import open_image
 from app.vision.models.cards import CARD, Card, Head, LocalizedText
+from app.vision.models.classifiers import Classifier
 from app.vision.models.features import FeatureNetwork
 from app.vision.models.files import FILES, hash_file
 from app.vision.pipeline import FaceAnalyzer, check_effort, image_scale
+from app.vision.readings import TrackedFace
 
 PIXELS = CropShape(24, 1)  # what a lesson compares the features with
+# Names that no taught model may have: a face's own fields in answers, and the detector's folders.
+RESERVED = {*DETECTOR_FOLDERS, *TrackedFace.model_fields}
 
 
 HEAD = "taught"
@@ -85,10 +90,15 @@ class Teacher:
         self._networks: dict[str, FeatureNetwork] = {}
         self._lock = threading.Lock()
 
+    @property
+    def bodies(self) -> dict[str, Classifier]:
+        """Map each region to the model whose features serve it."""
+        loaded = self._analyzer.classifiers.values()
+        return {str(each.card.region): each for each in loaded if each.card.features}
+
     def network(self, region: str) -> FeatureNetwork:
         """Return the body that serves a region, loaded at first use. Raises `RautError`."""
-        classifiers = self._analyzer.classifiers.values()
-        bodies = {str(each.card.region): each for each in classifiers if each.card.features}
+        bodies = self.bodies
         if region not in bodies:
             raise RautError(
                 "unknown_region",

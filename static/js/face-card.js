@@ -4,9 +4,7 @@ import { clone, write } from "./dom.js";
 import { colourOf, predictionProbability, predictionWord, predictionWords, whyUnsure } from "./faces.js";
 import { className, formatProbability, text } from "./language.js";
 
-export const TASKS = ["expression", "gender"];
-
-/** Return the tasks of a face's predictions: those of `TASKS`, and those that were taught. */
+/** Return the tasks of a face's predictions. */
 export const tasksOf = (face) => Object.keys(face).filter((name) => face[name]?.probabilities);
 
 /** Create a card from the page's template. */

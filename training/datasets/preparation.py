@@ -186,9 +186,11 @@ def prepare_manuals(source: Path, out: Path) -> dict[str, int]:
     """
     files = sorted(file for pattern in MANUAL_PATTERNS for file in source.rglob(pattern))
     pictures = []
-    for picture in map(Image.fromarray, map(read_picture, files)):
-        shorter, longer = sorted(picture.size)
+    for file in files:
+        with Image.open(file) as header:
+            shorter, longer = sorted(header.size)
         if shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter:
+            picture = Image.fromarray(read_picture(file))
             picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
             pictures.append(np.asarray(picture))
     measured = [read_picture(Path(skimage.data.data_dir) / name) for name in SCENES]

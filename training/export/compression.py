@@ -55,7 +55,10 @@ def flatten_scaling(path: Path) -> None:
     """
     model = onnx.load(path)
     graph = model.graph
-    (cast,) = (node for node in graph.node if graph.input[0].name in node.input)
+    users = [node for node in graph.node if graph.input[0].name in node.input]
+    if [node.op_type for node in users] != ["Cast"]:
+        return
+    cast = users[0]
     scalars = {tensor.name for tensor in graph.initializer if not tensor.dims}
     chain, last = [], cast.output[0]
     while len(users := [node for node in graph.node if last in node.input]) == 1:

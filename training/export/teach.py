@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from app.errors import RautError
 from app.files import atomic_write
+from app.intervals import wilson_interval
 from app.settings import count_processors
 from app.vision.geometry import softmax
 from app.vision.models.cards import CARD, NAME, Card, Head, LocalizedText, load_card
@@ -33,6 +34,7 @@ from app.vision.pipeline import FaceAnalyzer
 from app.vision.teaching import (
     HEAD,
     NOT_FOR,
+    RESERVED,
     Sample,
     TaughtHead,
     Teacher,
@@ -143,13 +145,13 @@ def choose_body(cards: dict[str, Card], region: str) -> list[str]:
 
 def check_name(name: str, out: Path) -> None:
     """Raise `DataError` for a name that no model may have, or that one of Raut's own has."""
-    if not re.match(NAME, name):
+    if not re.fullmatch(NAME, name):
         raise DataError(
             f"{name!r} is no name for a model: up to 32 small letters, digits, - and _, of which "
             "the first is a letter."
         )
-    if (out / CARD).is_file() and not load_card(out).labels:
-        raise DataError(f"{out} holds a model that wasn't taught. Choose another name.")
+    if name in RESERVED or ((out / CARD).is_file() and not load_card(out).labels):
+        raise DataError(f"{name!r} is the name of something else in Raut. Choose another.")
 
 
 def read_lesson(teacher: Teacher, folder: Path, region: str, tell: Tell) -> Lesson:
@@ -264,6 +266,9 @@ def _fit(
 def group_interval(right: np.ndarray, groups: np.ndarray) -> list[float]:
     """Return the 95% interval of the share of right answers, by resampling whole groups."""
     hits, sizes = np.bincount(groups, right), np.bincount(groups)
+    if hits.sum() in (0, sizes.sum()):  # resampled, these have no spread
+        low, high = wilson_interval(round(right.mean()) * len(sizes), len(sizes))
+        return [round(low, 4), round(high, 4)]
     drawn = np.random.default_rng(0).integers(0, len(sizes), (RESAMPLES, len(sizes)))
     shares = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.percentile(shares, [2.5, 97.5])

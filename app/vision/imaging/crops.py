@@ -13,6 +13,7 @@ from app.vision.readings import Detection
 # Faces rotated by less are cut unrotated: the classifiers were trained with such rotations, and a
 # second resampling would only blur.
 SMALLEST_ROTATION = 5.0  # degrees
+LARGEST_SIDE = 32_000  # pixels: OpenCV samples no larger images
 SQUARES_AT_ONCE = 128  # of 48 pixels, with 6 MB of coordinates
 
 
@@ -79,8 +80,9 @@ def cut_squares(grey: np.ndarray, squares: np.ndarray, shape: CropShape) -> np.n
     crops = np.empty((len(squares), shape.size, shape.size, 1), np.uint8)
     level = grey
     for octave in range(octaves.max(initial=-1) + 1):
-        if octave and min(level.shape) > 1:
-            level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        if (octave or max(level.shape) > LARGEST_SIDE) and min(level.shape) > 1:
+            half = (level.shape[1] // 2, level.shape[0] // 2)
+            level = cv2.resize(level, half, interpolation=cv2.INTER_AREA)
         height, width = np.divide(level.shape, grey.shape, dtype=np.float32)
         of_octave = np.flatnonzero(octaves == octave)
         for start in range(0, len(of_octave), SQUARES_AT_ONCE):

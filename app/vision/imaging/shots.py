@@ -7,6 +7,8 @@ import numpy as np
 # 99% are below; of frames 0.2 s apart in a pan that takes 3 s for a picture's width, 91% are above.
 SAME_SHOT = 0.5
 THUMBNAIL = (32, 24)
+BLACK = 16  # grey level below which a place may be a bar beside the picture
+FLAT = 3.0  # deviation in grey levels of a thumbnail that tells nothing
 
 
 class Shots:
@@ -21,7 +23,16 @@ class Shots:
         The first frame begins none, as nothing comes before it.
         """
         grey = cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
-        shot, last = grey - grey.mean(), self._last
-        shot /= np.linalg.norm(shot) or 1.0
-        self._last = shot
-        return last is not None and bool((shot * last).sum() < SAME_SHOT)
+        last, self._last = self._last, grey
+        return last is not None and _correlate(last, grey) < SAME_SHOT
+
+
+def _correlate(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation where either is bright; 1 where both are flat."""
+    bright = (one >= BLACK) | (other >= BLACK)
+    pair = np.stack([one[bright], other[bright]])
+    if not bright.any() or (pair.std(axis=1) < FLAT).all():
+        return 1.0
+    pair -= pair.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(pair, axis=1)
+    return float(pair[0] @ pair[1] / max(1.0, norms.prod()))

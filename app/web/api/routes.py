@@ -34,9 +34,17 @@ def features() -> Response:
 def heads() -> Response:
     """Return the model folder of a head that was fitted to features, as a ZIP file."""
     with state().admission.photo():
-        name, packed = teach.read_head(request.get_json(silent=True))
+        name, packed = teach.read_head(_read_json())
     disposition = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
     return Response(packed, headers=disposition, content_type="application/zip")
+
+
+def _read_json() -> Any:
+    """Return the request's JSON; None where it is none, or nested too deep to be read."""
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:
+        return None
 
 
 @blueprint.get("/models")

@@ -11,10 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RautError
-from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.geometry import Box
 from app.vision.models.cards import NAME, NONE_OF_THESE, LocalizedText, Region
-from app.vision.teaching import TaughtHead, make_folder
+from app.vision.teaching import RESERVED, TaughtHead, make_folder
 from app.web.api.uploads import request_budget
 from app.web.server.state import state
 
@@ -32,7 +31,7 @@ EXPECTED = {
     "without < > & and quotes",
     "weights": "float32 numbers in base64, a row for each class and in it one for each feature",
     "bias": "a number for each class",
-    "temperature": "a number above 0 and up to 100",
+    "temperature": "a number from 0.01 to 100",
     "threshold": "a number from 0 to 1",
     "figures": "accuracy, low, high, answered and right from 0 to 1, samples with a count above 0 "
     "for each class, recordings, and a square confusion matrix of counts",
@@ -59,7 +58,7 @@ class NewFigures(_Strict):
     high: Share
     samples: dict[str, Annotated[Count, Field(gt=0)]]
     recordings: Annotated[Count, Field(gt=0)]
-    confusion: list[list[Count]]
+    confusion: list[Annotated[list[Count], Field(max_length=8)]] = Field(max_length=8)
     answered: Share
     right: Share
 
@@ -72,8 +71,8 @@ class NewHead(_Strict):
     version: str
     classes: list[NewClass] = Field(min_length=2, max_length=8)
     weights: str = Field(description="float32, little-endian (classes, features), in base64.")
-    bias: list[float]
-    temperature: float = Field(1.0, gt=0, le=100)
+    bias: list[float] = Field(max_length=8)
+    temperature: float = Field(1.0, ge=0.01, le=100)
     threshold: Share
     figures: NewFigures
 
@@ -133,7 +132,7 @@ def read_head(body: Any) -> tuple[str, bytes]:
 def _check(new: NewHead, length: int) -> TaughtHead:
     """Return the head, its parts checked against each other."""
     served = state().analyzer.classifiers.get(new.name)
-    if new.name in DETECTOR_FOLDERS or (served and not served.card.labels):
+    if new.name in RESERVED or (served and not served.card.labels):
         raise RautError(
             "name_taken", f"{new.name!r} is a model of Raut itself. Choose another name."
         )
@@ -153,6 +152,9 @@ def _check(new: NewHead, length: int) -> TaughtHead:
         raise _refusal("weights") from error
     if not np.isfinite(weights).all():
         raise _refusal("weights")
+    bias = np.array(new.bias, np.float64)
+    if not (np.abs(bias) < np.finfo(np.float32).max).all():
+        raise _refusal("bias")
     confusion = np.array(figures.confusion)
     named = np.maximum(confusion.sum(0) + confusion.sum(1), 1)
     told = ", ".join(f"{n} of {name}" for name, n in figures.samples.items())
@@ -160,7 +162,7 @@ def _check(new: NewHead, length: int) -> TaughtHead:
         name=new.name,
         labels={each.name: LocalizedText(en=each.en, id=each.id) for each in new.classes},
         weights=weights,
-        bias=np.array(new.bias, np.float32),
+        bias=bias.astype(np.float32),
         temperature=new.temperature,
         threshold=new.threshold,
         figures={

@@ -216,6 +216,7 @@ ERRORS = {
     ),
     "features_outdated": OTHER_VERSION,
     "head_invalid": _("The server can't make a model of this: {field} is not as it must be."),
+    "unknown_region": _("No loaded model has features for this. Choose the other region."),
     "name_taken": _("Raut has a model of that name itself. Choose another name."),
     "network": _("The server could not be reached. Check your connection and try again."),
 }
@@ -484,6 +485,7 @@ TEACH_PAGE = {
         "closer, find more light, face the camera; or teach whole pictures."
     ),
     "other_version": OTHER_VERSION,
+    "twice": _("Left out: {name} has this very picture in another recording."),
     "no_lesson": _("{name} is not a lesson of this page, or it is damaged."),
     "twins": _(
         "{one} and {other} have {count} equal samples. Remove them from one of the classes: they "

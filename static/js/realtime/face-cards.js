@@ -2,6 +2,7 @@
 
 import { make } from "../dom.js";
 import { createCard, tasksOf, updateBars, updateSummary } from "../face-card.js";
+import { taskName } from "../language.js";
 
 // Numbers that change thirty times a second can't be read.
 const REFRESH_MS = 100;
@@ -61,7 +62,7 @@ function mark(card, selected) {
 }
 
 function addBars(card, task) {
-  const list = make("ul", { className: `bars bars-of-${task}`, ariaLabel: task });
+  const list = make("ul", { className: `bars bars-of-${task}`, ariaLabel: taskName(task) });
   [...card.querySelectorAll(".bars")].at(-1).after(list);
   return list;
 }

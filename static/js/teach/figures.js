@@ -127,13 +127,16 @@ export function share(right, groups) {
   const squares = [...sums.values()].reduce((sum, each) => sum + each * each, 0);
   const variance = (squares / count ** 2) * (clusters / Math.max(1, clusters - 1));
   const worth = variance ? (accuracy * (1 - accuracy)) / variance : clusters;
-  const n = Math.min(count, Math.max(clusters, worth));
+  const n = Math.min(count, Math.max(1, worth));
   const middle = (accuracy + Z ** 2 / (2 * n)) / (1 + Z ** 2 / n);
   const half = (Z / (1 + Z ** 2 / n)) * Math.sqrt((accuracy * (1 - accuracy)) / n + Z ** 2 / (4 * n * n));
   return { accuracy, low: Math.max(0, middle - half), high: Math.min(1, middle + half), count, groups: clusters };
 }
 
-/** Return the temperature with the least cross-entropy (Guo et al. 2017), by golden section. */
+/**
+ * Return the temperature with the least cross-entropy (Guo et al. 2017), by golden section. Targets
+ * are smoothed (Platt 1999): where all answers are right, the least would be at no temperature.
+ */
 export function findTemperature(logits, labels) {
   const golden = (Math.sqrt(5) - 1) / 2;
   const loss = (log) => meanLoss(logits, labels, Math.exp(log));
@@ -147,7 +150,12 @@ export function findTemperature(logits, labels) {
 }
 
 function meanLoss(logits, labels, temperature = 1) {
-  const losses = logits.map((each, i) => -Math.log(Math.max(1e-12, softmax(each, temperature)[labels[i]])));
+  const other = 1 / (logits.length + 2);
+  const losses = logits.map((each, i) => {
+    const logs = softmax(each, temperature).map((share) => Math.log(Math.max(1e-12, share)));
+    const wrong = logs.reduce((sum, log) => sum + log, 0) - logs[labels[i]];
+    return -(1 - other) * logs[labels[i]] - (other * wrong) / (logs.length - 1);
+  });
   return losses.reduce((sum, each) => sum + each) / losses.length;
 }
 

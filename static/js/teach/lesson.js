@@ -1,5 +1,7 @@
 // A lesson: classes, and samples of them, each with what the server made of its picture.
 
+import { decodeFloats, decodePixels } from "./encoding.js";
+
 const FORMAT = { format: "raut-lesson", format_version: 1 };
 export const MOST_CLASSES = 8;
 // What the matrix of all pairs of samples leaves smooth.
@@ -81,6 +83,11 @@ export class Lesson {
     return [...pairs.values()];
   }
 
+  /** Return whether a class has the very picture of other features, in another recording. */
+  has(kind, recording, features) {
+    return this.of(kind).some((sample) => sample.features === features && sample.recording !== recording);
+  }
+
   toJson() {
     const { version, region, classes } = this;
     const samples = this.samples.map(({ id, kind, ...sample }) => ({ class: classes.indexOf(kind), ...sample }));
@@ -100,8 +107,9 @@ export class Lesson {
       Object.assign(lesson.addClass(name), { en, id });
     }
     for (const { class: at, recording, ...sample } of samples) {
-      check(lesson.classes[at] && Number.isInteger(recording) && THUMBNAIL.test(sample.thumbnail));
+      check(Number.isInteger(at) && lesson.classes[at] && Number.isInteger(recording) && THUMBNAIL.test(sample.thumbnail));
       check(["features", "pixels"].every((name) => sample[name]?.length && sample[name].length === samples[0][name].length));
+      check(decodeFloats(sample.features).every(Number.isFinite) && decodePixels(sample.pixels).length);
       lesson.#recordings = Math.max(lesson.#recordings, recording);
       lesson.add(lesson.classes[at], recording, sample);
     }

@@ -227,6 +227,7 @@ function onEntry(entry) {
   queue.entries.splice(queue.entries.indexOf(entry), 1);
   if (state === "failed") say(problemSentence(problem));
   else if (!entry.features) say(text("no_face_in", { count: formatNumber(++missed) }));
+  else if (lesson.has(kind, recording, entry.features)) say(text("twice", { name: kind.name }));
   else if (sameVersion(entry) && lesson.classes.includes(kind)) {
     lesson.version = entry.version;
     cards.addSample(lesson.add(kind, recording, entry));

@@ -9,8 +9,12 @@ import { costOf } from "./figures.js";
 const curve = new LearningCurve(element("curve"));
 const limit = element("limit");
 let outcomes = null;
+let limitIsOwn = false; // set by the visitor, not by the figures
 
-limit.addEventListener("input", showCost);
+limit.addEventListener("input", () => {
+  limitIsOwn = true;
+  showCost();
+});
 
 /** The limit below which an answer is "unsure", as the visitor set it. */
 export const threshold = () => Number(limit.value);
@@ -18,6 +22,7 @@ export const threshold = () => Number(limit.value);
 /** Hide the figures, and say why there are none yet. */
 export function showNothing(sentence) {
   outcomes = null;
+  limitIsOwn = false;
   element("figures").hidden = true;
   write(element("figures-note"), sentence);
 }
@@ -33,8 +38,7 @@ export function showFigures(classes, figures, sampleOf) {
   const advice = advise({ classes, figures }).map(([path, values]) => text(`advice.${path}`, values));
   element("advice").replaceChildren(...advice.map((words) => make("li", {}, words)));
   if (!figures.outcomes) return showNothing(text("more_samples"));
-  // The visitor's own limit stays until there are new outcomes of a first measuring.
-  if (!outcomes) limit.value = String(figures.threshold);
+  if (!limitIsOwn) limit.value = String(figures.threshold);
   outcomes = figures.outcomes;
   write(element("figures-note"), honest ? "" : text("not_honest"));
   element("figures").hidden = false;

@@ -30,9 +30,9 @@ function sync({ samples, fresh }) {
     for (const gram of Object.values(grams)) gram.remove(at);
   }
   for (const { id, features, pixels } of fresh) {
-    known.push(id);
     grams.features.add(decodeFloats(features));
     grams.pixels.add(decodePixels(pixels));
+    known.push(id);
   }
 }
 

@@ -18,7 +18,7 @@ from app.vision.models.classifiers import load_classifier
 from app.vision.models.keras_network import KerasNetwork
 from tests.training.recipes import fail, fit, run, succeed, write_recipe
 from training.datasets.loading import OOD, read_split
-from training.export import exporting, quantization
+from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
 from training.recipe import DataError, Distillation
 from training.runs import load_run, read_history
@@ -154,7 +154,7 @@ def test_a_prediction_is_of_the_main_face_unless_the_picture_is_a_crop(
 def test_the_first_filters_are_found_where_they_are_stored_in_half_precision(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "SMALLEST_COMPRESSED", 1)
+    monkeypatch.setattr(compression, "SMALLEST_COMPRESSED", 1)
     succeed("export", made / "run", tmp_path / "tiny")
     kernel = first_kernel(keras.saving.load_model(tmp_path / "tiny" / "model.keras"))
     filters = FeatureExtractor(tmp_path / "tiny", load_card(tmp_path / "tiny")).filters
