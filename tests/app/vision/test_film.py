@@ -3,10 +3,13 @@
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 
 from app.vision.imaging.film import Film, FilmError
+from app.vision.imaging.shots import Shots
 from bench.film import write_film
 
 GREYS = [np.full((96, 128, 3), 8 * index, np.uint8) for index in range(30)]
@@ -73,3 +76,15 @@ def test_what_is_no_film_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(FilmError, match="no film of a kind that can be read here"):
         Film(str(path))
+
+
+def test_shots_differ_beside_black_bars_and_black_frames_are_one_shot() -> None:
+    shots = Shots()
+    frames = [skimage.data.astronaut(), skimage.data.coffee()[:, :400], skimage.data.chelsea()]
+    upright = [np.zeros((360, 640, 3), np.uint8) for _ in frames]
+    for frame, picture in zip(upright, frames, strict=True):
+        frame[:, 219:421] = cv2.resize(picture, (202, 360))
+    black = np.zeros_like(upright[0])
+    told = [shots.begins(frame) for frame in (upright[0], upright[0], *upright[1:], black, black)]
+    assert told[:4] == [False, False, True, True]
+    assert not told[-1]

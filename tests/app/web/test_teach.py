@@ -116,6 +116,7 @@ def test_a_taught_head_is_served_everywhere_as_computed_from_its_features(
         ({"name": "Masks!"}, "head_invalid", "name"),
         ({"name": "expression"}, "name_taken", None),
         ({"name": "proposer"}, "name_taken", None),
+        ({"name": "track"}, "name_taken", None),
         ({"region": "hand"}, "head_invalid", "region"),
         ({"version": "0" * 12}, "features_outdated", None),
         ({"classes": HEAD["classes"][:1]}, "head_invalid", "classes"),
@@ -124,6 +125,7 @@ def test_a_taught_head_is_served_everywhere_as_computed_from_its_features(
         ({"weights": "AAAA"}, "head_invalid", "weights"),
         ({"weights": "no base64"}, "head_invalid", "weights"),
         ({"bias": [1.0]}, "head_invalid", "bias"),
+        ({"bias": [1e39, 0.0]}, "head_invalid", "bias"),
         ({"temperature": 0}, "head_invalid", "temperature"),
         ({"threshold": 1.5}, "head_invalid", "threshold"),
         ({"figures": {}}, "head_invalid", "figures"),
@@ -142,4 +144,6 @@ def test_a_head_that_lacks_something_is_refused_in_words(
 
 
 def test_a_body_that_is_no_json_is_refused(client: FlaskClient) -> None:
-    assert client.post(HEADS, data=b"{").get_json()["code"] == "head_invalid"
+    for data in (b"{", b"[" * 200_000):
+        answer = client.post(HEADS, data=data, content_type="application/json")
+        assert answer.get_json()["code"] == "head_invalid"
