@@ -8,11 +8,11 @@ import numpy as np
 SAME_SHOT = 0.5
 THUMBNAIL = (32, 24)
 BLACK = 16  # grey level below which a place may be a bar beside the picture
-FLAT = 3.0  # deviation in grey levels of a thumbnail that tells nothing
+FLAT = 3.0  # deviation in grey levels below which a frame tells nothing
 
 
 class Shots:
-    """Compare each frame of a film with the last one."""
+    """Compare each frame of a film with the last one that shows something."""
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
@@ -23,16 +23,16 @@ class Shots:
         The first frame begins none, as nothing comes before it.
         """
         grey = cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
+        if grey.std() < FLAT:
+            return False  # black or plain: the frames around it are compared
         last, self._last = self._last, grey
         return last is not None and _correlate(last, grey) < SAME_SHOT
 
 
 def _correlate(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation where either is bright; 1 where both are flat."""
+    """Return the correlation where either is bright."""
     bright = (one >= BLACK) | (other >= BLACK)
     pair = np.stack([one[bright], other[bright]])
-    if not bright.any() or (pair.std(axis=1) < FLAT).all():
-        return 1.0
     pair -= pair.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(pair, axis=1)
     return float(pair[0] @ pair[1] / max(1.0, norms.prod()))

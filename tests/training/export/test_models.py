@@ -347,7 +347,7 @@ def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
         recipe=str(recipe),
-        common={"schedule.epochs": 4},
+        common={"schedule.epochs": 8},
         seeds=[2],
         notes=["Pictures are made."],
         variants={"training": {"schedule.learning_rate": 0.0}},
@@ -408,8 +408,10 @@ def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) ->
 def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: Path) -> None:
     # A rate far too high: the loss grows after some epoch, and the best is not the last.
     folder = tmp_path / "run"
+    growing = "schedule.progressive_sizes=[[0.5, 16], [1.0, 24]]"
     diverging = ("schedule.optimizer=adam", "schedule.learning_rate=0.3", "schedule.patience=1")
-    fit(recipe, folder, *diverging, "schedule.monitor=loss", "schedule.keep_best=true")
+    kept = ("schedule.monitor=loss", "schedule.keep_best=true")
+    fit(recipe, folder, *diverging, growing, *kept)
     history = read_history(folder)
     losses = [row["validation_loss"] for row in history]
     assert len(losses) - 1 - int(np.argmin(losses)) == 1
