@@ -1,7 +1,5 @@
 // A lesson: classes, and samples of them, each with what the server made of its picture.
 
-import { decodeFloats, decodePixels } from "./encoding.js";
-
 const FORMAT = { format: "raut-lesson", format_version: 1 };
 export const MOST_CLASSES = 8;
 // What the matrix of all pairs of samples leaves smooth.
@@ -109,7 +107,8 @@ export class Lesson {
     for (const { class: at, recording, ...sample } of samples) {
       check(Number.isInteger(at) && lesson.classes[at] && Number.isInteger(recording) && THUMBNAIL.test(sample.thumbnail));
       check(["features", "pixels"].every((name) => sample[name]?.length && sample[name].length === samples[0][name].length));
-      check(decodeFloats(sample.features).every(Number.isFinite) && decodePixels(sample.pixels).length);
+      // Decoding would take a second of the page's thread; `atob` alone throws for what is no base64.
+      check(atob(sample.features).length % 4 === 0 && atob(sample.pixels).length);
       lesson.#recordings = Math.max(lesson.#recordings, recording);
       lesson.add(lesson.classes[at], recording, sample);
     }
