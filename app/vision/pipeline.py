@@ -197,7 +197,7 @@ class FaceAnalyzer:
         cards = [each.card for each in classifiers]
         if any(card.region == "face" for card in cards):
             return self.detector.first_scale(photo, effort)
-        return min((image_scale(photo, card.shape) for card in cards), default=1.0)
+        return min((_image_scale(photo, card.shape) for card in cards), default=1.0)
 
     def _analyze(
         self, photo: LazyImage, classifiers: dict[str, Classifier], effort: Effort, trace: Trace
@@ -297,13 +297,17 @@ def read_faces(
 
 
 def _read_image(photo: LazyImage, classifier: Classifier, trace: Trace) -> Prediction:
-    shape = classifier.card.shape
-    pixels, _ = photo.pixels(image_scale(photo, shape))
-    crops = shape_crop(pixels, shape)[None]
+    crops = cut_image(photo, classifier.card.shape)[None]
     trace.add("crops", classifier.card.name, crops=crops)
     return classifier.predict(crops, trace)[0]
 
 
-def image_scale(photo: LazyImage, shape: CropShape) -> float:
+def cut_image(photo: LazyImage, shape: CropShape) -> np.ndarray:
+    """Return a whole photo as a network takes it, uint8 (size, size, channels)."""
+    pixels, _ = photo.pixels(_image_scale(photo, shape))
+    return shape_crop(pixels, shape)
+
+
+def _image_scale(photo: LazyImage, shape: CropShape) -> float:
     """Return the coarsest scale at which a whole photo has the crop's pixels."""
     return min(photo.width, photo.height) / shape.size

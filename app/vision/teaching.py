@@ -20,14 +20,13 @@ from app.vision.models.cards import CARD, Card, Head, LocalizedText
 from app.vision.models.classifiers import Classifier
 from app.vision.models.features import FeatureNetwork
 from app.vision.models.files import FILES, hash_file
-from app.vision.pipeline import FaceAnalyzer, check_effort, image_scale
+from app.vision.pipeline import FaceAnalyzer, check_effort, cut_image
 from app.vision.readings import TrackedFace
 
 PIXELS = CropShape(24, 1)  # what a lesson compares the features with
 # Names that no taught model may have: a face's own fields in answers, and the detector's folders.
 RESERVED = {*DETECTOR_FOLDERS, *TrackedFace.model_fields}
-
-
+MOST_CLASSES = 8
 HEAD = "taught"
 PURPOSE = {
     "en": "Tells which of these a {region} shows, as taught by samples: {classes}.",
@@ -121,9 +120,7 @@ class Teacher:
         budget = budget or Budget()
         photo = open_image(data)
         if network.region == "image":
-            box = None
-            whole, _ = photo.pixels(image_scale(photo, network.shape))
-            crop = shape_crop(whole, network.shape)
+            box, crop = None, cut_image(photo, network.shape)
         else:
             found = self._analyzer.detector.detect(photo, checked, [], budget)
             if not found:

@@ -90,7 +90,8 @@ def run(page: Page, script: str, features: np.ndarray, labels: np.ndarray, **mor
     """Run a script with the page's modules, after features and labels went to a `gram`."""
     return page.evaluate(
         """async ({ features, labels, ...more }) => {
-          const { Gram, fit, logitsOf, softmax } = await import("/static/js/teach/logistic.js");
+          const { Gram, fit, logitsOf } = await import("/static/js/teach/logistic.js");
+          const { softmax } = await import("/static/js/softmax.js");
           const figures = await import("/static/js/teach/figures.js");
           const gram = new Gram();
           features.forEach((each) => gram.add(Float32Array.from(each)));

@@ -68,7 +68,7 @@ def flatten_scaling(path: Path) -> None:
         last = users[0].output[0]
     if chain:
         flat, scaled = f"{cast.output[0]}_flat", f"{last}_flat"
-        _rename_inputs([chain[0]], cast.output[0], flat)
+        chain[0].input[:] = [flat if name == cast.output[0] else name for name in chain[0].input]
         chain[-1].output[0] = scaled
         rows = numpy_helper.from_array(np.array([0, -1]), "rows_of_pixels")
         graph.initializer.append(rows)
@@ -80,10 +80,3 @@ def flatten_scaling(path: Path) -> None:
         graph.node.insert(0, shape)
     onnx.checker.check_model(model)
     onnx.save(model, path)
-
-
-def _rename_inputs(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
-    for node in nodes:
-        for index, name in enumerate(node.input):
-            if name == old:
-                node.input[index] = new

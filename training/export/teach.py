@@ -33,6 +33,7 @@ from app.vision.models.files import hash_file
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.teaching import (
     HEAD,
+    MOST_CLASSES,
     NOT_FOR,
     RESERVED,
     Sample,
@@ -47,7 +48,6 @@ from training.evaluate.calibration import calibrate, select_threshold
 from training.evaluate.metrics import RESAMPLES, measure_answers
 from training.recipe import DataError, Recipe, parse_recipe
 
-MOST_CLASSES = 8
 FOLDS = 5
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # C of scikit-learn, the inverse of the L2 penalty
 PRECISION = 0.95  # of the answers given, by cross-validation

@@ -37,11 +37,7 @@ def cut_crop(image: np.ndarray, detection: Detection, shape: CropShape) -> np.nd
     the detection is in its pixels. Beyond the photo its edge is repeated, as no training crop has
     a black bar. Returns uint8 (size, size, channels).
     """
-    return cut_box(image, detection.box, detection.roll_degrees, shape)
-
-
-def cut_box(image: np.ndarray, box: Box, roll_degrees: float, shape: CropShape) -> np.ndarray:
-    """Cut the square around a box as `cut_crop` does, turned by `roll_degrees` clockwise."""
+    box, roll_degrees = detection.box, detection.roll_degrees
     if abs(roll_degrees) < SMALLEST_ROTATION:
         return shape_crop(_cut_square(image, box, 1 + 2 * shape.margin), shape)
     # A rotated square lies within an upright one of its diagonal. That one is shrunk first, so
@@ -67,7 +63,7 @@ def cut_squares(grey: np.ndarray, squares: np.ndarray, shape: CropShape) -> np.n
     """Cut grey squares, each from a copy that is less than twice as fine as needed.
 
     `grey` is uint8 (height, width); `squares` (count, 4) in its pixels: centre x, centre y,
-    side, and clockwise roll in degrees. Returns uint8 (count, size, size, 1). `cut_box` gives
+    side, and clockwise roll in degrees. Returns uint8 (count, size, size, 1). `cut_crop` gives
     nearly the same pixels, and takes ten times as long for dozens of squares.
     """
     squares = np.asarray(squares, np.float32)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.errors import RautError
 from app.vision.geometry import Box
 from app.vision.models.cards import NAME, NONE_OF_THESE, LocalizedText, Region
-from app.vision.teaching import RESERVED, TaughtHead, make_folder
+from app.vision.teaching import MOST_CLASSES, RESERVED, TaughtHead, make_folder
 from app.web.api.uploads import request_budget
 from app.web.server.state import state
 
@@ -22,6 +22,7 @@ WORDS = r"^[^<>&\"\x00-\x1f\x7f]*\S[^<>&\"\x00-\x1f\x7f]*$"  # no markup, and no
 Words = Annotated[str, Field(max_length=60, pattern=WORDS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+PER_CLASS = Field(max_length=MOST_CLASSES)
 # What each part of a head has to be, for the sentence that refuses another.
 EXPECTED = {
     "name": "a name of up to 32 small letters, digits, - and _ that begins with a letter",
@@ -58,7 +59,9 @@ class NewFigures(_Strict):
     high: Share
     samples: dict[str, Annotated[Count, Field(gt=0)]]
     recordings: Annotated[Count, Field(gt=0)]
-    confusion: list[Annotated[list[Count], Field(max_length=8)]] = Field(max_length=8)
+    confusion: list[Annotated[list[Count], Field(max_length=MOST_CLASSES)]] = Field(
+        max_length=MOST_CLASSES
+    )
     answered: Share
     right: Share
 
@@ -69,9 +72,9 @@ class NewHead(_Strict):
     name: str = Field(pattern=NAME)
     region: Region
     version: str
-    classes: list[NewClass] = Field(min_length=2, max_length=8)
+    classes: list[NewClass] = Field(min_length=2, max_length=MOST_CLASSES)
     weights: str = Field(description="float32, little-endian (classes, features), in base64.")
-    bias: list[float] = Field(max_length=8)
+    bias: list[float] = PER_CLASS
     temperature: float = Field(1.0, ge=0.01, le=100)
     threshold: Share
     figures: NewFigures

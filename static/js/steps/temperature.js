@@ -1,6 +1,7 @@
 // The temperature's slider: the server's softmax with another temperature.
 
 import { formatHundredths, formatProbability } from "../language.js";
+import { softmax } from "../softmax.js";
 
 export function wireTemperatures(root) {
   for (const table of root.querySelectorAll(".softmax")) wireTable(table);
@@ -30,12 +31,4 @@ function draw(table, temperature) {
     cell.textContent = formatProbability(probabilities[index]);
     row.querySelector(".meter-bar").setAttribute("width", String(probabilities[index] * 100));
   });
-}
-
-// The maximum is subtracted first, so that no exponential overflows.
-function softmax(values) {
-  const largest = Math.max(...values);
-  const exponentials = values.map((value) => Math.exp(value - largest));
-  const sum = exponentials.reduce((a, b) => a + b);
-  return exponentials.map((value) => value / sum);
 }

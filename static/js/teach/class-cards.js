@@ -2,7 +2,7 @@
 
 import { clone, element, make, write } from "../dom.js";
 import { formatNumber, text } from "../language.js";
-import { droppedFiles, onlyPhotos, wireChooser } from "../photo/file-input.js";
+import { droppedFiles, onlyPhotos, wireChooser } from "../photo-files.js";
 
 // So many pictures enter the page in one frame without a stutter.
 const AT_ONCE = 40;
@@ -126,6 +126,6 @@ export function wireDrop(target, onFiles) {
   target.addEventListener("dragleave", (event) => mark(event, false));
   target.addEventListener("drop", async (event) => {
     mark(event, false);
-    onFiles(await droppedFiles([...event.dataTransfer.items].filter(({ kind }) => kind === "file")));
+    onFiles(await droppedFiles(event.dataTransfer.items));
   });
 }

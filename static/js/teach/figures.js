@@ -1,6 +1,7 @@
 // How good a lesson is: cross-validation by recording and without, calibration, and curves.
 
-import { fit, logitsOf, softmax } from "./logistic.js";
+import { softmax } from "../softmax.js";
+import { fit, logitsOf } from "./logistic.js";
 
 const STRENGTHS = [1, 3, 10, 30, 100, 300, 1000];
 export const FIRST_STRENGTH = 30;

@@ -1,6 +1,8 @@
 // Multinomial logistic regression with L2, in the space of the samples: features have thousands of
 // dimensions, samples are some hundreds, and all that is needed of them is their Gram matrix.
 
+import { exponentiate } from "../softmax.js";
+
 const MEMORY = 12;
 const MOST_ITERATIONS = 1000;
 const SUFFICIENT_DECREASE = 1e-4;
@@ -77,12 +79,6 @@ export class Gram {
 /** Return the logits of a sample, by its row of the kernel. */
 export function logitsOf(row, { alpha, bias }) {
   return Array.from(bias, (value, c) => value + dot(row, alpha.subarray(c * row.length, (c + 1) * row.length)));
-}
-
-export function softmax(logits, temperature = 1) {
-  const parts = Array.from(logits, (logit) => logit / temperature);
-  const sum = exponentiate(parts);
-  return parts.map((part) => part / sum);
 }
 
 /**
@@ -180,15 +176,6 @@ function crossEntropy(x, direction, step, labels, classes) {
     total += Math.log(exponentiate(logits)) + most - own;
   }
   return total;
-}
-
-/** Replace logits by their exponentials, divided by the largest; return their sum. */
-function exponentiate(logits) {
-  let most = -Infinity;
-  for (let k = 0; k < logits.length; k++) most = Math.max(most, logits[k]);
-  let sum = 0;
-  for (let k = 0; k < logits.length; k++) sum += logits[k] = Math.exp(logits[k] - most);
-  return sum;
 }
 
 /** Return the direction of L-BFGS by its two loops. */

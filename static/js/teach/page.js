@@ -5,16 +5,17 @@ import { element, encodeCanvas, fileStamp, make, saveFile, write } from "../dom.
 import { drawBars, updateBars } from "../face-card.js";
 import { predictionWords, whyUnsure } from "../faces.js";
 import { formatNumber, formatProbability, problemSentence, text } from "../language.js";
-import { wireChooser } from "../photo/file-input.js";
+import { wireChooser } from "../photo-files.js";
 import { PhotoQueue } from "../photo/queue.js";
 import { shrink } from "../photo/shrink.js";
 import { FrameEncoder } from "../realtime/frames.js";
 import { parse, problemOf, Service, ServiceError } from "../service.js";
+import { softmax } from "../softmax.js";
 import { ClassCards, wireDrop } from "./class-cards.js";
 import { decodeFloats, decodePixels, encodeFloats } from "./encoding.js";
 import { costOf } from "./figures.js";
 import { Lesson, MOST_CLASSES, MOST_SAMPLES, plain } from "./lesson.js";
-import { dot, softmax } from "./logistic.js";
+import { dot } from "./logistic.js";
 import { showFigures, showNothing, threshold } from "./result-view.js";
 
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 } };
