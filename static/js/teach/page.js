@@ -408,10 +408,12 @@ async function takeAway(event) {
 }
 
 function notReady() {
-  if (!model || !figures?.outcomes) return text(lesson.taught.length > 1 ? "still_measuring" : "one_class");
-  if (!figures.honest) return text("not_honest");
   const alike = lesson.alike;
-  return lesson.classes.map((kind) => noteOn(kind, alike)).find(Boolean) ?? "";
+  // Names first: they can be mended while the figures are being measured.
+  const fault = lesson.classes.map((kind) => noteOn(kind, alike)).find(Boolean);
+  if (fault) return fault;
+  if (!model || !figures?.outcomes) return text(lesson.taught.length > 1 ? "still_measuring" : "one_class");
+  return figures.honest ? "" : text("not_honest");
 }
 
 function describeHead(name) {
