@@ -115,12 +115,17 @@ def read_grey(file: Path) -> np.ndarray:
 
 
 def paste_face(
-    canvas: np.ndarray, crop: np.ndarray, place: FacePlace, face: PlacedFace, feather: float
+    canvas: np.ndarray,
+    crop: np.ndarray,
+    place: FacePlace,
+    face: PlacedFace,
+    feather: float,
+    coverage: np.ndarray | None = None,
 ) -> np.ndarray:
     """Paste a crop so that its face is at the position `face`.
 
     Both are grey uint8; `feather` is the share of the crop's side over which it fades at its
-    edges. Returns the composite.
+    edges, or `coverage`, float32 of its shape, says where it is opaque. Returns the composite.
     """
     scale = face.side / (place.side * crop.shape[1])
     if scale < 1:
@@ -128,12 +133,10 @@ def paste_face(
         crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
         scale = face.side / (place.side * crop.shape[1])
     height, width = crop.shape
-    mask: np.ndarray = np.ones((height, width), np.float32)
-    fade = round(feather * width)
-    if fade:
-        mask[:] = 0
-        mask[fade : height - fade, fade : width - fade] = 1
-        mask = cv2.blur(mask, (2 * fade + 1,) * 2, borderType=cv2.BORDER_CONSTANT)
+    if coverage is None:
+        coverage = _feather(crop.shape, round(feather * width))
+    elif coverage.shape != crop.shape:
+        coverage = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_AREA)
     x, y = place.x * width, place.y * height
     turn = cv2.getRotationMatrix2D((x, y), -face.roll_degrees, scale)
     reach = math.ceil(scale * math.hypot(width, height))
@@ -142,12 +145,21 @@ def paste_face(
     turn[:, 2] += (face.x - x - left, face.y - y - top)
     size = below.shape[::-1]
     moved = cv2.warpAffine(crop, turn, size, borderMode=cv2.BORDER_REPLICATE)
-    shown = cv2.warpAffine(mask, turn, size)
+    shown = cv2.warpAffine(coverage, turn, size)
     composite = canvas.copy()
     composite[top : top + size[1], left : left + size[0]] = np.rint(
         below + (moved - below.astype(np.float32)) * shown
     )
     return composite
+
+
+def _feather(shape: tuple[int, ...], fade: int) -> np.ndarray:
+    height, width = shape
+    mask: np.ndarray = np.zeros(shape, np.float32)
+    mask[fade : height - fade, fade : width - fade] = 1
+    if not fade:
+        return mask
+    return cv2.blur(mask, (2 * fade + 1,) * 2, borderType=cv2.BORDER_CONSTANT)
 
 
 def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:

@@ -48,7 +48,7 @@ MISTAKEN = 0.1  # score from which a square without a face is a hard negative
 ROLLS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
 LARGEST_ROLL = 60.0  # degrees beyond which a crop is no positive
 # Pictures with pasted faces, and without faces. The classifier sees fewer squares of each.
-COMPOSITES = {"train": 1500, "validation": 300}
+COMPOSITES = {"train": 2500, "validation": 300}
 BACKGROUNDS = {"train": 1200, "validation": 300}
 MORE_FOR_CLASSIFIER = 2
 STRIDE = 7919

@@ -14,6 +14,7 @@ import numpy as np
 from app.vision.geometry import iou
 from training.datasets.composites import (
     PHOTO_PLACE,
+    UTKFACE_PLACE,
     FacePlace,
     PlacedFace,
     Sources,
@@ -23,12 +24,17 @@ from training.datasets.composites import (
     sample_background,
 )
 from training.datasets.hard_faces import FACING, TURNED, HardPhoto
+from training.datasets.head_rotation import rotate_head
 from training.datasets.loading import UNKNOWN
 from training.datasets.occluders import cover_face
 
 MOST_FACES = 8  # of a crowd that are used in one sample
 COPIES_OF_RARE = 6  # profiles are few
 COVERED_SHARE = 0.25  # of the faces in photos that are covered
+ROTATED_SHARE = 0.7  # of the aligned crops in composites
+COVERED_ROTATED = 0.3  # of those
+COPIES_OF_ROTATED = 2
+ROTATED_AWAY = 55.0  # yaw from which a rotated head can't be read; real ones' yaw is told too small
 BLURRED_SHARE = 0.2  # of the pictures
 # Deviation of a Gaussian, or a third of a motion, over the side: blurred from, sharp up to.
 BLURRED, SHARP = 0.05, 0.027
@@ -42,6 +48,7 @@ class SeenFace:
     place: PlacedFace
     reasons: tuple[float, ...]
     copies: int = 1  # of its crops: rare kinds have several
+    coverable: bool = True  # by things that are drawn on a face seen from the front
 
 
 def sample_composite(
@@ -49,7 +56,7 @@ def sample_composite(
 ) -> tuple[np.ndarray, list[SeenFace]]:
     """Sample a picture of one to four faces at random sizes and rolls, half of them covered."""
     canvas = sample_background(sources.backgrounds, generator)
-    faces: list[PlacedFace] = []
+    faces: list[SeenFace] = []
     # A feathered square must not give a face away: other things are pasted in the same way.
     if generator.random() < 0.4:
         patch = sample_background(sources.backgrounds, generator)[:300, :300]
@@ -58,10 +65,15 @@ def sample_composite(
     for _ in range(generator.choice((1, 2, 3, 4), p=(0.55, 0.2, 0.15, 0.1))):
         file, place = _sample_face(sources, generator)
         face = _sample_position(canvas, place.known, generator)
-        if any(iou(face.corners, other.corners) > 0.02 for other in faces):
+        if any(iou(face.corners, other.place.corners) > 0.02 for other in faces):
+            continue
+        crop = read_grey(file)
+        if place == UTKFACE_PLACE and generator.random() < ROTATED_SHARE:
+            texture = sample_background(sources.backgrounds, generator)
+            canvas, seen = _paste_rotated(canvas, crop, face, texture, generator)
+            faces.append(seen)
             continue
         feather = generator.choice((0.0, 0.03, 0.1))
-        crop = read_grey(file)
         if place.side > 1:
             room = crop.shape[0] // 8  # the box is larger than the crop
             crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
@@ -70,9 +82,38 @@ def sample_composite(
                 0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
             )
         canvas = paste_face(canvas, crop, place, face, feather)
-        faces.append(face)
-    seen = [SeenFace(face, (0.0, 0.0, 0.0, 0.0)) for face in faces]
-    return _spoil(canvas, seen, 0.5, sources, generator)
+        faces.append(SeenFace(face, (0.0, 0.0, 0.0, 0.0)))
+    return _spoil(canvas, faces, 0.5, sources, generator)
+
+
+def _paste_rotated(
+    canvas: np.ndarray,
+    crop: np.ndarray,
+    face: PlacedFace,
+    texture: np.ndarray,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, SeenFace]:
+    """Paste the face of an aligned crop as a profile, or looking up or down; a third covered."""
+    side = crop.shape[0]
+    square = PlacedFace(
+        UTKFACE_PLACE.x * side, UTKFACE_PLACE.y * side, UTKFACE_PLACE.side * side, 0.0
+    )
+    lower = eyes = 0.0
+    if generator.random() < COVERED_ROTATED:
+        crop, lower, eyes = cover_face(crop, square, texture, generator)
+    if generator.random() < 0.75:
+        yaw, pitch = generator.uniform(35, 105), generator.normal(0, 12)
+    else:
+        yaw, pitch = (
+            abs(generator.normal(0, 20)),
+            generator.choice((-1, 1)) * generator.uniform(20, 50),
+        )
+    head = rotate_head(crop, square, yaw * generator.choice((-1, 1)), pitch, generator)
+    face = replace(face, known=False)  # where a profile's square lies is told by real ones
+    pasted = paste_face(canvas, head.picture, head.place, face, 0.0, head.coverage)
+    turned = 1.0 if yaw >= ROTATED_AWAY else UNKNOWN
+    copies = COPIES_OF_ROTATED if turned == 1 else 1
+    return pasted, SeenFace(face, (lower, eyes, turned, 0.0), copies, coverable=False)
 
 
 def _sample_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
@@ -194,7 +235,7 @@ def _spoil(
     texture = None
     for face in faces:
         lower, eyes, turned, blurred = face.reasons
-        if generator.random() < covered and lower != 1:
+        if generator.random() < covered and lower != 1 and face.coverable:
             if texture is None:
                 texture = sample_background(sources.backgrounds, generator)
             picture, mouth_now, eyes_now = cover_face(picture, face.place, texture, generator)

@@ -10,6 +10,7 @@ from tests.training.hard_faces import write_boxes
 from training.datasets import hard_faces, made_scenes
 from training.datasets.composites import PlacedFace, Sources
 from training.datasets.hard_faces import KINDS, darkened, drawn, read_hard_photos
+from training.datasets.head_rotation import rotate_head
 from training.datasets.occluders import THINGS, cover_face
 from training.datasets.proposal_crops import SIDE, SIDES, cut_part
 from training.recipe import DataError
@@ -86,6 +87,19 @@ def test_a_mask_covers_the_mouth_and_sunglasses_the_eyes(
         }
         assert found <= answers
         assert max(found)[thing] == 1
+
+
+@pytest.mark.parametrize(("yaw", "grey"), [(80.0, 200), (-80.0, 90)])
+def test_a_rotated_head_shows_the_cheek_that_faces_the_camera(yaw: float, grey: int) -> None:
+    crop = np.full((112, 112), 200, np.uint8)
+    crop[:, 56:] = 90
+    square = PlacedFace(55.0, 46.0, 116.0, 0.0)
+    head = rotate_head(crop, square, yaw, 0.0, np.random.default_rng(0))
+    size = head.picture.shape[0]
+    x, y = round(head.place.x * size), round(head.place.y * size)
+    assert (x > size / 2) == (yaw > 0)
+    assert head.coverage[y, x] == 1
+    assert head.picture[y, x] == pytest.approx(grey, abs=2)
 
 
 def test_photos_change_with_their_faces(data: Path) -> None:
