@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, HttpUrl, ValidationError, model_validator
+from pydantic import AfterValidator, DirectoryPath, Field, HttpUrl, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     models: Path = Field(MODELS, description="Folder of the models to serve.")
     studies: Path = Field(
         STUDIES, description="Folder of the results of the published studies, shown on /models."
+    )
+    samples: DirectoryPath | None = Field(
+        None,
+        description="Folder of up to three photos (JPEG, PNG or WebP) that the start page offers "
+        "to try; their file names are shown, so let them name the source.",
     )
     runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
         "auto",

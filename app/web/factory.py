@@ -6,6 +6,7 @@ from flask import Flask
 from flask_bootstrap import Bootstrap5
 
 from app.paths import DATA
+from app.samples import read_samples
 from app.settings import FORM_BYTES, Settings, read_settings
 from app.studies import read_studies
 from app.vision.explain.explanation import Explainer
@@ -82,6 +83,7 @@ def _build_state(settings: Settings) -> AppState:
         explainer=Explainer(analyzer, settings.threads),
         teacher=Teacher(analyzer, settings.threads),
         studies=read_studies(settings.studies),
+        samples=read_samples(settings.samples),
         admission=queue,
         stream_slots=StreamSlots(settings.streams_per_worker, settings.streams_per_client),
         readiness=Readiness(queue, settings.workers),

@@ -17,7 +17,10 @@ from PIL import Image
 from playwright.sync_api import FilePayload, FloatRect, Locator, Page, Route, expect
 from skimage import data
 
+from app import create_app
 from app.__main__ import cli
+from app.settings import Settings
+from tests.helpers.servers import serving
 
 from .helpers import (
     INDONESIAN,
@@ -848,3 +851,16 @@ def test_every_state_is_accessible_and_fits_a_narrow_phone(
 ) -> None:
     bring_about(opened, state, astronaut)
     expect_usable(opened)
+
+
+def test_the_operators_sample_photos_are_read_at_a_click(page: Page, tmp_path: Path) -> None:
+    Image.fromarray(data.astronaut()).save(tmp_path / "Eileen Collins (NASA).jpg")
+    (tmp_path / "notes.txt").write_text("no photo")
+    with serving(create_app(Settings(samples=tmp_path))) as address:
+        page.goto(address)
+        samples = page.get_by_role("list", name="Sample photos").get_by_role("button")
+        expect(samples).to_have_count(1)
+        expect(samples.locator("img")).to_have_js_property("naturalWidth", 512)
+        samples.click()
+        expect(page.locator(".face-card")).to_have_count(1)
+        assert page.request.get(f"{address}/samples/1").status == 404

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.errors import RautError
@@ -28,6 +28,15 @@ def photo() -> ResponseReturnValue:
     # With no-store browsers would discard the page, and the visitor's photos with it, when he
     # follows a link; so Back returns to them.
     return photo_page(), {"Cache-Control": "private, no-cache"}
+
+
+@blueprint.get("/samples/<int:number>")
+def sample(number: int) -> ResponseReturnValue:
+    """Send a sample photo."""
+    samples = state().samples
+    if number >= len(samples):
+        abort(404)
+    return samples[number].data, {"Content-Type": samples[number].content_type}
 
 
 @blueprint.get("/favicon.ico")
@@ -64,6 +73,7 @@ def photo_page(**outcome: Any) -> str:
         table=_describe_table(models),
         effort=choice.get(EFFORT) or state().settings.effort,
         accepted_types=uploads.ACCEPTED,
+        samples=state().samples,
         limit_mb=state().settings.max_upload_mb,
         **outcome,
     )

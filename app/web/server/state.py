@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
 
+from app.samples import Sample
 from app.settings import Settings
 from app.studies import StudyResults
 from app.vision.explain.explanation import Explainer
@@ -33,6 +34,7 @@ class AppState:
     explainer: Explainer
     teacher: Teacher
     studies: dict[str, StudyResults]
+    samples: tuple[Sample, ...]
     admission: AdmissionQueue
     stream_slots: StreamSlots
     readiness: Readiness

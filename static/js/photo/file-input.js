@@ -15,5 +15,13 @@ export function wireFileInput(onPhotos, onNothing) {
   element("add-photos").addEventListener("click", () => element("image").click());
   wireDropping(async ({ items }) => take(await droppedFiles(items), "nothing_to_drop"));
   document.addEventListener("paste", ({ clipboardData }) => take(preferPhotos([...clipboardData.files]), "nothing_to_paste"));
+  for (const button of document.querySelectorAll(".samples button")) {
+    button.addEventListener("click", async () => onPhotos([await fetchSample(button)]));
+  }
   wireCamera((photo) => onPhotos([photo]));
+}
+
+async function fetchSample({ value, title }) {
+  const photo = await (await fetch(value)).blob();
+  return new File([photo], title, { type: photo.type });
 }
