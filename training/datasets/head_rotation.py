@@ -27,8 +27,12 @@ BUMPS = (
 )
 SIZE = 144  # pixels of the result's side
 SPAN = 2.4  # sides that it spans
-MESH = 420  # points along each axis of the surface
-FRONT = 0.28  # z of the point in the face around which its square is centred
+MESH = 300  # points along each axis of the surface
+# Where a rotated face's square lies, as in hard-faces: centred around a point of this z, and by a
+# tenth smaller once the far eye is hidden.
+FRONT = 0.24
+SMALLER, SMALLER_FROM, SMALLER_TO = 0.1, 40.0, 65.0  # share, and degrees of yaw
+KNOWN_PITCH = 20.0  # degrees beyond which the square isn't known: hard-faces tells no pitch
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,11 @@ def rotate_head(
     holes = np.asarray((closed > 0) & (hit == 0), np.uint8)
     filled = cv2.inpaint(picture, holes, 2, cv2.INPAINT_TELEA)
     coverage = cv2.GaussianBlur(closed.astype(np.float32) / 255, (0, 0), 0.8)
-    centre = (FRONT * np.sin(turn) * np.cos(nod) / SPAN, -FRONT * np.sin(nod) / SPAN)
-    return TurnedHead(
-        filled, coverage, FacePlace(0.5 + centre[0], 0.5 + centre[1], 1 / SPAN, False)
-    )
+    x, y = 0.5 + FRONT * np.array((np.sin(turn) * np.cos(nod), -np.sin(nod))) / SPAN
+    hidden = np.clip((abs(yaw) - SMALLER_FROM) / (SMALLER_TO - SMALLER_FROM), 0, 1)
+    side = (1 - SMALLER * hidden) / SPAN
+    place = FacePlace(x, y, side, abs(pitch) <= KNOWN_PITCH)
+    return TurnedHead(filled, coverage, place)
 
 
 def _surface(

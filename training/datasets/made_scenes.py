@@ -109,7 +109,7 @@ def _paste_rotated(
             generator.choice((-1, 1)) * generator.uniform(20, 50),
         )
     head = rotate_head(crop, square, yaw * generator.choice((-1, 1)), pitch, generator)
-    face = replace(face, known=False)  # where a profile's square lies is told by real ones
+    face = replace(face, known=head.place.known)
     pasted = paste_face(canvas, head.picture, head.place, face, 0.0, head.coverage)
     turned = 1.0 if yaw >= ROTATED_AWAY else UNKNOWN
     copies = COPIES_OF_ROTATED if turned == 1 else 1

@@ -122,6 +122,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.step, self.seconds, self.loss_sum = 0, 0.0, 0.0
         self.right_sums = dict.fromkeys(self.heads, 0.0)
+        self._epoch, self._permutation = -1, np.zeros(0, np.int64)
         self._take_step = {size: self._compile(size) for _, size in self._sizes()}
 
     def count_bytes(self) -> int:
@@ -210,8 +211,7 @@ class Trainer:
 
     def _step(self, epoch: int, position: int) -> None:
         schedule = self.recipe.schedule
-        order = np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.train.labels))
-        chosen = order[position * schedule.batch : (position + 1) * schedule.batch]
+        chosen = self._order(epoch)[position * schedule.batch : (position + 1) * schedule.batch]
         share = self.step / self.total_steps
         size = next(side for until, side in self._sizes() if share < until)
         targets = {n: tf.constant(t[chosen], tf.float32) for n, t in self.targets.items()}
@@ -224,6 +224,12 @@ class Trainer:
         self.loss_sum += float(loss)
         for name, share in right.items():
             self.right_sums[name] += float(share)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._epoch != epoch:  # a permutation takes as long as a small network's step
+            generator = np.random.default_rng((self.recipe.seed, epoch))
+            self._epoch, self._permutation = epoch, generator.permutation(len(self.train.labels))
+        return self._permutation
 
     def _compile(self, size: int) -> Any:
         recipe, network, optimizer = self.recipe, self.network, self.optimizer
