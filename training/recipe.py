@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from app.vision.models.cards import NAME, LocalizedText, Targets
+from app.vision.models.cards import NAME, ONE_CLASS, LocalizedText, Targets
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -217,7 +217,16 @@ class Recipe(StrictModel):
     @property
     def best_by(self) -> str:
         """Name the figure by which the best epoch is chosen: "accuracy" or "loss"."""
-        return self.schedule.best_by or self.schedule.monitor
+        return self._measured(self.schedule.best_by or self.schedule.monitor)
+
+    @property
+    def monitor(self) -> str:
+        """Name the figure that has to improve within `schedule.patience`: "accuracy" or "loss"."""
+        return self._measured(self.schedule.monitor)
+
+    def _measured(self, figure: str) -> str:
+        has_accuracy = self.heads[self.fitted_head].targets in ONE_CLASS
+        return figure if has_accuracy else "loss"
 
     @property
     def fitted_head(self) -> str:

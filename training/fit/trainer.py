@@ -305,9 +305,9 @@ class Trainer:
         return len(self.history) - 1 - int(best)
 
     def _out_of_patience(self) -> bool:
-        schedule = self.recipe.schedule
-        waiting = bool(schedule.patience and self.history)
-        return waiting and self.epochs_since_best(schedule.monitor) >= schedule.patience
+        patience = self.recipe.schedule.patience
+        waiting = bool(patience and self.history)
+        return waiting and self.epochs_since_best(self.recipe.monitor) >= patience
 
 
 def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,13 @@
 import json
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.vision.models.cards import Card, load_card
-from tests.training.recipes import fail, fit, succeed, write_recipe
+from tests.training.recipes import fail, fit, succeed, write_noise, write_recipe
+from training.datasets.loading import BOX_COLUMNS, BOXES_FILE
 from training.datasets.preparation import VOTE_COLUMNS
 from training.runs import write_csv
 
@@ -98,3 +101,19 @@ def test_missing_votes_and_ages_are_reported_before_training(tmp_path: Path) -> 
     labels = ("--set", "heads.ferplus.targets=labels")
     fail("no file name holds one", "fit", recipe, "--out", tmp_path / "run", *labels)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_best_epoch_of_a_network_without_an_accuracy_has_the_lowest_loss(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for number, part in enumerate(product(("train", "validation"), ("face", "other"))):
+        folder = tmp_path.joinpath(*part)
+        write_noise(folder, 2, (96, 96), 1.0, np.random.default_rng(number))
+        for file in folder.iterdir():
+            values = (file.relative_to(tmp_path), 48, 48, 20, 0, 1)
+            rows.append(dict(zip(("file", *BOX_COLUMNS), values, strict=True)))
+    write_csv(tmp_path / BOXES_FILE, rows)
+    changes = (f"data.folder={tmp_path}", "schedule.epochs=3", "schedule.batch=2")
+    fit("proposer", tmp_path / "run", *changes, "schedule.patience=2", "schedule.keep_best=true")
+    assert "The best epoch by validation_loss" in (tmp_path / "run" / "report.md").read_text()
