@@ -19,7 +19,7 @@ class Sample:
 
 
 def read_samples(folder: Path | None) -> tuple[Sample, ...]:
-    """Read the first photos of a folder by name, once: a restricted worker can't later."""
+    """Read the first photos of a folder by name, once, at the start."""
     if not folder:
         return ()
     typed = ((file, mimetypes.guess_type(file.name)[0]) for file in sorted(folder.iterdir()))

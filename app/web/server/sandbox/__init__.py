@@ -153,6 +153,7 @@ def _list_readable(settings: Settings) -> list[Path]:
         *(DATA / name for name in data),
         settings.models,
         settings.studies,
+        *([settings.samples] if settings.samples else []),
         *map(Path, sorted(python | late)),
         *map(Path, SYSTEM.split()),
     ]
