@@ -106,13 +106,17 @@ def test_the_application_loads_and_answers_in_the_sandbox(
     assert {answer.split()[0] for answer in answers} <= {"200", "302"}, answers
 
 
-def test_the_workers_of_a_server_are_in_it_and_those_after_a_reload(astronaut_png: bytes) -> None:
+def test_the_workers_of_a_server_are_in_it_and_those_after_a_reload(
+    astronaut_png: bytes, tmp_path: Path
+) -> None:
     in_force = f'Sandbox: Landlock ABI {landlock.find_abi()} and seccomp"'
-    with started(RAUT_SANDBOX="require") as server:
+    (tmp_path / "sample.png").write_bytes(astronaut_png)
+    with started(RAUT_SANDBOX="require", RAUT_SAMPLES=str(tmp_path)) as server:
         for _ in range(2):
             server.wait_for(in_force)
             server.wait_for("ASGI server listening")
             assert server.ask("/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
+            assert server.ask("/samples/0")[0] == 200
             for worker in list_children(server.process.pid):
                 status = (PROC / str(worker.pid) / "status").read_text()
                 assert {"NoNewPrivs:\t1", "Seccomp:\t2"} <= set(status.splitlines())
