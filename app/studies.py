@@ -36,7 +36,8 @@ class ComparedFigure(BaseModel):
 class PublishedTable(BaseModel):
     """Hold one of a paper's tables, with ours in the last column, and how far both agree.
 
-    `difference` is the mean one in points, `correlation` that of the `ran` figures, of `of`.
+    `difference` is the mean one in points, `correlation` that of the `ran` figures, of `of`. Each
+    of `pairs` is the paper's share and ours.
     """
 
     title: str
@@ -46,6 +47,7 @@ class PublishedTable(BaseModel):
     of: int
     difference: float | None = None
     correlation: float | None = None
+    pairs: list[tuple[float, float]] = []
 
 
 class StudyResults(BaseModel):
@@ -63,18 +65,14 @@ class StudyResults(BaseModel):
     published: list[PublishedTable] = []
     missing: list[str]
     rows: list[dict[str, float | str]]
+    histories: dict[str, dict[str, list[float]]] = {}  # of each training, a value for each epoch
     hardware: Hardware
     folder: Path = Path()  # Where its figures are.
     without_weights: list[str] = []  # Networks that did not run for want of weights.
 
     @property
-    def has_plot(self) -> bool:
-        """Whether there is a scatter plot of the paper's figures and ours."""
-        return (self.folder / "published.png").is_file()
-
-    @property
     def curves(self) -> list[str]:
-        """Name the pictures of learning curves."""
+        """Name the pictures of learning curves, of results that hold no histories."""
         return sorted(each.name for each in self.folder.glob(f"*{CURVES}"))
 
     @property

@@ -116,17 +116,6 @@ def plot_risks(sets: dict[str, list[dict[str, float]]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_pairs(sets: dict[str, np.ndarray], path: Path) -> None:
-    """Plot our shares over the paper's, float (count, 2) for each set."""
-    figure, axes = plt.subplots(figsize=(4.4, 4.4), layout="constrained")
-    for name, pairs in sets.items():
-        axes.scatter(pairs[:, 0], pairs[:, 1], s=12, label=name)
-    axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
-    axes.set(xlabel="the paper's", ylabel="ours", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=7)
-    save_figure(figure, path)
-
-
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure to a file and close it."""
     figure.savefig(path, dpi=90)

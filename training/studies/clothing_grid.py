@@ -33,7 +33,7 @@ from training.fit.pretrained import (
 from training.recipe import WORDS, OODSet, change_recipe, load_recipe, parse_recipe
 from training.runs import load_run
 from training.studies.grid import Measure, share_grid
-from training.studies.reporting import report_training
+from training.studies.reporting import add_training
 from training.studies.session import (
     Findings,
     Point,
@@ -42,6 +42,7 @@ from training.studies.session import (
     confuse,
     describe_end,
     iterate_grid,
+    list_curves,
     name_point,
     predict_head,
     predict_run,
@@ -81,9 +82,7 @@ def run(session: Session) -> Findings:
     for row in final:
         findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
         confusion, classes = np.array(row["confusion"]), tuple(row["classes"])
-        findings.sections.append(
-            report_training(session, row["base"], row["history"], confusion, classes)
-        )
+        add_training(findings, session, row["base"], row["curves"], confusion, classes)
     if outside := winner["outside"]:
         count, refused = (sum(row[key] for row in outside) for key in ("count", "refused"))
         findings.figures["outside_accepted"] = (count - refused) / count
@@ -147,7 +146,7 @@ class _Search:
             **self._measure_run(point["size"], predict, self._pictures(point)[1]),
             **describe_end(trial.history),
             "parameters": body.count_params() + (width + 1) * len(trial.classes),
-            "history": trial.history,
+            "curves": list_curves(trial.history),
         }
 
     def measure_fitted(self, point: Point) -> Row:
@@ -164,7 +163,7 @@ class _Search:
             "one_view_macro_f1": _score(one_view)["macro_f1"],
             **describe_end(history, head),
             "parameters": network.count_params(),
-            "history": history,
+            "curves": list_curves(history, head),
         }
 
     def _measure_run(self, size: int, predict: Predict, validation: Split) -> Row:

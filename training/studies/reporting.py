@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 from importlib import import_module
 from typing import Any
 
@@ -12,34 +13,42 @@ from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES, plot_confusion, plot_curves, plot_pairs
+from training.evaluate.reports import FIGURES, plot_confusion
 from training.runs import list_columns, write_csv
-from training.studies.session import Findings, PaperFigure, Published, Session, Trial
+from training.studies.session import (
+    Curves,
+    Findings,
+    PaperFigure,
+    Published,
+    Session,
+    Trial,
+    list_curves,
+)
 
 PACKAGES = ("keras", "tensorflow", "numpy", "sklearn", "optuna")  # by the names of import
 
 
 def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
-    """Add a trial's row and section to the findings."""
+    """Add a trial's row, curves and section to the findings."""
     findings.rows.append(trial.row)
-    section = report_training(session, trial.name, trial.history, trial.confusion, trial.classes)
-    findings.sections.append(section)
+    curves = list_curves(trial.history)
+    add_training(findings, session, trial.name, curves, trial.confusion, trial.classes)
 
 
-def report_training(
+def add_training(
+    findings: Findings,
     session: Session,
     name: str,
-    history: list[dict[str, Any]],
+    curves: Curves,
     confusion: np.ndarray,
     classes: tuple[str, ...],
-) -> str:
-    """Plot a training's curves and confusion matrix; return its section of the report."""
+) -> None:
+    """Add a training's curves and its section, with a plot of the confusion matrix."""
     file = name.replace("=", "-").replace(".", "_")
-    plot_curves(history, session.figure(f"{file}-curves"))
     plot_confusion(confusion, list(classes), session.figure(f"{file}-confusion"))
-    curves = f"![curves]({FIGURES}/{file}-curves.png)"
     matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)"
-    return f"## {name}\n\n{curves}\n{matrix}\n\n{describe_classes(confusion, classes)}"
+    findings.sections.append(f"## {name}\n\n{matrix}\n\n{describe_classes(confusion, classes)}")
+    findings.histories[name] = curves
 
 
 def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -71,7 +80,6 @@ def write_results(session: Session, findings: Findings) -> None:
     study, recipe, folder = session.study, session.recipe, session.results
     compared = [_compare(item, findings) for item in study.paper]
     published = compare_points(study.published, findings.rows)
-    pairs = {table["title"]: np.array(table["pairs"]) for table in published if "pairs" in table}
     hardware = describe_hardware()
     folder.mkdir(parents=True, exist_ok=True)
     if findings.rows:
@@ -99,8 +107,9 @@ def write_results(session: Session, findings: Findings) -> None:
         "figures": findings.figures,
         "missing": findings.missing,
         "rows": findings.rows,
+        "histories": findings.histories,
     }
-    write_text(json.dumps(results, indent=2) + "\n", folder / "results.json")
+    write_text(write_json(results), folder / "results.json")
     sections = [
         f"# {study.title}",
         study.question,
@@ -123,14 +132,18 @@ def write_results(session: Session, findings: Findings) -> None:
     ):
         sections += [f"## {title}", text] if text else []
     sections += map(describe_published, published)
-    if pairs:
-        plot_pairs(pairs, session.figure("published"))
-        sections.append(f"![the paper's figures and ours]({FIGURES}/published.png)")
     if findings.rows:
         columns = list_columns(findings.rows)
         rows = [[row.get(column) for column in columns] for row in findings.rows]
         sections += ["## All trainings", markdown_table(rows, columns)]
+        sections.append("The losses and accuracies of each epoch are in results.json.")
     write_text("\n\n".join(sections + findings.sections) + "\n", folder / "report.md")
+
+
+def write_json(results: dict[str, Any]) -> str:
+    """Return results as JSON, with each innermost list and object on one line."""
+    text = json.dumps(results, indent=1)
+    return re.sub(r"[\[{][^][{}]*[]}]", lambda inner: " ".join(inner[0].split()), text) + "\n"
 
 
 def compare_points(tables: list[Published], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

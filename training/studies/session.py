@@ -24,6 +24,7 @@ from training.studies.executors import Executor
 
 LABELS_HEAD = "label"  # the only head of the networks that only a study fits
 Point = dict[str, Any]  # one combination of a grid's values
+Curves = dict[str, list[float]]  # a training's losses and accuracies, with a value for each epoch
 Result = TypeVar("Result")
 
 
@@ -107,13 +108,14 @@ class Findings:
     """Collect a study's results.
 
     `rows` become results.csv, `figures` are compared with the paper's by the names in the TOML,
-    `counts` are the predictions of which some figures are shares, `sections` are the report's in
-    Markdown, `missing` says what could not run.
+    `counts` are the predictions of which some figures are shares, `histories` the curves of each
+    training, `sections` are the report's in Markdown, `missing` says what could not run.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    histories: dict[str, Curves] = field(default_factory=dict)
     sections: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -238,14 +240,18 @@ def confuse(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(confusion_matrix(labels, answers, labels=classes))
 
 
+def list_curves(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> Curves:
+    """Return the losses and a head's accuracies, by their names in results.csv."""
+    columns = {
+        "training_accuracy": f"accuracy_{head}",
+        "validation_accuracy": f"validation_accuracy_{head}",
+        "training_loss": "loss",
+        "validation_loss": "validation_loss",
+    }
+    return {name: [row[column] for row in history] for name, column in columns.items()}
+
+
 def describe_end(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> dict[str, Any]:
     """Return the last epoch's figures by their names in results.csv."""
-    last = history[-1]
-    return {
-        "epochs_run": len(history),
-        "training_accuracy": last[f"accuracy_{head}"],
-        "validation_accuracy": last[f"validation_accuracy_{head}"],
-        "training_loss": last["loss"],
-        "validation_loss": last["validation_loss"],
-        "seconds": last["seconds"],
-    }
+    last = {name: values[-1] for name, values in list_curves(history, head).items()}
+    return {"epochs_run": len(history), **last, "seconds": history[-1]["seconds"]}

@@ -92,6 +92,7 @@ def risk_lines(sets: Mapping[str, list[Mapping[str, Any]]]) -> list[Line]:
 
 # The drawing field of a line chart, in the units of its viewBox; the rest is for the labels.
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 508.0, 12.0, 228.0
+SMALL_RIGHT = 300.0  # of charts that stand beside each other
 MOST_TICKS = 6
 
 
@@ -105,25 +106,57 @@ class Tick:
 
 @dataclass(frozen=True)
 class Plot:
-    """Hold a line chart ready to draw: each line's path, and the ticks of both axes."""
+    """Hold a line chart ready to draw: each line's path, the ticks of both axes, and its end."""
 
     paths: tuple[tuple[str, str], ...]
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
+    right: float = RIGHT
 
 
-def plot_lines(lines: Iterable[Line]) -> Plot | None:
-    """Lay lines out in one drawing field; None where there is nothing to draw."""
+def plot_histories(histories: Mapping[str, Mapping[str, list[float]]]) -> dict[str, list[Plot]]:
+    """Plot the losses and the accuracies of each training, over axes that all of them share.
+
+    A line's name ends with its last value.
+    """
+    plots: dict[str, list[Plot]] = {name: [] for name in histories}
+    for figure, write in (("loss", formats.figure), ("accuracy", formats.share)):
+        lines = {
+            name: [
+                Line(
+                    f"{formats.data_string(key.replace('_', ' '))} {write(values[-1])}",
+                    tuple(enumerate(values, 1)),
+                )
+                for key, values in curves.items()
+                if figure in key
+            ]
+            for name, curves in histories.items()
+        }
+        every = [line for each in lines.values() for line in each]
+        for name, each in lines.items():
+            if plot := plot_lines(each, every, SMALL_RIGHT):
+                plots[name].append(plot)
+    return plots
+
+
+def plot_lines(
+    lines: Iterable[Line], among: Iterable[Line] = (), right: float = RIGHT
+) -> Plot | None:
+    """Lay lines out in one drawing field; None where there is nothing to draw.
+
+    The axes take their ranges from these lines and those of `among`.
+    """
     drawn = [line for line in lines if line.points]
     if not drawn:
         return None
-    xs, ys = zip(*(point for line in drawn for point in line.points), strict=True)
+    points = (point for line in (*drawn, *among) for point in line.points)
+    xs, ys = zip(*points, strict=True)
     x_ticks, y_ticks = choose_ticks(min(xs), max(xs)), choose_ticks(min(ys), max(ys))
     x_range = min(*xs, x_ticks[0]), max(*xs, x_ticks[-1])
     y_range = min(*ys, y_ticks[0]), max(*ys, y_ticks[-1])
 
     def across(x: float) -> float:
-        return round(_between(x, *x_range, LEFT, RIGHT), 1)
+        return round(_between(x, *x_range, LEFT, right), 1)
 
     def up(y: float) -> float:
         return round(_between(y, *y_range, BOTTOM, TOP), 1)
@@ -132,6 +165,7 @@ def plot_lines(lines: Iterable[Line]) -> Plot | None:
         tuple((line.name, _path([(across(x), up(y)) for x, y in line.points])) for line in drawn),
         tuple(Tick(across(value), value) for value in x_ticks),
         tuple(Tick(up(value), value) for value in y_ticks),
+        right,
     )
 
 

@@ -1,5 +1,6 @@
 """Test the pages of the studies that were repeated."""
 
+import json
 import re
 from pathlib import Path
 
@@ -44,10 +45,43 @@ def test_small_learning_rates_are_not_rounded_away(client: FlaskClient) -> None:
 
 def test_the_paper_s_grid_is_shown_beside_ours_with_its_correlation(client: FlaskClient) -> None:
     text = client.get("/models/studies/clothing-grid").text
-    assert "<td>28.76%</td><td>24.00%</td>" in text
+    assert '<td>28.76%</td><td>24.00%</td><td class="number">-4.8 points</td>' in text
     assert "the mean difference of ours is -1.4 points. The correlation is 0.996." in text
-    with client.get("/models/studies/clothing-grid/figures/published.png") as plot:
-        assert plot.mimetype == "image/png"
+    assert text.count('class="chart-point"') == 27
+
+
+CURVES = {"training_loss": [1.5, 0.25], "validation_accuracy": [0.5, 0.625]}
+HISTORIES = {
+    "network=plain-learning_rate=0.5": CURVES,
+    "clothing-teacher": {"training_loss": [2.5, 0.75, 0.5]},
+}
+ENGLISH = [
+    "network plain, learning rate 0.5: Accuracy",
+    "Line chart of training loss 0.25.",
+    "validation accuracy 62.5%",
+]
+TRANSLATED = [
+    "jaringan polos, laju pembelajaran 0,5: Akurasi",
+    "loss pelatihan 0,25",
+    "akurasi validasi 62,5%",
+]
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", ENGLISH), ("id", TRANSLATED)])
+def test_the_epochs_of_each_training_are_drawn_over_axes_with_names(
+    tmp_path: Path, language: str, words: list[str]
+) -> None:
+    (file,) = STUDIES.glob("finetune-depth/*/results.json")
+    target = tmp_path / "finetune-depth" / "2026-01-01" / "results.json"
+    target.parent.mkdir(parents=True)
+    target.write_text(json.dumps(json.loads(file.read_text()) | {"histories": HISTORIES}))
+    client = create_app(Settings(studies=tmp_path)).test_client()
+    address = "/models/studies/finetune-depth"
+    text = client.get(address, headers={"Accept-Language": language}).text
+    assert all(each in text for each in words)
+    assert text.count('class="chart-axis chart-across"') == 3  # "Epoch" under each
+    # The first one ends half way of the three epochs of the other.
+    assert 'd="M56.0 108.0L178.0 228.0"' in text
 
 
 def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:
