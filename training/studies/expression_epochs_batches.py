@@ -7,7 +7,6 @@ import numpy as np
 
 from training.datasets.experiment import Splits, read_splits
 from training.datasets.loading import Split
-from training.evaluate.metrics import find_recalls
 from training.recipe import change_recipe
 from training.studies.reporting import add_trial
 from training.studies.session import Findings, Point, Session, Trial, iterate_grid
@@ -20,7 +19,8 @@ def run(session: Session) -> Findings:
     photos = sample_photos(splits[1], per_class, session.recipe.seed)
     measure = partial(_measure, session, splits, photos)
     findings = Findings()
-    for trial in session.map_by_epochs(measure, list(iterate_grid(session.study.grid))):
+    trials = session.map_by_epochs(measure, list(iterate_grid(session.study.grid)))
+    for trial in trials:
         add_trial(findings, session, trial)
     for network in session.study.grid["network"]:
         rows = [row for row in findings.rows if row["network"] == network]
@@ -32,6 +32,7 @@ def run(session: Session) -> Findings:
         findings.counts |= {
             f"{network}_validation_accuracy": len(splits[1].labels),
             f"{network}_photos_right_share": best["photos"],
+            **{f"{network}_{name}": count for name, count in trials[0].recall_counts.items()},
         }
     return findings
 
@@ -43,9 +44,7 @@ def _measure(
     changes |= session.study.options["networks"][point["network"]]
     trial = session.fit(point, change_recipe(session.recipe, changes), splits, shorter=shorter)
     right = (trial.logits.argmax(axis=1) == trial.labels)[photos]
-    trial.row |= {"photos_right": int(right.sum()), "photos": len(photos)}
-    recalls = zip(trial.classes, find_recalls(trial.confusion), strict=True)
-    trial.row |= {f"recall_{name}": round(float(share), 4) for name, share in recalls}
+    trial.row |= {"photos_right": int(right.sum()), "photos": len(photos), **trial.recalls}
     return trial
 
 

@@ -42,7 +42,7 @@ def run(session: Session) -> Findings:
         findings.figures |= {
             f"{base}_test_accuracy": row["test_accuracy"],
             f"{base}_cross_validated": float(np.mean(accuracies[base])),
-            f"{base}_deviation": float(np.std(accuracies[base], ddof=1)),
+            f"{base}_cross_validated_deviation": float(np.std(accuracies[base], ddof=1)),
         }
     return findings
 

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.special import softmax
 
 from training.datasets.experiment import read_splits
-from training.evaluate.metrics import find_recalls
 from training.recipe import Recipe, change_recipe
 from training.runs import MODEL
 from training.studies.reporting import add_trial
@@ -37,8 +36,8 @@ def run(session: Session) -> Findings:
         findings.figures[f"accuracy_{count}_{start}"] = trial.accuracy
         findings.counts[f"accuracy_{count}_{start}"] = len(trial.labels)
         if (count, start) == ("few", "imagenet"):  # the paper's own case
-            recalls = {key: value for key, value in trial.row.items() if key.startswith("recall")}
-            findings.figures |= recalls | {"best_epoch": trial.row["best_epoch"]}
+            findings.figures |= trial.recalls | {"best_epoch": trial.row["best_epoch"]}
+            findings.counts |= trial.recall_counts
     return findings
 
 
@@ -51,10 +50,9 @@ def _measure(session: Session, point: Point) -> tuple[Trial, str]:
     recipe = _change(session, point)
     splits = read_splits(recipe)
     trial = session.fit(point, recipe, splits)
-    recalls = zip(trial.classes, find_recalls(trial.confusion), strict=True)
     losses = [epoch["validation_loss"] for epoch in trial.history]
     trial.row |= {"accuracy": trial.accuracy, "best_epoch": 1 + int(np.argmin(losses))}
-    trial.row |= {f"recall_{name}": share for name, share in recalls}
+    trial.row |= trial.recalls
     # One photo, sampled with a fixed seed.
     index = int(np.random.default_rng(session.recipe.seed).integers(len(trial.labels)))
     probabilities = softmax(trial.logits[index])

@@ -16,6 +16,7 @@ from sklearn.metrics import confusion_matrix
 from training.datasets.experiment import Experiment, Splits
 from training.datasets.inspection import Inspection
 from training.datasets.loading import Split
+from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES
 from training.fit.trainer import fit
 from training.recipe import Recipe, StrictModel
@@ -101,6 +102,17 @@ class Trial:
     def accuracy(self) -> float:
         """The share of right predictions."""
         return float(np.mean(self.logits.argmax(axis=1) == self.labels))
+
+    @property
+    def recalls(self) -> dict[str, float]:
+        """Each class's recall, by its name in results.csv."""
+        shares = zip(self.classes, find_recalls(self.confusion), strict=True)
+        return {f"recall_{name}": round(float(share), 4) for name, share in shares}
+
+    @property
+    def recall_counts(self) -> dict[str, int]:
+        """The number of pictures of which each recall is a share."""
+        return dict(zip(self.recalls, self.confusion.sum(axis=1).tolist(), strict=True))
 
 
 @dataclass

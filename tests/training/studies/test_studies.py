@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -232,6 +233,7 @@ def test_depths_are_compared_and_the_best_is_cross_validated(depths: Path) -> No
     assert {row["verdict"] for row in rows} <= {"underfit", "good", "overfit"}
     report = read_report(depths / "work")
     assert "## vgg16, 2 folds" in report
+    assert re.search(r"cross-validated \| 78.59% ± 3.66 \| \d+\.\d\d% ± \d+\.\d\d \|", report)
     assert "| ResNet50, accuracy | 99.38% |  | This did not run. |" in report
 
 
