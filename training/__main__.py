@@ -51,6 +51,11 @@ def _resumable_by(*command: object) -> None:
     click.get_current_context().meta[RESUME] = told
 
 
+def _require_empty(folder: Path, content: str, choice: str) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise click.UsageError(f"{folder} holds {content} already: use {choice}.")
+
+
 @click.group(cls=Commands)
 def cli() -> None:
     """Build, measure and export the models that Raut serves."""
@@ -203,14 +208,15 @@ def teach(
     from app.vision.pipeline import FaceAnalyzer
     from training.export import teach as teaching
 
-    analyzer = FaceAnalyzer.load("models", needed=partial(teaching.choose_body, region=region))
-    tell = partial(click.echo, err=True)
+    target = out or (Path("runs") / f"{name}-recipe" if recipe_only else Path("models") / name)
     if recipe_only:
-        target = out or Path("runs") / f"{name}-recipe"
+        _require_empty(target, "files", "another --out")
+    analyzer = FaceAnalyzer.load("models", needed=partial(teaching.choose_body, region=region))
+    if recipe_only:
+        tell = partial(click.echo, err=True)
         recipe = teaching.write_recipe(analyzer, folder, name, region, target, tell)
         click.echo(f"python -m training fit {recipe}")
     else:
-        target = out or Path("models") / name
         teaching.teach(analyzer, folder, name, region, target, click.echo, curve)
 
 
@@ -272,8 +278,8 @@ def study(
         raise click.UsageError("--storage shares a grid by Optuna, --engine ray by Ray: give one.")
     load_study(name, scale)  # an unknown name is reported before the folder is checked
     work = out or Path("runs") / f"study-{name}-{scale}"
-    if work.is_dir() and any(work.iterdir()) and not resume:
-        raise click.UsageError(f"{work} holds this study already: use --resume, or another --out.")
+    if not resume:
+        _require_empty(work, "this study", "--resume, or another --out")
     target = work / "results" if scale == "smoke" else RESULTS / name
     command = f"python -m training study {name} --scale {scale}"
     command += f" --engine {engine}" if engine != "local" else ""

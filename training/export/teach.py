@@ -6,7 +6,6 @@ are held out together with those of the same sub-folder in other classes; other 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tomli_w
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
@@ -324,8 +324,7 @@ def write_recipe(
     values = recipe.model_dump(mode="json", exclude_defaults=True)
     values["network"]["init_from"] = str(body.folder)
     path = out / f"{name}.toml"
-    text = "\n".join(_toml(values)) + "\n"
-    atomic_write(path, methodcaller("write", text.encode()))
+    atomic_write(path, methodcaller("write", tomli_w.dumps(values).encode()))
     return path
 
 
@@ -356,14 +355,3 @@ def _derive_recipe(values: dict[str, Any], lesson: Lesson, name: str, out: Path)
             "augmentation": of_body.augmentation.model_dump(),
         }
     )
-
-
-def _toml(values: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yield the lines of TOML: plain values first, as JSON writes them, then the tables."""
-    for key, value in values.items():
-        if not isinstance(value, dict):
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield f"\n[{path}{key}]"
-            yield from _toml(value, f"{path}{key}.")

@@ -66,6 +66,8 @@ def test_a_recipe_fine_tunes_the_network_on_the_crops_of_the_folder(folder: Path
     assert train.classes == validation.classes == ("across", "down")
     assert len(train.labels) + len(validation.labels) == 20
     assert str(recipe.network.init_from) == "models/clothing"
+    again = run(folder, "--name", "directions", "--out", str(out), "--recipe-only")
+    assert f"{out} holds files already: use another --out." in again.output
 
 
 def test_folders_that_cannot_be_taught_are_refused_in_words(folder: Path) -> None:
