@@ -16,9 +16,21 @@ from training.fit.pretrained import FULL_PRECISION, WeightsError, load_base
 from training.recipe import DataError, RecipeError, change_recipe, parse_recipe, read_toml, validate
 from training.studies.executors import open_executor
 from training.studies.reporting import write_results
-from training.studies.session import Findings, Session, Study
+from training.studies.session import LABELS_HEAD, Findings, Session, Study
 
 STUDIES = Path(__file__).parent
+# What the recipes of all studies share.
+RECIPE = {
+    "seed": 1,
+    "purpose": {
+        "en": "Repeats a published study.",
+        "id": "Mengulang sebuah studi yang telah diterbitkan.",
+    },
+    "not_for": {"en": "Serving.", "id": "Dipakai di server."},
+    "heads": {LABELS_HEAD: {"targets": "labels"}},
+    "default_head": LABELS_HEAD,
+    "target_precision": 0.9,
+}
 
 
 def load_study(name: str, scale: str) -> Study:
@@ -27,6 +39,7 @@ def load_study(name: str, scale: str) -> Study:
     Raises `RecipeError` for an unknown name, an invalid file, or a scale the study doesn't have.
     """
     study = validate(Study, read_toml(STUDIES / f"{name}.toml", "study", STUDIES))
+    study.recipe = RECIPE | {"name": name} | study.recipe
     if scale == "full":
         return study
     smaller = study.smoke if scale == "smoke" else study.reduced
