@@ -95,6 +95,8 @@ LEFT, RIGHT, TOP, BOTTOM = 56.0, 508.0, 12.0, 228.0
 SMALL_RIGHT = 300.0  # of charts that stand beside each other
 MOST_TICKS = 6
 
+Ranges = list[tuple[float, float]]  # from the least to the greatest value: of x, and of y
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -128,32 +130,37 @@ def plot_histories(histories: Mapping[str, Mapping[str, list[float]]]) -> dict[s
                     tuple(enumerate(values, 1)),
                 )
                 for key, values in curves.items()
-                if figure in key
+                if figure in key and values
             ]
             for name, curves in histories.items()
         }
-        every = [line for each in lines.values() for line in each]
+        ranges = find_ranges(line for each in lines.values() for line in each)
         for name, each in lines.items():
-            if plot := plot_lines(each, every, SMALL_RIGHT):
+            if plot := plot_lines(each, ranges, SMALL_RIGHT):
                 plots[name].append(plot)
     return plots
 
 
+def find_ranges(lines: Iterable[Line]) -> Ranges:
+    """Return the least and the greatest x, and those of y; empty where there is no point."""
+    points = [point for line in lines for point in line.points]
+    return [(min(values), max(values)) for values in zip(*points, strict=True)]
+
+
 def plot_lines(
-    lines: Iterable[Line], among: Iterable[Line] = (), right: float = RIGHT
+    lines: Iterable[Line], ranges: Ranges | None = None, right: float = RIGHT
 ) -> Plot | None:
     """Lay lines out in one drawing field; None where there is nothing to draw.
 
-    The axes take their ranges from these lines and those of `among`.
+    The axes cover the ranges of x and y, by default those of the lines.
     """
     drawn = [line for line in lines if line.points]
     if not drawn:
         return None
-    points = (point for line in (*drawn, *among) for point in line.points)
-    xs, ys = zip(*points, strict=True)
-    x_ticks, y_ticks = choose_ticks(min(xs), max(xs)), choose_ticks(min(ys), max(ys))
-    x_range = min(*xs, x_ticks[0]), max(*xs, x_ticks[-1])
-    y_range = min(*ys, y_ticks[0]), max(*ys, y_ticks[-1])
+    xs, ys = ranges or find_ranges(drawn)
+    x_ticks, y_ticks = choose_ticks(*xs), choose_ticks(*ys)
+    x_range = min(xs[0], x_ticks[0]), max(xs[1], x_ticks[-1])
+    y_range = min(ys[0], y_ticks[0]), max(ys[1], y_ticks[-1])
 
     def across(x: float) -> float:
         return round(_between(x, *x_range, LEFT, right), 1)
