@@ -197,7 +197,7 @@ def _compare(item: PaperFigure, findings: Findings) -> dict[str, str]:
     if own is not None and count:
         low, high = wilson_interval(round(own * count), count)
         ours += f" ({100 * low:.1f}–{percent(high)})"
-    if deviation := findings.figures.get(f"{item.ours}_deviation"):
+    if (deviation := findings.figures.get(f"{item.ours}_deviation")) is not None:
         ours += f" ± {100 * deviation:.2f}"
     return {"figure": item.figure, "paper": item.value, "ours": ours, "why": why}
 
