@@ -1,5 +1,3 @@
-"""Test the command line as somebody with a folder of photos uses it."""
-
 import csv
 import io
 import json
@@ -13,14 +11,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.__main__ import cli
+from tests.helpers.forms import ASTRONAUT_PNG
 
 
 @pytest.fixture
-def album(tmp_path: Path, astronaut_png: bytes) -> Path:
+def album(tmp_path: Path) -> Path:
     """A folder with a photo, another one deeper, a broken one, and a file of another kind."""
     (tmp_path / "album" / "deeper").mkdir(parents=True)
-    (tmp_path / "album" / "first.png").write_bytes(astronaut_png)
-    (tmp_path / "album" / "deeper" / "second.PNG").write_bytes(astronaut_png)
+    (tmp_path / "album" / "first.png").write_bytes(ASTRONAUT_PNG)
+    (tmp_path / "album" / "deeper" / "second.PNG").write_bytes(ASTRONAUT_PNG)
     (tmp_path / "album" / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "album" / "notes.txt").write_text("not a photo")
     return tmp_path / "album"
@@ -96,10 +95,10 @@ def test_no_spreadsheet_computes_a_file_name(
         (album / name).rename(album / "first.png")
 
 
-def test_hidden_files_are_left_out_and_named_on_request(album: Path, astronaut_png: bytes) -> None:
+def test_hidden_files_are_left_out_and_named_on_request(album: Path) -> None:
     for hidden in ("._first.png", ".thumbnails/a.png", "@eaDir/b.png"):
         (album / hidden).parent.mkdir(exist_ok=True)
-        (album / hidden).write_bytes(astronaut_png)
+        (album / hidden).write_bytes(ASTRONAUT_PNG)
     (album / "broken.jpg").unlink()
     result = analyze(album, "--verbose")
     assert len(json.loads(result.stdout)) == 2
@@ -139,9 +138,9 @@ def test_a_folder_without_a_picture_and_none_are_errors(
     assert (result.exit_code, sentence in result.stderr) == (1, True)
 
 
-def test_a_name_that_is_not_utf8_is_escaped(album: Path, astronaut_png: bytes) -> None:
+def test_a_name_that_is_not_utf8_is_escaped(album: Path) -> None:
     path = os.fsencode(album) + b"/caf\xe9.jpg_large"
-    Path(os.fsdecode(path)).write_bytes(astronaut_png)
+    Path(os.fsdecode(path)).write_bytes(ASTRONAUT_PNG)
     (album / "broken.jpg").unlink()
     assert "/caf\\xe9.jpg_large" in analyze(album, "--csv", "-").stdout
     assert "caf\\xe9.tgz: there is no such file" in analyze(os.fsdecode(b"caf\xe9.tgz")).stderr

@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Download, FilePayload, Page, Route
+from skimage import data
 
 from bench import film
 
@@ -32,6 +33,10 @@ def picture_file(picture: Any, name: str, **saving: Any) -> FilePayload:
     stream = BytesIO()
     Image.fromarray(picture).save(stream, kind, **saving)
     return {"name": name, "mimeType": f"image/{kind.lower()}", "buffer": stream.getvalue()}
+
+
+ASTRONAUT = picture_file(data.astronaut(), "astronaut.png")
+ROCKET = picture_file(data.rocket(), "rocket.jpg")
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], rate: int) -> Path:

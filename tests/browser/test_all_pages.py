@@ -1,5 +1,3 @@
-"""What holds for every page, in every language, colour and width."""
-
 from urllib.parse import urlsplit
 
 import pytest

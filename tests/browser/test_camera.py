@@ -1,5 +1,3 @@
-"""A camera that does not open, on both pages that use one."""
-
 import pytest
 from playwright.sync_api import Page, expect
 

@@ -1,5 +1,3 @@
-"""The photo page's tab for clothing in a real browser, with a tiny model of clothes."""
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""The live page in a real browser, with a camera that plays a real face."""
-
 import json
 import re
 from io import BytesIO

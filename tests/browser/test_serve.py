@@ -1,5 +1,3 @@
-"""`raut serve` by gunicorn, and as on Windows by waitress, which has no WebSocket."""
-
 import json
 import os
 import subprocess

@@ -1,5 +1,3 @@
-"""The steps page in a real browser, as a lecturer meets it."""
-
 import re
 import zipfile
 from collections.abc import Iterator
@@ -11,8 +9,10 @@ from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 from skimage import data
 
 from .helpers import (
+    ASTRONAUT,
     INDONESIAN,
     NO_PHOTO,
+    ROCKET,
     WITHOUT_SCRIPT,
     expect_accessible,
     expect_usable,
@@ -23,14 +23,14 @@ SHOW = "Show the steps"
 
 
 @pytest.fixture
-def walk(live_server: str, page: Page, astronaut: FilePayload) -> Page:
-    """Open the page and take the astronaut through every step."""
-    return take(page, live_server, astronaut)
+def walk(live_server: str, page: Page) -> Page:
+    """Open the page and take the ASTRONAUT through every step."""
+    return take(page, live_server, ASTRONAUT)
 
 
 @pytest.fixture(scope="module")
-def walked_page(live_server: str, shared_page: Page, astronaut: FilePayload) -> Page:
-    return take(shared_page, live_server, astronaut)
+def walked_page(live_server: str, shared_page: Page) -> Page:
+    return take(shared_page, live_server, ASTRONAUT)
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def test_a_face_is_chosen_by_a_click_on_the_photo(live_server: str, page: Page) 
     expect(page.locator("#face")).to_have_value("2")
 
 
-def test_one_wish_is_one_request(live_server: str, page: Page, astronaut: FilePayload) -> None:
+def test_one_wish_is_one_request(live_server: str, page: Page) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
     page.goto(f"{live_server}/steps")
-    page.set_input_files("#image", [astronaut])
+    page.set_input_files("#image", [ASTRONAUT])
     page.get_by_role("button", name=SHOW).click()
     expect(steps(page)).to_have_count(12, timeout=30_000)
     expect(page.locator("#photo")).to_be_focused()
@@ -221,11 +221,9 @@ def test_a_stale_answer_never_replaces_a_newer_one(walk: Page) -> None:
 
 
 @WITHOUT_SCRIPT
-def test_the_steps_are_shown_without_script(
-    live_server: str, page: Page, astronaut: FilePayload
-) -> None:
+def test_the_steps_are_shown_without_script(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/steps")
-    page.set_input_files("#image", [astronaut])
+    page.set_input_files("#image", [ASTRONAUT])
     page.get_by_role("button", name=SHOW).click()
     expect(steps(page)).to_have_count(12)
     page.locator("#where").get_by_text("sad", exact=True).click()
@@ -250,8 +248,8 @@ def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
     expect_usable(walked)
 
 
-def test_two_photos_and_an_error_are_accessible(walk: Page, rocket: FilePayload) -> None:
-    walk.set_input_files("#second", [rocket])
+def test_two_photos_and_an_error_are_accessible(walk: Page) -> None:
+    walk.set_input_files("#second", [ROCKET])
     expect(walk.locator("#photo .step-photo")).to_have_count(2)
     expect_accessible(walk)
     walk.set_input_files("#image", [NO_PHOTO])
@@ -259,15 +257,13 @@ def test_two_photos_and_an_error_are_accessible(walk: Page, rocket: FilePayload)
     expect_accessible(walk)
 
 
-def test_the_photo_page_requests_the_chosen_label_set(
-    live_server: str, page: Page, astronaut: FilePayload
-) -> None:
+def test_the_photo_page_requests_the_chosen_label_set(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/models")
     page.get_by_label("ferplus").check()
     page.get_by_role("button", name="Save this choice").click()
     page.goto(live_server)
     with page.expect_response("**/api/v1/analyze") as waiting:
-        page.set_input_files("#image", [astronaut])
-    asked: dict[str, Any] = {"image": astronaut, "label_set": "ferplus"}
+        page.set_input_files("#image", [ASTRONAUT])
+    asked: dict[str, Any] = {"image": ASTRONAUT, "label_set": "ferplus"}
     chosen = page.request.post(f"{live_server}/api/v1/analyze", multipart=asked)
     assert waiting.value.json()["faces"] == chosen.json()["faces"]

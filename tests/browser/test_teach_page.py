@@ -1,5 +1,3 @@
-"""The teaching page in a real browser, from names to a model."""
-
 import base64
 import json
 from io import BytesIO

@@ -1,5 +1,3 @@
-"""The film page in a real browser, from a film to its table."""
-
 import json
 import struct
 from collections.abc import Callable

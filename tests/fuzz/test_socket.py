@@ -1,5 +1,3 @@
-"""Broken frames on a live socket close it, and other sockets are answered all the same."""
-
 import random
 import struct
 from collections.abc import Iterator

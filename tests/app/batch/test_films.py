@@ -1,5 +1,3 @@
-"""Test films on the command line as somebody with a folder of films and photos uses them."""
-
 import csv
 import io
 import json

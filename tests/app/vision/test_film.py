@@ -1,5 +1,3 @@
-"""Test that a film's frames have their own times, and come out as a player shows them."""
-
 from fractions import Fraction
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""Test that the pixels that a HEIC or AVIF takes to decode are counted before it is decoded."""
-
 import random
 from contextlib import suppress
 

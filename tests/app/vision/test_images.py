@@ -1,5 +1,3 @@
-"""Test that pictures of every accepted kind are decoded rightly, and others refused early."""
-
 import io
 import struct
 import subprocess

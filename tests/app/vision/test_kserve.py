@@ -1,5 +1,3 @@
-"""The remote runtime, against a server of the protocol that can be made to fail."""
-
 import dataclasses
 import gc
 import gzip
@@ -37,7 +35,7 @@ from app.vision.models.kserve.tensors import read_response
 from app.web.api.stream import MOST_FAULTS
 from bench.serving import list_children
 from tests.helpers.cards import read_card
-from tests.helpers.forms import analyze, encode, post
+from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG, analyze, encode, post
 from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
 from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, fail_to_start, started
 from tests.helpers.servers import ask as send_frame
@@ -49,7 +47,6 @@ SERVED = [
     if path.parent.name not in DETECTOR_FOLDERS
 ]
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
-PHOTO = encode(skimage.data.astronaut())
 NO_FACE = encode(skimage.data.rocket())
 
 
@@ -89,7 +86,7 @@ def settings_for(url: str, **settings: Any) -> Settings:
     )
 
 
-def ask(client: FlaskClient, photo: bytes = PHOTO, **form: str) -> TestResponse:
+def ask(client: FlaskClient, photo: bytes = ASTRONAUT_PNG, **form: str) -> TestResponse:
     return analyze(client, photo, **form)
 
 
@@ -139,10 +136,10 @@ def test_a_server_s_answers_are_those_of_the_exact_local_models(
 
 
 def test_all_faces_are_one_request_for_each_model(
-    server: FakeInferenceServer, remote: FlaskClient, astronaut: np.ndarray
+    server: FakeInferenceServer, remote: FlaskClient
 ) -> None:
     before = server.batches
-    photo = encode(np.hstack([astronaut, astronaut]))
+    photo = encode(np.hstack([ASTRONAUT, ASTRONAUT]))
     assert len(ask(remote, photo).get_json()["faces"]) == 2
     assert server.batches == before + 2
     known = 1
@@ -232,7 +229,7 @@ def test_no_proxy_of_the_environment_sees_a_crop(
 
 
 def test_without_its_server_no_photo_is_read_on_the_command_line(tmp_path: Path) -> None:
-    (tmp_path / "photo.png").write_bytes(PHOTO)
+    (tmp_path / "photo.png").write_bytes(ASTRONAUT_PNG)
     environment = {"RAUT_RUNTIME": "remote", "RAUT_INFERENCE_URL": NOWHERE}
     result = CliRunner().invoke(cli, ["analyze", str(tmp_path)], env=environment)
     assert result.exit_code == 1
@@ -480,7 +477,7 @@ def test_the_pages_say_that_the_server_is_away(
     remote.post("/language", data={"language": language})
     server.fault = answers_with(500)
     for address in ("/", "/steps"):
-        answer = post(remote, address, {"image": PHOTO})
+        answer = post(remote, address, {"image": ASTRONAUT_PNG})
         assert answer.status_code == 503
         assert sentence in answer.text
 
@@ -489,7 +486,7 @@ def test_the_steps_are_shown_as_without_a_server(
     server: FakeInferenceServer, remote: FlaskClient, client: FlaskClient
 ) -> None:
     before = server.batches
-    pages = [post(each, "/steps", {"image": PHOTO}).text for each in (remote, client)]
+    pages = [post(each, "/steps", {"image": ASTRONAUT_PNG}).text for each in (remote, client)]
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
     # Both models' readings, and the crop covered in 49 places beside itself and the known one.
     assert server.batches == before + 3

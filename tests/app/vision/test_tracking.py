@@ -1,5 +1,3 @@
-"""Test that faces keep their numbers, and that what is shown is steady and yet follows."""
-
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,7 @@ from app.vision.tracking import Tracker
 from bench.moving import encode_frame
 from tests.helpers.cards import rewrite_card
 from tests.helpers.errors import refused
+from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG
 
 CLASSES = ["angry", "happy", "neutral"]
 UNSURE_BELOW = 0.7
@@ -226,11 +225,9 @@ def test_a_held_label_stands_beside_its_own_probability_and_the_limit_it_waits_f
     assert held
 
 
-def test_a_real_still_face_under_camera_noise_keeps_its_word(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_a_real_still_face_under_camera_noise_keeps_its_word(analyzer: FaceAnalyzer) -> None:
     random = np.random.default_rng(0)
-    photo, reader = astronaut[:300, 80:380], LiveReader(analyzer, 1.0)
+    photo, reader = ASTRONAUT[:300, 80:380], LiveReader(analyzer, 1.0)
     words: list[tuple[int, str, bool]] = []
     for index in range(120):
         noisy = np.clip(photo + random.normal(0, 6, photo.shape), 0, 255)
@@ -243,41 +240,37 @@ def test_a_real_still_face_under_camera_noise_keeps_its_word(
     assert words[-1] == (1, "happy", True)
 
 
-def test_a_new_face_is_found_within_a_second(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
+def test_a_new_face_is_found_within_a_second(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
-    empty = encode_frame(np.zeros_like(astronaut))
+    empty = encode_frame(np.zeros_like(ASTRONAUT))
     assert reader.read_frame(empty, at=0.0).faces == ()
-    assert len(reader.read_frame(encode_frame(astronaut), at=0.25).faces) == 1
+    assert len(reader.read_frame(encode_frame(ASTRONAUT), at=0.25).faces) == 1
 
 
-def test_a_face_is_followed_into_frames_of_another_size(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_a_face_is_followed_into_frames_of_another_size(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
-    reader.read_frame(encode_frame(astronaut), at=0.0)
+    reader.read_frame(encode_frame(ASTRONAUT), at=0.0)
     # Too soon for the whole frame to be searched again.
     for at, side in ((0.01, 320), (0.02, 512), (0.03, 400)):
-        smaller = np.asarray(Image.fromarray(astronaut).resize((side, side)))
+        smaller = np.asarray(Image.fromarray(ASTRONAUT).resize((side, side)))
         (face,) = reader.read_frame(encode_frame(smaller), at=at).faces
         assert isinstance(face, TrackedFace)
         assert (face.track, face.detected) == (1, True)
         assert face.box.x == pytest.approx(178 / 512 * side, abs=8)
 
 
-def test_a_camera_turned_on_its_side_begins_anew(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_a_camera_turned_on_its_side_begins_anew(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
-    assert len(reader.read_frame(encode_frame(astronaut), at=0.0).faces) == 1
+    assert len(reader.read_frame(encode_frame(ASTRONAUT), at=0.0).faces) == 1
     turned = encode_frame(np.zeros((640, 360, 3), np.uint8))
     assert reader.read_frame(turned, at=0.1).faces == ()
 
 
-def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
+def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer) -> None:
     next_shot = cv2.resize(skimage.data.rocket(), (512, 512))
-    next_shot[40:220, 140:300] = astronaut[40:220, 140:300]
+    next_shot[40:220, 140:300] = ASTRONAUT[40:220, 140:300]
     reader = LiveReader(analyzer, track_max_age=3)
-    frames = [astronaut, astronaut, next_shot, next_shot]
+    frames = [ASTRONAUT, ASTRONAUT, next_shot, next_shot]
     tracks = []
     for index, frame in enumerate(frames):
         (face,) = reader.read_frame(encode_frame(frame), at=0.2 * index).faces
@@ -286,23 +279,19 @@ def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer, astronaut: np.nda
     assert tracks == [1, 1, 2, 2]
 
 
-def test_of_rival_models_the_default_one_reads_a_camera(
-    models: Path, astronaut: np.ndarray
-) -> None:
+def test_of_rival_models_the_default_one_reads_a_camera(models: Path) -> None:
     rewrite_card(Path(shutil.copytree(models / "expression", models / "rival")), name="rival")
     analyzer = FaceAnalyzer.load(models)
-    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(astronaut))
-    assert list(answer.models) == list(analyzer.analyze(astronaut).models)
+    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(ASTRONAUT))
+    assert list(answer.models) == list(analyzer.analyze(ASTRONAUT).models)
 
 
-def test_another_choice_of_labels_is_read_from_the_next_frame_on(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_another_choice_of_labels_is_read_from_the_next_frame_on(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
     by_labels = {}
     for labels in ("original", "ferplus"):
         reader.choose(None, labels)
-        (face,) = reader.read_frame(encode_frame(astronaut)).faces
+        (face,) = reader.read_frame(encode_frame(ASTRONAUT)).faces
         assert isinstance(face, TrackedFace)
         assert face.track == 1
         by_labels[labels] = list(face.predictions["expression"].probabilities)
@@ -310,10 +299,10 @@ def test_another_choice_of_labels_is_read_from_the_next_frame_on(
     assert by_labels["original"] != by_labels["ferplus"]
 
 
-def test_a_frame_that_is_no_jpeg_is_refused(analyzer: FaceAnalyzer, astronaut_png: bytes) -> None:
+def test_a_frame_that_is_no_jpeg_is_refused(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
     with refused("image_type"):
-        reader.read_frame(astronaut_png)
+        reader.read_frame(ASTRONAUT_PNG)
 
 
 def test_a_reason_not_to_read_a_face_is_told_once_it_lasts() -> None:
@@ -347,10 +336,8 @@ def turn_head(photo: np.ndarray, degrees: float) -> np.ndarray:
     return result
 
 
-def test_a_face_that_turns_to_its_profile_and_back_keeps_its_number(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
-    photo, reader = astronaut[:300, 80:380], LiveReader(analyzer, Settings().track_max_age)
+def test_a_face_that_turns_to_its_profile_and_back_keeps_its_number(analyzer: FaceAnalyzer) -> None:
+    photo, reader = ASTRONAUT[:300, 80:380], LiveReader(analyzer, Settings().track_max_age)
     shown = []
     for index in range(30):
         degrees = 75 * np.sin(np.pi * index / 29)

@@ -1,12 +1,10 @@
-"""Test that the about page keeps its word."""
-
 import re
 from importlib.metadata import version
 from pathlib import Path
 
 from flask.testing import FlaskClient
 
-from tests.helpers.forms import post
+from tests.helpers.forms import ASTRONAUT_PNG, post
 
 
 def test_the_page_names_no_test(client: FlaskClient) -> None:
@@ -27,15 +25,15 @@ def test_the_licences_are_of_what_is_installed(client: FlaskClient) -> None:
     assert row.groups() == (version("Flask"), "BSD-3-Clause")
 
 
-def test_no_answer_may_be_kept_on_the_way(client: FlaskClient, astronaut_png: bytes) -> None:
+def test_no_answer_may_be_kept_on_the_way(client: FlaskClient) -> None:
     for address in ("/", "/steps", "/steps/stages.zip", "/api/v1/analyze"):
-        answer = post(client, address, {"image": astronaut_png})
+        answer = post(client, address, {"image": ASTRONAUT_PNG})
         assert answer.headers["Cache-Control"] == "no-store", address
 
 
-def test_cookies_hold_choices_only(client: FlaskClient, astronaut_png: bytes) -> None:
-    post(client, "/", {"image": astronaut_png})
-    post(client, "/steps", {"image": astronaut_png})
+def test_cookies_hold_choices_only(client: FlaskClient) -> None:
+    post(client, "/", {"image": ASTRONAUT_PNG})
+    post(client, "/steps", {"image": ASTRONAUT_PNG})
     for address in ("/", "/realtime", "/steps", "/models", "/models/gender", "/about"):
         client.get(address)
     assert client.get_cookie("raut_language") is None

@@ -1,5 +1,3 @@
-"""Test that a server with tokens reads photos only for those who hold one."""
-
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -15,7 +13,7 @@ from app import create_app
 from app.__main__ import cli
 from app.settings import Settings
 from app.web.server.auth import hash_token
-from tests.helpers.forms import analyze, post
+from tests.helpers.forms import ASTRONAUT_PNG, analyze, post
 from tests.helpers.servers import ask, find_stream, goodbye, serving
 
 pytestmark = pytest.mark.usefixtures("loaded_models")
@@ -50,12 +48,12 @@ def test_a_token_that_is_not_known_is_refused(stranger: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()["code"]) == (401, "token_unknown")
 
 
-def test_a_token_gets_a_photo_read(stranger: FlaskClient, astronaut_png: bytes) -> None:
+def test_a_token_gets_a_photo_read(stranger: FlaskClient) -> None:
     stranger.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
-    assert len(analyze(stranger, astronaut_png).get_json()["faces"]) == 1
+    assert len(analyze(stranger, ASTRONAUT_PNG).get_json()["faces"]) == 1
 
 
-def test_a_person_enters_the_token_once(stranger: FlaskClient, astronaut_png: bytes) -> None:
+def test_a_person_enters_the_token_once(stranger: FlaskClient) -> None:
     asked = stranger.get("/steps")
     assert (asked.status_code, asked.location) == (303, "/access?next=/steps")
     assert b'name="token"' in stranger.get(asked.location).data
@@ -63,7 +61,7 @@ def test_a_person_enters_the_token_once(stranger: FlaskClient, astronaut_png: by
     assert (entered.status_code, entered.location) == (303, "/steps")
     assert {"HttpOnly", "SameSite=Strict"} <= set(entered.headers["Set-Cookie"].split("; "))
     assert stranger.get("/steps").status_code == 200
-    assert b"happy" in post(stranger, "/", {"image": astronaut_png}).data
+    assert b"happy" in post(stranger, "/", {"image": ASTRONAUT_PNG}).data
 
 
 def test_entering_leads_to_the_very_page_that_was_wanted(stranger: FlaskClient) -> None:
@@ -112,10 +110,8 @@ def test_entering_leads_to_no_other_site(stranger: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/steps", "/steps/stages.zip"])
-def test_no_form_reads_a_photo_without_a_token(
-    stranger: FlaskClient, path: str, astronaut_png: bytes
-) -> None:
-    assert post(stranger, path, {"image": astronaut_png}).status_code == 401
+def test_no_form_reads_a_photo_without_a_token(stranger: FlaskClient, path: str) -> None:
+    assert post(stranger, path, {"image": ASTRONAUT_PNG}).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/models", "/about", "/healthz", "/readyz"])

@@ -1,5 +1,3 @@
-"""Test what a model of whole pictures answers, beside the models of faces and without them."""
-
 import csv
 import io
 import json
@@ -23,7 +21,7 @@ from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from tests.helpers.cards import read_card, rewrite_card
 from tests.helpers.clothing import CLASSES, OOD, SIZE, write_all_models
-from tests.helpers.forms import analyze, encode, post
+from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG, analyze, encode, post
 from tests.helpers.inference import FakeInferenceServer
 from tests.helpers.servers import ask as send
 from tests.helpers.servers import find_stream, serving
@@ -131,11 +129,11 @@ def read_archive(
     }
 
 
-def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: bytes) -> None:
-    answer = analyze(dressed, astronaut_png).get_json()
+def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient) -> None:
+    answer = analyze(dressed, ASTRONAUT_PNG).get_json()
     assert list(answer["models"]) == ["expression", "gender"]
     assert "picture" not in answer
-    both = analyze(dressed, astronaut_png, models="gender,clothing").get_json()
+    both = analyze(dressed, ASTRONAUT_PNG, models="gender,clothing").get_json()
     assert len(both["faces"]) == 1
     assert list(both["image_predictions"]) == ["clothing"]
     described = dressed.get("/api/v1/openapi.json").text
@@ -204,7 +202,7 @@ def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
 
 
 def test_the_command_line_writes_a_row_a_picture(
-    clothing_models: Path, tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "album").mkdir()
@@ -218,7 +216,7 @@ def test_the_command_line_writes_a_row_a_picture(
     (row,) = read("clothing")
     assert (row["face"], row["image_clothing_label"]) == ("", "dress")
     assert float(row["image_clothing_probabilities_none_of_these"]) < 0.5
-    (tmp_path / "album" / "face.png").write_bytes(astronaut_png)
+    (tmp_path / "album" / "face.png").write_bytes(ASTRONAUT_PNG)
     rows = read("gender,clothing")
     assert [(bool(row["gender_label"]), row["face"]) for row in rows] == [(False, ""), (True, "1")]
     refused = CliRunner().invoke(cli, [*command, "age"])
@@ -227,11 +225,11 @@ def test_the_command_line_writes_a_row_a_picture(
 
 
 def test_the_command_line_loads_only_the_models_that_answer(
-    tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_all_models(tmp_path / "models")
     (tmp_path / "models" / "clothing" / "model.onnx").write_bytes(b"altered")
-    (tmp_path / "face.png").write_bytes(astronaut_png)
+    (tmp_path / "face.png").write_bytes(ASTRONAUT_PNG)
     monkeypatch.setenv("RAUT_MODELS", str(tmp_path / "models"))
     command = ["analyze", str(tmp_path / "face.png")]
     faces = CliRunner().invoke(cli, command)
@@ -257,11 +255,11 @@ def test_an_archive_can_be_read_for_clothes(
 
 
 def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
-    clothing_models: Path, tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "dress.png").write_bytes(encode(fill(RED)))
-    (tmp_path / "two.png").write_bytes(encode(np.hstack([astronaut, astronaut])))
+    (tmp_path / "two.png").write_bytes(encode(np.hstack([ASTRONAUT, ASTRONAUT])))
     rows, tables = read_archive(tmp_path, "gender,clothing")
     assert [row["faces"] for row in rows] == [0, 2, 2]
     assert sum(tables["Gender: shown"].values()) == 2

@@ -1,5 +1,3 @@
-"""Test what travels compressed: the first visit of the photo page."""
-
 import gzip
 import posixpath
 import re

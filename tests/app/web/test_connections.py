@@ -1,5 +1,3 @@
-"""Test that no client holds up the server: with what it sends, doesn't send, or doesn't read."""
-
 import http.client
 import os
 import socket
@@ -18,6 +16,7 @@ from app.vision.budget import Budget
 from app.web.server import bridge, connections
 from app.web.server.state import state_of
 from bench.serving import write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.servers import PATIENCE, read_all, read_answer, serving
 
 POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
@@ -152,7 +151,7 @@ def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_client_that_leaves_ends_the_work_for_it(
-    clients: Clients, app: Flask, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = Event(), Event()
 
@@ -165,7 +164,7 @@ def test_a_client_that_leaves_ends_the_work_for_it(
             ended.set()
 
     monkeypatch.setattr(state_of(app).analyzer, "analyze_file", analyze_for_ever)
-    body, kind = write_form(astronaut_png)
+    body, kind = write_form(ASTRONAUT_PNG)
     head = POST + f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     client = clients.send(head + body)
     assert begun.wait(PATIENCE)

@@ -1,5 +1,3 @@
-"""Test several servers behind nginx as deploy/ and compose.crowd.yaml set them up."""
-
 import re
 import threading
 import time
@@ -19,6 +17,7 @@ from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
 from bench.serving import find_free_port, write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.nginx import ROOT, Front, with_nginx
 from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, Server, ask, start
 
@@ -136,11 +135,9 @@ class Visitors:
 
 
 @with_nginx
-def test_servers_are_restarted_one_after_another_and_no_visitor_fails(
-    tmp_path: Path, astronaut_png: bytes
-) -> None:
+def test_servers_are_restarted_one_after_another_and_no_visitor_fails(tmp_path: Path) -> None:
     crowd, front = Crowd(), Front(tmp_path)
-    visitors = Visitors(front, astronaut_png)
+    visitors = Visitors(front, ASTRONAUT_PNG)
     try:
         with front.running(UPSTREAM.name, crowd.places), visitors.coming(photos=3, sockets=2):
             for number in range(len(NAMES)):

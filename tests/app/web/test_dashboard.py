@@ -1,5 +1,3 @@
-"""Test that the dashboard of deploy/ shows what the server really tells."""
-
 import json
 import re
 from collections.abc import Iterator

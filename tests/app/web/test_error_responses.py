@@ -1,5 +1,3 @@
-"""Test that refusals and faults are answered for whoever asked, without internals."""
-
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient

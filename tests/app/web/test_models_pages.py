@@ -1,5 +1,3 @@
-"""Test the models' pages and the visitor's choice among models."""
-
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from app.vision.models.weaknesses import MESSAGES, weakness_in_english
 from app.web.i18n import formats
 from app.web.pages.charts import choose_ticks, describe_classes
 from tests.helpers.cards import copy_face_models, read_card, rewrite_card
-from tests.helpers.forms import analyze, post
+from tests.helpers.forms import ASTRONAUT_PNG, analyze, post
 
 EVERYTHING: dict[str, Any] = {
     "groups": [
@@ -228,9 +226,7 @@ def test_a_joined_head_tells_its_evidence_and_its_risk_at_each_coverage(full_app
     assert "Risiko dan cakupan" in read(full_app.test_client(), "/models/expression", "id")
 
 
-def test_the_choice_is_kept_for_this_visitor_alone(
-    app: Flask, client: FlaskClient, astronaut_png: bytes
-) -> None:
+def test_the_choice_is_kept_for_this_visitor_alone(app: Flask, client: FlaskClient) -> None:
     answer = client.post("/models", data={"task-expression": "expression:ferplus"})
     assert answer.status_code == 303
     assert 'name="label_set" value="ferplus"' in read(client, "/")
@@ -239,9 +235,9 @@ def test_the_choice_is_kept_for_this_visitor_alone(
     assert 'name="label_set"' not in read(client, "/")
 
 
-def test_the_plain_form_follows_the_choice(client: FlaskClient, astronaut_png: bytes) -> None:
-    photo = {"image": astronaut_png}
-    answer = analyze(client, astronaut_png, label_set="original").get_json()
+def test_the_plain_form_follows_the_choice(client: FlaskClient) -> None:
+    photo = {"image": ASTRONAUT_PNG}
+    answer = analyze(client, ASTRONAUT_PNG, label_set="original").get_json()
     probability = answer["faces"][0]["expression"]["probability"]
     by_original = f"<td>happy</td><td>{probability:.0%}</td>"
     assert by_original not in post(client, "/", photo).text
@@ -269,23 +265,23 @@ def test_a_choice_of_models_that_are_gone_is_forgotten(client: FlaskClient) -> N
     assert 'value="age"' not in read(client, "/")
 
 
-def test_a_rival_model_can_be_chosen(full_app: Flask, astronaut_png: bytes) -> None:
+def test_a_rival_model_can_be_chosen(full_app: Flask) -> None:
     client = full_app.test_client()
-    by_default = analyze(client, astronaut_png).get_json()["models"]
+    by_default = analyze(client, ASTRONAUT_PNG).get_json()["models"]
     assert list(by_default) == ["expression", "gender"]
     client.post("/models", data={"task-expression": "rival:original"})
     assert 'name="models" value="rival,gender"' in read(client, "/")
-    both = analyze(client, astronaut_png, models="expression,rival").get_json()
+    both = analyze(client, ASTRONAUT_PNG, models="expression,rival").get_json()
     assert both["code"] == "models_of_one_task"
 
 
-def test_the_api_takes_the_expression_s_labels(client: FlaskClient, astronaut_png: bytes) -> None:
+def test_the_api_takes_the_expression_s_labels(client: FlaskClient) -> None:
     first, second = (
-        analyze(client, astronaut_png, label_set=labels).get_json()["faces"][0]["expression"]
+        analyze(client, ASTRONAUT_PNG, label_set=labels).get_json()["faces"][0]["expression"]
         for labels in ("original", "ferplus")
     )
     assert first["probabilities"] != second["probabilities"]
-    refused = analyze(client, astronaut_png, label_set="new")
+    refused = analyze(client, ASTRONAUT_PNG, label_set="new")
     assert (refused.status_code, refused.get_json()["code"]) == (400, "unknown_labels")
     assert refused.get_json()["choices"] == ["ferplus", "joined", "original"]
 

@@ -1,5 +1,3 @@
-"""Test that photos and answers go nowhere but back: to no file, no other host, no other user."""
-
 import json
 import re
 import shutil

@@ -1,5 +1,3 @@
-"""Test that one client's photos are limited, and nobody else's with them."""
-
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Test what every answer says to browsers, and whom the application believes."""
-
 import io
 
 import pytest

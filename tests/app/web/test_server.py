@@ -1,5 +1,3 @@
-"""Test the server as `make serve` starts it: gunicorn with its configuration."""
-
 import http.client
 import re
 import socket
@@ -18,6 +16,7 @@ from app.vision.models.files import FILES, choose_file
 from app.web.server.bridge import PATIENCE_SECONDS
 from bench.serving import write_form
 from tests.helpers.cards import hash_files, read_card, rewrite_card
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.servers import (
     PATIENCE,
     Server,
@@ -43,8 +42,8 @@ def test_a_started_server_is_ready(server: Server) -> None:
     assert server.ask("/readyz") == (200, "")
 
 
-def test_the_counts_are_told_and_left_nowhere(astronaut_png: bytes) -> None:
-    body, kind = write_form(astronaut_png)
+def test_the_counts_are_told_and_left_nowhere() -> None:
+    body, kind = write_form(ASTRONAUT_PNG)
     body = body.replace(b'filename="photo"', b'filename="secret-name"')
     with started(WEB_CONCURRENCY="2") as server:
         for _ in range(4):
@@ -74,8 +73,8 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> N
     assert (status, problem["code"]) == (413, "image_too_large")
 
 
-def test_a_photo_of_just_the_limit_is_read(server: Server, astronaut_png: bytes) -> None:
-    padded = astronaut_png + bytes(20_000_000 - len(astronaut_png))
+def test_a_photo_of_just_the_limit_is_read(server: Server) -> None:
+    padded = ASTRONAUT_PNG + bytes(20_000_000 - len(ASTRONAUT_PNG))
     assert server.ask("/api/v1/analyze", *write_form(padded)) == (200, "")
 
 
@@ -104,8 +103,8 @@ def test_clients_that_send_no_more_hold_nobody_up(server: Server, begun: bytes) 
         assert time.monotonic() - before < PATIENCE_SECONDS / 2
 
 
-def test_a_request_may_come_in_any_pieces(server: Server, astronaut_png: bytes) -> None:
-    body, kind = write_form(astronaut_png)
+def test_a_request_may_come_in_any_pieces(server: Server) -> None:
+    body, kind = write_form(ASTRONAUT_PNG)
     head = POST + f"Content-Type: {kind}\r\n".encode()
     halves = body[:100_001], body[100_001:]
     chunked = b"".join(b"%x\r\n%s\r\n" % (len(half), half) for half in halves) + b"0\r\n\r\n"
@@ -142,8 +141,8 @@ def test_a_client_that_asks_before_it_sends_is_told_to(server: Server) -> None:
         assert read_answer(client)[1]["code"] == "image_missing"
 
 
-def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection(astronaut_png: bytes) -> None:
-    body, kind = write_form(astronaut_png)
+def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection() -> None:
+    body, kind = write_form(ASTRONAUT_PNG)
 
     with (
         started(WEB_CONCURRENCY="1", RAUT_QUEUE_SECONDS="0") as alone,

@@ -1,5 +1,3 @@
-"""Test that several servers count one client's photos together, in a real Redis."""
-
 import os
 import shutil
 import socket

@@ -1,5 +1,3 @@
-"""Test the live stream over real sockets, with a client that isn't ours."""
-
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -28,7 +26,7 @@ from app.web.server.state import state_of
 from app.web.server.worker import MOST_MESSAGE_BYTES
 from bench.live import measure_streams, write_table
 from bench.moving import encode_frame, move_picture
-from tests.helpers.forms import encode
+from tests.helpers.forms import ASTRONAUT, encode
 from tests.helpers.servers import FRAME, PATIENCE, ask, find_stream, goodbye, serving
 
 pytestmark = pytest.mark.usefixtures("loaded_models")
@@ -53,11 +51,9 @@ def one_place() -> Iterator[str]:
         yield server
 
 
-def test_a_moving_face_keeps_its_number_and_its_word(
-    connect: Connect, astronaut: np.ndarray
-) -> None:
+def test_a_moving_face_keeps_its_number_and_its_word(connect: Connect) -> None:
     client = connect()
-    answers = [ask(client, encode_frame(moved)) for moved in move_picture(astronaut, 20)]
+    answers = [ask(client, encode_frame(moved)) for moved in move_picture(ASTRONAUT, 20)]
     assert [answer["frame"] for answer in answers] == list(range(1, 21))
     for answer in answers:
         face = answer["faces"][0]

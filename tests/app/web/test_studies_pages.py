@@ -1,5 +1,3 @@
-"""Test the pages of the studies that were repeated."""
-
 import re
 from pathlib import Path
 

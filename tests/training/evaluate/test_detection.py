@@ -1,5 +1,3 @@
-"""Test the report on finding faces on a few real pictures."""
-
 import csv
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""Test that the answers for hidden faces are counted by the kind of face."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Test that a joined head is better than its heads, and as precise as it is asked to be."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""Test that a face classifier is made with its pictures and hard negatives by one command."""
-
 import shutil
 from pathlib import Path
 

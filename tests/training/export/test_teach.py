@@ -1,5 +1,3 @@
-"""Test teaching new classes from a folder."""
-
 import shutil
 from pathlib import Path
 
