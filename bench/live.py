@@ -7,7 +7,6 @@ one frame is under way, and the newest one goes next.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,14 +22,7 @@ from app.vision.imaging.decoding import decode_image
 from bench.load import Clients, run_clients
 from bench.moving import encode_frame, move_picture
 from bench.report import figures_table
-from bench.serving import (
-    ANSWER_SECONDS,
-    Usage,
-    percentile,
-    server_at,
-    slope_per_hour,
-    usage,
-)
+from bench.serving import ANSWER_SECONDS, Usage, percentile, server_at, slope_per_hour, usage
 
 FRAMES = 150  # five seconds at 30 frames a second, repeated
 PHOTO_RATE = 2.0  # a second, beside the streams
@@ -98,7 +90,6 @@ class Client:
             "frames_per_second": round(len(self.delays) / seconds, 2),
             "delay_p50_ms": percentile(self.delays, 50),
             "delay_p95_ms": percentile(self.delays, 95),
-            "delay_worst_ms": percentile(self.delays, 100),
             "dropped": self.dropped,
             "faceless": self.faceless,
             "closed": self.closed,
@@ -136,10 +127,6 @@ def measure_streams(
         sampled = time.monotonic() - sampled_from
     beside = photos.result().to_json()
     figures: dict[str, Any] = {
-        "url": address,
-        "seconds": seconds,
-        "camera_rate": rate,
-        "processor_count": os.cpu_count(),
         "clients": [client.to_json(seconds) for client in streams],
         "plain_requests": {
             "count": beside["answered"],
@@ -187,5 +174,4 @@ def _summarize_usage(samples: Sequence[Usage], seconds: float) -> dict[str, Any]
         "threads_end": last.threads,
         "files_start": first.files,
         "files_end": last.files,
-        "memory_mb": [each.memory_mb for each in samples],
     }
