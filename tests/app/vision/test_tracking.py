@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import skimage.data
 from PIL import Image
 
 from app.settings import Settings
@@ -17,8 +16,7 @@ from app.vision.readings import FaceReading, Prediction, TrackedFace
 from app.vision.tracking import Tracker
 from bench.moving import encode_frame
 from tests.helpers.cards import rewrite_card
-from tests.helpers.errors import refused
-from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG
+from tests.helpers.forms import ASTRONAUT
 
 CLASSES = ["angry", "happy", "neutral"]
 UNSURE_BELOW = 0.7
@@ -135,12 +133,6 @@ def test_a_doubtful_newcomer_waits_for_its_second_sighting() -> None:
     assert numbers(one.update([doubtful], 0.1)) == [1]
 
 
-def test_two_cameras_count_for_themselves() -> None:
-    one, other = Tracker(1.0), Tracker(1.0)
-    one.update([face_at(100), face_at(300)], 0.0)
-    assert numbers(other.update([face_at(500)], 0.0)) == [1]
-
-
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize(
     "logits",
@@ -150,7 +142,7 @@ def test_two_cameras_count_for_themselves() -> None:
 def test_a_still_face_changes_its_word_at_most_once_a_minute(
     rate: float, logits: list[float]
 ) -> None:
-    minutes = 5
+    minutes = 2
     words = [word for _, word in watch(lambda now: logits, 60 * minutes, rate)]
     changes = sum(one != other for one, other in itertools.pairwise(words))
     assert changes <= minutes
@@ -266,43 +258,11 @@ def test_a_camera_turned_on_its_side_begins_anew(analyzer: FaceAnalyzer) -> None
     assert reader.read_frame(turned, at=0.1).faces == ()
 
 
-def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer) -> None:
-    next_shot = cv2.resize(skimage.data.rocket(), (512, 512))
-    next_shot[40:220, 140:300] = ASTRONAUT[40:220, 140:300]
-    reader = LiveReader(analyzer, track_max_age=3)
-    frames = [ASTRONAUT, ASTRONAUT, next_shot, next_shot]
-    tracks = []
-    for index, frame in enumerate(frames):
-        (face,) = reader.read_frame(encode_frame(frame), at=0.2 * index).faces
-        assert isinstance(face, TrackedFace)
-        tracks.append(face.track)
-    assert tracks == [1, 1, 2, 2]
-
-
 def test_of_rival_models_the_default_one_reads_a_camera(models: Path) -> None:
     rewrite_card(Path(shutil.copytree(models / "expression", models / "rival")), name="rival")
     analyzer = FaceAnalyzer.load(models)
     answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(ASTRONAUT))
     assert list(answer.models) == list(analyzer.analyze(ASTRONAUT).models)
-
-
-def test_another_choice_of_labels_is_read_from_the_next_frame_on(analyzer: FaceAnalyzer) -> None:
-    reader = LiveReader(analyzer, 1.0)
-    by_labels = {}
-    for labels in ("original", "ferplus"):
-        reader.choose(None, labels)
-        (face,) = reader.read_frame(encode_frame(ASTRONAUT)).faces
-        assert isinstance(face, TrackedFace)
-        assert face.track == 1
-        by_labels[labels] = list(face.predictions["expression"].probabilities)
-    # The heads name the same expressions, each in the order of its own data.
-    assert by_labels["original"] != by_labels["ferplus"]
-
-
-def test_a_frame_that_is_no_jpeg_is_refused(analyzer: FaceAnalyzer) -> None:
-    reader = LiveReader(analyzer, 1.0)
-    with refused("image_type"):
-        reader.read_frame(ASTRONAUT_PNG)
 
 
 def test_a_reason_not_to_read_a_face_is_told_once_it_lasts() -> None:

@@ -122,8 +122,10 @@ def test_a_client_that_sends_only_nonsense_is_sent_away(connect: Connect) -> Non
 def test_the_models_and_labels_are_set_by_a_text_message(connect: Connect) -> None:
     client = connect()
     settings = {"smoothing_seconds": 0.2, "models": "expression", "label_set": "original"}
+    before = ask(client, FRAME)
     assert ask(client, json.dumps(settings)) == {"settings": settings}
     answer = ask(client, FRAME)
+    assert answer["faces"][0]["track"] == before["faces"][0]["track"] == 1
     assert list(answer["models"]) == ["expression"]
     assert "gender" not in answer["faces"][0]
     assert list(answer["faces"][0]["expression"]["probabilities"])[-1] == "surprise"
