@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from websockets.sync.client import connect as open_socket
@@ -20,6 +19,7 @@ from tests.helpers.servers import (
     PATIENCE,
     Server,
     ask,
+    fetch,
     goodbye,
     read_answer,
     start,
@@ -100,13 +100,12 @@ def test_a_full_disk_under_the_log_stops_nothing() -> None:
     port = find_free_port()
     full = ["sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh"]
     process = start(full, PORT=str(port))
-    body, kind = write_form(ASTRONAUT_PNG)
-    asked = Request(f"http://127.0.0.1:{port}/api/v1/analyze", body, {"Content-Type": kind})
     try:
         wait_until_open(port, process)
         for _ in range(3):
-            with urlopen(asked, timeout=PATIENCE) as answer:
-                assert len(json.load(answer)["faces"]) == 1
+            url = f"http://127.0.0.1:{port}/api/v1/analyze"
+            status, answer = fetch(url, *write_form(ASTRONAUT_PNG))
+            assert (status, len(json.loads(answer)["faces"])) == (200, 1)
     finally:
         process.terminate()
         process.communicate()

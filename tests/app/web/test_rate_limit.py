@@ -1,5 +1,3 @@
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,8 @@ from werkzeug.test import TestResponse
 from app import create_app
 from app.settings import Settings
 from app.web.server.addresses import name_network
-from bench.serving import write_form
 from tests.helpers.servers import ask as send
-from tests.helpers.servers import find_stream, goodbye, serving, started
+from tests.helpers.servers import count_statuses, find_stream, goodbye, serving, started
 
 pytestmark = pytest.mark.usefixtures("loaded_models")
 
@@ -105,15 +102,7 @@ def test_photos_are_read_on_when_they_can_not_be_counted(tmp_path: Path) -> None
 
 
 def test_workers_count_together() -> None:
-    body, kind = write_form(b"no photo")
     # Room for all, so that none is refused before it is counted.
-    with started(
-        WEB_CONCURRENCY="2", RAUT_RATE_LIMIT="10/minute", RAUT_QUEUE_SECONDS="30"
-    ) as server:
-
-        def send(_: int) -> int:
-            return server.ask("/api/v1/analyze", body, kind)[0]
-
-        with ThreadPoolExecutor(8) as pool:
-            statuses = Counter(pool.map(send, range(30)))
-    assert statuses == {415: 10, 429: 20}
+    limit = {"RAUT_RATE_LIMIT": "10/minute", "RAUT_QUEUE_SECONDS": "30"}
+    with started(WEB_CONCURRENCY="2", **limit) as server:
+        assert count_statuses(server) == {415: 10, 429: 20}
