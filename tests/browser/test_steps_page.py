@@ -52,19 +52,17 @@ def steps(page: Page) -> Locator:
     return page.locator(".step")
 
 
-def test_a_chosen_photo_passes_every_step(walked: Page) -> None:
+def test_a_chosen_photo_passes_every_step_of_the_map(walked: Page) -> None:
     expect(walked.locator("#decision .verdict")).to_contain_text("happy")
     expect(walked.locator("#status")).to_have_text(
         "Every step is shown. The arrow keys go from one to the next."
     )
     expect(walked.locator("#status")).to_have_attribute("role", "status")
-
-
-def test_the_map_of_steps_marks_the_first_from_the_start(walked: Page) -> None:
     walked.evaluate("scrollTo(0, 0)")
-    expect(walked.locator(".steps-nav [aria-current=step]")).to_have_text(
-        "Opened and turned upright"
-    )
+    marked = walked.locator(".steps-nav [aria-current=step]")
+    expect(marked).to_have_text("Opened and turned upright")
+    walked.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
+    expect(walked.locator("#maps")).to_be_in_viewport()
 
 
 def test_one_convolution_is_shown_in_numbers(walked: Page) -> None:
@@ -120,11 +118,6 @@ def test_the_arrow_keys_stay_with_a_field_in_use(walked: Page) -> None:
     assert float(slider.input_value()) > 0
 
 
-def test_a_link_leads_to_its_step(walked: Page) -> None:
-    walked.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
-    expect(walked.locator("#maps")).to_be_in_viewport()
-
-
 def test_a_higher_temperature_flattens_the_probabilities(walked: Page) -> None:
     best = walked.locator("#softmax tr[data-class=happy] data")
     own, written = float(best.get_attribute("value") or 0), best.inner_text()
@@ -173,36 +166,16 @@ def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page
     expect(page.locator("#decision .verdict")).to_contain_text("happy", timeout=30_000)
 
 
-def test_another_model_can_be_explained(walk: Page) -> None:
-    walk.get_by_label("Model to explain").select_option("gender")
-    expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
-
-
-def test_two_photos_stand_side_by_side(walk: Page) -> None:
-    other = picture_file(data.coffee(), "coffee.png")
-    walk.set_input_files("#second", [other])
-    expect(walk.locator("#photo .step-photo")).to_have_count(2)
-    expect(walk.locator("#crop .step-photo").nth(1)).to_contain_text("did not reach this step")
-    expect(walk.get_by_role("heading", name="No face found: coffee.png")).to_be_visible()
-
-
-def test_all_steps_can_be_saved(walk: Page) -> None:
+def test_all_steps_can_be_saved_another_model_explained_and_a_lost_server_is_told(
+    walk: Page,
+) -> None:
     with walk.expect_download() as waiting:
         walk.get_by_role("button", name="All steps as ZIP").click()
     names = zipfile.ZipFile(waiting.value.path()).namelist()
     assert "image/numbers.json" in names
     expect(steps(walk)).to_have_count(12)
-
-
-def test_an_error_is_shown_as_a_sentence(walk: Page) -> None:
-    walk.set_input_files("#image", [NO_PHOTO])
-    expect(walk.locator(".problem")).to_contain_text(
-        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
-    )
-    expect(steps(walk)).to_have_count(0)
-
-
-def test_an_unreachable_server_is_reported(walk: Page) -> None:
+    walk.get_by_label("Model to explain").select_option("gender")
+    expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
     walk.route("**/steps", lambda route: route.abort("connectionrefused"))
     walk.get_by_role("button", name=SHOW).click()
     expect(walk.locator("#status")).to_contain_text("The server could not be reached.")
@@ -248,12 +221,17 @@ def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
     expect_usable(walked)
 
 
-def test_two_photos_and_an_error_are_accessible(walk: Page) -> None:
+def test_two_photos_side_by_side_and_an_error_are_accessible(walk: Page) -> None:
     walk.set_input_files("#second", [ROCKET])
     expect(walk.locator("#photo .step-photo")).to_have_count(2)
+    expect(walk.locator("#crop .step-photo").nth(1)).to_contain_text("did not reach this step")
+    expect(walk.get_by_role("heading", name="No face found: rocket.jpg")).to_be_visible()
     expect_accessible(walk)
     walk.set_input_files("#image", [NO_PHOTO])
-    expect(walk.locator(".problem")).to_be_visible()
+    expect(walk.locator(".problem")).to_contain_text(
+        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
+    )
+    expect(steps(walk)).to_have_count(0)
     expect_accessible(walk)
 
 

@@ -228,7 +228,8 @@ def test_marks_and_a_baseline_are_in_the_exports(shots: Page) -> None:
     assert content(shots, "#save-png").startswith(b"\x89PNG")
 
 
-def test_a_click_in_the_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> None:
+def test_the_page_is_usable_and_its_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> None:
+    expect_usable(shots)
     chart = shots.locator("#chart")
     box = chart.bounding_box()
     assert box
@@ -292,7 +293,3 @@ def test_a_file_that_is_no_film_is_named_so(live_server: str, page: Page) -> Non
     page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"words"})
     expect(page.locator("#open-note")).to_contain_text("can't play this film")
     expect(page.locator("#film")).to_be_hidden()
-
-
-def test_the_page_with_a_film_is_usable(shots: Page) -> None:
-    expect_usable(shots)

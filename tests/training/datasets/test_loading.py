@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.training.recipes import fail, make_pictures, succeed
+from tests.training.recipes import fail, make_pictures, read_csv, succeed
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -93,8 +93,7 @@ def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path)
     votes.write_text("\n".join([f"Usage,Image name,{VOTES}", *rows]) + "\n")
     counts = prepare("fer2013", tmp_path / "fer2013.csv", tmp_path / "out", "--votes", votes)
     assert counts["skipped: no face, says FER+"] == 1
-    with (tmp_path / "out" / "ferplus.csv").open(newline="") as stream:
-        rated = list(csv.DictReader(stream))
+    rated = read_csv(tmp_path / "out" / "ferplus.csv")
     assert [Path(row["file"]).parts[0] for row in rated] == ["train", "validation", "test"]
     assert rated[1]["happiness"] == "8"
     assert not list(tmp_path.glob("out/train/sad/*"))
@@ -121,8 +120,7 @@ def test_a_bad_value_of_a_table_is_told_with_its_row(
     tmp_path: Path, column: str, value: str, answer: str
 ) -> None:
     write_fer2013(tmp_path / "fer2013.csv")
-    with (tmp_path / "fer2013.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(tmp_path / "fer2013.csv")
     rows[1][column] = value
     with (tmp_path / "fer2013.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])

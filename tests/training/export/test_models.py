@@ -1,4 +1,3 @@
-import csv
 import json
 import shutil
 from collections import namedtuple
@@ -16,7 +15,7 @@ from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import load_classifier
 from app.vision.models.keras_network import KerasNetwork
-from tests.training.recipes import fail, fit, run, succeed, write_recipe
+from tests.training.recipes import fail, fit, read_csv, run, succeed, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
@@ -174,7 +173,7 @@ def test_an_export_that_answers_otherwise_ends_with_a_sentence_and_the_model_of_
 
 def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(distil(recipe, model))
-    fit(recipe, tmp_path / "taught")
+    fit(recipe, tmp_path / "taught", "schedule.epochs=1")
 
     stranger = recipe.read_text().replace("heads.original", "heads.other")
     recipe.write_text(stranger.replace('default_head = "original"', 'default_head = "other"'))
@@ -364,8 +363,8 @@ def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
     assert untrained["original (balanced)"] == 0.5
     assert 0 < whole["original (changed)"] <= 1
 
-    with (results / "results.csv").open(newline="") as stream:
-        assert [row["left out"] for row in csv.DictReader(stream)] == [r["left out"] for r in rows]
+    written = read_csv(results / "results.csv")
+    assert [row["left out"] for row in written] == [row["left out"] for row in rows]
     report = (results / "report.md").read_text()
     assert "`the command`" in report
     assert "Pictures are made." in report
@@ -393,16 +392,15 @@ def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, reci
     assert own["without_training_faces"] == {"count": 0}
 
 
-def test_the_curves_are_written_for_tensorboard(recipe: Path, tmp_path: Path) -> None:
-    options = ("--tensorboard", "--set", "schedule.epochs=1")
-    succeed("fit", recipe, "--out", tmp_path / "run", *options)
-    assert list((tmp_path / "run" / "logs").glob("events.out.tfevents.*"))
-    assert "best epoch" in (tmp_path / "run" / "report.md").read_text()
-
-
-def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) -> None:
-    fit(recipe, tmp_path / "run", "schedule.patience=1", "schedule.learning_rate=0.0")
-    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
+def test_a_training_without_progress_ends_early_and_shows_its_curves_in_tensorboard(
+    recipe: Path, tmp_path: Path
+) -> None:
+    run, changes = tmp_path / "run", ("schedule.patience=1", "schedule.learning_rate=0.0")
+    options = [f"--set={change}" for change in changes]
+    succeed("fit", recipe, "--out", run, "--tensorboard", *options)
+    assert len(read_history(run)) == 2
+    assert list((run / "logs").glob("events.out.tfevents.*"))
+    assert "best epoch" in (run / "report.md").read_text()
 
 
 def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.film import change_face, write_film
+from tests.app.batch.test_batch import load, read, wait_for_the_first_shard, write_photos
+from tests.app.batch.test_batch import start as start_reading
+from tests.helpers.processes import find_listening, list_children
+from tests.training.recipes import fail, kill_when, start, succeed
+from tests.training.studies.test_studies import (
+    read_figures,
+    read_report,
+    read_results,
+    study,
+    write_data,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+HEAD = """
+import sys
+from app.ray_session import start_ray
+from app.settings import count_processors
+
+with start_ray(max(2, count_processors())):
+    import ray
+
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[int]:
+    """Start Ray on this machine alone, for commands to join; yields its first process."""
+    command = [sys.executable, "-c", HEAD]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as head,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        assert head.stdin
+        assert head.stdout
+        patched.setenv("RAY_ADDRESS", head.stdout.readline().strip())
+        yield head.pid
+        head.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of epochs and batches in `work`, beside its data."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    succeed(*study("expression-epochs-batches", write_data(folder), folder / "work"))
+    return folder
+
+
+def test_epochs_and_batches_are_compared_beside_the_paper(unbroken: Path, tmp_path: Path) -> None:
+    work = unbroken / "work"
+    assert [row["epochs_run"] for row in read_results(work)] == ["2", "3"]
+    report = read_report(work)
+    assert "| training accuracy | 90.32% (100 epochs, batch 128) |" in report
+    assert "TP / (TP + FP + FN)" in report
+    made = json.loads(next(work.glob("results/*/results.json")).read_text())
+    assert made["seed"] == 1
+    assert "optuna" in made["versions"]
+    for name in ("curves", "confusion"):
+        assert list(work.glob(f"results/*/figures/*-epochs-3-batch-8-{name}.png"))
+
+    fail("--resume", *study("expression-epochs-batches", unbroken / "data", work), status=2)
+
+    other = Path(shutil.copytree(unbroken / "data", tmp_path / "other"))
+    resumed = study("expression-epochs-batches", other, work, "--resume")
+    fail("was fitted by another recipe", *resumed)
+
+
+def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    chosen = study("expression-epochs-batches", unbroken / "data", tmp_path)
+    kill_when("epoch 1", *chosen)  # somewhere within the second epoch
+    assert not list(tmp_path.glob("results"))
+    succeed(*chosen, "--resume")
+    assert read_results(tmp_path) == read_results(unbroken / "work")
+
+
+def test_ray_gives_the_local_results_even_if_a_worker_is_killed(
+    unbroken: Path, ray: int, tmp_path: Path
+) -> None:
+    killed, lines = False, []
+    by_ray = study("expression-epochs-batches", unbroken / "data", tmp_path, "--engine", "ray")
+    with start(*by_ray) as process:
+        assert process.stderr
+        for line in process.stderr:
+            lines.append(line)
+            working = [p for p in list_children(ray) if "ray::_carry_out" in p.command]
+            if "epoch 1" in line and working and not killed:
+                working[0].kill()  # in the midst of a training, or of the next
+                killed = True
+    assert process.returncode == 0, lines
+    assert killed
+    assert read_results(tmp_path) == read_results(unbroken / "work")
+    assert read_figures(tmp_path) == read_figures(unbroken / "work")
+
+
+def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_ray = study("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
+    fail("give one", *by_ray, "--storage", "sqlite:///grid.sqlite", status=2)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    fail("The engine ray needs ray, which is not installed here.", *by_ray)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
+    fail("TF_NUM_INTRAOP_THREADS is 'many'", *by_ray)
+
+
+def test_ray_reads_photos_and_parts_of_a_film_and_gives_the_same_rows_when_a_worker_is_killed(
+    ray: int, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    write_photos(archive)
+    smile, other = change_face()
+    write_film(archive / "smile.mp4", [smile] * 20 + [other] * 20, rate=20)
+    here, by_ray = tmp_path / "here", tmp_path / "ray"
+    assert read(archive, "--out", here).exit_code == 0
+    options = ("--out", by_ray, "--engine", "ray", "--workers", "2")
+    with start_reading(archive, *options) as process:
+        wait_for_the_first_shard(process)
+        children = list_children(ray)
+        addresses = {address for child in children for address in find_listening(child.pid)}
+        next(child for child in children if "MapWorker" in child.command).kill()
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert load(by_ray) == load(here)
+    assert addresses == {"127.0.0.1"}
