@@ -67,9 +67,7 @@ def test_a_table_has_a_row_for_a_photo_without_faces_and_for_one_that_failed(alb
     assert rows["first.png"]["error"] == ""
 
 
-def test_excels_dialects_have_a_mark_and_indonesian_semicolons_and_decimal_commas(
-    album: Path,
-) -> None:
+def test_excels_dialects_have_a_mark_indonesian_semicolons_and_decimal_commas(album: Path) -> None:
     plain, excel, indonesian = (
         analyze(album, "--csv", "-", "--csv-dialect", name).stdout
         for name in ("rfc4180", "excel", "excel-id")
@@ -130,9 +128,7 @@ def test_an_unreadable_folder_is_reported_and_the_rest_is_read(
     ("name", "sentence"),
     [("", "There is no picture to read"), ("gone", "gone: there is no such file or folder.")],
 )
-def test_a_folder_without_a_picture_and_none_are_errors(
-    tmp_path: Path, name: str, sentence: str
-) -> None:
+def test_no_picture_and_no_folder_are_errors(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "notes.md").write_text("no photo")
     result = analyze(tmp_path / name)
     assert (result.exit_code, sentence in result.stderr) == (1, True)
@@ -147,9 +143,7 @@ def test_a_name_that_is_not_utf8_is_escaped(album: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])
-def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
-    album: Path, option: str
-) -> None:
+def test_a_file_that_can_t_be_written_is_named_before_any_is_read(album: Path, option: str) -> None:
     result = analyze(album, option, album / "nowhere" / "answers")
     assert result.exit_code == 2
     assert "is no folder that can be written to" in result.stderr

@@ -44,9 +44,7 @@ def test_a_first_visit_is_small_follows_the_content_security_policy_and_fits_ind
     expect_width(page, *WIDTHS)
 
 
-def test_every_page_is_accessible_in_both_themes_and_scrolls_sideways_at_no_width(
-    opened: Page,
-) -> None:
+def test_every_page_is_accessible_in_both_themes_and_fits_every_width(opened: Page) -> None:
     expect_usable(opened)
     expect_width(opened, *WIDTHS)
 

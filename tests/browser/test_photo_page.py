@@ -202,9 +202,7 @@ def test_pasting_text_reports_that_there_is_no_image(opened: Page) -> None:
     expect(opened.locator("#file-input-note")).to_have_text("There is no picture on the clipboard.")
 
 
-def test_a_tilted_face_and_an_unsure_reading_are_shown_and_announced_as_such(
-    two_faces: Page,
-) -> None:
+def test_a_tilted_face_and_an_unsure_reading_are_shown_and_announced(two_faces: Page) -> None:
     tilted = boxes(two_faces).nth(1)
     expect(tilted.locator(".face-outline")).to_have_attribute("style", "transform: rotate(20deg);")
     expect(tilted).to_have_text("2 · unsure")
@@ -281,9 +279,7 @@ def test_the_page_works_with_the_keyboard_alone(start: Page) -> None:
     expect(cards(start).nth(0)).to_have_attribute("aria-current", "true")
 
 
-def test_the_downloads_are_the_answer_a_table_of_one_row_a_face_and_the_photo_with_boxes(
-    two_faces: Page,
-) -> None:
+def test_downloads_are_the_answer_a_table_and_the_photo_with_boxes(two_faces: Page) -> None:
     download = downloaded(two_faces, "#download-json")
     assert download.suggested_filename == "astronaut.raut.json"
     assert json.loads(Path(download.path()).read_bytes()) == TWO_FACES
@@ -300,9 +296,7 @@ def test_the_downloads_are_the_answer_a_table_of_one_row_a_face_and_the_photo_wi
     assert annotated.getpixel((500, 500)) == original.getpixel((500, 500))
 
 
-def test_the_csv_download_is_the_command_lines_even_of_a_photo_without_faces(
-    opened: Page, tmp_path: Path
-) -> None:
+def test_the_csv_is_the_command_line_s_even_without_faces(opened: Page, tmp_path: Path) -> None:
     photos = several(ROCKET, 2)
     choose(opened, *photos)
     expect(strip_status(opened)).to_have_text("2 of 2 read", timeout=30_000)
@@ -548,9 +542,7 @@ def test_a_large_photo_is_shrunk_before_it_is_sent_and_read_in_its_own_pixels(st
     assert answered["faces"][0]["box"] == {"x": 225, "y": 450, "width": 150, "height": 150}
 
 
-def test_a_photo_over_the_limit_is_shrunk_where_the_browser_can_draw_it(
-    opened: Page, tmp_path: Path
-) -> None:
+def test_a_photo_over_the_limit_that_can_be_drawn_is_shrunk(opened: Page, tmp_path: Path) -> None:
     sent: list[int] = []
 
     def fulfil(route: Route) -> None:
@@ -753,9 +745,7 @@ def test_the_language_switch_is_kept(start: Page, live_server: str) -> None:
     assert kept.get("sameSite") == "Lax"
 
 
-def test_the_photo_and_its_answer_survive_another_language_a_reload_and_another_tab(
-    start: Page,
-) -> None:
+def test_the_photo_and_answer_survive_another_language_a_reload_and_a_tab(start: Page) -> None:
     read(start, ASTRONAUT, TWO_FACES)
     expect(heading(start)).to_have_text("2 faces found")
     start.unroute(SERVICE)

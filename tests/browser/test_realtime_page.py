@@ -318,9 +318,7 @@ def test_a_permanent_close_code_pauses_with_the_reason(live: Page, server: Serve
         expect(state(live)).to_have_text("LIVE")
 
 
-def test_a_transient_close_code_is_shown_and_the_page_reconnects(
-    live: Page, server: Server
-) -> None:
+def test_a_passing_close_code_is_shown_and_the_page_reconnects(live: Page, server: Server) -> None:
     expect(cards(live)).to_have_count(1)
     for sockets, (code, reason, sentence) in enumerate(TRANSIENT, start=2):
         said = texts_of(live, "message-text")

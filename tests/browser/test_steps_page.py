@@ -166,9 +166,7 @@ def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page
     expect(page.locator("#decision .verdict")).to_contain_text("happy", timeout=30_000)
 
 
-def test_all_steps_can_be_saved_another_model_explained_and_a_lost_server_is_told(
-    walk: Page,
-) -> None:
+def test_steps_can_be_saved_another_model_explained_and_a_lost_server_is_told(walk: Page) -> None:
     with walk.expect_download() as waiting:
         walk.get_by_role("button", name="All steps as ZIP").click()
     names = zipfile.ZipFile(waiting.value.path()).namelist()
@@ -223,7 +221,7 @@ def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
 
 def test_two_photos_side_by_side_and_an_error_are_accessible(walk: Page) -> None:
     walk.set_input_files("#second", [ROCKET])
-    expect(walk.locator("#photo .step-photo")).to_have_count(2)
+    expect(walk.locator("#photo .step-photo")).to_have_count(2, timeout=30_000)
     expect(walk.locator("#crop .step-photo").nth(1)).to_contain_text("did not reach this step")
     expect(walk.get_by_role("heading", name="No face found: rocket.jpg")).to_be_visible()
     expect_accessible(walk)

@@ -48,9 +48,7 @@ def answers_others(address: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("answers_others")
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_frame_closes_its_socket_with_a_reason(
-    client: ClientConnection, name: str
-) -> None:
+def test_a_broken_frame_closes_its_socket_with_reason(client: ClientConnection, name: str) -> None:
     client.socket.sendall(BROKEN[name])
     assert goodbye(client)[0] in (1002, 1007, 1009)
 
@@ -59,9 +57,7 @@ def test_a_broken_frame_closes_its_socket_with_a_reason(
 @pytest.mark.parametrize(
     "half", [b"\x82", b"\x82\xfe\xff", b"\x82\xfe\xff\xff" + MASK + bytes(100)]
 )
-def test_a_client_that_disconnects_within_a_frame_affects_no_other(
-    client: ClientConnection, half: bytes
-) -> None:
+def test_leaving_within_a_frame_affects_no_other(client: ClientConnection, half: bytes) -> None:
     client.socket.sendall(half)
     client.socket.close()
 

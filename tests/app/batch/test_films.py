@@ -159,9 +159,7 @@ def whole(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     return rows
 
 
-def test_a_killed_run_over_a_film_is_resumed(
-    smile: Path, whole: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_killed_film_is_resumed(smile: Path, whole: list[dict[str, Any]], tmp_path: Path) -> None:
     with start(smile, "--out", tmp_path) as process:
         wait_for_the_first_shard(process)
         process.kill()

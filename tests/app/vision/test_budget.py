@@ -44,9 +44,7 @@ def interfaces(analyzer: FaceAnalyzer) -> dict[str, Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("interface", ["photo", "frame", "steps"])
-def test_an_analysis_ends_at_any_check(
-    analyzer: FaceAnalyzer, photo: bytes, interface: str
-) -> None:
+def test_analyses_end_at_any_check(analyzer: FaceAnalyzer, photo: bytes, interface: str) -> None:
     read = interfaces(analyzer)[interface]
     whole = CountedBudget()
     read(photo, whole)

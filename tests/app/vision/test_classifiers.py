@@ -91,9 +91,7 @@ def test_a_class_has_a_threshold_of_its_own(models: Path) -> None:
         ({"classes": EXPRESSIONS[:2], "join": JOIN}, "must name each class"),
     ],
 )
-def test_a_join_of_what_is_not_there_is_refused(
-    models: Path, changes: dict[str, object], sentence: str
-) -> None:
+def test_a_false_join_is_refused(models: Path, changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         load_classifier(join_heads(models, **changes))
 

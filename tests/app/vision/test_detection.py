@@ -63,9 +63,7 @@ def centre_of_turned(degrees: int, after: tuple[int, ...]) -> tuple[float, float
 
 
 @pytest.mark.parametrize("degrees", [-40, -20, 20, 40])
-def test_a_turned_face_is_found_with_its_turn_and_read_the_same(
-    analyzer: FaceAnalyzer, degrees: int
-) -> None:
+def test_a_turned_face_is_found_and_read_the_same(analyzer: FaceAnalyzer, degrees: int) -> None:
     (upright,) = analyzer.analyze(ASTRONAUT).faces
     (face,) = analyzer.analyze(turn(ASTRONAUT, degrees)).faces
     expected = upright.roll_degrees + degrees
@@ -115,9 +113,7 @@ def test_fifty_faces_in_one_photo_are_all_found(detector: FaceDetector, head: np
     assert len(faces) == 50
 
 
-def test_a_crowd_of_faces_too_small_for_the_first_looks_is_found(
-    detector: FaceDetector, head: np.ndarray
-) -> None:
+def test_a_crowd_of_small_faces_is_found(detector: FaceDetector, head: np.ndarray) -> None:
     small = cv2.resize(head, (80, 80), interpolation=cv2.INTER_AREA)
     heads = [(small, 20 + 150 * column, 35 + 150 * row) for row in range(8) for column in range(8)]
     faces = detector.detect(place(heads, 1200, 1600))
@@ -125,9 +121,7 @@ def test_a_crowd_of_faces_too_small_for_the_first_looks_is_found(
     assert max(face.box.width for face in faces) < 60
 
 
-def test_a_large_photo_is_read_alike_from_its_file_and_from_all_its_pixels(
-    analyzer: FaceAnalyzer,
-) -> None:
+def test_a_large_photo_is_read_alike_from_its_file_and_all_pixels(analyzer: FaceAnalyzer) -> None:
     large = cv2.resize(ASTRONAUT, (4000, 4000), interpolation=cv2.INTER_CUBIC)
     encoded = cv2.imencode(".jpg", large[:, :, ::-1])[1].tobytes()
     (of_file,) = analyzer.analyze_file(encoded).faces
@@ -154,9 +148,7 @@ def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
     )
 
 
-def test_small_faces_in_a_group_photo_of_24_megapixels_are_found(
-    detector: FaceDetector, head: np.ndarray
-) -> None:
+def test_small_faces_in_24_megapixels_are_found(detector: FaceDetector, head: np.ndarray) -> None:
     small = cv2.resize(head, (66, 66), interpolation=cv2.INTER_AREA)
     large = cv2.resize(head, (660, 660), interpolation=cv2.INTER_CUBIC)
     rear = [(small, 500 + 700 * number, 1100) for number in range(8)]
@@ -194,9 +186,7 @@ def test_a_face_in_a_dark_photo_is_found(detector: FaceDetector) -> None:
 
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("scene", ["coffee", "rocket", "chelsea"])
-def test_a_picture_without_people_has_no_face(
-    detector: FaceDetector, scene: str, effort: str
-) -> None:
+def test_no_face_is_found_without_people(detector: FaceDetector, scene: str, effort: str) -> None:
     assert detector.detect(getattr(skimage.data, scene)(), effort) == []  # type: ignore[arg-type]
 
 
@@ -243,9 +233,7 @@ def test_the_finest_search_of_a_huge_photo_is_bounded(detector: FaceDetector) ->
     assert 8000 * 5000 / finest**2 <= MOST_SEARCHED
 
 
-def test_more_faces_than_are_analyzed_are_told_as_truncated(
-    analyzer: FaceAnalyzer, head: np.ndarray
-) -> None:
+def test_faces_too_many_are_told_as_truncated(analyzer: FaceAnalyzer, head: np.ndarray) -> None:
     narrow = head[:, 25:135]
     photo = place([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480)
     whole = analyzer.analyze(photo)

@@ -140,9 +140,7 @@ def test_transparency_is_laid_over_white(saving: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("animated", [{}, {"save_all": True, "append_images": [FACE]}])
-def test_a_webp_is_decoded_as_pillow_does_to_the_last_bit(
-    transparent: bool, animated: dict[str, Any]
-) -> None:
+def test_a_webp_has_pillow_s_very_pixels(transparent: bool, animated: dict[str, Any]) -> None:
     picture = FACE.copy()
     if transparent:
         picture.putalpha(FACE.convert("L"))
@@ -162,9 +160,7 @@ def test_a_webp_is_decoded_as_pillow_does_to_the_last_bit(
         {"form": "TIFF", "compression": "tiff_lzw"},
     ],
 )
-def test_no_format_costs_more_memory_than_the_picture_and_its_pixels(
-    mode: str, saving: dict[str, Any]
-) -> None:
+def test_no_format_takes_more_than_picture_and_pixels(mode: str, saving: dict[str, Any]) -> None:
     large = encode(Image.new(mode, (4000, 4000), (20, 30, 40, 128)[: len(mode)]), **saving)
     done = subprocess.run(
         [sys.executable, "-c", PEAK], input=large, capture_output=True, check=True

@@ -139,9 +139,7 @@ def test_a_doubtful_newcomer_waits_for_its_second_sighting() -> None:
     [[0, 2, 2], [0, 2, 1.7], [-9, 0.8473, 0]],
     ids=["two classes level", "one slightly ahead", "right on the threshold"],
 )
-def test_a_still_face_changes_its_word_at_most_once_a_minute(
-    rate: float, logits: list[float]
-) -> None:
+def test_a_still_face_changes_words_at_most_once_a_minute(rate: float, logits: list[float]) -> None:
     minutes = 2
     words = [word for _, word in watch(lambda now: logits, 60 * minutes, rate)]
     changes = sum(one != other for one, other in itertools.pairwise(words))
@@ -150,9 +148,7 @@ def test_a_still_face_changes_its_word_at_most_once_a_minute(
 
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize("strength", [3, 6])
-def test_a_true_change_is_followed_within_seven_tenths_of_a_second(
-    rate: float, strength: float
-) -> None:
+def test_a_change_is_followed_within_seven_tenths_of_a_second(rate: float, strength: float) -> None:
     def smile(now: float) -> list[float]:
         return [0, strength, 0] if now >= 3 else [0, 0, strength]
 

@@ -39,9 +39,7 @@ def test_a_face_in_good_light_is_read(analyzer: FaceAnalyzer) -> None:
         ("tiny", lambda photo: cv2.resize(photo, (180, 180), interpolation=cv2.INTER_AREA)),
     ],
 )
-def test_a_face_that_is_hardly_seen_is_not_read(
-    analyzer: FaceAnalyzer, reason: str, spoil: object
-) -> None:
+def test_a_hardly_seen_face_is_not_read(analyzer: FaceAnalyzer, reason: str, spoil: object) -> None:
     assert callable(spoil)
     expression, gender = read(analyzer, spoil(ASTRONAUT))
     assert (expression.confident, expression.reason) == (False, reason)

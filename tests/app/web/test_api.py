@@ -55,9 +55,7 @@ def test_the_astronaut_is_happy_and_female_by_the_api_the_command_line_and_in_py
     ],
     ids=["empty", "text", "svg", "ppm", "heic", "truncated", "claims 60000x60000", "1x1", "30 MB"],
 )
-def test_bad_content_is_refused_by_name(
-    client: FlaskClient, content: bytes, status: int, code: str
-) -> None:
+def test_bad_bytes_are_refused(client: FlaskClient, content: bytes, status: int, code: str) -> None:
     answer = analyze(client, content)
     assert (answer.status_code, answer.get_json()["code"]) == (status, code)
     assert answer.content_type == "application/problem+json"
@@ -66,9 +64,7 @@ def test_bad_content_is_refused_by_name(
 
 
 @pytest.mark.parametrize("photos", [{}, {"photo": b"anything"}, {"": b"anything"}])
-def test_a_form_without_the_image_field_is_refused(
-    client: FlaskClient, photos: dict[str, bytes]
-) -> None:
+def test_a_form_without_an_image_is_refused(client: FlaskClient, photos: dict[str, bytes]) -> None:
     answer = post(client, "/api/v1/analyze", photos)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "image_missing")
 

@@ -22,7 +22,7 @@ from app.vision.models.classifiers import Classifier, load_classifier, read_prob
 from tests.helpers.cards import read_card, rewrite_card
 from tests.helpers.clothing import CLASSES, OOD, SIZE, write_all_models
 from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG, analyze, encode, post
-from tests.helpers.inference import FakeInferenceServer
+from tests.helpers.inference import FakeServer
 from tests.helpers.servers import ask as send
 from tests.helpers.servers import find_stream, serving
 
@@ -90,9 +90,7 @@ def test_the_energy_of_a_picture_says_how_likely_it_shows_none(classifier: Class
         assert answer.probability == answer.probabilities[answer.label]
 
 
-def test_the_likeliest_label_is_answered_and_unsure_below_the_threshold(
-    classifier: Classifier,
-) -> None:
+def test_the_likeliest_label_is_answered_unsure_below_the_threshold(classifier: Classifier) -> None:
     class Torn:
         def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
             return {"clothes": np.array([[5.6, 5.6, *[0.0] * (len(CLASSES) - 2)]], np.float32)}
@@ -141,9 +139,7 @@ def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient) -> None:
     assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
 
 
-def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_rightly(
-    dressed: FlaskClient,
-) -> None:
+def test_the_card_tells_how_many_clothes_are_refused_and_what_else(dressed: FlaskClient) -> None:
     assert "available on request" in dressed.get("/models").text
     english, indonesian = (
         dressed.get("/models/clothing", headers={"Accept-Language": language}).text
@@ -273,7 +269,7 @@ def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
 
 def test_an_inference_server_answers_for_whole_pictures_too(clothing_models: Path) -> None:
     folders = [clothing_models / name for name in ("clothing", "expression", "gender")]
-    with FakeInferenceServer(*folders) as far:
+    with FakeServer(*folders) as far:
         settings = Settings(models=clothing_models, runtime="remote", inference_url=far.url)
         client = create_app(settings).test_client()
         asked = len(far.paths)

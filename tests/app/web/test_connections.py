@@ -93,9 +93,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(
     assert read_all(clients.send(begun)) == b""
 
 
-def test_a_body_that_comes_too_slowly_is_refused(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_body_is_refused(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "PATIENCE_SECONDS", 0.1)
     client = clients.send(POST + b"Content-Length: 1000\r\n\r\nbegun")
     assert read_code(client) == (408, "request_slow")

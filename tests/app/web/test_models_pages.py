@@ -144,9 +144,7 @@ def test_a_figure_is_shown_where_the_card_has_it_and_only_there(full_app: Flask,
     assert mark not in read(client, "/models/rival")
 
 
-def test_each_kind_of_picture_on_a_served_card_has_a_name_in_indonesian(
-    client: FlaskClient,
-) -> None:
+def test_each_kind_of_picture_on_a_card_has_a_name_in_indonesian(client: FlaskClient) -> None:
     kinds = load_card(Path("models/clothing")).figures["ood"]
     page = read(client, "/models/clothing", "id")
     rows = page.partition('id="ood"')[2].partition("</section>")[0]
@@ -200,9 +198,7 @@ def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
         assert written in indonesian
 
 
-def test_a_guarded_head_tells_both_of_its_limits_and_what_its_guard_is_judged_by(
-    client: FlaskClient,
-) -> None:
+def test_a_guarded_head_tells_both_limits_and_how_its_guard_is_judged(client: FlaskClient) -> None:
     head = load_card(Path("models/gender")).heads["perceived"]
     assert head.conditional_threshold
     page = read(client, "/models/gender")

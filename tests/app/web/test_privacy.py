@@ -49,9 +49,7 @@ def photos() -> list[bytes]:
     return [encode(small), encode(255 - (255 - small[:, ::-1]) // 2)]
 
 
-def test_two_users_at_once_never_see_each_others_answers(
-    photos: list[bytes], fuzz_count: int
-) -> None:
+def test_two_users_never_see_each_others_answers(photos: list[bytes], fuzz_count: int) -> None:
     with started(WEB_CONCURRENCY="2") as server:
         own = [send(server.netloc, photo)["faces"] for photo in photos]
         assert own[0]

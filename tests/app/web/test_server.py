@@ -35,10 +35,6 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(server.place, PATIENCE)
 
 
-def test_a_started_server_is_ready(server: Server) -> None:
-    assert server.ask("/readyz") == (200, "")
-
-
 def test_the_counts_are_told_and_left_nowhere() -> None:
     body, kind = write_form(ASTRONAUT_PNG)
     body = body.replace(b'filename="photo"', b'filename="secret-name"')

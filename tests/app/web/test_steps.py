@@ -91,9 +91,7 @@ def steps_of(answer: str) -> list[str]:
 
 @pytest.mark.parametrize("model", ["expression", "gender"])
 @pytest.mark.parametrize("photo", PHOTOS)
-def test_the_numbers_of_a_photo_equal_the_api_s(
-    client: FlaskClient, photo: str, model: str
-) -> None:
+def test_the_numbers_of_a_photo_are_the_api_s(client: FlaskClient, photo: str, model: str) -> None:
     data = encode(PHOTOS[photo]())
     page = post(client, "/steps", {"image": data}, model=model).text
     api = analyze(client, data).get_json()
@@ -182,9 +180,7 @@ def test_of_the_models_that_answer_the_first_is_explained(client: FlaskClient) -
     assert {name for name, _ in SHOWN.findall(answer.text)} == {"female", "male"}
 
 
-def test_changed_settings_read_no_cascade_anew(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_make_no_new_cascade(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("Another cascade was made.")
 

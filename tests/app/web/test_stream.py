@@ -64,9 +64,7 @@ def test_a_moving_face_keeps_its_number_and_its_word(connect: Connect) -> None:
     assert set(answers[-1]["models"]) == {"expression", "gender"}
 
 
-def test_of_frames_sent_ahead_the_newest_is_read_and_the_others_are_counted(
-    connect: Connect,
-) -> None:
+def test_of_frames_sent_ahead_the_newest_is_read_and_others_are_counted(connect: Connect) -> None:
     client = connect()
     for _ in range(8):
         client.send(FRAME)
@@ -102,9 +100,7 @@ def pack_size(side: int) -> bytes:
     ],
     ids=["empty", "text", "broken", "PNG", "claims 20000x20000"],
 )
-def test_a_bad_frame_is_refused_by_name_and_the_stream_goes_on(
-    connect: Connect, message: bytes, code: str
-) -> None:
+def test_after_a_bad_frame_the_stream_goes_on(connect: Connect, message: bytes, code: str) -> None:
     client = connect()
     answer = ask(client, message)
     assert (answer["frame"], answer["problem"]["code"]) == (1, code)
@@ -235,9 +231,7 @@ def test_our_own_pages_are_answered(connect: Connect, live_server: str) -> None:
     assert ask(client, FRAME)["frame"] == 1
 
 
-def test_one_socket_too_many_is_sent_away_until_a_place_is_free(
-    connect: Connect, one_place: str
-) -> None:
+def test_a_socket_too_many_is_sent_away_until_one_is_free(connect: Connect, one_place: str) -> None:
     first = connect(one_place)
     ask(first, FRAME)
     assert goodbye(connect(one_place)) == (1013, "too_many_streams")

@@ -22,9 +22,7 @@ def test_the_models_page_links_each_study_s_page(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
-    client: FlaskClient, name: str
-) -> None:
+def test_a_study_s_page_has_the_paper_s_figures_beside_ours(client: FlaskClient, name: str) -> None:
     study = read_studies(STUDIES)[name]
     text = client.get(f"/models/studies/{name}").text
     assert study.command in text

@@ -43,9 +43,7 @@ def test_near_duplicates_in_two_splits_fail_unless_allowed(data: Path) -> None:
     succeed("data", "check", data, "--allow-leakage")
 
 
-def test_a_picture_with_two_labels_an_unreadable_one_and_an_empty_class_are_faults(
-    data: Path,
-) -> None:
+def test_pictures_with_two_labels_unreadable_ones_and_empty_classes_are_faults(data: Path) -> None:
     shutil.copyfile(data / "train" / "one" / "0.png", data / "train" / "two" / "copy.png")
     (data / "train" / "two" / "broken.png").write_bytes(b"no picture")
     (data / "train" / "three").mkdir()

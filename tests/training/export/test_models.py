@@ -136,9 +136,7 @@ def test_an_export_tells_what_serving_lacks_and_the_card_how_it_was_trained(
     assert command == "python -m training fit tiny --set schedule.epochs=3"
 
 
-def test_a_prediction_is_of_the_main_face_unless_the_picture_is_a_crop(
-    made: Path, tmp_path: Path
-) -> None:
+def test_a_prediction_is_of_the_main_face_unless_given_a_crop(made: Path, tmp_path: Path) -> None:
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "face.png")
     Image.fromarray(skimage.data.coffee()).save(tmp_path / "none.png")
     face, none = succeed("predict", made / "models" / "tiny", *tmp_path.glob("*.png")).splitlines()
@@ -180,9 +178,7 @@ def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> N
     fail("has none of the heads other", "fit", recipe, "--out", tmp_path / "refused")
 
 
-def test_a_teacher_labels_unknown_pictures_and_no_out_of_distribution_ones(
-    model: Path, made: Path
-) -> None:
+def test_a_teacher_labels_unknown_pictures_and_no_ood_ones(model: Path, made: Path) -> None:
     split = read_split(made / "data", "validation", CropShape(24, 1))
     labels = split.labels.copy()
     labels[0] = OOD
@@ -269,9 +265,7 @@ def test_a_card_has_the_training_time_of_its_teachers_and_theirs_if_known(
         assert accuracy in readme
 
 
-def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
-    model: Path, tmp_path: Path
-) -> None:
+def test_whole_photos_are_measured_a_missed_face_is_an_error(model: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.fromarray(skimage.data.astronaut()).save(photos / "face.png")
@@ -339,9 +333,7 @@ def test_a_fit_that_is_interrupted_says_how_to_resume_it(
     assert result.exit_code == (130 if "Interrupted" in told else 1)
 
 
-def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
-    recipe: Path, tmp_path: Path
-) -> None:
+def test_an_ablation_sets_switches_beside_errors_and_seeds(recipe: Path, tmp_path: Path) -> None:
     for number in range(10):
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
@@ -426,9 +418,7 @@ def assert_other_bodies_fail(recipe: Path, folder: Path, start: Path) -> None:
     fail("has another body", "fit", recipe, "--out", folder / "other", *changes)
 
 
-def test_a_network_begins_with_the_body_of_a_finished_one(
-    made: Path, recipe: Path, tmp_path: Path
-) -> None:
+def test_a_network_begins_as_a_finished_one(made: Path, recipe: Path, tmp_path: Path) -> None:
     first = made / "run"
     start = (f"network.init_from={first}", "schedule.learning_rate=0.0", "schedule.epochs=1")
     fit(recipe, tmp_path / "second", *start)

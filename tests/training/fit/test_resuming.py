@@ -15,9 +15,7 @@ def figures(folder: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
-    recipe: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_resumes_to_the_figures_of_one_unbroken(recipe: Path, tmp_path: Path) -> None:
     fit(recipe, tmp_path / "unbroken", *CHANGES)
     # Killed somewhere within the third epoch.
     options = [f"--set={change}" for change in CHANGES]

@@ -76,9 +76,7 @@ def test_epochs_and_batches_are_compared_beside_the_paper(unbroken: Path, tmp_pa
     fail("was fitted by another recipe", *resumed)
 
 
-def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
-    unbroken: Path, tmp_path: Path
-) -> None:
+def test_a_killed_study_resumes_to_the_unbroken_results(unbroken: Path, tmp_path: Path) -> None:
     chosen = study("expression-epochs-batches", unbroken / "data", tmp_path)
     kill_when("epoch 1", *chosen)  # somewhere within the second epoch
     assert not list(tmp_path.glob("results"))
@@ -86,9 +84,7 @@ def test_a_killed_study_resumes_to_the_results_of_one_not_killed(
     assert read_results(tmp_path) == read_results(unbroken / "work")
 
 
-def test_ray_gives_the_local_results_even_if_a_worker_is_killed(
-    unbroken: Path, ray: int, tmp_path: Path
-) -> None:
+def test_ray_gives_local_results_if_a_worker_dies(unbroken: Path, ray: int, tmp_path: Path) -> None:
     killed, lines = False, []
     by_ray = study("expression-epochs-batches", unbroken / "data", tmp_path, "--engine", "ray")
     with start(*by_ray) as process:
