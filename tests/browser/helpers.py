@@ -19,11 +19,7 @@ from bench import film
 SERVICE = "**/api/v1/analyze"
 INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
 WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
-NO_PHOTO: FilePayload = {
-    "name": "words.png",
-    "mimeType": "image/png",
-    "buffer": b"no picture",
-}
+NO_PHOTO: FilePayload = {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}
 CODECS = {"webm": "libvpx", "mp4": "libx264"}
 ALL_EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 

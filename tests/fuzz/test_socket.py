@@ -67,10 +67,7 @@ def test_random_bytes_on_a_socket_affect_no_other(
 ) -> None:
     for number in range(fuzz_count // 50):
         noise = random.Random(number).randbytes(random.Random(number).choice([1, 2, 14, 3000]))
-        with (
-            suppress(OSError, ConnectionClosed),
-            open_socket(address, close_timeout=1) as noisy,
-        ):
+        with suppress(OSError, ConnectionClosed), open_socket(address, close_timeout=1) as noisy:
             noisy.socket.sendall(noise)
             noisy.socket.close()
         assert ask(client, FRAME)["frame"] == number + 1

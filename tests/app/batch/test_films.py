@@ -16,13 +16,7 @@ from PIL import Image
 from app.vision.imaging.film import Film
 from bench.film import change_face, write_film
 from bench.moving import move_picture
-from tests.app.batch.test_batch import (
-    list_parts,
-    load,
-    read,
-    start,
-    wait_for_the_first_shard,
-)
+from tests.app.batch.test_batch import list_parts, load, read, start, wait_for_the_first_shard
 
 RATE, CHANGE = 10, 1.15
 

@@ -44,11 +44,7 @@ def test_keras_and_onnx_give_the_same_probabilities(model: str) -> None:
 
 
 PRIOR = dict.fromkeys(EXPRESSIONS, 0.1) | {"happy": 0.4}
-JOIN = {
-    "weights": {"original": 0.4, "ferplus": 0.6},
-    "prior": PRIOR,
-    "strength": 0.5,
-}
+JOIN = {"weights": {"original": 0.4, "ferplus": 0.6}, "prior": PRIOR, "strength": 0.5}
 
 
 def join_heads(models: Path, **changes: object) -> Path:

@@ -154,11 +154,7 @@ def test_a_webp_has_pillow_s_very_pixels(transparent: bool, animated: dict[str, 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize(
     "saving",
-    [
-        {"form": "PNG"},
-        {"form": "WEBP", "method": 0},
-        {"form": "TIFF", "compression": "tiff_lzw"},
-    ],
+    [{"form": "PNG"}, {"form": "WEBP", "method": 0}, {"form": "TIFF", "compression": "tiff_lzw"}],
 )
 def test_no_format_takes_more_than_picture_and_pixels(mode: str, saving: dict[str, Any]) -> None:
     large = encode(Image.new(mode, (4000, 4000), (20, 30, 40, 128)[: len(mode)]), **saving)

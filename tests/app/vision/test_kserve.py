@@ -150,10 +150,7 @@ def test_only_crops_of_faces_go_to_the_server(server: FakeServer, remote: FlaskC
     assert len(server.paths) == before
     server.fault = None
     ask(remote)
-    assert server.paths[before:] == [
-        "/v2/models/expression/infer",
-        "/v2/models/gender/infer",
-    ]
+    assert server.paths[before:] == ["/v2/models/expression/infer", "/v2/models/gender/infer"]
     for crops, folder in zip(server.crops[-2:], FOLDERS, strict=True):
         card = read_card(folder)
         # The known crop and the face; the body holds no more than these and their description.
@@ -281,11 +278,7 @@ def test_a_killed_worker_comes_back_without_the_inference_server(server: FakeSer
     ids=["passing", "others"],
 )
 def test_only_passing_faults_are_retried(
-    server: FakeServer,
-    remote: FlaskClient,
-    faults: list[int | None],
-    status: int,
-    batches: int,
+    server: FakeServer, remote: FlaskClient, faults: list[int | None], status: int, batches: int
 ) -> None:
     answers = [fault and Answer(fault) for fault in faults]
     server.fault = on_batches(lambda handler: answers.pop() if answers else handler.answer())

@@ -170,10 +170,7 @@ def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Fl
     [
         ("models=clothing", {}),
         ("models=clothing,gender", {"models": "gender"}),
-        (
-            "models=expression&label_set=ferplus",
-            {"models": "expression", "label_set": "ferplus"},
-        ),
+        ("models=expression&label_set=ferplus", {"models": "expression", "label_set": "ferplus"}),
     ],
 )
 def test_the_live_page_asks_models_of_faces_only(

@@ -9,11 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.nginx import ROOT
 
-SUFFIXES = {
-    "counter": ("_total",),
-    "gauge": ("",),
-    "histogram": ("_bucket", "_count", "_sum"),
-}
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
 
 def queries(value: Any) -> Iterator[str]:
