@@ -44,12 +44,19 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(peers, [photo], rounds=2)
 
 
-def test_photos_are_timed_and_a_failed_peer_is_named(bench: Bench) -> None:
+def test_photos_are_timed_failed_peers_named_and_parts_merged(bench: Bench, tmp_path: Path) -> None:
     figures = measure_photos(bench)
     assert figures["milliseconds"]["photo"]["fake"]["count"] == 2
     assert figures["faces"] == {"photo": {"fake": 1, "raut": 1}}
     assert figures["memory"]["fake"]["peak_megabytes"] > 1
     assert set(figures["failed"]) == {"broken"}
+    file = tmp_path / "results" / "day.json"
+    merge_figures(file, {"photos": figures})
+    figures = merge_figures(file, {"peers": {"missing": {"none": "can't be installed"}}})
+    report = write_report(figures)
+    assert "| photo |" in report
+    assert "| none | can't be installed |" in report
+    assert "## Time relative to Raut" in report
 
 
 def test_a_cold_start_has_its_memory(bench: Bench) -> None:
@@ -68,16 +75,6 @@ def test_a_failed_installation_is_explained(tmp_path: Path) -> None:
     peer = Peer("none", tmp_path / "none.cjs", (f"{tmp_path}/no-such-package",))
     with pytest.raises(BenchmarkError, match="can't be installed"):
         install_peer(peer, tmp_path)
-
-
-def test_parts_are_merged_into_one_file_and_written_as_tables(bench: Bench, tmp_path: Path) -> None:
-    file = tmp_path / "results" / "day.json"
-    merge_figures(file, {"photos": measure_photos(bench)})
-    figures = merge_figures(file, {"peers": {"missing": {"none": "can't be installed"}}})
-    report = write_report(figures)
-    assert "| photo |" in report
-    assert "| none | can't be installed |" in report
-    assert "## Time relative to Raut" in report
 
 
 def test_the_slope_of_a_square_is_two() -> None:

@@ -98,7 +98,7 @@ def test_one_wish_is_one_request(live_server: str, page: Page) -> None:
     assert sent.count("POST") == 1
 
 
-def test_the_arrow_keys_go_from_step_to_step(walked: Page) -> None:
+def test_the_arrow_keys_go_from_step_to_step_but_stay_with_a_field_in_use(walked: Page) -> None:
     walked.get_by_role("button", name=SHOW).click()
     expect(walked.locator("#photo")).to_be_focused()
     walked.keyboard.press("ArrowRight")
@@ -108,9 +108,6 @@ def test_the_arrow_keys_go_from_step_to_step(walked: Page) -> None:
     walked.keyboard.press("ArrowLeft")
     expect(walked.locator("#grey")).to_be_focused()
     expect(walked.locator(".steps-nav [aria-current=step]")).to_have_text("Grey and small")
-
-
-def test_the_arrow_keys_stay_with_a_field_in_use(walked: Page) -> None:
     slider = walked.locator("#softmax input")
     slider.focus()
     walked.keyboard.press("ArrowRight")
@@ -129,7 +126,7 @@ def test_a_higher_temperature_flattens_the_probabilities(walked: Page) -> None:
     assert float(best.get_attribute("value") or 0) == pytest.approx(own, abs=1e-4)
 
 
-def test_a_channel_can_be_chosen(walked: Page) -> None:
+def test_a_channel_and_a_class_can_be_chosen(walked: Page) -> None:
     block = walked.locator(".block").first
     canvas = block.locator("canvas")
     block.locator("input").fill("1")
@@ -137,9 +134,6 @@ def test_a_channel_can_be_chosen(walked: Page) -> None:
     first = canvas.evaluate("(canvas) => canvas.toDataURL()")
     block.locator("input").fill("2")
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != first
-
-
-def test_a_class_can_be_chosen(walked: Page) -> None:
     shown = walked.locator("#where .class-body:visible img")
     expect(shown).to_have_attribute("alt", "Occlusion for happy")
     walked.locator("#where").get_by_text("sad", exact=True).click()

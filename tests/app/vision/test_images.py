@@ -111,9 +111,12 @@ def test_a_slightly_damaged_jpeg_is_read() -> None:
     assert np.array_equal(decode_image(damaged), decode_image(data))
 
 
-def test_a_png_is_decoded_whole_at_any_scale() -> None:
+def test_a_png_is_decoded_whole_at_any_scale_and_grey_as_three_channels() -> None:
     pixels, scale = open_image(encode(FACE)).pixels(8.0)
     assert (scale, pixels.shape) == (1, (48, 64, 3))
+    decoded = decode_image(encode(FACE.convert("L")))
+    assert (decoded[..., 0] == decoded[..., 1]).all()
+    assert (decoded[..., 0] == decoded[..., 2]).all()
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF"])
@@ -165,25 +168,16 @@ def test_no_format_takes_more_than_picture_and_pixels(mode: str, saving: dict[st
     assert int(done.stdout) * 1000 < 1.2 * (picture + pixels)
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
+def test_sixteen_bits_are_scaled_and_their_transparent_grey_is_laid_over_white() -> None:
     grey = FACE.convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     assert difference(encode(deep), grey) == 0
-
-
-def test_the_transparent_grey_of_sixteen_bits_is_laid_over_white() -> None:
     deep = np.full((32, 32), 40_000, np.uint16)
     deep[:16] = 7
     content = encode(Image.fromarray(deep), transparency=7)
     expected = np.full((32, 32), 40_000 >> 8, np.uint8)
     expected[:16] = 255
     assert difference(content, Image.fromarray(expected)) == 0
-
-
-def test_grey_becomes_three_equal_channels() -> None:
-    decoded = decode_image(encode(FACE.convert("L")))
-    assert (decoded[..., 0] == decoded[..., 1]).all()
-    assert (decoded[..., 0] == decoded[..., 2]).all()
 
 
 def test_a_palette_is_looked_up_with_its_transparent_colour() -> None:

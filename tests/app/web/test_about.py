@@ -7,19 +7,14 @@ from flask.testing import FlaskClient
 from tests.helpers.forms import ASTRONAUT_PNG, post
 
 
-def test_the_page_names_no_test(client: FlaskClient) -> None:
-    assert "test_" not in client.get("/about").text
-
-
-def test_the_version_and_the_citation_are_one(client: FlaskClient) -> None:
+def test_the_page_names_the_cited_version_installed_licences_and_no_test(
+    client: FlaskClient,
+) -> None:
     page = client.get("/about").text
+    assert "test_" not in page
     cited = re.search(r"^version: (.+)$", Path("CITATION.cff").read_text(encoding="utf-8"), re.M)
     assert cited
     assert f"To cite version {cited[1]}, " in page
-
-
-def test_the_licences_are_of_what_is_installed(client: FlaskClient) -> None:
-    page = client.get("/about").text
     row = re.search(r'<th scope="row">Flask</th><td>(.*?)</td><td>(.*?)</td>', page)
     assert row
     assert row.groups() == (version("Flask"), "BSD-3-Clause")

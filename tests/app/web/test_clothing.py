@@ -60,7 +60,7 @@ def ask(client: FlaskClient, colour: tuple[int, int, int], models: str = "clothi
     return analyze(client, encode(fill(colour)), models=models).get_json()
 
 
-def test_a_garment_is_named_and_looks_for_no_face(dressed: FlaskClient) -> None:
+def test_a_garment_is_named_or_none_of_these_and_no_face_looked_for(dressed: FlaskClient) -> None:
     answer = ask(dressed, RED)
     assert answer["faces"] == []
     assert list(answer["models"]) == ["clothing"]
@@ -69,9 +69,6 @@ def test_a_garment_is_named_and_looks_for_no_face(dressed: FlaskClient) -> None:
     assert (clothing["label"], clothing["confident"]) == ("dress", True)
     assert list(clothing["probabilities"]) == [*CLASSES, "none_of_these"]
     assert sum(clothing["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-
-
-def test_a_picture_of_no_garment_is_none_of_these(dressed: FlaskClient) -> None:
     clothing = ask(dressed, BLACK)["image_predictions"]["clothing"]
     assert (clothing["label"], clothing["confident"]) == ("none_of_these", True)
     assert clothing["probability"] == clothing["probabilities"]["none_of_these"] > 0.5

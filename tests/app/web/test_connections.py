@@ -131,11 +131,16 @@ def test_pings_are_not_read_from_a_client_that_does_not_read(clients: Clients) -
         send_100_megabytes()
 
 
-def test_a_body_of_tiny_chunks_is_refused(clients: Clients) -> None:
+def test_bodies_of_tiny_chunks_and_long_ones_without_a_photo_are_refused(clients: Clients) -> None:
     client = clients.send(
         POST + b"Transfer-Encoding: chunked\r\n\r\n" + 2 * bridge.MOST_CHUNKS * b"1\r\nA\r\n"
     )
     assert read_code(client) == (400, "body_fragmented")
+    client = clients.send(
+        b"POST /language HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        % (FORM_BYTES + 1)
+    )
+    assert read_answer(client)[0] == 413
 
 
 def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,14 +173,6 @@ def test_a_client_that_leaves_ends_the_work_for_it(
     assert begun.wait(PATIENCE)
     client.close()
     assert ended.wait(PATIENCE)
-
-
-def test_a_form_without_a_photo_is_bounded_far_below_one_with(clients: Clients) -> None:
-    client = clients.send(
-        b"POST /language HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-        % (FORM_BYTES + 1)
-    )
-    assert read_answer(client)[0] == 413
 
 
 def test_payloads_are_unmasked_as_gunicorn_does_it() -> None:

@@ -226,9 +226,15 @@ def test_a_page_of_another_site_is_sent_away(connect: Connect, origin: str) -> N
     assert goodbye(client) == (1008, "foreign_origin")
 
 
-def test_our_own_pages_are_answered(connect: Connect, live_server: str) -> None:
+def test_our_pages_are_answered_and_others_get_a_goodbye(
+    connect: Connect, live_server: str
+) -> None:
     client = connect(origin=Origin(live_server))
     assert ask(client, FRAME)["frame"] == 1
+    client = connect(origin=Origin("https://example.org"))
+    with suppress(ConnectionClosed):
+        client.send(bytes(1_500_000))
+    assert goodbye(client) == (1008, "foreign_origin")
 
 
 def test_a_socket_too_many_is_sent_away_until_one_is_free(connect: Connect, one_place: str) -> None:
@@ -283,13 +289,6 @@ def test_two_clients_share_nothing(connect: Connect) -> None:
     assert ask(other, FRAME)["frame"] == 2
 
 
-def test_the_goodbye_reaches_a_client_that_is_still_sending(connect: Connect) -> None:
-    client = connect(origin=Origin("https://example.org"))
-    with suppress(ConnectionClosed):
-        client.send(bytes(1_500_000))
-    assert goodbye(client) == (1008, "foreign_origin")
-
-
 def test_bytes_that_are_no_websocket_frame_end_that_socket_only(connect: Connect) -> None:
     client = connect()
     client.socket.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
@@ -297,27 +296,22 @@ def test_bytes_that_are_no_websocket_frame_end_that_socket_only(connect: Connect
     assert ask(connect(), FRAME)["frame"] == 1
 
 
-def test_a_message_in_pieces_is_put_together(connect: Connect) -> None:
+def test_pieces_are_joined_pings_answered_and_no_compression_agreed_on(connect: Connect) -> None:
     client = connect()
     client.send([FRAME[:1000], FRAME[1000:2000], FRAME[2000:]])
     assert len(json.loads(client.recv(PATIENCE))["faces"]) == 1
-
-
-def test_a_ping_is_answered(connect: Connect) -> None:
-    assert connect().ping().wait(PATIENCE)
-
-
-def test_no_compression_is_agreed_on(connect: Connect) -> None:
-    client = connect()
+    assert client.ping().wait(PATIENCE)
     assert client.request
     assert "permessage-deflate" in client.request.headers["Sec-WebSocket-Extensions"]
     assert client.response
     assert "Sec-WebSocket-Extensions" not in client.response.headers
 
 
-def test_a_plain_request_to_the_stream_is_refused(client: FlaskClient) -> None:
+def test_plain_requests_and_servers_without_sockets_are_refused(client: FlaskClient) -> None:
     answer = client.get("/api/v1/stream")
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+    answer = client.get("/api/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert (answer.status_code, answer.get_json()["code"]) == (501, "sockets_unsupported")
 
 
 def test_another_version_of_the_protocol_is_refused(live_server: str) -> None:
@@ -333,11 +327,6 @@ def test_another_version_of_the_protocol_is_refused(live_server: str) -> None:
         answer = connection.getresponse()
         assert answer.status == 426
         assert answer.headers["Sec-WebSocket-Version"] == "13"
-
-
-def test_a_web_server_without_sockets_says_so(client: FlaskClient) -> None:
-    answer = client.get("/api/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
-    assert (answer.status_code, answer.get_json()["code"]) == (501, "sockets_unsupported")
 
 
 @pytest.mark.parametrize(
