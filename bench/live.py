@@ -136,7 +136,7 @@ def measure_streams(
         },
     }
     if samples:
-        figures["server"] = _summarize_usage(samples, sampled)
+        figures["server"] = _describe_usage(samples, sampled)
     return figures
 
 
@@ -149,29 +149,16 @@ def write_table(figures: dict[str, Any]) -> str:
         f"photos beside them: {plain['count']}, p50 {plain['p50_ms']:.0f} ms, "
         f"p95 {plain['p95_ms']:.0f} ms, failed {plain['failed']}",
     ]
-    if "server" in figures:
-        server = figures["server"]
-        lines.append(
-            f"server: {server['processor_percent']:.0f}% of one core; from start to end: memory "
-            f"{server['memory_start_mb']:.0f} to {server['memory_end_mb']:.0f} MB "
-            f"({server['memory_mb_per_hour']:+.1f} MB an hour), threads {server['threads_start']} "
-            f"to {server['threads_end']}, open files {server['files_start']} to "
-            f"{server['files_end']}"
-        )
+    lines += [figures["server"]] if "server" in figures else []
     return "\n".join(lines)
 
 
-def _summarize_usage(samples: Sequence[Usage], seconds: float) -> dict[str, Any]:
+def _describe_usage(samples: Sequence[Usage], seconds: float) -> str:
     first, last = samples[0], samples[-1]
-    return {
-        "processor_percent": round(
-            100 * (last.processor_seconds - first.processor_seconds) / seconds, 1
-        ),
-        "memory_start_mb": first.memory_mb,
-        "memory_end_mb": last.memory_mb,
-        "memory_mb_per_hour": slope_per_hour([each.memory_mb for each in samples], seconds),
-        "threads_start": first.threads,
-        "threads_end": last.threads,
-        "files_start": first.files,
-        "files_end": last.files,
-    }
+    percent = 100 * (last.processor_seconds - first.processor_seconds) / seconds
+    slope = slope_per_hour([each.memory_mb for each in samples], seconds)
+    return (
+        f"server: {percent:.0f}% of one core; from start to end: memory {first.memory_mb:.0f} to "
+        f"{last.memory_mb:.0f} MB ({slope:+.1f} MB an hour), threads {first.threads} to "
+        f"{last.threads}, open files {first.files} to {last.files}"
+    )

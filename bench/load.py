@@ -204,11 +204,11 @@ async def _measure(
         "alone_again": again.to_json(),
     }
     if pid and before:
-        figures["server"] = {
-            "memory_before_mb": before[0].memory_mb,
-            "memory_after_mb": usage(pid).memory_mb,
-            "same_workers": before[1] == list_children(pid),
-        }
+        same = before[1] == list_children(pid)
+        figures["server"] = (
+            f"server: memory {before[0].memory_mb} MB before, {usage(pid).memory_mb} MB after; "
+            f"{'the same workers' if same else 'workers were replaced'}"
+        )
     return figures
 
 
@@ -222,11 +222,5 @@ def write_table(figures: dict[str, Any]) -> str:
         f"one at a time again: p50 {again['answered_p50_ms']} ms, "
         f"p95 {again['answered_p95_ms']} ms",
     ]
-    if "server" in figures:
-        server = figures["server"]
-        workers = "the same workers" if server["same_workers"] else "workers were replaced"
-        lines.append(
-            f"server: memory {server['memory_before_mb']} MB before, "
-            f"{server['memory_after_mb']} MB after; {workers}"
-        )
+    lines += [figures["server"]] if "server" in figures else []
     return "\n".join(lines)
