@@ -8,7 +8,6 @@ from click.testing import CliRunner
 
 from bench import BenchmarkError, environments, measurements
 from bench.__main__ import cli
-from bench.drivers import started
 from bench.environments import Installed, Peer, install_peer
 from bench.measurements import (
     PARTS,
@@ -63,12 +62,6 @@ def test_a_cold_start_has_its_memory(bench: Bench) -> None:
     figures = measure_cold(bench)
     assert figures["first_answer"]["fake"]["peak_megabytes"]["median"] > 1
     assert "broken" in figures["failed"]
-
-
-def test_a_driver_that_ended_is_reported(tmp_path: Path) -> None:
-    command = (sys.executable, "-c", "raise SystemExit(1)")
-    with started(command) as driver, pytest.raises(BenchmarkError):
-        driver.analyze(tmp_path)
 
 
 def test_a_failed_installation_is_explained(tmp_path: Path) -> None:
