@@ -172,9 +172,9 @@ def test_sixteen_bits_are_scaled_and_their_transparent_grey_is_laid_over_white()
     grey = FACE.convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     assert difference(encode(deep), grey) == 0
-    deep = np.full((32, 32), 40_000, np.uint16)
-    deep[:16] = 7
-    content = encode(Image.fromarray(deep), transparency=7)
+    levels = np.full((32, 32), 40_000, np.uint16)
+    levels[:16] = 7
+    content = encode(Image.fromarray(levels), transparency=7)
     expected = np.full((32, 32), 40_000 >> 8, np.uint8)
     expected[:16] = 255
     assert difference(content, Image.fromarray(expected)) == 0
