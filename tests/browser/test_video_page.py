@@ -132,7 +132,7 @@ def test_a_lost_connection_goes_on_at_the_frame_where_it_broke(opened: Page) -> 
 
 
 def test_frames_go_as_photos_where_sockets_are_blocked(opened: Page) -> None:
-    opened.evaluate(NO_SOCKETS)
+    opened.evaluate(f"() => {{ {NO_SOCKETS} }}")
     opened.route("**/api/v1/analyze", lambda route: route.fulfill(json=answer(face(20, 20))))
     read(opened)
     assert [row["track"] for row in table(opened)] == ["1"] * SECONDS * RATE
