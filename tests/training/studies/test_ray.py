@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.ray_session import ALONE
 from bench.film import change_face, write_film
 from tests.app.batch.test_batch import load, read, wait_for_the_first_shard, write_photos
 from tests.app.batch.test_batch import start as start_reading
@@ -44,7 +45,9 @@ def ray() -> Iterator[int]:
     ):
         assert head.stdin
         assert head.stdout
-        patched.setenv("RAY_ADDRESS", head.stdout.readline().strip())
+        # As it listens on loopback only, those who join it may look for no other address.
+        for name, value in {**ALONE, "RAY_ADDRESS": head.stdout.readline().strip()}.items():
+            patched.setenv(name, value)
         yield head.pid
         head.stdin.close()
 
