@@ -45,8 +45,10 @@ def ray() -> Iterator[int]:
     ):
         assert head.stdin
         assert head.stdout
+        address = head.stdout.readline().strip()
+        assert address, "Ray did not start."
         # As it listens on loopback only, those who join it may look for no other address.
-        for name, value in {**ALONE, "RAY_ADDRESS": head.stdout.readline().strip()}.items():
+        for name, value in {**ALONE, "RAY_ADDRESS": address}.items():
             patched.setenv(name, value)
         yield head.pid
         head.stdin.close()
