@@ -16,7 +16,15 @@ from PIL import Image
 from app.vision.imaging.film import Film
 from bench.film import change_face, write_film
 from bench.moving import move_picture
-from tests.app.batch.test_batch import list_parts, load, read, start, wait_for_the_first_shard
+from tests.app.batch.test_batch import (
+    list_parts,
+    load,
+    read,
+    start,
+    wait_for_the_first_shard,
+    write_photos,
+)
+from tests.helpers.processes import find_listening, list_children
 
 RATE, CHANGE = 10, 1.15
 
@@ -163,3 +171,21 @@ def test_a_killed_film_is_resumed(smile: Path, whole: list[dict[str, Any]], tmp_
     assert "12 pictures with 24 faces" in result.stderr
     assert load(tmp_path) == whole
     assert "<v 2>2: happy" in (tmp_path / "smile.vtt").read_text()
+
+
+def test_ray_reads_photos_and_parts_of_a_film_and_gives_the_same_rows_when_a_worker_is_killed(
+    smile: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    write_photos(archive)
+    here, by_ray = tmp_path / "here", tmp_path / "ray"
+    assert read(archive, smile, "--out", here).exit_code == 0
+    with start(archive, smile, "--out", by_ray, "--engine", "ray", "--workers", "2") as process:
+        wait_for_the_first_shard(process)
+        children = list_children(process.pid)
+        addresses = {address for child in children for address in find_listening(child.pid)}
+        next(child for child in children if "MapWorker" in child.command).kill()
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert load(by_ray) == load(here)
+    assert addresses == {"127.0.0.1"}

@@ -1,17 +1,11 @@
 import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.ray_session import ALONE
-from bench.film import change_face, write_film
-from tests.app.batch.test_batch import load, read, wait_for_the_first_shard, write_photos
-from tests.app.batch.test_batch import start as start_reading
-from tests.helpers.processes import find_listening, list_children
+from tests.helpers.processes import list_children
 from tests.training.recipes import fail, kill_when, start, succeed
 from tests.training.studies.test_studies import (
     read_figures,
@@ -22,36 +16,6 @@ from tests.training.studies.test_studies import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-HEAD = """
-import sys
-from app.ray_session import start_ray
-from app.settings import count_processors
-
-with start_ray(max(2, count_processors())):
-    import ray
-
-    print(ray.get_runtime_context().gcs_address, flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[int]:
-    """Start Ray on this machine alone, for commands to join; yields its first process."""
-    command = [sys.executable, "-c", HEAD]
-    with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as head,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        assert head.stdin
-        assert head.stdout
-        address = head.stdout.readline().strip()
-        assert address, "Ray did not start."
-        # As it listens on loopback only, those who join it may look for no other address.
-        for name, value in {**ALONE, "RAY_ADDRESS": address}.items():
-            patched.setenv(name, value)
-        yield head.pid
-        head.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +53,14 @@ def test_a_killed_study_resumes_to_the_unbroken_results(unbroken: Path, tmp_path
     assert read_results(tmp_path) == read_results(unbroken / "work")
 
 
-def test_ray_gives_local_results_if_a_worker_dies(unbroken: Path, ray: int, tmp_path: Path) -> None:
+def test_ray_gives_local_results_if_a_worker_dies(unbroken: Path, tmp_path: Path) -> None:
     killed, lines = False, []
     by_ray = study("expression-epochs-batches", unbroken / "data", tmp_path, "--engine", "ray")
     with start(*by_ray) as process:
         assert process.stderr
         for line in process.stderr:
             lines.append(line)
-            working = [p for p in list_children(ray) if "ray::_carry_out" in p.command]
+            working = [p for p in list_children(process.pid) if "ray::_carry_out" in p.command]
             if "epoch 1" in line and working and not killed:
                 working[0].kill()  # in the midst of a training, or of the next
                 killed = True
@@ -107,32 +71,12 @@ def test_ray_gives_local_results_if_a_worker_dies(unbroken: Path, ray: int, tmp_
 
 
 def test_a_study_is_shared_by_optuna_or_by_ray_and_ray_must_be_installed(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_ray = study("expression-epochs-batches", data, tmp_path / "work", "--engine", "ray")
+    work = tmp_path / "work"
+    by_ray = study("expression-epochs-batches", unbroken / "data", work, "--engine", "ray")
     fail("give one", *by_ray, "--storage", "sqlite:///grid.sqlite", status=2)
     monkeypatch.setitem(sys.modules, "ray", None)
     fail("The engine ray needs ray, which is not installed here.", *by_ray)
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
     fail("TF_NUM_INTRAOP_THREADS is 'many'", *by_ray)
-
-
-def test_ray_reads_photos_and_parts_of_a_film_and_gives_the_same_rows_when_a_worker_is_killed(
-    ray: int, tmp_path: Path
-) -> None:
-    archive = tmp_path / "archive"
-    write_photos(archive)
-    smile, other = change_face()
-    write_film(archive / "smile.mp4", [smile] * 20 + [other] * 20, rate=20)
-    here, by_ray = tmp_path / "here", tmp_path / "ray"
-    assert read(archive, "--out", here).exit_code == 0
-    options = ("--out", by_ray, "--engine", "ray", "--workers", "2")
-    with start_reading(archive, *options) as process:
-        wait_for_the_first_shard(process)
-        children = list_children(ray)
-        addresses = {address for child in children for address in find_listening(child.pid)}
-        next(child for child in children if "MapWorker" in child.command).kill()
-        _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert load(by_ray) == load(here)
-    assert addresses == {"127.0.0.1"}
