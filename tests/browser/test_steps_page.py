@@ -220,9 +220,8 @@ def test_two_photos_side_by_side_and_an_error_are_accessible(walk: Page) -> None
     expect(walk.get_by_role("heading", name="No face found: rocket.jpg")).to_be_visible()
     expect_accessible(walk)
     walk.set_input_files("#image", [NO_PHOTO])
-    expect(walk.locator(".problem")).to_contain_text(
-        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
-    )
+    sentence = "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
+    expect(walk.locator(".problem")).to_contain_text(sentence, timeout=30_000)
     expect(steps(walk)).to_have_count(0)
     expect_accessible(walk)
 
