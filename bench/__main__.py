@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import subprocess
 import tempfile
@@ -12,7 +11,6 @@ from typing import Any
 import click
 
 from app.errors import RautError
-from app.files import write_text
 from bench import ROOT, BenchmarkError, accuracy, film, live, load
 from bench.archive import archive
 from bench.environments import PEERS, Installed, install_peer
@@ -21,7 +19,7 @@ from bench.load_simulation import simulate
 from bench.machine import describe_hardware
 from bench.measurements import PARTS, Bench, recording
 from bench.pictures import make_pictures
-from bench.report import OURS, merge_figures, plot_growth, write_report
+from bench.report import OURS, merge_figures, write_report
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_PARTS = ("photos", "cold")
@@ -49,12 +47,6 @@ cli.add_command(faces)
 cli.add_command(simulate)
 PHOTO = click.Path(path_type=Path, exists=True, dir_okay=False)
 url_option = click.option("--url", help="Measure this server instead of a local one.")
-json_option = click.option(
-    "--json",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Write the figures to a file as JSON.",
-)
 
 
 @cli.command("live")
@@ -74,10 +66,9 @@ json_option = click.option(
     help="Frames a second of each camera; 0 sends as fast as answers come.",
 )
 @url_option
-@json_option
-def measure_live(url: str | None, target: Path | None, **options: Any) -> None:
+def measure_live(url: str | None, **options: Any) -> None:
     """Measure live streams with several clients, and plain requests beside them."""
-    _report(live, live.measure_streams(url=url and url.rstrip("/"), **options), target)
+    click.echo(live.write_table(live.measure_streams(url=url and url.rstrip("/"), **options)))
 
 
 @cli.command("load")
@@ -92,26 +83,20 @@ def measure_live(url: str | None, target: Path | None, **options: Any) -> None:
     help="Requests a second, repeatable; 1, 2, 4 and 8 times the server's capacity by default.",
 )
 @url_option
-@json_option
-def measure_load(url: str | None, target: Path | None, **options: Any) -> None:
+def measure_load(url: str | None, **options: Any) -> None:
     """Measure an open load of photos, which arrive whether or not the server keeps up.
 
     First one at a time, then at the server's capacity, then at each rate, and one at a time again.
     """
-    _report(load, load.measure_load(url=url and url.rstrip("/"), **options), target)
+    click.echo(load.write_table(load.measure_load(url=url and url.rstrip("/"), **options)))
 
 
 @cli.command("film")
 @click.option("--only", multiple=True, type=click.Choice(list(film.MEASURES)))
-@json_option
-def measure_film(only: tuple[str, ...], target: Path | None) -> None:
+def measure_film(only: tuple[str, ...]) -> None:
     """Measure `raut analyze` on made films of scikit-image's astronaut."""
-    _report(film, film.measure_films(only), target)
-
-
-def _report(module: Any, figures: dict[str, Any], target: Path | None) -> None:
-    click.echo(module.write_table(figures))
-    write_text(json.dumps(figures, indent=2) + "\n", target)
+    for name, figures in film.measure_films(only):
+        click.echo(f"{name}: {figures}")
 
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -137,8 +122,7 @@ def peers(
 ) -> None:
     """Compare Raut with similar libraries, and merge the figures into the day's files."""
     run = describe_run()
-    day = datetime.date.today().isoformat()
-    file = results / f"{day}.json"
+    file = results / f"{datetime.date.today().isoformat()}.json"
     installed, missing = _install(environments)
     figures = merge_figures(file, {"run": run, "peers": {"missing": missing}})
     commits = figures.get("commits", {})
@@ -157,7 +141,6 @@ def peers(
             figures = merge_figures(file, {part: measured, "commits": commits})
     report = write_report(figures)
     file.with_suffix(".md").write_text(report)
-    plot_growth(figures, results, day)
     click.echo(report)
 
 

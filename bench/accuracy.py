@@ -49,8 +49,7 @@ def measure_accuracy(
 ) -> dict[str, Any]:
     """Let each peer read the face nearest to each photo's centre; a missed face is an error.
 
-    Returns `sets`, each with its tasks and `answers`, peer → a row for each photo: the label and
-    the answer, or None for a missed face, and whether it is confident; and `failed`.
+    Returns `tables`, a row for each peer by set and task, and `failed`, peer → why.
     """
     tables: dict[str, Any] = {}
     failed: dict[str, str] = {}

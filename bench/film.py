@@ -234,17 +234,9 @@ MEASURES = {
 }
 
 
-def measure_films(only: tuple[str, ...]) -> dict[str, Any]:
-    """Return the figures of `MEASURES`, or of those named, with the machine's load around them."""
-    figures: dict[str, Any] = {"processor_count": os.cpu_count()}
+def measure_films(only: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the figures of `MEASURES`, or of those named, with the machine's load before them."""
     with tempfile.TemporaryDirectory() as folder:
         for name in only or MEASURES:
-            load = os.getloadavg()[0]
-            figures[name] = MEASURES[name](Path(folder))
-            figures[name]["load"] = [round(each, 1) for each in (load, os.getloadavg()[0])]
-    return figures
-
-
-def write_table(figures: dict[str, Any]) -> str:
-    """Return the figures as text."""
-    return "\n".join(f"{name}: {value}" for name, value in figures.items())
+            load = round(os.getloadavg()[0], 1)
+            yield name, {**MEASURES[name](Path(folder)), "load": load}

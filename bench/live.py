@@ -7,7 +7,6 @@ one frame is under way, and the newest one goes next.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,14 +22,7 @@ from app.vision.imaging.decoding import decode_image
 from bench.load import Clients, run_clients
 from bench.moving import encode_frame, move_picture
 from bench.report import figures_table
-from bench.serving import (
-    ANSWER_SECONDS,
-    Usage,
-    percentile,
-    server_at,
-    slope_per_hour,
-    usage,
-)
+from bench.serving import ANSWER_SECONDS, Usage, percentile, server_at, slope_per_hour, usage
 
 FRAMES = 150  # five seconds at 30 frames a second, repeated
 PHOTO_RATE = 2.0  # a second, beside the streams
@@ -98,7 +90,6 @@ class Client:
             "frames_per_second": round(len(self.delays) / seconds, 2),
             "delay_p50_ms": percentile(self.delays, 50),
             "delay_p95_ms": percentile(self.delays, 95),
-            "delay_worst_ms": percentile(self.delays, 100),
             "dropped": self.dropped,
             "faceless": self.faceless,
             "closed": self.closed,
@@ -136,10 +127,6 @@ def measure_streams(
         sampled = time.monotonic() - sampled_from
     beside = photos.result().to_json()
     figures: dict[str, Any] = {
-        "url": address,
-        "seconds": seconds,
-        "camera_rate": rate,
-        "processor_count": os.cpu_count(),
         "clients": [client.to_json(seconds) for client in streams],
         "plain_requests": {
             "count": beside["answered"],
@@ -149,7 +136,7 @@ def measure_streams(
         },
     }
     if samples:
-        figures["server"] = _summarize_usage(samples, sampled)
+        figures["server"] = _describe_usage(samples, sampled)
     return figures
 
 
@@ -162,30 +149,16 @@ def write_table(figures: dict[str, Any]) -> str:
         f"photos beside them: {plain['count']}, p50 {plain['p50_ms']:.0f} ms, "
         f"p95 {plain['p95_ms']:.0f} ms, failed {plain['failed']}",
     ]
-    if "server" in figures:
-        server = figures["server"]
-        lines.append(
-            f"server: {server['processor_percent']:.0f}% of one core; from start to end: memory "
-            f"{server['memory_start_mb']:.0f} to {server['memory_end_mb']:.0f} MB "
-            f"({server['memory_mb_per_hour']:+.1f} MB an hour), threads {server['threads_start']} "
-            f"to {server['threads_end']}, open files {server['files_start']} to "
-            f"{server['files_end']}"
-        )
+    lines += [figures["server"]] if "server" in figures else []
     return "\n".join(lines)
 
 
-def _summarize_usage(samples: Sequence[Usage], seconds: float) -> dict[str, Any]:
+def _describe_usage(samples: Sequence[Usage], seconds: float) -> str:
     first, last = samples[0], samples[-1]
-    return {
-        "processor_percent": round(
-            100 * (last.processor_seconds - first.processor_seconds) / seconds, 1
-        ),
-        "memory_start_mb": first.memory_mb,
-        "memory_end_mb": last.memory_mb,
-        "memory_mb_per_hour": slope_per_hour([each.memory_mb for each in samples], seconds),
-        "threads_start": first.threads,
-        "threads_end": last.threads,
-        "files_start": first.files,
-        "files_end": last.files,
-        "memory_mb": [each.memory_mb for each in samples],
-    }
+    percent = 100 * (last.processor_seconds - first.processor_seconds) / seconds
+    slope = slope_per_hour([each.memory_mb for each in samples], seconds)
+    return (
+        f"server: {percent:.0f}% of one core; from start to end: memory {first.memory_mb:.0f} to "
+        f"{last.memory_mb:.0f} MB ({slope:+.1f} MB an hour), threads {first.threads} to "
+        f"{last.threads}, open files {first.files} to {last.files}"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -41,15 +41,14 @@ class Round:
     rate: float
     seconds: float
     latencies: dict[int, list[float]] = field(default_factory=dict)
-    without_retry_after: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the round's figures."""
         answered, refused = self.latencies.get(OK, []), self.latencies.get(BUSY, [])
-        others = Counter({s: len(d) for s, d in self.latencies.items() if s not in (OK, BUSY)})
+        sent = sum(map(len, self.latencies.values()))
         return {
             "rate": round(self.rate, 2),
-            "sent": sum(map(len, self.latencies.values())),
+            "sent": sent,
             "answered": len(answered),
             "answered_per_second": round(len(answered) / self.seconds, 2),
             "answered_p50_ms": percentile(answered, 50),
@@ -57,9 +56,7 @@ class Round:
             "refused": len(refused),
             "refused_p50_ms": percentile(refused, 50),
             "refused_p95_ms": percentile(refused, 95),
-            "refused_without_retry_after": self.without_retry_after,
-            "failed": others.total(),
-            "failures": {str(status): count for status, count in others.items()},
+            "failed": sent - len(answered) - len(refused),
         }
 
 
@@ -87,11 +84,10 @@ class Clients:
         async with self._limit:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    status, headers = await self._exchange()
+                    status = await self._exchange()
             except (OSError, EOFError, TimeoutError, ValueError):
-                status, headers = 0, {}
+                status = 0
         figures.latencies.setdefault(status, []).append((time.monotonic() - due) * 1000)
-        figures.without_retry_after += status == BUSY and "retry-after" not in headers
 
     async def closed_loop(self, seconds: float, concurrency: int = 1) -> Round:
         """Send the next photo once the one before was answered, `concurrency` at a time."""
@@ -121,7 +117,7 @@ class Clients:
         for _, writer in self._idle:
             writer.close()
 
-    async def _exchange(self) -> tuple[int, dict[str, str]]:
+    async def _exchange(self) -> int:
         connection = self._idle.popleft() if self._idle else None
         try:
             reader, writer = connection or await asyncio.open_connection(*self._address)
@@ -140,7 +136,7 @@ class Clients:
             writer.close()
         else:
             self._idle.append((reader, writer))
-        return int(first.split()[1]), headers
+        return int(first.split()[1])
 
 
 def measure_load(
@@ -201,22 +197,18 @@ async def _measure(
     again = await clients.closed_loop(seconds)
     clients.close()
     figures: dict[str, Any] = {
-        "url": url,
-        "seconds": seconds,
-        "clients": count,
         "processor_count": processors,
-        "photo_bytes": len(photo),
         "alone": alone.to_json(),
         "served_per_second": round(capacity, 2),
         "rounds": [each.to_json() for each in loaded],
         "alone_again": again.to_json(),
     }
     if pid and before:
-        figures["server"] = {
-            "memory_before_mb": before[0].memory_mb,
-            "memory_after_mb": usage(pid).memory_mb,
-            "same_workers": before[1] == list_children(pid),
-        }
+        same = before[1] == list_children(pid)
+        figures["server"] = (
+            f"server: memory {before[0].memory_mb} MB before, {usage(pid).memory_mb} MB after; "
+            f"{'the same workers' if same else 'workers were replaced'}"
+        )
     return figures
 
 
@@ -230,11 +222,5 @@ def write_table(figures: dict[str, Any]) -> str:
         f"one at a time again: p50 {again['answered_p50_ms']} ms, "
         f"p95 {again['answered_p95_ms']} ms",
     ]
-    if "server" in figures:
-        server = figures["server"]
-        workers = "the same workers" if server["same_workers"] else "workers were replaced"
-        lines.append(
-            f"server: memory {server['memory_before_mb']} MB before, "
-            f"{server['memory_after_mb']} MB after; {workers}"
-        )
+    lines += [figures["server"]] if "server" in figures else []
     return "\n".join(lines)

@@ -8,17 +8,14 @@ measured ones. docs/scaling.md compares the results with measurements.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import simpy
 
-from app.files import write_text
 from app.web.server.admission import MOST_QUEUED, RETRY_SECONDS
 from bench.report import figures_table
 from bench.serving import percentile
@@ -222,7 +219,6 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
 @click.option("--cameras", multiple=True, type=click.IntRange(1), help="Cameras of each instance.")
 @click.option("--camera-rate", default=5.0, show_default=True, help="Frames a second.")
 @click.option("--evenly", is_flag=True, help="Photos arrive evenly, as `bench load` sends them.")
-@click.option("--json", "target", type=click.Path(path_type=Path, dir_okay=False))
 def simulate(
     instances: tuple[int, ...],
     loads: tuple[float, ...],
@@ -232,7 +228,6 @@ def simulate(
     balance: str,
     seconds: float,
     evenly: bool,
-    target: Path | None,
     **options: Any,
 ) -> None:
     """Simulate photos, a burst of photos or cameras, for several numbers of instances."""
@@ -253,5 +248,3 @@ def simulate(
             figures = simulation.play(rate, seconds, evenly)
         rows.append({"instances": count, **row, **figures})
     click.echo(figures_table(rows))
-    if target:
-        write_text(json.dumps(rows, indent=2) + "\n", target)

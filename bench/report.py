@@ -1,19 +1,13 @@
-"""Write a day's figures as JSON, as Markdown tables and as plots."""
+"""Write a day's figures as JSON and as Markdown tables."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
 from app.markdown import markdown_table
 
 OURS = "raut"
-GROWTH = ("megapixels", "faces", "clients")
 
 
 def figures_table(
@@ -49,18 +43,6 @@ def write_report(figures: dict[str, Any]) -> str:
     if reasons:
         blocks += _table("Not measured", dict(sorted(reasons.items())))
     return "\n\n".join(blocks) + "\n"
-
-
-def plot_growth(figures: dict[str, Any], folder: Path, day: str) -> None:
-    """Plot time against each growing quantity on logarithmic axes."""
-    for part in (part for part in GROWTH if part in figures):
-        points = figures[part]["points"]
-        figure, axes = plt.subplots(figsize=(6, 4))
-        axes.loglog([p["x"] for p in points], [p["median"] for p in points], "o-")
-        axes.set(xlabel=part, ylabel="ms", title=f"slope {figures[part]['slope']:.2f}")
-        figure.tight_layout()
-        figure.savefig(folder / f"{day}-{part}.png", dpi=100)
-        plt.close(figure)
 
 
 def _describe_run(figures: dict[str, Any]) -> list[str]:
@@ -148,7 +130,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
         *_table("Each stage alone, ms, with the optimum and its share", part["pictures"]),
         _describe_machine(part["machine"]),
     ],
-    **{part: _describe_growth(part) for part in GROWTH},
+    **{part: _describe_growth(part) for part in ("megapixels", "faces", "clients")},
     "group": lambda part: _table("32 faces of 40 pixels in 24 megapixels, by effort", part),
     "networks": lambda part: [
         *_table("Networks, by faces in a batch", part["networks"]),

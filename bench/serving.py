@@ -61,9 +61,7 @@ def server_at(url: str | None) -> AbstractContextManager[tuple[str, int | None]]
 
 
 def start_server(
-    environment: Mapping[str, str],
-    within: Sequence[str | Path] = (),
-    output: int = subprocess.PIPE,
+    environment: Mapping[str, str], within: Sequence[str | Path] = (), output: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     """Start a server as `make serve` does, within another program if one is given."""
     return subprocess.Popen(

@@ -4,9 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import skimage.data
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -14,7 +12,6 @@ from app import create_app
 from app.settings import Settings
 from app.vision.pipeline import FaceAnalyzer
 from tests.helpers.cards import copy_face_models
-from tests.helpers.forms import encode
 from tests.helpers.servers import serving
 
 # The suite asks more often than one client may.
@@ -67,15 +64,3 @@ def client(app: Flask) -> FlaskClient:
 def live_server(app: Flask) -> Iterator[str]:
     with serving(app) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def astronaut() -> np.ndarray:
-    """A photo of one face, RGB."""
-    picture: np.ndarray = skimage.data.astronaut()
-    return picture
-
-
-@pytest.fixture(scope="session")
-def astronaut_png(astronaut: np.ndarray) -> bytes:
-    return encode(astronaut)

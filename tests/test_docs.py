@@ -1,5 +1,3 @@
-"""The pages of docs/ agree with the code: generated pages, names, links and the version."""
-
 import ast
 import re
 from functools import cache

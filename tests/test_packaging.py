@@ -1,5 +1,3 @@
-"""What an installed Raut consists of: the metadata, and the data that setup.py copies."""
-
 import shutil
 import subprocess
 import sys

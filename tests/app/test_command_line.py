@@ -1,5 +1,3 @@
-"""Test the command line as somebody with a folder of photos uses it."""
-
 import csv
 import io
 import json
@@ -13,14 +11,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.__main__ import cli
+from tests.helpers.forms import ASTRONAUT_PNG
 
 
 @pytest.fixture
-def album(tmp_path: Path, astronaut_png: bytes) -> Path:
+def album(tmp_path: Path) -> Path:
     """A folder with a photo, another one deeper, a broken one, and a file of another kind."""
     (tmp_path / "album" / "deeper").mkdir(parents=True)
-    (tmp_path / "album" / "first.png").write_bytes(astronaut_png)
-    (tmp_path / "album" / "deeper" / "second.PNG").write_bytes(astronaut_png)
+    (tmp_path / "album" / "first.png").write_bytes(ASTRONAUT_PNG)
+    (tmp_path / "album" / "deeper" / "second.PNG").write_bytes(ASTRONAUT_PNG)
     (tmp_path / "album" / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "album" / "notes.txt").write_text("not a photo")
     return tmp_path / "album"
@@ -68,9 +67,7 @@ def test_a_table_has_a_row_for_a_photo_without_faces_and_for_one_that_failed(alb
     assert rows["first.png"]["error"] == ""
 
 
-def test_excels_dialects_have_a_mark_and_indonesian_semicolons_and_decimal_commas(
-    album: Path,
-) -> None:
+def test_excels_dialects_have_a_mark_indonesian_semicolons_and_decimal_commas(album: Path) -> None:
     plain, excel, indonesian = (
         analyze(album, "--csv", "-", "--csv-dialect", name).stdout
         for name in ("rfc4180", "excel", "excel-id")
@@ -96,10 +93,10 @@ def test_no_spreadsheet_computes_a_file_name(
         (album / name).rename(album / "first.png")
 
 
-def test_hidden_files_are_left_out_and_named_on_request(album: Path, astronaut_png: bytes) -> None:
+def test_hidden_files_are_left_out_and_named_on_request(album: Path) -> None:
     for hidden in ("._first.png", ".thumbnails/a.png", "@eaDir/b.png"):
         (album / hidden).parent.mkdir(exist_ok=True)
-        (album / hidden).write_bytes(astronaut_png)
+        (album / hidden).write_bytes(ASTRONAUT_PNG)
     (album / "broken.jpg").unlink()
     result = analyze(album, "--verbose")
     assert len(json.loads(result.stdout)) == 2
@@ -131,26 +128,22 @@ def test_an_unreadable_folder_is_reported_and_the_rest_is_read(
     ("name", "sentence"),
     [("", "There is no picture to read"), ("gone", "gone: there is no such file or folder.")],
 )
-def test_a_folder_without_a_picture_and_none_are_errors(
-    tmp_path: Path, name: str, sentence: str
-) -> None:
+def test_no_picture_and_no_folder_are_errors(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "notes.md").write_text("no photo")
     result = analyze(tmp_path / name)
     assert (result.exit_code, sentence in result.stderr) == (1, True)
 
 
-def test_a_name_that_is_not_utf8_is_escaped(album: Path, astronaut_png: bytes) -> None:
+def test_a_name_that_is_not_utf8_is_escaped(album: Path) -> None:
     path = os.fsencode(album) + b"/caf\xe9.jpg_large"
-    Path(os.fsdecode(path)).write_bytes(astronaut_png)
+    Path(os.fsdecode(path)).write_bytes(ASTRONAUT_PNG)
     (album / "broken.jpg").unlink()
     assert "/caf\\xe9.jpg_large" in analyze(album, "--csv", "-").stdout
     assert "caf\\xe9.tgz: there is no such file" in analyze(os.fsdecode(b"caf\xe9.tgz")).stderr
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])
-def test_a_file_that_can_not_be_written_is_named_before_any_photo_is_read(
-    album: Path, option: str
-) -> None:
+def test_a_file_that_can_t_be_written_is_named_before_any_is_read(album: Path, option: str) -> None:
     result = analyze(album, option, album / "nowhere" / "answers")
     assert result.exit_code == 2
     assert "is no folder that can be written to" in result.stderr

@@ -1,5 +1,3 @@
-"""Test that libraries are measured on the same photos, and a missed face is an error."""
-
 import json
 import sys
 from pathlib import Path

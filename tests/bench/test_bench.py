@@ -8,7 +8,6 @@ from click.testing import CliRunner
 
 from bench import BenchmarkError, environments, measurements
 from bench.__main__ import cli
-from bench.drivers import started
 from bench.environments import Installed, Peer, install_peer
 from bench.measurements import (
     PARTS,
@@ -19,7 +18,7 @@ from bench.measurements import (
     measure_photos,
     measure_server,
 )
-from bench.report import merge_figures, plot_growth, write_report
+from bench.report import merge_figures, write_report
 from bench.serving import find_free_port
 from bench.timing import fit_slope
 from tests.helpers.servers import FRAME
@@ -44,12 +43,19 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(peers, [photo], rounds=2)
 
 
-def test_photos_are_timed_and_a_failed_peer_is_named(bench: Bench) -> None:
+def test_photos_are_timed_failed_peers_named_and_parts_merged(bench: Bench, tmp_path: Path) -> None:
     figures = measure_photos(bench)
     assert figures["milliseconds"]["photo"]["fake"]["count"] == 2
     assert figures["faces"] == {"photo": {"fake": 1, "raut": 1}}
     assert figures["memory"]["fake"]["peak_megabytes"] > 1
     assert set(figures["failed"]) == {"broken"}
+    file = tmp_path / "results" / "day.json"
+    merge_figures(file, {"photos": figures})
+    figures = merge_figures(file, {"peers": {"missing": {"none": "can't be installed"}}})
+    report = write_report(figures)
+    assert "| photo |" in report
+    assert "| none | can't be installed |" in report
+    assert "## Time relative to Raut" in report
 
 
 def test_a_cold_start_has_its_memory(bench: Bench) -> None:
@@ -58,26 +64,10 @@ def test_a_cold_start_has_its_memory(bench: Bench) -> None:
     assert "broken" in figures["failed"]
 
 
-def test_a_driver_that_ended_is_reported(tmp_path: Path) -> None:
-    command = (sys.executable, "-c", "raise SystemExit(1)")
-    with started(command) as driver, pytest.raises(BenchmarkError):
-        driver.analyze(tmp_path)
-
-
 def test_a_failed_installation_is_explained(tmp_path: Path) -> None:
     peer = Peer("none", tmp_path / "none.cjs", (f"{tmp_path}/no-such-package",))
     with pytest.raises(BenchmarkError, match="can't be installed"):
         install_peer(peer, tmp_path)
-
-
-def test_parts_are_merged_into_one_file_and_written_as_tables(bench: Bench, tmp_path: Path) -> None:
-    file = tmp_path / "results" / "day.json"
-    merge_figures(file, {"photos": measure_photos(bench)})
-    figures = merge_figures(file, {"peers": {"missing": {"none": "can't be installed"}}})
-    report = write_report(figures)
-    assert "| photo |" in report
-    assert "| none | can't be installed |" in report
-    assert "## Time relative to Raut" in report
 
 
 def test_the_slope_of_a_square_is_two() -> None:
@@ -109,11 +99,10 @@ def test_the_command_line_is_timed_on_many_photos(bench: Bench) -> None:
     assert "| photo |" in write_report({"bulk": figures})
 
 
-def test_growth_is_plotted_with_its_slope(bench: Bench, tmp_path: Path) -> None:
+def test_growth_is_measured_with_its_slope(bench: Bench) -> None:
     figures = {"faces": PARTS["faces"](bench)}
     assert [point["x"] for point in figures["faces"]["points"]] == [1, 2, 4, 8, 16, 32, 64]
-    plot_growth(figures, tmp_path, "day")
-    assert (tmp_path / "day-faces.png").is_file()
+    assert "Slope: " in write_report(figures)
 
 
 def test_a_failed_part_is_named_and_the_others_are_measured(

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page
+from playwright.sync_api import Browser, Page
 from skimage import data
 
 from bench.moving import encode_frame, move_picture
 
-from .helpers import picture_file, without_errors
+from .helpers import without_errors
 
 # Debian's; where neither is, Playwright's own. Without windows a page takes a third of the time.
 PROGRAMS = map(Path, ("/usr/bin/chromium-headless-shell", "/usr/bin/chromium"))
@@ -83,13 +83,3 @@ def shared_page(browser: Browser, browser_context_args: dict[str, Any]) -> Itera
 def start(live_server: str, page: Page) -> Page:
     page.goto(live_server)
     return page
-
-
-@pytest.fixture(scope="session")
-def astronaut() -> FilePayload:
-    return picture_file(data.astronaut(), "astronaut.png")
-
-
-@pytest.fixture(scope="session")
-def rocket() -> FilePayload:
-    return picture_file(data.rocket(), "rocket.jpg")

@@ -12,17 +12,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Download, FilePayload, Page, Route
+from skimage import data
 
 from bench import film
 
 SERVICE = "**/api/v1/analyze"
 INDONESIAN = pytest.mark.browser_context_args(locale="id-ID")
 WITHOUT_SCRIPT = pytest.mark.browser_context_args(java_script_enabled=False)
-NO_PHOTO: FilePayload = {
-    "name": "words.png",
-    "mimeType": "image/png",
-    "buffer": b"no picture",
-}
+NO_PHOTO: FilePayload = {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}
 CODECS = {"webm": "libvpx", "mp4": "libx264"}
 ALL_EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -32,6 +29,10 @@ def picture_file(picture: Any, name: str, **saving: Any) -> FilePayload:
     stream = BytesIO()
     Image.fromarray(picture).save(stream, kind, **saving)
     return {"name": name, "mimeType": f"image/{kind.lower()}", "buffer": stream.getvalue()}
+
+
+ASTRONAUT = picture_file(data.astronaut(), "astronaut.png")
+ROCKET = picture_file(data.rocket(), "rocket.jpg")
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], rate: int) -> Path:

@@ -71,8 +71,7 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     with serving(app) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu"],
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
         for address in ADDRESSES:
             visits = [visit(browser, server + address) for _ in range(VISITS)]

@@ -1,16 +1,14 @@
-"""The page that asks for a token, and the one that says why there is no other."""
-
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import Page, expect
 
 from app import create_app
 from app.settings import Settings
 from app.web.server.auth import hash_token
 from tests.helpers.servers import serving
 
-from .helpers import choose, expect_accessible
+from .helpers import ASTRONAUT, choose, expect_accessible
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +17,7 @@ def guarded() -> Iterator[str]:
         yield address
 
 
-def test_a_visitor_enters_a_token_and_gets_an_analysis(
-    guarded: str, page: Page, astronaut: FilePayload
-) -> None:
+def test_a_visitor_enters_a_token_and_gets_an_analysis(guarded: str, page: Page) -> None:
     page.goto(guarded)
     page.get_by_label("Token").fill("wrong")
     page.keyboard.press("Enter")
@@ -30,7 +26,7 @@ def test_a_visitor_enters_a_token_and_gets_an_analysis(
     page.get_by_label("Token").fill("right")
     with page.expect_navigation():
         page.keyboard.press("Enter")
-    choose(page, astronaut)
+    choose(page, ASTRONAUT)
     expect(page.get_by_role("heading", name="1 face found")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     page.goto(guarded)

@@ -1,27 +1,14 @@
-"""What holds for every page, in every language, colour and width."""
-
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.helpers.pages import PAGES
+
 from .helpers import INDONESIAN, WITHOUT_SCRIPT, console_of, expect_usable, expect_width
 
 FIRST_VISIT_LIMIT = 400_000
-ADDRESSES = [
-    "/",
-    "/realtime",
-    "/video",
-    "/steps",
-    "/teach",
-    "/models",
-    "/models/expression",
-    "/models/gender",
-    "/models/clothing",
-    "/models/studies/clothing-grid",
-    "/about",
-]
-EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES)
+EVERY_PAGE = pytest.mark.parametrize("address", PAGES)
 WIDTHS = (320, 390, 768, 1024, 1280, 1920, 2560)
 
 
@@ -30,7 +17,7 @@ def open_all(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
 
 
-@pytest.fixture(scope="module", params=ADDRESSES)
+@pytest.fixture(scope="module", params=PAGES)
 def opened(request: pytest.FixtureRequest, live_server: str, shared_page: Page) -> Page:
     """One of the pages, loaded once for the tests that change nothing on it."""
     shared_page.goto(live_server + request.param)
@@ -57,11 +44,8 @@ def test_a_first_visit_is_small_follows_the_content_security_policy_and_fits_ind
     expect_width(page, *WIDTHS)
 
 
-def test_every_page_is_accessible_in_both_themes(opened: Page) -> None:
+def test_every_page_is_accessible_in_both_themes_and_fits_every_width(opened: Page) -> None:
     expect_usable(opened)
-
-
-def test_no_width_scrolls_sideways(opened: Page) -> None:
     expect_width(opened, *WIDTHS)
 
 

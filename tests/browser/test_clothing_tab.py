@@ -1,5 +1,3 @@
-"""The photo page's tab for clothing in a real browser, with a tiny model of clothes."""
-
 import json
 import shutil
 from collections.abc import Iterator
@@ -40,9 +38,7 @@ def read(page: Page, address: str, colour: tuple[int, int, int]) -> None:
     expect(page.locator("#downloads")).to_be_visible()
 
 
-def test_the_tabs_work_by_keyboard_and_survive_a_language_switch(
-    clothing_server: str, page: Page
-) -> None:
+def test_tabs_work_by_keys_and_survive_another_language(clothing_server: str, page: Page) -> None:
     page.goto(clothing_server)
     tabs = page.get_by_role("navigation", name="What is read")
     expect(tabs.get_by_role("link", name="Faces")).to_have_attribute("aria-current", "page")

@@ -1,5 +1,3 @@
-"""The live page in a real browser, with a camera that plays a real face."""
-
 import json
 import re
 from io import BytesIO
@@ -170,13 +168,17 @@ def test_the_privacy_notice_precedes_the_camera(live: Page) -> None:
     assert not camera_is_on(live)
 
 
-def test_the_real_server_reads_the_camera(live: Page) -> None:
+def test_the_real_server_reads_the_camera_within_the_content_security_policy(live: Page) -> None:
+    said = console_of(live)
+    live.reload()
     begin(live)
     expect(cards(live).first.locator(".face-label")).to_have_text("happy")
     expect(cards(live).first.locator(".bars-of-expression li")).to_have_count(7)
     expect(live.locator("#rate")).not_to_have_text("–")
     expect(live.locator("#delay")).to_contain_text("ms")
     expect(message(live)).to_contain_text("Live.")
+    content(live, "#snapshot")
+    assert said == []
 
 
 def test_each_face_keeps_its_card_number_and_colour(live: Page) -> None:
@@ -316,9 +318,7 @@ def test_a_permanent_close_code_pauses_with_the_reason(live: Page, server: Serve
         expect(state(live)).to_have_text("LIVE")
 
 
-def test_a_transient_close_code_is_shown_and_the_page_reconnects(
-    live: Page, server: Server
-) -> None:
+def test_a_passing_close_code_is_shown_and_the_page_reconnects(live: Page, server: Server) -> None:
     expect(cards(live)).to_have_count(1)
     for sockets, (code, reason, sentence) in enumerate(TRANSIENT, start=2):
         said = texts_of(live, "message-text")
@@ -563,15 +563,6 @@ def test_screen_reader_announcements_are_throttled(live: Page, server: Server) -
         expect(cards(live).locator(".face-label")).to_have_text(label)
     assert len(spoken.json_value()) <= 1
     assert server.frames > 3
-
-
-def test_the_live_page_follows_the_content_security_policy(live: Page) -> None:
-    said = console_of(live)
-    live.reload()
-    begin(live)
-    expect(cards(live).first).to_be_visible()
-    content(live, "#snapshot")
-    assert said == []
 
 
 @WITHOUT_SCRIPT

@@ -1,19 +1,14 @@
-"""`raut serve` by gunicorn, and as on Windows by waitress, which has no WebSocket."""
-
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
-import skimage.data
 from playwright.sync_api import Page, expect
 
-from bench.moving import encode_frame
 from bench.serving import find_free_port, write_form
+from tests.helpers.servers import FRAME, fetch
 
 
 @pytest.fixture(scope="module", params=["waitress", "gunicorn"])
@@ -28,26 +23,17 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
         process.terminate()
 
 
-def ask(address: str, path: str, photo: bytes | None = None) -> tuple[int, bytes]:
-    body, kind = write_form(photo) if photo else (None, "text/plain")
-    try:
-        with urlopen(Request(f"{address}{path}", body, {"Content-Type": kind})) as answer:
-            return answer.status, answer.read()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
 @pytest.mark.parametrize("path", ["/", "/steps", "/realtime", "/static/css/raut.css", "/readyz"])
 def test_pages_and_health_are_served(address: str, path: str) -> None:
-    assert ask(address, path)[0] == 200
+    assert fetch(f"{address}{path}")[0] == 200
 
 
 def test_the_api_is_served(address: str) -> None:
-    status, body = ask(address, "/api/v1/analyze", encode_frame(skimage.data.astronaut()))
+    service = f"{address}/api/v1/analyze"
+    status, body = fetch(service, *write_form(FRAME))
     assert (status, len(json.loads(body)["faces"])) == (200, 1)
     # Larger than waitress keeps in memory by default, and than Raut accepts.
-    status, body = ask(address, "/api/v1/analyze", bytes(30_000_000))
+    status, body = fetch(service, *write_form(bytes(30_000_000)))
     assert (status, json.loads(body)["code"]) == (413, "image_too_large")
 
 

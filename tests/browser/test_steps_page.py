@@ -1,5 +1,3 @@
-"""The steps page in a real browser, as a lecturer meets it."""
-
 import re
 import zipfile
 from collections.abc import Iterator
@@ -11,8 +9,10 @@ from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 from skimage import data
 
 from .helpers import (
+    ASTRONAUT,
     INDONESIAN,
     NO_PHOTO,
+    ROCKET,
     WITHOUT_SCRIPT,
     expect_accessible,
     expect_usable,
@@ -23,14 +23,14 @@ SHOW = "Show the steps"
 
 
 @pytest.fixture
-def walk(live_server: str, page: Page, astronaut: FilePayload) -> Page:
-    """Open the page and take the astronaut through every step."""
-    return take(page, live_server, astronaut)
+def walk(live_server: str, page: Page) -> Page:
+    """Open the page and take the ASTRONAUT through every step."""
+    return take(page, live_server, ASTRONAUT)
 
 
 @pytest.fixture(scope="module")
-def walked_page(live_server: str, shared_page: Page, astronaut: FilePayload) -> Page:
-    return take(shared_page, live_server, astronaut)
+def walked_page(live_server: str, shared_page: Page) -> Page:
+    return take(shared_page, live_server, ASTRONAUT)
 
 
 @pytest.fixture
@@ -52,19 +52,17 @@ def steps(page: Page) -> Locator:
     return page.locator(".step")
 
 
-def test_a_chosen_photo_passes_every_step(walked: Page) -> None:
+def test_a_chosen_photo_passes_every_step_of_the_map(walked: Page) -> None:
     expect(walked.locator("#decision .verdict")).to_contain_text("happy")
     expect(walked.locator("#status")).to_have_text(
         "Every step is shown. The arrow keys go from one to the next."
     )
     expect(walked.locator("#status")).to_have_attribute("role", "status")
-
-
-def test_the_map_of_steps_marks_the_first_from_the_start(walked: Page) -> None:
     walked.evaluate("scrollTo(0, 0)")
-    expect(walked.locator(".steps-nav [aria-current=step]")).to_have_text(
-        "Opened and turned upright"
-    )
+    marked = walked.locator(".steps-nav [aria-current=step]")
+    expect(marked).to_have_text("Opened and turned upright")
+    walked.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
+    expect(walked.locator("#maps")).to_be_in_viewport()
 
 
 def test_one_convolution_is_shown_in_numbers(walked: Page) -> None:
@@ -89,18 +87,18 @@ def test_a_face_is_chosen_by_a_click_on_the_photo(live_server: str, page: Page) 
     expect(page.locator("#face")).to_have_value("2")
 
 
-def test_one_wish_is_one_request(live_server: str, page: Page, astronaut: FilePayload) -> None:
+def test_one_wish_is_one_request(live_server: str, page: Page) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
     page.goto(f"{live_server}/steps")
-    page.set_input_files("#image", [astronaut])
+    page.set_input_files("#image", [ASTRONAUT])
     page.get_by_role("button", name=SHOW).click()
     expect(steps(page)).to_have_count(12, timeout=30_000)
     expect(page.locator("#photo")).to_be_focused()
     assert sent.count("POST") == 1
 
 
-def test_the_arrow_keys_go_from_step_to_step(walked: Page) -> None:
+def test_the_arrow_keys_go_from_step_to_step_but_stay_with_a_field_in_use(walked: Page) -> None:
     walked.get_by_role("button", name=SHOW).click()
     expect(walked.locator("#photo")).to_be_focused()
     walked.keyboard.press("ArrowRight")
@@ -110,19 +108,11 @@ def test_the_arrow_keys_go_from_step_to_step(walked: Page) -> None:
     walked.keyboard.press("ArrowLeft")
     expect(walked.locator("#grey")).to_be_focused()
     expect(walked.locator(".steps-nav [aria-current=step]")).to_have_text("Grey and small")
-
-
-def test_the_arrow_keys_stay_with_a_field_in_use(walked: Page) -> None:
     slider = walked.locator("#softmax input")
     slider.focus()
     walked.keyboard.press("ArrowRight")
     expect(slider).to_be_focused()
     assert float(slider.input_value()) > 0
-
-
-def test_a_link_leads_to_its_step(walked: Page) -> None:
-    walked.locator(".steps-nav").get_by_role("link", name="Feature maps").click()
-    expect(walked.locator("#maps")).to_be_in_viewport()
 
 
 def test_a_higher_temperature_flattens_the_probabilities(walked: Page) -> None:
@@ -136,7 +126,7 @@ def test_a_higher_temperature_flattens_the_probabilities(walked: Page) -> None:
     assert float(best.get_attribute("value") or 0) == pytest.approx(own, abs=1e-4)
 
 
-def test_a_channel_can_be_chosen(walked: Page) -> None:
+def test_a_channel_and_a_class_can_be_chosen(walked: Page) -> None:
     block = walked.locator(".block").first
     canvas = block.locator("canvas")
     block.locator("input").fill("1")
@@ -144,9 +134,6 @@ def test_a_channel_can_be_chosen(walked: Page) -> None:
     first = canvas.evaluate("(canvas) => canvas.toDataURL()")
     block.locator("input").fill("2")
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != first
-
-
-def test_a_class_can_be_chosen(walked: Page) -> None:
     shown = walked.locator("#where .class-body:visible img")
     expect(shown).to_have_attribute("alt", "Occlusion for happy")
     walked.locator("#where").get_by_text("sad", exact=True).click()
@@ -173,36 +160,14 @@ def test_a_face_upside_down_is_found_by_a_thorough_search(live_server: str, page
     expect(page.locator("#decision .verdict")).to_contain_text("happy", timeout=30_000)
 
 
-def test_another_model_can_be_explained(walk: Page) -> None:
-    walk.get_by_label("Model to explain").select_option("gender")
-    expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
-
-
-def test_two_photos_stand_side_by_side(walk: Page) -> None:
-    other = picture_file(data.coffee(), "coffee.png")
-    walk.set_input_files("#second", [other])
-    expect(walk.locator("#photo .step-photo")).to_have_count(2)
-    expect(walk.locator("#crop .step-photo").nth(1)).to_contain_text("did not reach this step")
-    expect(walk.get_by_role("heading", name="No face found: coffee.png")).to_be_visible()
-
-
-def test_all_steps_can_be_saved(walk: Page) -> None:
+def test_steps_can_be_saved_another_model_explained_and_a_lost_server_is_told(walk: Page) -> None:
     with walk.expect_download() as waiting:
         walk.get_by_role("button", name="All steps as ZIP").click()
     names = zipfile.ZipFile(waiting.value.path()).namelist()
     assert "image/numbers.json" in names
     expect(steps(walk)).to_have_count(12)
-
-
-def test_an_error_is_shown_as_a_sentence(walk: Page) -> None:
-    walk.set_input_files("#image", [NO_PHOTO])
-    expect(walk.locator(".problem")).to_contain_text(
-        "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
-    )
-    expect(steps(walk)).to_have_count(0)
-
-
-def test_an_unreachable_server_is_reported(walk: Page) -> None:
+    walk.get_by_label("Model to explain").select_option("gender")
+    expect(walk.locator("#softmax tr[data-class=female]")).to_be_visible()
     walk.route("**/steps", lambda route: route.abort("connectionrefused"))
     walk.get_by_role("button", name=SHOW).click()
     expect(walk.locator("#status")).to_contain_text("The server could not be reached.")
@@ -221,11 +186,9 @@ def test_a_stale_answer_never_replaces_a_newer_one(walk: Page) -> None:
 
 
 @WITHOUT_SCRIPT
-def test_the_steps_are_shown_without_script(
-    live_server: str, page: Page, astronaut: FilePayload
-) -> None:
+def test_the_steps_are_shown_without_script(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/steps")
-    page.set_input_files("#image", [astronaut])
+    page.set_input_files("#image", [ASTRONAUT])
     page.get_by_role("button", name=SHOW).click()
     expect(steps(page)).to_have_count(12)
     page.locator("#where").get_by_text("sad", exact=True).click()
@@ -250,24 +213,26 @@ def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
     expect_usable(walked)
 
 
-def test_two_photos_and_an_error_are_accessible(walk: Page, rocket: FilePayload) -> None:
-    walk.set_input_files("#second", [rocket])
-    expect(walk.locator("#photo .step-photo")).to_have_count(2)
+def test_two_photos_side_by_side_and_an_error_are_accessible(walk: Page) -> None:
+    walk.set_input_files("#second", [ROCKET])
+    expect(walk.locator("#photo .step-photo")).to_have_count(2, timeout=30_000)
+    expect(walk.locator("#crop .step-photo").nth(1)).to_contain_text("did not reach this step")
+    expect(walk.get_by_role("heading", name="No face found: rocket.jpg")).to_be_visible()
     expect_accessible(walk)
     walk.set_input_files("#image", [NO_PHOTO])
-    expect(walk.locator(".problem")).to_be_visible()
+    sentence = "Save the photo as JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, or TIFF"
+    expect(walk.locator(".problem")).to_contain_text(sentence, timeout=30_000)
+    expect(steps(walk)).to_have_count(0)
     expect_accessible(walk)
 
 
-def test_the_photo_page_requests_the_chosen_label_set(
-    live_server: str, page: Page, astronaut: FilePayload
-) -> None:
+def test_the_photo_page_requests_the_chosen_label_set(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/models")
     page.get_by_label("ferplus").check()
     page.get_by_role("button", name="Save this choice").click()
     page.goto(live_server)
     with page.expect_response("**/api/v1/analyze") as waiting:
-        page.set_input_files("#image", [astronaut])
-    asked: dict[str, Any] = {"image": astronaut, "label_set": "ferplus"}
+        page.set_input_files("#image", [ASTRONAUT])
+    asked: dict[str, Any] = {"image": ASTRONAUT, "label_set": "ferplus"}
     chosen = page.request.post(f"{live_server}/api/v1/analyze", multipart=asked)
     assert waiting.value.json()["faces"] == chosen.json()["faces"]

@@ -1,5 +1,3 @@
-"""The teaching page in a real browser, from names to a model."""
-
 import base64
 import json
 from io import BytesIO
@@ -168,9 +166,7 @@ def test_cross_validation_keeps_a_recording_together_and_is_that_of_scikit_learn
     assert found["shares"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_an_interval_is_wider_where_samples_of_a_recording_are_alike(
-    live_server: str, shared_page: Page
-) -> None:
+def test_an_interval_is_wider_where_samples_are_alike(live_server: str, shared_page: Page) -> None:
     shared_page.goto(f"{live_server}/about")
     alike, mixed = shared_page.evaluate(
         """async () => {

@@ -1,5 +1,3 @@
-"""The film page in a real browser, from a film to its table."""
-
 import json
 import struct
 from collections.abc import Callable
@@ -94,11 +92,16 @@ def two_shots(time: float) -> list[Any]:
 
 
 @pytest.fixture
-def shots(live_server: str, page: Page, film: Path) -> Page:
-    FilmServer(page, two_shots)
+def opened(live_server: str, page: Page, film: Path) -> Page:
     open_film(page, live_server, film)
-    read(page)
     return page
+
+
+@pytest.fixture
+def shots(opened: Page) -> Page:
+    FilmServer(opened, two_shots)
+    read(opened)
+    return opened
 
 
 def test_a_film_becomes_a_table_with_the_times_of_its_frames(
@@ -115,60 +118,50 @@ def test_a_film_becomes_a_table_with_the_times_of_its_frames(
     expect(page.locator("#report tbody")).to_contain_text("happy100.0%")
 
 
-def test_a_lost_connection_goes_on_at_the_frame_where_it_broke(
-    live_server: str, page: Page, film: Path
-) -> None:
+def test_a_lost_connection_goes_on_at_the_frame_where_it_broke(opened: Page) -> None:
     # The second connection numbers the same face anew.
-    server = FilmServer(page, lambda time: [seen(len(server.times))])
+    server = FilmServer(opened, lambda time: [seen(len(server.times))])
     server.closes_after = 8
-    open_film(page, live_server, film)
-    read(page)
+    read(opened)
     first, second = server.times
     assert second[:2] == first[-2:]  # The last frame that was answered joins the two numberings.
     assert server.settings[0]["clock"] == "media"
-    rows = table(page)
+    rows = table(opened)
     assert [float(row["time_s"]) for row in rows] == [*first[:-1], *second[1:]]
     assert {row["track"] for row in rows} == {"1"}
 
 
-def test_frames_go_as_photos_where_sockets_are_blocked(
-    live_server: str, page: Page, film: Path
-) -> None:
-    page.add_init_script(NO_SOCKETS)
-    page.route("**/api/v1/analyze", lambda route: route.fulfill(json=answer(face(20, 20))))
-    open_film(page, live_server, film)
-    read(page)
-    assert [row["track"] for row in table(page)] == ["1"] * SECONDS * RATE
+def test_frames_go_as_photos_where_sockets_are_blocked(opened: Page) -> None:
+    opened.evaluate(f"() => {{ {NO_SOCKETS} }}")
+    opened.route("**/api/v1/analyze", lambda route: route.fulfill(json=answer(face(20, 20))))
+    read(opened)
+    assert [row["track"] for row in table(opened)] == ["1"] * SECONDS * RATE
 
 
-def test_a_range_is_read_at_the_chosen_rate_and_pauses(
-    live_server: str, page: Page, film: Path
-) -> None:
-    server = FilmServer(page, lambda _: [])
-    open_film(page, live_server, film)
-    page.fill("#rate", "10")
-    page.fill("#from", "0:01")
-    page.fill("#until", "3,5")
+def test_a_range_is_read_at_the_chosen_rate_and_pauses(opened: Page) -> None:
+    server = FilmServer(opened, lambda _: [])
+    opened.fill("#rate", "10")
+    opened.fill("#from", "0:01")
+    opened.fill("#until", "3,5")
     server.mute_after = 6
-    page.click("#start")
-    expect(page.locator("#progress-text")).to_contain_text("5 of 25 frames")
-    page.click("#pause")
-    expect(page.locator("#message")).to_have_text("Paused. Nothing is sent.")
-    page.click("#pause")
-    expect(page.locator("#video-page")).to_have_attribute("data-reading", "done", timeout=30_000)
-    times = [float(row["time_s"]) for row in table(page)]
+    opened.click("#start")
+    expect(opened.locator("#progress-text")).to_contain_text("5 of 25 frames")
+    opened.click("#pause")
+    expect(opened.locator("#message")).to_have_text("Paused. Nothing is sent.")
+    opened.click("#pause")
+    expect(opened.locator("#video-page")).to_have_attribute("data-reading", "done", timeout=30_000)
+    times = [float(row["time_s"]) for row in table(opened)]
     assert len(times) == 25
     assert (times[0], times[-1]) == pytest.approx((1, 3.4), abs=0.1)
 
 
-def test_a_cancelled_reading_keeps_what_was_read(live_server: str, page: Page, film: Path) -> None:
-    server = FilmServer(page, lambda _: [seen(1)])
+def test_a_cancelled_reading_keeps_what_was_read(opened: Page) -> None:
+    server = FilmServer(opened, lambda _: [seen(1)])
     server.mute_after = 8
-    open_film(page, live_server, film)
-    page.click("#start")
-    expect(page.locator("#progress-text")).to_contain_text("7 of 20 frames")
-    page.click("#cancel")
-    assert len(table(page)) == 7
+    opened.click("#start")
+    expect(opened.locator("#progress-text")).to_contain_text("7 of 20 frames")
+    opened.click("#cancel")
+    assert len(table(opened)) == 7
 
 
 def test_a_face_after_a_cut_is_only_suggested_as_the_same_person(shots: Page) -> None:
@@ -191,18 +184,15 @@ def test_persons_are_named_divided_and_hidden(shots: Page) -> None:
     assert persons(shots)[10:] == [""] * 10
 
 
-def test_persons_who_are_visible_together_can_t_be_one(
-    live_server: str, page: Page, film: Path
-) -> None:
-    FilmServer(page, lambda _: [seen(1), seen(2, x=180)])
-    open_film(page, live_server, film)
-    read(page)
-    page.locator(".person summary").first.click()
-    page.locator(".person-merge").first.select_option("Person 2")
-    expect(page.locator("#message")).to_have_text(
+def test_persons_who_are_visible_together_can_t_be_one(opened: Page) -> None:
+    FilmServer(opened, lambda _: [seen(1), seen(2, x=180)])
+    read(opened)
+    opened.locator(".person summary").first.click()
+    opened.locator(".person-merge").first.select_option("Person 2")
+    expect(opened.locator("#message")).to_have_text(
         "Both are visible at once, so they can't be one person."
     )
-    assert set(persons(page)) == {"Person 1", "Person 2"}
+    assert set(persons(opened)) == {"Person 1", "Person 2"}
 
 
 def test_marks_and_a_baseline_are_in_the_exports(shots: Page) -> None:
@@ -230,7 +220,8 @@ def test_marks_and_a_baseline_are_in_the_exports(shots: Page) -> None:
     assert content(shots, "#save-png").startswith(b"\x89PNG")
 
 
-def test_a_click_in_the_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> None:
+def test_the_page_is_usable_and_its_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> None:
+    expect_usable(shots)
     chart = shots.locator("#chart")
     box = chart.bounding_box()
     assert box
@@ -244,13 +235,10 @@ def test_a_click_in_the_chart_and_the_arrow_keys_go_to_a_frame(shots: Page) -> N
     expect(shots.locator("#time")).to_have_text("0:02.6")
 
 
-def test_the_subtitles_of_a_person_follow_the_expression(
-    live_server: str, page: Page, film: Path
-) -> None:
-    FilmServer(page, lambda time: [seen(1, "happy" if time < 1 else "sad")] if time < 2 else [])
-    open_film(page, live_server, film)
-    read(page)
-    assert content(page, "#save-vtt").decode().split("\n\n") == [
+def test_the_subtitles_of_a_person_follow_the_expression(opened: Page) -> None:
+    FilmServer(opened, lambda time: [seen(1, "happy" if time < 1 else "sad")] if time < 2 else [])
+    read(opened)
+    assert content(opened, "#save-vtt").decode().split("\n\n") == [
         "WEBVTT",
         "00:00:00.000 --> 00:00:01.000\nhappy",
         "00:00:01.000 --> 00:00:02.000\nsad\n",
@@ -266,9 +254,7 @@ def test_the_subtitles_of_all_persons_name_each(shots: Page) -> None:
     ]
 
 
-def test_an_interval_is_wider_where_neighbouring_frames_are_alike(
-    live_server: str, shared_page: Page
-) -> None:
+def test_an_interval_is_wider_where_frames_are_alike(live_server: str, shared_page: Page) -> None:
     shared_page.goto(f"{live_server}/video")
     alternating, long = shared_page.evaluate(
         """async () => {
@@ -294,7 +280,3 @@ def test_a_file_that_is_no_film_is_named_so(live_server: str, page: Page) -> Non
     page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"words"})
     expect(page.locator("#open-note")).to_contain_text("can't play this film")
     expect(page.locator("#film")).to_be_hidden()
-
-
-def test_the_page_with_a_film_is_usable(shots: Page) -> None:
-    expect_usable(shots)

@@ -1,5 +1,3 @@
-"""Broken frames on a live socket close it, and other sockets are answered all the same."""
-
 import random
 import struct
 from collections.abc import Iterator
@@ -50,9 +48,7 @@ def answers_others(address: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("answers_others")
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_frame_closes_its_socket_with_a_reason(
-    client: ClientConnection, name: str
-) -> None:
+def test_a_broken_frame_closes_its_socket_with_reason(client: ClientConnection, name: str) -> None:
     client.socket.sendall(BROKEN[name])
     assert goodbye(client)[0] in (1002, 1007, 1009)
 
@@ -61,9 +57,7 @@ def test_a_broken_frame_closes_its_socket_with_a_reason(
 @pytest.mark.parametrize(
     "half", [b"\x82", b"\x82\xfe\xff", b"\x82\xfe\xff\xff" + MASK + bytes(100)]
 )
-def test_a_client_that_disconnects_within_a_frame_affects_no_other(
-    client: ClientConnection, half: bytes
-) -> None:
+def test_leaving_within_a_frame_affects_no_other(client: ClientConnection, half: bytes) -> None:
     client.socket.sendall(half)
     client.socket.close()
 
@@ -73,10 +67,7 @@ def test_random_bytes_on_a_socket_affect_no_other(
 ) -> None:
     for number in range(fuzz_count // 50):
         noise = random.Random(number).randbytes(random.Random(number).choice([1, 2, 14, 3000]))
-        with (
-            suppress(OSError, ConnectionClosed),
-            open_socket(address, close_timeout=1) as noisy,
-        ):
+        with suppress(OSError, ConnectionClosed), open_socket(address, close_timeout=1) as noisy:
             noisy.socket.sendall(noise)
             noisy.socket.close()
         assert ask(client, FRAME)["frame"] == number + 1

@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
+import skimage.data
 from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import FileStorage
@@ -15,6 +16,10 @@ def encode(picture: np.ndarray | Image.Image, form: str = "PNG", **saving: Any) 
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     picture.save(stream, form, **saving)
     return stream.getvalue()
+
+
+ASTRONAUT: np.ndarray = skimage.data.astronaut()  # a photo of one face, RGB
+ASTRONAUT_PNG = encode(ASTRONAUT)
 
 
 def analyze(client: FlaskClient, photo: bytes, **form: str) -> TestResponse:

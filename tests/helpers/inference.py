@@ -24,7 +24,7 @@ class Answer:
 Fault = Callable[["Handler"], Answer | None]
 
 
-class FakeInferenceServer(ThreadingHTTPServer):
+class FakeServer(ThreadingHTTPServer):
     """Serve model folders by their names, as a context manager."""
 
     daemon_threads = True
@@ -67,7 +67,7 @@ class FakeInferenceServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: FakeInferenceServer
+    server: FakeServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 

@@ -7,7 +7,9 @@ import re
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
@@ -29,7 +31,7 @@ from websockets.sync.client import ClientConnection
 from app.web.asgi import ASGIApplication
 from app.web.server.worker import PROTOCOL_SETTINGS, Worker
 from bench.moving import encode_frame
-from bench.serving import start_server
+from bench.serving import start_server, write_form
 
 GRACE_SECONDS = 30  # gunicorn's own, for requests under way
 PATIENCE = 20
@@ -69,13 +71,8 @@ class Server:
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, str]:
         """Return the response's status, and the code of a problem."""
-        request = Request(f"http://{self.netloc}{path}", body, {"Content-Type": kind})
-        try:
-            with urlopen(request, timeout=PATIENCE) as answer:
-                return answer.status, ""
-        except HTTPError as error:
-            with error:
-                return error.code, json.load(error)["code"]
+        status, answer = fetch(f"http://{self.netloc}{path}", body, kind)
+        return status, json.loads(answer)["code"] if status >= 400 else ""
 
     def end(self) -> list[str]:
         """Terminate the server; returns the output since the last wait."""
@@ -117,6 +114,27 @@ def all_started(
 def started(within: Sequence[str | Path] = (), **environment: str) -> Iterator[Server]:
     with all_started(environment, within=within) as (server,):
         yield server
+
+
+def fetch(url: str, body: bytes | None = None, kind: str = "") -> tuple[int, bytes]:
+    """Return the status and the body of any response."""
+    try:
+        with urlopen(Request(url, body, {"Content-Type": kind}), timeout=PATIENCE) as answer:
+            return answer.status, answer.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def count_statuses(*servers: Server) -> Counter[int]:
+    """Send 30 bodies that are no photos to servers in turn, eight at once."""
+    body, kind = write_form(b"no photo")
+
+    def send(number: int) -> int:
+        return servers[number % len(servers)].ask("/api/v1/analyze", body, kind)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(pool.map(send, range(30)))
 
 
 def wait_until_open(port: int, process: subprocess.Popen[Any]) -> None:

@@ -132,9 +132,7 @@ def test_each_format_says_the_same(archive: list[Path], whole: Path, tmp_path: P
     assert fields == [{name: as_field(value) for name, value in row.items()} for row in load(whole)]
 
 
-def test_a_run_with_capitalized_booleans_can_be_resumed(
-    archive: list[Path], tmp_path: Path
-) -> None:
+def test_a_run_with_capitalized_booleans_is_resumed(archive: list[Path], tmp_path: Path) -> None:
     begun: list[str | Path] = [*archive, "--out", tmp_path / "out", "--format", "csv"]
     assert read(*begun).exit_code == 0
     for part in list_parts(tmp_path / "out"):
@@ -168,9 +166,7 @@ def test_a_finished_run_does_nothing_again(archive: list[Path], whole: Path) -> 
     assert [part.stat().st_mtime_ns for part in list_parts(whole)] == written
 
 
-def test_a_folder_resumes_its_own_run_only(
-    archive: list[Path], whole: Path, tmp_path: Path
-) -> None:
+def test_a_folder_resumes_its_run_only(archive: list[Path], whole: Path, tmp_path: Path) -> None:
     other = read(*archive, "--out", whole, "--effort", "fast")
     assert other.exit_code == 1
     assert "holds a run with other effort: balanced, not fast." in other.stderr
@@ -203,9 +199,7 @@ def write_bad_inputs(archive: list[Path], folder: Path) -> Iterator[tuple[Path, 
     yield folder / "nothing", "there is no such file or folder"
 
 
-def test_bad_inputs_are_reported_before_any_picture_is_read(
-    archive: list[Path], tmp_path: Path
-) -> None:
+def test_bad_inputs_are_told_before_a_picture_is_read(archive: list[Path], tmp_path: Path) -> None:
     for path, reason in write_bad_inputs(archive, tmp_path):
         result = read(path, "--out", tmp_path / "out")
         assert (result.exit_code, reason in result.stderr) == (1, True), result.output

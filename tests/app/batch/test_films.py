@@ -1,5 +1,3 @@
-"""Test films on the command line as somebody with a folder of films and photos uses them."""
-
 import csv
 import io
 import json
@@ -163,9 +161,7 @@ def whole(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     return rows
 
 
-def test_a_killed_run_over_a_film_is_resumed(
-    smile: Path, whole: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_killed_film_is_resumed(smile: Path, whole: list[dict[str, Any]], tmp_path: Path) -> None:
     with start(smile, "--out", tmp_path) as process:
         wait_for_the_first_shard(process)
         process.kill()

@@ -1,5 +1,3 @@
-"""Test that an analysis ends when its time is over, and when its client left, at every stage."""
-
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +10,12 @@ from app.vision.live import LiveReader
 from app.vision.pipeline import FaceAnalyzer
 from bench.moving import encode_frame
 from tests.helpers.errors import refused
+from tests.helpers.forms import ASTRONAUT
 
 
 @pytest.fixture(scope="module")
-def photo(astronaut: np.ndarray) -> bytes:
-    return encode_frame(np.ascontiguousarray(astronaut[:256, 96:352]))
+def photo() -> bytes:
+    return encode_frame(np.ascontiguousarray(ASTRONAUT[:256, 96:352]))
 
 
 class CountedBudget(Budget):
@@ -45,9 +44,7 @@ def interfaces(analyzer: FaceAnalyzer) -> dict[str, Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("interface", ["photo", "frame", "steps"])
-def test_an_analysis_ends_at_any_check(
-    analyzer: FaceAnalyzer, photo: bytes, interface: str
-) -> None:
+def test_analyses_end_at_any_check(analyzer: FaceAnalyzer, photo: bytes, interface: str) -> None:
     read = interfaces(analyzer)[interface]
     whole = CountedBudget()
     read(photo, whole)

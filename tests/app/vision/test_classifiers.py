@@ -1,5 +1,3 @@
-"""Test that models are verified, and that both runtimes answer alike."""
-
 import os
 import re
 import shutil
@@ -20,6 +18,7 @@ from app.vision.models.files import Runtime
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection
 from tests.helpers.cards import hash_files, read_card, rewrite_card
+from tests.helpers.forms import ASTRONAUT
 
 # Importing the application sets it for our own process; another must do so itself.
 TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -33,23 +32,19 @@ FILE_OF: dict[Runtime, str] = {
 
 @pytest.mark.parametrize("model", ["expression", "gender"])
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_keras_and_onnx_give_the_same_probabilities(model: str, astronaut: np.ndarray) -> None:
+def test_keras_and_onnx_give_the_same_probabilities(model: str) -> None:
     folder = Path("models") / model
     by_keras, by_onnx = load_classifier(folder, "keras"), load_classifier(folder, "onnx")
     boxes = [Box(177 + step, 66, 95, 95) for step in (-12, -6, 0, 6, 12)]
     crops = np.stack(
-        [cut_crop(astronaut, Detection(box=box, score=1), by_onnx.card.shape) for box in boxes]
+        [cut_crop(ASTRONAUT, Detection(box=box, score=1), by_onnx.card.shape) for box in boxes]
     )
     for one, other in zip(by_keras.predict(crops), by_onnx.predict(crops), strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
 PRIOR = dict.fromkeys(EXPRESSIONS, 0.1) | {"happy": 0.4}
-JOIN = {
-    "weights": {"original": 0.4, "ferplus": 0.6},
-    "prior": PRIOR,
-    "strength": 0.5,
-}
+JOIN = {"weights": {"original": 0.4, "ferplus": 0.6}, "prior": PRIOR, "strength": 0.5}
 
 
 def join_heads(models: Path, **changes: object) -> Path:
@@ -61,12 +56,10 @@ def join_heads(models: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("runtime", FILE_OF)
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_a_head_joins_the_evidence_of_others(
-    models: Path, runtime: Runtime, astronaut: np.ndarray
-) -> None:
+def test_a_head_joins_the_evidence_of_others(models: Path, runtime: Runtime) -> None:
     folder = join_heads(models)
     shape = load_classifier(folder).card.shape
-    crop = cut_crop(astronaut, Detection(box=Box(177, 66, 95, 95), score=1), shape)[None]
+    crop = cut_crop(ASTRONAUT, Detection(box=Box(177, 66, 95, 95), score=1), shape)[None]
     one, other, joined = (
         load_classifier(folder, runtime, head=head).predict(crop)[0].probabilities
         for head in ("original", "ferplus", "joined")
@@ -94,20 +87,16 @@ def test_a_class_has_a_threshold_of_its_own(models: Path) -> None:
         ({"classes": EXPRESSIONS[:2], "join": JOIN}, "must name each class"),
     ],
 )
-def test_a_join_of_what_is_not_there_is_refused(
-    models: Path, changes: dict[str, object], sentence: str
-) -> None:
+def test_a_false_join_is_refused(models: Path, changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         load_classifier(join_heads(models, **changes))
 
 
-def test_an_image_and_its_mirror_image_have_one_averaged_answer(
-    models: Path, astronaut: np.ndarray
-) -> None:
+def test_an_image_and_its_mirror_image_have_one_averaged_answer(models: Path) -> None:
     rewrite_card(models / "expression", mirror_averaging=True)
     classifier = load_classifier(models / "expression")
     box = Detection(box=Box(177, 66, 95, 95), score=1)
-    crop = cut_crop(astronaut, box, classifier.card.shape)[None]
+    crop = cut_crop(ASTRONAUT, box, classifier.card.shape)[None]
     (one,) = classifier.predict(crop, mirrored=True)
     (other,) = classifier.predict(np.ascontiguousarray(crop[:, :, ::-1]), mirrored=True)
     assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)

@@ -1,5 +1,3 @@
-"""Test that a film's frames have their own times, and come out as a player shows them."""
-
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,9 +23,7 @@ GREYS = [np.full((96, 128, 3), 8 * index, np.uint8) for index in range(30)]
         ("a.avi", "mpeg4"),
     ],
 )
-def test_frames_are_found_by_their_times_in_any_order(
-    tmp_path: Path, name: str, codec: str
-) -> None:
+def test_frames_are_found_by_their_time_in_any_order(tmp_path: Path, name: str, codec: str) -> None:
     path = write_film(tmp_path / name, GREYS, rate=25, codec=codec, options={"g": "7"})
     film = Film(str(path))
     samples = list(film.list_samples(10))

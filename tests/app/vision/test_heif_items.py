@@ -1,5 +1,3 @@
-"""Test that the pixels that a HEIC or AVIF takes to decode are counted before it is decoded."""
-
 import random
 from contextlib import suppress
 
@@ -31,11 +29,8 @@ def test_a_still_takes_its_own_pixels_and_its_transparency_as_many(form: str) ->
     assert count_coded_pixels(encode(transparent, form)) == 2 * PIXELS
 
 
-def test_tiles_are_added_up() -> None:
+def test_tiles_are_added_up_and_of_an_animation_the_first_frame_counts() -> None:
     assert count_coded_pixels(encode(FACE, "HEIF", tile_size=64)) == PIXELS
-
-
-def test_of_an_animation_the_first_frame_counts() -> None:
     content = encode(FACE, "AVIF", save_all=True, append_images=[Image.new("RGB", FACE.size)] * 5)
     assert count_coded_pixels(content) == PIXELS
 

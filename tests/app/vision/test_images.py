@@ -1,5 +1,3 @@
-"""Test that pictures of every accepted kind are decoded rightly, and others refused early."""
-
 import io
 import struct
 import subprocess
@@ -14,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 from app.errors import RautError
-from app.vision.imaging.decoding import FORMATS, decode_image, open_image
+from app.vision.imaging.decoding import decode_image, open_image
 from tests.helpers.errors import refused
 from tests.helpers.forms import encode
 
@@ -60,12 +58,17 @@ def difference(content: bytes, expected: Image.Image) -> float:
     return float(np.abs(decoded - wanted).mean())
 
 
-@pytest.mark.parametrize("orientation", STORED)
-def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
+def hold(picture: Image.Image, orientation: int) -> tuple[Image.Image, Image.Exif]:
+    """Return a picture as a camera held that way stores it, and the metadata that say so."""
     turn = STORED[orientation]
-    stored = FACE.transpose(turn) if turn is not None else FACE
     exif = Image.Exif()
     exif[0x0112] = orientation
+    return picture.transpose(turn) if turn is not None else picture, exif
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
+    stored, exif = hold(FACE, orientation)
     assert difference(encode(stored, "PNG", exif=exif), FACE) == 0
     assert difference(encode(stored, "WEBP", exif=exif, lossless=True), FACE) == 0
     assert difference(encode(stored, "TIFF", exif=exif), FACE) == 0
@@ -76,11 +79,8 @@ def test_a_photo_held_any_way_is_turned_upright(orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_jpeg_can_be_decoded_upright_at_a_quarter(orientation: int) -> None:
-    turn = STORED[orientation]
     large = FACE.resize((642, 481))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored = large.transpose(turn) if turn is not None else large
+    stored, exif = hold(large, orientation)
     photo = open_image(encode(stored, "JPEG", exif=exif, quality=95))
     assert (photo.width, photo.height) == large.size
     pixels, scale = photo.pixels(7.9)
@@ -111,9 +111,12 @@ def test_a_slightly_damaged_jpeg_is_read() -> None:
     assert np.array_equal(decode_image(damaged), decode_image(data))
 
 
-def test_a_png_is_decoded_whole_at_any_scale() -> None:
+def test_a_png_is_decoded_whole_at_any_scale_and_grey_as_three_channels() -> None:
     pixels, scale = open_image(encode(FACE)).pixels(8.0)
     assert (scale, pixels.shape) == (1, (48, 64, 3))
+    decoded = decode_image(encode(FACE.convert("L")))
+    assert (decoded[..., 0] == decoded[..., 1]).all()
+    assert (decoded[..., 0] == decoded[..., 2]).all()
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF"])
@@ -140,9 +143,7 @@ def test_transparency_is_laid_over_white(saving: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("animated", [{}, {"save_all": True, "append_images": [FACE]}])
-def test_a_webp_is_decoded_as_pillow_does_to_the_last_bit(
-    transparent: bool, animated: dict[str, Any]
-) -> None:
+def test_a_webp_has_pillow_s_very_pixels(transparent: bool, animated: dict[str, Any]) -> None:
     picture = FACE.copy()
     if transparent:
         picture.putalpha(FACE.convert("L"))
@@ -156,46 +157,27 @@ def test_a_webp_is_decoded_as_pillow_does_to_the_last_bit(
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize(
     "saving",
-    [
-        {"form": "PNG"},
-        {"form": "WEBP", "method": 0},
-        {"form": "TIFF", "compression": "tiff_lzw"},
-    ],
+    [{"form": "PNG"}, {"form": "WEBP", "method": 0}, {"form": "TIFF", "compression": "tiff_lzw"}],
 )
-def test_no_format_costs_more_memory_than_the_picture_and_its_pixels(
-    mode: str, saving: dict[str, Any]
-) -> None:
-    large = encode(Image.new(mode, (6300, 6300), (20, 30, 40, 128)[: len(mode)]), **saving)
+def test_no_format_takes_more_than_picture_and_pixels(mode: str, saving: dict[str, Any]) -> None:
+    large = encode(Image.new(mode, (4000, 4000), (20, 30, 40, 128)[: len(mode)]), **saving)
     done = subprocess.run(
         [sys.executable, "-c", PEAK], input=large, capture_output=True, check=True
     )
-    picture, pixels = 6300 * 6300 * 4, 6300 * 6300 * 3
+    picture, pixels = 4000 * 4000 * 4, 4000 * 4000 * 3
     assert int(done.stdout) * 1000 < 1.2 * (picture + pixels)
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
+def test_sixteen_bits_are_scaled_and_their_transparent_grey_is_laid_over_white() -> None:
     grey = FACE.convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     assert difference(encode(deep), grey) == 0
-
-
-def test_the_transparent_grey_of_sixteen_bits_is_laid_over_white() -> None:
-    deep = np.full((32, 32), 40_000, np.uint16)
-    deep[:16] = 7
-    content = encode(Image.fromarray(deep), transparency=7)
+    levels = np.full((32, 32), 40_000, np.uint16)
+    levels[:16] = 7
+    content = encode(Image.fromarray(levels), transparency=7)
     expected = np.full((32, 32), 40_000 >> 8, np.uint8)
     expected[:16] = 255
     assert difference(content, Image.fromarray(expected)) == 0
-
-
-def test_cmyk_is_converted() -> None:
-    assert difference(encode(FACE.convert("CMYK"), "JPEG", quality=95), FACE) < LOSS
-
-
-def test_grey_becomes_three_equal_channels() -> None:
-    decoded = decode_image(encode(FACE.convert("L")))
-    assert (decoded[..., 0] == decoded[..., 1]).all()
-    assert (decoded[..., 0] == decoded[..., 2]).all()
 
 
 def test_a_palette_is_looked_up_with_its_transparent_colour() -> None:
@@ -283,11 +265,6 @@ def test_a_jpeg_of_up_to_250_megapixels_is_decoded_smaller(size: tuple[int, int]
     assert (photo.width, photo.height) == size
     assert decoded.shape[0] * decoded.shape[1] <= 40_000_000 < decoded.size * scale**2 / 3 + 1
     assert decoded.shape[:2] == tuple(-(-side // scale) for side in size[::-1])
-
-
-def test_the_name_of_a_kind_is_told_by_the_content_alone() -> None:
-    with refused("image_type", match="JPEG, PNG, WebP, HEIC", accepted=list(FORMATS)):
-        decode_image(encode(FACE, "PPM"))
 
 
 def test_a_picture_of_more_than_forty_megapixels_is_refused_unread() -> None:

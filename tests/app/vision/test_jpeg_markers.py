@@ -1,5 +1,3 @@
-"""Test that a JPEG's scans are counted as libjpeg would decode them, before it does."""
-
 import random
 from contextlib import suppress
 from typing import Any

@@ -1,5 +1,3 @@
-"""The remote runtime, against a server of the protocol that can be made to fail."""
-
 import dataclasses
 import gc
 import gzip
@@ -37,8 +35,8 @@ from app.vision.models.kserve.tensors import read_response
 from app.web.api.stream import MOST_FAULTS
 from bench.serving import list_children
 from tests.helpers.cards import read_card
-from tests.helpers.forms import analyze, encode, post
-from tests.helpers.inference import Answer, FakeInferenceServer, Handler, write_logits
+from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG, analyze, encode, post
+from tests.helpers.inference import Answer, FakeServer, Handler, write_logits
 from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, fail_to_start, started
 from tests.helpers.servers import ask as send_frame
 
@@ -49,30 +47,29 @@ SERVED = [
     if path.parent.name not in DETECTOR_FOLDERS
 ]
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard protocol: nobody listens
-PHOTO = encode(skimage.data.astronaut())
 NO_FACE = encode(skimage.data.rocket())
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[FakeInferenceServer]:
-    with FakeInferenceServer(*SERVED) as server:
+def running() -> Iterator[FakeServer]:
+    with FakeServer(*SERVED) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def remote_app(running: FakeInferenceServer) -> Flask:
+def remote_app(running: FakeServer) -> Flask:
     # The failures of all tests together.
     return create_app(settings_for(running.url, breaker_threshold=1000))
 
 
 @pytest.fixture
-def server(running: FakeInferenceServer) -> FakeInferenceServer:
+def server(running: FakeServer) -> FakeServer:
     running.reset()
     return running
 
 
 @pytest.fixture
-def remote(server: FakeInferenceServer, remote_app: Flask) -> FlaskClient:
+def remote(server: FakeServer, remote_app: Flask) -> FlaskClient:
     client = remote_app.test_client()
     assert client.get("/readyz").status_code == 200
     return client
@@ -89,7 +86,7 @@ def settings_for(url: str, **settings: Any) -> Settings:
     )
 
 
-def ask(client: FlaskClient, photo: bytes = PHOTO, **form: str) -> TestResponse:
+def ask(client: FlaskClient, photo: bytes = ASTRONAUT_PNG, **form: str) -> TestResponse:
     return analyze(client, photo, **form)
 
 
@@ -120,10 +117,8 @@ def is_unavailable(answer: TestResponse) -> bool:
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary tensors", "numbers only"])
-def test_a_server_s_answers_are_those_of_the_exact_local_models(
-    binary: bool,
-) -> None:
-    with FakeInferenceServer(*SERVED, binary=binary) as server:
+def test_a_server_s_answers_are_those_of_the_exact_local_models(binary: bool) -> None:
+    with FakeServer(*SERVED, binary=binary) as server:
         answer = ask(start_client(server.url)).get_json()
     exact = create_app(Settings(runtime="onnx")).test_client()
     local = ask(exact).get_json()
@@ -138,11 +133,9 @@ def test_a_server_s_answers_are_those_of_the_exact_local_models(
     assert answer["image"] == local["image"]
 
 
-def test_all_faces_are_one_request_for_each_model(
-    server: FakeInferenceServer, remote: FlaskClient, astronaut: np.ndarray
-) -> None:
+def test_all_faces_are_one_request_for_each_model(server: FakeServer, remote: FlaskClient) -> None:
     before = server.batches
-    photo = encode(np.hstack([astronaut, astronaut]))
+    photo = encode(np.hstack([ASTRONAUT, ASTRONAUT]))
     assert len(ask(remote, photo).get_json()["faces"]) == 2
     assert server.batches == before + 2
     known = 1
@@ -150,17 +143,14 @@ def test_all_faces_are_one_request_for_each_model(
     assert [len(crops) for crops in server.crops[-2:]] == [known + 2 * 2, known + 2]
 
 
-def test_only_crops_of_faces_go_to_the_inference_server(
-    server: FakeInferenceServer, remote: FlaskClient
-) -> None:
+def test_only_crops_of_faces_go_to_the_server(server: FakeServer, remote: FlaskClient) -> None:
     before = len(server.paths)
+    server.fault = answers_with(404)  # and none is needed for a photo without a face
     assert ask(remote, NO_FACE).get_json()["faces"] == []
     assert len(server.paths) == before
+    server.fault = None
     ask(remote)
-    assert server.paths[before:] == [
-        "/v2/models/expression/infer",
-        "/v2/models/gender/infer",
-    ]
+    assert server.paths[before:] == ["/v2/models/expression/infer", "/v2/models/gender/infer"]
     for crops, folder in zip(server.crops[-2:], FOLDERS, strict=True):
         card = read_card(folder)
         # The known crop and the face; the body holds no more than these and their description.
@@ -175,7 +165,7 @@ def test_only_crops_of_faces_go_to_the_inference_server(
         ]
 
 
-def test_another_model_under_the_same_name_ends_the_start(server: FakeInferenceServer) -> None:
+def test_another_model_under_the_same_name_ends_the_start(server: FakeServer) -> None:
     server.models["gender"] = changed_model(FOLDERS[1])
     with pytest.raises(ModelError, match=r"gender isn't the file that the card"):
         create_app(settings_for(server.url))
@@ -183,7 +173,7 @@ def test_another_model_under_the_same_name_ends_the_start(server: FakeInferenceS
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["in its metadata", "in Triton's way"])
 def test_a_hash_that_the_server_tells_must_be_in_the_card(
-    server: FakeInferenceServer, models: Path, wrapped: bool
+    server: FakeServer, models: Path, wrapped: bool
 ) -> None:
     def tell(told: str) -> None:
         if wrapped:
@@ -201,7 +191,7 @@ def test_a_hash_that_the_server_tells_must_be_in_the_card(
 
 
 def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
-    server: FakeInferenceServer, remote: FlaskClient
+    server: FakeServer, remote: FlaskClient
 ) -> None:
     right, server.models["expression"] = server.models["expression"], changed_model(FOLDERS[0])
     assert is_unavailable(ask(remote))
@@ -211,9 +201,7 @@ def test_a_model_that_changes_later_answers_nothing_until_it_is_back(
     assert ask(remote).status_code == 200
 
 
-def test_a_server_that_comes_back_is_checked_again(
-    server: FakeInferenceServer, remote: FlaskClient
-) -> None:
+def test_a_server_that_comes_back_is_checked_again(server: FakeServer, remote: FlaskClient) -> None:
     server.fault = answers_with(500)
     assert is_unavailable(ask(remote))
     server.fault = None
@@ -224,7 +212,7 @@ def test_a_server_that_comes_back_is_checked_again(
 
 
 def test_no_proxy_of_the_environment_sees_a_crop(
-    server: FakeInferenceServer, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, NOWHERE)
@@ -232,7 +220,7 @@ def test_no_proxy_of_the_environment_sees_a_crop(
 
 
 def test_without_its_server_no_photo_is_read_on_the_command_line(tmp_path: Path) -> None:
-    (tmp_path / "photo.png").write_bytes(PHOTO)
+    (tmp_path / "photo.png").write_bytes(ASTRONAUT_PNG)
     environment = {"RAUT_RUNTIME": "remote", "RAUT_INFERENCE_URL": NOWHERE}
     result = CliRunner().invoke(cli, ["analyze", str(tmp_path)], env=environment)
     assert result.exit_code == 1
@@ -245,9 +233,7 @@ def test_a_server_is_not_started_without_its_inference_server() -> None:
     fail_to_start(reason, RAUT_RUNTIME="remote", RAUT_INFERENCE_URL=NOWHERE)
 
 
-def test_an_application_may_be_there_before_its_inference_server(
-    server: FakeInferenceServer,
-) -> None:
+def test_an_application_may_be_there_before_its_server(server: FakeServer) -> None:
     server.fault = answers_with(404)
     remote = start_client(server.url)
     assert is_unavailable(remote.get("/readyz"))
@@ -258,9 +244,7 @@ def test_an_application_may_be_there_before_its_inference_server(
     assert ask(remote).status_code == 200
 
 
-def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
-    server: FakeInferenceServer,
-) -> None:
+def test_a_killed_worker_comes_back_without_the_inference_server(server: FakeServer) -> None:
     environment = {
         "RAUT_RUNTIME": "remote",
         "RAUT_INFERENCE_URL": server.url,
@@ -294,11 +278,7 @@ def test_a_worker_that_is_killed_comes_back_without_the_inference_server(
     ids=["passing", "others"],
 )
 def test_only_passing_faults_are_retried(
-    server: FakeInferenceServer,
-    remote: FlaskClient,
-    faults: list[int | None],
-    status: int,
-    batches: int,
+    server: FakeServer, remote: FlaskClient, faults: list[int | None], status: int, batches: int
 ) -> None:
     answers = [fault and Answer(fault) for fault in faults]
     server.fault = on_batches(lambda handler: answers.pop() if answers else handler.answer())
@@ -338,9 +318,7 @@ def go_on_for_ever(handler: Handler) -> None:
 
 
 @pytest.mark.parametrize("fault", [never, a_body_in_drops, a_head_in_drops, go_on_for_ever])
-def test_a_server_that_takes_too_long_is_not_waited_for(
-    server: FakeInferenceServer, fault: Any
-) -> None:
+def test_a_server_that_takes_too_long_is_not_waited_for(server: FakeServer, fault: Any) -> None:
     remote = start_client(server.url, inference_timeout=0.3)
     server.fault = fault
     started = time.monotonic()
@@ -403,17 +381,13 @@ def test_tensors_of_other_kinds_are_no_logits(lie: Answer) -> None:
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_is_no_answer(
-    server: FakeInferenceServer, remote: FlaskClient, nonsense: Answer
-) -> None:
+def test_nonsense_is_no_answer(server: FakeServer, remote: FlaskClient, nonsense: Answer) -> None:
     server.fault = on_batches(lambda handler: nonsense)
     assert is_unavailable(ask(remote))
     assert "/elsewhere" not in server.paths
 
 
-def test_after_some_failures_the_server_is_left_alone(
-    server: FakeInferenceServer, models: Path
-) -> None:
+def test_after_some_failures_the_server_is_left_alone(server: FakeServer, models: Path) -> None:
     remote = start_client(server.url, models=models, breaker_threshold=2, breaker_reset=60)
     server.fault = answers_with(500)
     for _ in range(2):
@@ -427,7 +401,7 @@ def test_after_some_failures_the_server_is_left_alone(
     assert len(server.paths) == before
 
 
-def test_another_model_s_answers_do_not_make_up_for_failures(server: FakeInferenceServer) -> None:
+def test_another_model_s_answers_do_not_make_up_for_failures(server: FakeServer) -> None:
     remote = start_client(server.url, breaker_threshold=2, breaker_reset=60)
     server.fault = lambda handler: Answer(500) if "gender" in handler.path else handler.answer()
     for _ in range(3):
@@ -436,7 +410,7 @@ def test_another_model_s_answers_do_not_make_up_for_failures(server: FakeInferen
     assert ask(remote, models="expression").status_code == 200
 
 
-def test_after_the_pause_the_first_answer_ends_it(server: FakeInferenceServer) -> None:
+def test_after_the_pause_the_first_answer_ends_it(server: FakeServer) -> None:
     remote = start_client(server.url, breaker_threshold=2, breaker_reset=0.001)
     server.fault = answers_with(500)
     for _ in range(3):
@@ -447,13 +421,8 @@ def test_after_the_pause_the_first_answer_ends_it(server: FakeInferenceServer) -
     assert ask(remote).status_code == 200
 
 
-def test_a_photo_without_a_face_needs_no_server(server: FakeInferenceServer) -> None:
-    server.fault = answers_with(404)
-    assert ask(start_client(server.url), NO_FACE).get_json()["faces"] == []
-
-
 def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
-    server: FakeInferenceServer, caplog: pytest.LogCaptureFixture
+    server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     analyzer = load_analyzer(settings_for(server.url))
     network = analyzer.classifiers["gender"].network
@@ -475,21 +444,21 @@ def test_what_is_logged_and_remembered_of_a_failure_is_no_picture(
     [("en", "does not respond at the moment"), ("id", "sedang tidak merespons")],
 )
 def test_the_pages_say_that_the_server_is_away(
-    server: FakeInferenceServer, remote: FlaskClient, language: str, sentence: str
+    server: FakeServer, remote: FlaskClient, language: str, sentence: str
 ) -> None:
     remote.post("/language", data={"language": language})
     server.fault = answers_with(500)
     for address in ("/", "/steps"):
-        answer = post(remote, address, {"image": PHOTO})
+        answer = post(remote, address, {"image": ASTRONAUT_PNG})
         assert answer.status_code == 503
         assert sentence in answer.text
 
 
 def test_the_steps_are_shown_as_without_a_server(
-    server: FakeInferenceServer, remote: FlaskClient, client: FlaskClient
+    server: FakeServer, remote: FlaskClient, client: FlaskClient
 ) -> None:
     before = server.batches
-    pages = [post(each, "/steps", {"image": PHOTO}).text for each in (remote, client)]
+    pages = [post(each, "/steps", {"image": ASTRONAUT_PNG}).text for each in (remote, client)]
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
     # Both models' readings, and the crop covered in 49 places beside itself and the known one.
     assert server.batches == before + 3
@@ -506,7 +475,7 @@ def test_the_pages_say_where_crops_go(
     assert "nothing goes elsewhere" not in remote.get(address).text
 
 
-def test_a_path_in_the_address_stands_before_the_protocol_s(server: FakeInferenceServer) -> None:
+def test_a_path_in_the_address_stands_before_the_protocol_s(server: FakeServer) -> None:
     with pytest.raises(ModelError, match="status 404"):
         load_analyzer(settings_for(f"{server.url}/team/models/"))
     assert server.paths == ["/team/models/v2/health/ready"]

@@ -1,5 +1,3 @@
-"""Test that faces keep their numbers, and that what is shown is steady and yet follows."""
-
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import skimage.data
 from PIL import Image
 
 from app.settings import Settings
@@ -19,7 +16,7 @@ from app.vision.readings import FaceReading, Prediction, TrackedFace
 from app.vision.tracking import Tracker
 from bench.moving import encode_frame
 from tests.helpers.cards import rewrite_card
-from tests.helpers.errors import refused
+from tests.helpers.forms import ASTRONAUT
 
 CLASSES = ["angry", "happy", "neutral"]
 UNSURE_BELOW = 0.7
@@ -85,19 +82,16 @@ def test_the_order_of_detections_does_not_matter() -> None:
     assert [(face.track, face.box.x) for face in faces] == [(1, 98), (2, 404)]
 
 
-def test_a_fast_face_is_matched_by_distance_where_nothing_overlaps() -> None:
+def test_a_fast_face_is_matched_by_distance_and_one_behind_another_gets_its_own_number() -> None:
     one = Tracker(1.0)
     one.update([face_at(100)], 0.0)
     assert numbers(one.update([face_at(195)], 0.1)) == [1]
-
-
-def test_a_small_face_behind_a_large_one_gets_its_own_number() -> None:
     one = Tracker(1.0)
     one.update([face_at(100, side=200)], 0.0)
     assert numbers(one.update([face_at(160, 160, side=50)], 0.1)) == [1, 2]
 
 
-def test_a_missed_face_stays_for_a_moment_and_keeps_its_number() -> None:
+def test_a_missed_face_stays_for_a_moment_and_keeps_its_number_but_not_for_longer() -> None:
     one = Tracker(1.0)
     one.update([face_at(100)], 0.0)
     (held,) = one.update([], 0.1)
@@ -105,13 +99,8 @@ def test_a_missed_face_stays_for_a_moment_and_keeps_its_number() -> None:
     assert one.update([], 0.6) == ()
     (back,) = one.update([face_at(110)], 0.9)
     assert (back.track, back.detected) == (1, True)
-
-
-def test_a_face_away_for_longer_gets_a_new_number() -> None:
-    one = Tracker(1.0)
-    one.update([face_at(100)], 0.0)
-    one.update([], 0.1)
-    assert numbers(one.update([face_at(100)], 1.2)) == [2]
+    assert one.update([], 1.0) != ()
+    assert numbers(one.update([face_at(110)], 2.1)) == [2]
 
 
 def test_a_face_in_every_frame_keeps_its_number_however_far_apart_they_are() -> None:
@@ -136,22 +125,14 @@ def test_a_doubtful_newcomer_waits_for_its_second_sighting() -> None:
     assert numbers(one.update([doubtful], 0.1)) == [1]
 
 
-def test_two_cameras_count_for_themselves() -> None:
-    one, other = Tracker(1.0), Tracker(1.0)
-    one.update([face_at(100), face_at(300)], 0.0)
-    assert numbers(other.update([face_at(500)], 0.0)) == [1]
-
-
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize(
     "logits",
     [[0, 2, 2], [0, 2, 1.7], [-9, 0.8473, 0]],
     ids=["two classes level", "one slightly ahead", "right on the threshold"],
 )
-def test_a_still_face_changes_its_word_at_most_once_a_minute(
-    rate: float, logits: list[float]
-) -> None:
-    minutes = 5
+def test_a_still_face_changes_words_at_most_once_a_minute(rate: float, logits: list[float]) -> None:
+    minutes = 2
     words = [word for _, word in watch(lambda now: logits, 60 * minutes, rate)]
     changes = sum(one != other for one, other in itertools.pairwise(words))
     assert changes <= minutes
@@ -159,9 +140,7 @@ def test_a_still_face_changes_its_word_at_most_once_a_minute(
 
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize("strength", [3, 6])
-def test_a_true_change_is_followed_within_seven_tenths_of_a_second(
-    rate: float, strength: float
-) -> None:
+def test_a_change_is_followed_within_seven_tenths_of_a_second(rate: float, strength: float) -> None:
     def smile(now: float) -> list[float]:
         return [0, strength, 0] if now >= 3 else [0, 0, strength]
 
@@ -226,11 +205,9 @@ def test_a_held_label_stands_beside_its_own_probability_and_the_limit_it_waits_f
     assert held
 
 
-def test_a_real_still_face_under_camera_noise_keeps_its_word(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_a_real_still_face_under_camera_noise_keeps_its_word(analyzer: FaceAnalyzer) -> None:
     random = np.random.default_rng(0)
-    photo, reader = astronaut[:300, 80:380], LiveReader(analyzer, 1.0)
+    photo, reader = ASTRONAUT[:300, 80:380], LiveReader(analyzer, 1.0)
     words: list[tuple[int, str, bool]] = []
     for index in range(120):
         noisy = np.clip(photo + random.normal(0, 6, photo.shape), 0, 255)
@@ -243,77 +220,37 @@ def test_a_real_still_face_under_camera_noise_keeps_its_word(
     assert words[-1] == (1, "happy", True)
 
 
-def test_a_new_face_is_found_within_a_second(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
+def test_a_new_face_is_found_within_a_second(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
-    empty = encode_frame(np.zeros_like(astronaut))
+    empty = encode_frame(np.zeros_like(ASTRONAUT))
     assert reader.read_frame(empty, at=0.0).faces == ()
-    assert len(reader.read_frame(encode_frame(astronaut), at=0.25).faces) == 1
+    assert len(reader.read_frame(encode_frame(ASTRONAUT), at=0.25).faces) == 1
 
 
-def test_a_face_is_followed_into_frames_of_another_size(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_a_face_is_followed_into_frames_of_another_size(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
-    reader.read_frame(encode_frame(astronaut), at=0.0)
+    reader.read_frame(encode_frame(ASTRONAUT), at=0.0)
     # Too soon for the whole frame to be searched again.
     for at, side in ((0.01, 320), (0.02, 512), (0.03, 400)):
-        smaller = np.asarray(Image.fromarray(astronaut).resize((side, side)))
+        smaller = np.asarray(Image.fromarray(ASTRONAUT).resize((side, side)))
         (face,) = reader.read_frame(encode_frame(smaller), at=at).faces
         assert isinstance(face, TrackedFace)
         assert (face.track, face.detected) == (1, True)
         assert face.box.x == pytest.approx(178 / 512 * side, abs=8)
 
 
-def test_a_camera_turned_on_its_side_begins_anew(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
+def test_a_camera_turned_on_its_side_begins_anew(analyzer: FaceAnalyzer) -> None:
     reader = LiveReader(analyzer, 1.0)
-    assert len(reader.read_frame(encode_frame(astronaut), at=0.0).faces) == 1
+    assert len(reader.read_frame(encode_frame(ASTRONAUT), at=0.0).faces) == 1
     turned = encode_frame(np.zeros((640, 360, 3), np.uint8))
     assert reader.read_frame(turned, at=0.1).faces == ()
 
 
-def test_tracks_of_a_film_end_at_a_cut(analyzer: FaceAnalyzer, astronaut: np.ndarray) -> None:
-    next_shot = cv2.resize(skimage.data.rocket(), (512, 512))
-    next_shot[40:220, 140:300] = astronaut[40:220, 140:300]
-    reader = LiveReader(analyzer, track_max_age=3)
-    frames = [astronaut, astronaut, next_shot, next_shot]
-    tracks = []
-    for index, frame in enumerate(frames):
-        (face,) = reader.read_frame(encode_frame(frame), at=0.2 * index).faces
-        assert isinstance(face, TrackedFace)
-        tracks.append(face.track)
-    assert tracks == [1, 1, 2, 2]
-
-
-def test_of_rival_models_the_default_one_reads_a_camera(
-    models: Path, astronaut: np.ndarray
-) -> None:
+def test_of_rival_models_the_default_one_reads_a_camera(models: Path) -> None:
     rewrite_card(Path(shutil.copytree(models / "expression", models / "rival")), name="rival")
     analyzer = FaceAnalyzer.load(models)
-    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(astronaut))
-    assert list(answer.models) == list(analyzer.analyze(astronaut).models)
-
-
-def test_another_choice_of_labels_is_read_from_the_next_frame_on(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
-    reader = LiveReader(analyzer, 1.0)
-    by_labels = {}
-    for labels in ("original", "ferplus"):
-        reader.choose(None, labels)
-        (face,) = reader.read_frame(encode_frame(astronaut)).faces
-        assert isinstance(face, TrackedFace)
-        assert face.track == 1
-        by_labels[labels] = list(face.predictions["expression"].probabilities)
-    # The heads name the same expressions, each in the order of its own data.
-    assert by_labels["original"] != by_labels["ferplus"]
-
-
-def test_a_frame_that_is_no_jpeg_is_refused(analyzer: FaceAnalyzer, astronaut_png: bytes) -> None:
-    reader = LiveReader(analyzer, 1.0)
-    with refused("image_type"):
-        reader.read_frame(astronaut_png)
+    answer = LiveReader(analyzer, 1.0).read_frame(encode_frame(ASTRONAUT))
+    assert list(answer.models) == list(analyzer.analyze(ASTRONAUT).models)
 
 
 def test_a_reason_not_to_read_a_face_is_told_once_it_lasts() -> None:
@@ -347,10 +284,8 @@ def turn_head(photo: np.ndarray, degrees: float) -> np.ndarray:
     return result
 
 
-def test_a_face_that_turns_to_its_profile_and_back_keeps_its_number(
-    analyzer: FaceAnalyzer, astronaut: np.ndarray
-) -> None:
-    photo, reader = astronaut[:300, 80:380], LiveReader(analyzer, Settings().track_max_age)
+def test_a_face_that_turns_to_its_profile_and_back_keeps_its_number(analyzer: FaceAnalyzer) -> None:
+    photo, reader = ASTRONAUT[:300, 80:380], LiveReader(analyzer, Settings().track_max_age)
     shown = []
     for index in range(30):
         degrees = 75 * np.sin(np.pi * index / 29)

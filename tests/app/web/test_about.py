@@ -1,41 +1,34 @@
-"""Test that the about page keeps its word."""
-
 import re
 from importlib.metadata import version
 from pathlib import Path
 
 from flask.testing import FlaskClient
 
-from tests.helpers.forms import post
+from tests.helpers.forms import ASTRONAUT_PNG, post
 
 
-def test_the_page_names_no_test(client: FlaskClient) -> None:
-    assert "test_" not in client.get("/about").text
-
-
-def test_the_version_and_the_citation_are_one(client: FlaskClient) -> None:
+def test_the_page_names_the_cited_version_installed_licences_and_no_test(
+    client: FlaskClient,
+) -> None:
     page = client.get("/about").text
+    assert "test_" not in page
     cited = re.search(r"^version: (.+)$", Path("CITATION.cff").read_text(encoding="utf-8"), re.M)
     assert cited
     assert f"To cite version {cited[1]}, " in page
-
-
-def test_the_licences_are_of_what_is_installed(client: FlaskClient) -> None:
-    page = client.get("/about").text
     row = re.search(r'<th scope="row">Flask</th><td>(.*?)</td><td>(.*?)</td>', page)
     assert row
     assert row.groups() == (version("Flask"), "BSD-3-Clause")
 
 
-def test_no_answer_may_be_kept_on_the_way(client: FlaskClient, astronaut_png: bytes) -> None:
+def test_no_answer_may_be_kept_on_the_way(client: FlaskClient) -> None:
     for address in ("/", "/steps", "/steps/stages.zip", "/api/v1/analyze"):
-        answer = post(client, address, {"image": astronaut_png})
+        answer = post(client, address, {"image": ASTRONAUT_PNG})
         assert answer.headers["Cache-Control"] == "no-store", address
 
 
-def test_cookies_hold_choices_only(client: FlaskClient, astronaut_png: bytes) -> None:
-    post(client, "/", {"image": astronaut_png})
-    post(client, "/steps", {"image": astronaut_png})
+def test_cookies_hold_choices_only(client: FlaskClient) -> None:
+    post(client, "/", {"image": ASTRONAUT_PNG})
+    post(client, "/steps", {"image": ASTRONAUT_PNG})
     for address in ("/", "/realtime", "/steps", "/models", "/models/gender", "/about"):
         client.get(address)
     assert client.get_cookie("raut_language") is None

@@ -1,5 +1,3 @@
-"""Test that photos go before frames, and that no long queue builds up."""
-
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +10,7 @@ from app.errors import RautError
 from app.web.server import admission
 from app.web.server.admission import FIRST_PHOTO_SECONDS, MOST_QUEUED, AdmissionQueue
 from app.web.server.state import state_of
-from tests.helpers.forms import post
+from tests.helpers.forms import ASTRONAUT_PNG, post
 
 
 class Waiting:
@@ -100,10 +98,8 @@ def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
 @pytest.mark.parametrize(
     "address", ["/api/v1/analyze", "/api/v1/features", "/", "/steps", "/steps/stages.zip"]
 )
-def test_a_busy_server_says_when_to_try_again(
-    busy: FlaskClient, astronaut_png: bytes, address: str
-) -> None:
-    answer = post(busy, address, {"image": astronaut_png})
+def test_a_busy_server_says_when_to_try_again(busy: FlaskClient, address: str) -> None:
+    answer = post(busy, address, {"image": ASTRONAUT_PNG})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     told = answer.get_json()["code"] if answer.is_json else answer.text
     assert told == "busy" or "The server is busy with other photos." in told

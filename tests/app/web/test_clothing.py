@@ -1,5 +1,3 @@
-"""Test what a model of whole pictures answers, beside the models of faces and without them."""
-
 import csv
 import io
 import json
@@ -23,8 +21,8 @@ from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier, read_probabilities
 from tests.helpers.cards import read_card, rewrite_card
 from tests.helpers.clothing import CLASSES, OOD, SIZE, write_all_models
-from tests.helpers.forms import analyze, encode, post
-from tests.helpers.inference import FakeInferenceServer
+from tests.helpers.forms import ASTRONAUT, ASTRONAUT_PNG, analyze, encode, post
+from tests.helpers.inference import FakeServer
 from tests.helpers.servers import ask as send
 from tests.helpers.servers import find_stream, serving
 
@@ -62,7 +60,7 @@ def ask(client: FlaskClient, colour: tuple[int, int, int], models: str = "clothi
     return analyze(client, encode(fill(colour)), models=models).get_json()
 
 
-def test_a_garment_is_named_and_looks_for_no_face(dressed: FlaskClient) -> None:
+def test_a_garment_is_named_or_none_of_these_and_no_face_looked_for(dressed: FlaskClient) -> None:
     answer = ask(dressed, RED)
     assert answer["faces"] == []
     assert list(answer["models"]) == ["clothing"]
@@ -71,9 +69,6 @@ def test_a_garment_is_named_and_looks_for_no_face(dressed: FlaskClient) -> None:
     assert (clothing["label"], clothing["confident"]) == ("dress", True)
     assert list(clothing["probabilities"]) == [*CLASSES, "none_of_these"]
     assert sum(clothing["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-
-
-def test_a_picture_of_no_garment_is_none_of_these(dressed: FlaskClient) -> None:
     clothing = ask(dressed, BLACK)["image_predictions"]["clothing"]
     assert (clothing["label"], clothing["confident"]) == ("none_of_these", True)
     assert clothing["probability"] == clothing["probabilities"]["none_of_these"] > 0.5
@@ -92,9 +87,7 @@ def test_the_energy_of_a_picture_says_how_likely_it_shows_none(classifier: Class
         assert answer.probability == answer.probabilities[answer.label]
 
 
-def test_the_likeliest_label_is_answered_and_unsure_below_the_threshold(
-    classifier: Classifier,
-) -> None:
+def test_the_likeliest_label_is_answered_unsure_below_the_threshold(classifier: Classifier) -> None:
     class Torn:
         def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
             return {"clothes": np.array([[5.6, 5.6, *[0.0] * (len(CLASSES) - 2)]], np.float32)}
@@ -131,11 +124,11 @@ def read_archive(
     }
 
 
-def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: bytes) -> None:
-    answer = analyze(dressed, astronaut_png).get_json()
+def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient) -> None:
+    answer = analyze(dressed, ASTRONAUT_PNG).get_json()
     assert list(answer["models"]) == ["expression", "gender"]
     assert "picture" not in answer
-    both = analyze(dressed, astronaut_png, models="gender,clothing").get_json()
+    both = analyze(dressed, ASTRONAUT_PNG, models="gender,clothing").get_json()
     assert len(both["faces"]) == 1
     assert list(both["image_predictions"]) == ["clothing"]
     described = dressed.get("/api/v1/openapi.json").text
@@ -143,9 +136,7 @@ def test_only_who_asks_is_told_of_clothes(dressed: FlaskClient, astronaut_png: b
     assert dressed.get("/readyz").get_json()["models"] == ["clothing", "expression", "gender"]
 
 
-def test_the_card_tells_how_many_clothes_are_refused_wrongly_and_what_else_rightly(
-    dressed: FlaskClient,
-) -> None:
+def test_the_card_tells_how_many_clothes_are_refused_and_what_else(dressed: FlaskClient) -> None:
     assert "available on request" in dressed.get("/models").text
     english, indonesian = (
         dressed.get("/models/clothing", headers={"Accept-Language": language}).text
@@ -176,10 +167,7 @@ def test_a_live_stream_refuses_a_choice_without_a_model_of_faces(dressed_app: Fl
     [
         ("models=clothing", {}),
         ("models=clothing,gender", {"models": "gender"}),
-        (
-            "models=expression&label_set=ferplus",
-            {"models": "expression", "label_set": "ferplus"},
-        ),
+        ("models=expression&label_set=ferplus", {"models": "expression", "label_set": "ferplus"}),
     ],
 )
 def test_the_live_page_asks_models_of_faces_only(
@@ -204,7 +192,7 @@ def test_a_model_of_clothes_alone_answers_unasked_and_needs_no_tabs(
 
 
 def test_the_command_line_writes_a_row_a_picture(
-    clothing_models: Path, tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "album").mkdir()
@@ -218,7 +206,7 @@ def test_the_command_line_writes_a_row_a_picture(
     (row,) = read("clothing")
     assert (row["face"], row["image_clothing_label"]) == ("", "dress")
     assert float(row["image_clothing_probabilities_none_of_these"]) < 0.5
-    (tmp_path / "album" / "face.png").write_bytes(astronaut_png)
+    (tmp_path / "album" / "face.png").write_bytes(ASTRONAUT_PNG)
     rows = read("gender,clothing")
     assert [(bool(row["gender_label"]), row["face"]) for row in rows] == [(False, ""), (True, "1")]
     refused = CliRunner().invoke(cli, [*command, "age"])
@@ -227,11 +215,11 @@ def test_the_command_line_writes_a_row_a_picture(
 
 
 def test_the_command_line_loads_only_the_models_that_answer(
-    tmp_path: Path, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_all_models(tmp_path / "models")
     (tmp_path / "models" / "clothing" / "model.onnx").write_bytes(b"altered")
-    (tmp_path / "face.png").write_bytes(astronaut_png)
+    (tmp_path / "face.png").write_bytes(ASTRONAUT_PNG)
     monkeypatch.setenv("RAUT_MODELS", str(tmp_path / "models"))
     command = ["analyze", str(tmp_path / "face.png")]
     faces = CliRunner().invoke(cli, command)
@@ -257,11 +245,11 @@ def test_an_archive_can_be_read_for_clothes(
 
 
 def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
-    clothing_models: Path, tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    clothing_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAUT_MODELS", str(clothing_models))
     (tmp_path / "dress.png").write_bytes(encode(fill(RED)))
-    (tmp_path / "two.png").write_bytes(encode(np.hstack([astronaut, astronaut])))
+    (tmp_path / "two.png").write_bytes(encode(np.hstack([ASTRONAUT, ASTRONAUT])))
     rows, tables = read_archive(tmp_path, "gender,clothing")
     assert [row["faces"] for row in rows] == [0, 2, 2]
     assert sum(tables["Gender: shown"].values()) == 2
@@ -275,7 +263,7 @@ def test_a_report_counts_a_picture_s_clothes_once_and_its_faces_each(
 
 def test_an_inference_server_answers_for_whole_pictures_too(clothing_models: Path) -> None:
     folders = [clothing_models / name for name in ("clothing", "expression", "gender")]
-    with FakeInferenceServer(*folders) as far:
+    with FakeServer(*folders) as far:
         settings = Settings(models=clothing_models, runtime="remote", inference_url=far.url)
         client = create_app(settings).test_client()
         asked = len(far.paths)

@@ -1,5 +1,3 @@
-"""Test what travels compressed: the first visit of the photo page."""
-
 import gzip
 import posixpath
 import re
@@ -45,9 +43,6 @@ def test_a_compressed_file_is_the_file_and_is_revalidated(client: FlaskClient) -
     assert again.status_code == 304
 
 
-def test_the_api_answers_as_it_is(client: FlaskClient) -> None:
+def test_the_api_answers_as_it_is_and_an_icon_is_there(client: FlaskClient) -> None:
     assert "Content-Encoding" not in get(client, "/api/v1/models", **GZIP).headers
-
-
-def test_what_asks_for_an_icon_alone_gets_one(client: FlaskClient) -> None:
     assert get(client, "/favicon.ico").mimetype == "image/svg+xml"

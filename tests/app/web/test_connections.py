@@ -1,5 +1,3 @@
-"""Test that no client holds up the server: with what it sends, doesn't send, or doesn't read."""
-
 import http.client
 import os
 import socket
@@ -18,6 +16,7 @@ from app.vision.budget import Budget
 from app.web.server import bridge, connections
 from app.web.server.state import state_of
 from bench.serving import write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.servers import PATIENCE, read_all, read_answer, serving
 
 POST = b"POST /api/v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
@@ -94,9 +93,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(
     assert read_all(clients.send(begun)) == b""
 
 
-def test_a_body_that_comes_too_slowly_is_refused(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_body_is_refused(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "PATIENCE_SECONDS", 0.1)
     client = clients.send(POST + b"Content-Length: 1000\r\n\r\nbegun")
     assert read_code(client) == (408, "request_slow")
@@ -134,11 +131,16 @@ def test_pings_are_not_read_from_a_client_that_does_not_read(clients: Clients) -
         send_100_megabytes()
 
 
-def test_a_body_of_tiny_chunks_is_refused(clients: Clients) -> None:
+def test_bodies_of_tiny_chunks_and_long_ones_without_a_photo_are_refused(clients: Clients) -> None:
     client = clients.send(
         POST + b"Transfer-Encoding: chunked\r\n\r\n" + 2 * bridge.MOST_CHUNKS * b"1\r\nA\r\n"
     )
     assert read_code(client) == (400, "body_fragmented")
+    client = clients.send(
+        b"POST /language HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        % (FORM_BYTES + 1)
+    )
+    assert read_answer(client)[0] == 413
 
 
 def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +154,7 @@ def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_client_that_leaves_ends_the_work_for_it(
-    clients: Clients, app: Flask, astronaut_png: bytes, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = Event(), Event()
 
@@ -165,20 +167,12 @@ def test_a_client_that_leaves_ends_the_work_for_it(
             ended.set()
 
     monkeypatch.setattr(state_of(app).analyzer, "analyze_file", analyze_for_ever)
-    body, kind = write_form(astronaut_png)
+    body, kind = write_form(ASTRONAUT_PNG)
     head = POST + f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     client = clients.send(head + body)
     assert begun.wait(PATIENCE)
     client.close()
     assert ended.wait(PATIENCE)
-
-
-def test_a_form_without_a_photo_is_bounded_far_below_one_with(clients: Clients) -> None:
-    client = clients.send(
-        b"POST /language HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-        % (FORM_BYTES + 1)
-    )
-    assert read_answer(client)[0] == 413
 
 
 def test_payloads_are_unmasked_as_gunicorn_does_it() -> None:

@@ -1,5 +1,3 @@
-"""Test that the API keeps what its OpenAPI document promises, whatever it is sent."""
-
 import pytest
 import schemathesis
 from flask import Flask

@@ -1,5 +1,3 @@
-"""Test that a full file system ends no worker, and that nothing is left of a killed server."""
-
 import os
 import signal
 import subprocess

@@ -1,5 +1,3 @@
-"""Test several servers behind nginx as deploy/ and compose.crowd.yaml set them up."""
-
 import re
 import threading
 import time
@@ -8,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -19,8 +16,9 @@ from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
 from bench.serving import find_free_port, write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.nginx import ROOT, Front, with_nginx
-from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, Server, ask, start
+from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, Server, ask, fetch, start
 
 UPSTREAM = ROOT / "deploy/upstream.crowd.conf"
 NAMES = re.findall(r"^ +server (\S+):8000", UPSTREAM.read_text(), re.M)
@@ -54,9 +52,9 @@ class Crowd:
     def _wait_until_used(self, server: Server) -> None:
         ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
-            with urlopen(f"http://{server.netloc}/metrics", timeout=PATIENCE) as answer:
-                if b'endpoint="api.analyze",status="200"' in answer.read():
-                    return
+            _, counts = fetch(f"http://{server.netloc}/metrics")
+            if b'endpoint="api.analyze",status="200"' in counts:
+                return
         pytest.fail("nginx sent a restarted server nothing.")
 
     def end(self) -> None:
@@ -136,11 +134,9 @@ class Visitors:
 
 
 @with_nginx
-def test_servers_are_restarted_one_after_another_and_no_visitor_fails(
-    tmp_path: Path, astronaut_png: bytes
-) -> None:
+def test_servers_are_restarted_one_after_another_and_no_visitor_fails(tmp_path: Path) -> None:
     crowd, front = Crowd(), Front(tmp_path)
-    visitors = Visitors(front, astronaut_png)
+    visitors = Visitors(front, ASTRONAUT_PNG)
     try:
         with front.running(UPSTREAM.name, crowd.places), visitors.coming(photos=3, sockets=2):
             for number in range(len(NAMES)):

@@ -1,5 +1,3 @@
-"""Test the files of deploy/ with real programs, and that the lock is that of the requirements."""
-
 import json
 import re
 import subprocess
@@ -13,6 +11,7 @@ import pytest
 from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.nginx import ROOT, Front, with_nginx
 from tests.helpers.servers import FRAME, PATIENCE, ask, started
 
@@ -30,8 +29,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 @with_nginx
-def test_a_photo_goes_through_nginx_over_tls(front: Front, astronaut_png: bytes) -> None:
-    status, body = front.send(astronaut_png)
+def test_a_photo_goes_through_nginx_over_tls(front: Front) -> None:
+    status, body = front.send(ASTRONAUT_PNG)
     assert status == 200
     assert len(json.loads(body)["faces"]) == 1
 

@@ -1,5 +1,3 @@
-"""Test that refusals and faults are answered for whoever asked, without internals."""
-
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
@@ -12,16 +10,13 @@ pytestmark = pytest.mark.usefixtures("loaded_models")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-def test_a_browser_gets_a_page(client: FlaskClient) -> None:
+def test_a_browser_gets_a_page_in_the_readers_language(client: FlaskClient) -> None:
     answer = client.get("/nowhere", headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (404, "text/html")
     assert b"There is nothing at this address." in answer.data
     assert answer.headers["X-Request-ID"].encode() in answer.data
-
-
-def test_the_page_is_in_the_readers_language(client: FlaskClient) -> None:
-    page = client.get("/nowhere", headers={**BROWSER, "Accept-Language": "id"}).text
-    assert "Tidak ada apa-apa di alamat ini." in page
+    indonesian = client.get("/nowhere", headers={**BROWSER, "Accept-Language": "id"})
+    assert "Tidak ada apa-apa di alamat ini." in indonesian.text
 
 
 def test_a_program_gets_a_problem_document(client: FlaskClient) -> None:

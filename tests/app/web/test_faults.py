@@ -1,5 +1,3 @@
-"""Test what the server's clients notice when processes are told to end, or are killed."""
-
 import http.client
 import json
 import os
@@ -9,18 +7,19 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from websockets.sync.client import connect as open_socket
 
 from bench.serving import find_free_port, list_children, write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.servers import (
     FRAME,
     GRACE_SECONDS,
     PATIENCE,
     Server,
     ask,
+    fetch,
     goodbye,
     read_answer,
     start,
@@ -64,11 +63,11 @@ def uploads(server: Server, photo: bytes, count: int) -> Iterator[list[Upload]]:
         ]
 
 
-def test_a_server_told_to_end_takes_leave_of_everybody(astronaut_png: bytes) -> None:
+def test_a_server_told_to_end_takes_leave_of_everybody() -> None:
     with (
         started(HOME="/nowhere", TMPDIR="/nowhere") as server,
         open_socket(server.stream) as live,
-        uploads(server, astronaut_png, 1) as (upload,),
+        uploads(server, ASTRONAUT_PNG, 1) as (upload,),
     ):
         assert ask(live, FRAME)["frame"] == 1
         server.process.send_signal(signal.SIGTERM)
@@ -77,12 +76,12 @@ def test_a_server_told_to_end_takes_leave_of_everybody(astronaut_png: bytes) -> 
         assert server.process.wait(GRACE_SECONDS) == 0
 
 
-def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes) -> None:
+def test_a_killed_worker_takes_only_its_own_requests_along() -> None:
     # Room enough that no upload is refused for the others.
     with (
         started(WEB_CONCURRENCY="2", RAUT_QUEUE_SECONDS="30") as server,
         open_socket(server.stream) as live,
-        uploads(server, astronaut_png, 6) as begun,
+        uploads(server, ASTRONAUT_PNG, 6) as begun,
     ):
         victim, other = list_children(server.process.pid)
         os.kill(victim, signal.SIGKILL)
@@ -93,21 +92,20 @@ def test_a_killed_worker_takes_only_its_own_requests_along(astronaut_png: bytes)
         assert other in alive
         assert len(alive) == 2
         live.close()
-        with uploads(server, astronaut_png, 4) as again:
+        with uploads(server, ASTRONAUT_PNG, 4) as again:
             assert {upload.finish() for upload in again} == {200}
 
 
-def test_a_full_disk_under_the_log_stops_nothing(astronaut_png: bytes) -> None:
+def test_a_full_disk_under_the_log_stops_nothing() -> None:
     port = find_free_port()
     full = ["sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh"]
     process = start(full, PORT=str(port))
-    body, kind = write_form(astronaut_png)
-    asked = Request(f"http://127.0.0.1:{port}/api/v1/analyze", body, {"Content-Type": kind})
     try:
         wait_until_open(port, process)
         for _ in range(3):
-            with urlopen(asked, timeout=PATIENCE) as answer:
-                assert len(json.load(answer)["faces"]) == 1
+            url = f"http://127.0.0.1:{port}/api/v1/analyze"
+            status, answer = fetch(url, *write_form(ASTRONAUT_PNG))
+            assert (status, len(json.loads(answer)["faces"])) == (200, 1)
     finally:
         process.terminate()
         process.communicate()
@@ -125,8 +123,8 @@ def may_mount() -> bool:
 
 
 @pytest.mark.skipif(not may_mount(), reason="Only root may have a file system of its own.")
-def test_a_read_only_file_system_is_enough(astronaut_png: bytes) -> None:
-    body, kind = write_form(astronaut_png)
+def test_a_read_only_file_system_is_enough() -> None:
+    body, kind = write_form(ASTRONAUT_PNG)
     with started(READ_ONLY) as server:
         refused = subprocess.run(
             ["nsenter", "--mount", "--target", str(server.process.pid), "touch", Path.cwd()],

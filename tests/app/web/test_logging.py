@@ -1,5 +1,3 @@
-"""Test what a server writes down of its requests, and what it doesn't."""
-
 import io
 import json
 import logging
@@ -14,11 +12,12 @@ import pytest
 
 from app.web.server.logging import LOGGING
 from bench.serving import write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.servers import started
 
 
-def test_each_request_is_a_line_without_anything_of_its_photo(astronaut_png: bytes) -> None:
-    body, kind = write_form(astronaut_png)
+def test_each_request_is_a_line_without_anything_of_its_photo() -> None:
+    body, kind = write_form(ASTRONAUT_PNG)
     body = body.replace(b'filename="photo"', b'filename="my-secret-name.png"')
     with started() as server:
         address = f"http://{server.netloc}"

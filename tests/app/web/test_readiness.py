@@ -1,5 +1,3 @@
-"""Test when a server asks to be sent no more: while it refuses most photos, and once it leaves."""
-
 import os
 import signal
 import time
@@ -16,6 +14,7 @@ from app.web.server.admission import AdmissionQueue
 from app.web.server.readiness import Readiness
 from app.web.server.state import state_of
 from bench.serving import list_children, write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.servers import FRAME, GRACE_SECONDS, PATIENCE, Server, ask, goodbye, started
 
 
@@ -99,7 +98,7 @@ def wait_until_not_ready(server: Server) -> tuple[int, str]:
     return answer
 
 
-def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere(astronaut_png: bytes) -> None:
+def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere() -> None:
     with started(RAUT_DRAIN_SECONDS="60") as server:
         with open_socket(server.stream) as live:
             assert ask(live, FRAME)["frame"] == 1
@@ -111,7 +110,7 @@ def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere(astronaut_png
             answer = kept.getresponse()
             answer.read()
             assert (answer.status, answer.headers["Connection"]) == (200, "close")
-        assert server.ask("/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
+        assert server.ask("/api/v1/analyze", *write_form(ASTRONAUT_PNG)) == (200, "")
         with pytest.raises(InvalidStatus) as refused:
             open_socket(server.stream)
         assert refused.value.response.status_code == 503

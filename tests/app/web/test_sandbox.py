@@ -1,5 +1,3 @@
-"""Test that a worker in the sandbox can't write, call or run anything, and can do its work."""
-
 import json
 import os
 import signal
@@ -15,6 +13,7 @@ from app.settings import Settings
 from app.web.server import sandbox
 from app.web.server.sandbox import SandboxError, confine_worker, landlock, seccomp
 from bench.serving import write_form
+from tests.helpers.forms import ASTRONAUT_PNG
 from tests.helpers.processes import PROC, list_children
 from tests.helpers.servers import started
 
@@ -96,26 +95,22 @@ def test_only_what_serving_needs_can_be_done(tmp_path: Path, with_port: bool) ->
     assert told["in force"].endswith(" and seccomp")
 
 
-def test_the_application_loads_and_answers_in_the_sandbox(
-    tmp_path: Path, astronaut_png: bytes
-) -> None:
-    (tmp_path / "photo").write_bytes(astronaut_png)
+def test_the_application_loads_and_answers_in_the_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(ASTRONAUT_PNG)
     in_force, *answers = run("-c", APPLICATION, tmp_path).splitlines()
     assert in_force == f"Landlock ABI {landlock.find_abi()} and seccomp"
     assert len(answers) > 14
     assert {answer.split()[0] for answer in answers} <= {"200", "302"}, answers
 
 
-def test_the_workers_of_a_server_are_in_it_and_those_after_a_reload(
-    astronaut_png: bytes, tmp_path: Path
-) -> None:
+def test_the_workers_of_a_server_are_in_it_and_those_after_a_reload(tmp_path: Path) -> None:
     in_force = f'Sandbox: Landlock ABI {landlock.find_abi()} and seccomp"'
-    (tmp_path / "sample.png").write_bytes(astronaut_png)
+    (tmp_path / "sample.png").write_bytes(ASTRONAUT_PNG)
     with started(RAUT_SANDBOX="require", RAUT_SAMPLES=str(tmp_path)) as server:
         for _ in range(2):
             server.wait_for(in_force)
             server.wait_for("ASGI server listening")
-            assert server.ask("/api/v1/analyze", *write_form(astronaut_png)) == (200, "")
+            assert server.ask("/api/v1/analyze", *write_form(ASTRONAUT_PNG)) == (200, "")
             assert server.ask("/samples/0")[0] == 200
             for worker in list_children(server.process.pid):
                 status = (PROC / str(worker.pid) / "status").read_text()

@@ -1,5 +1,3 @@
-"""Test what every answer says to browsers, and whom the application believes."""
-
 import io
 
 import pytest
@@ -8,23 +6,23 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import FORM_BYTES, Settings
+from tests.helpers.pages import PAGES
 
 pytestmark = pytest.mark.usefixtures("loaded_models")
 
-PLACES = [
-    "/",
-    "/realtime",
-    "/video",
-    "/steps",
-    "/teach",
-    "/models",
-    "/about",
-    "/api/v1/models",
-    "/nowhere",
-]
+
+def test_the_list_of_pages_is_complete(app: Flask, client: FlaskClient) -> None:
+    rules = [each for each in app.url_map.iter_rules() if not (each.arguments or each.websocket)]
+    answers = {
+        rule.rule: client.get(rule.rule, buffered=True)
+        for rule in rules
+        if "GET" in (rule.methods or ())
+    }
+    shown = {path for path, answer in answers.items() if answer.status == "200 OK"}
+    assert {path for path in shown if answers[path].mimetype == "text/html"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [*PAGES, "/api/v1/models", "/nowhere"])
 def test_every_answer_keeps_its_page_to_itself(client: FlaskClient, place: str) -> None:
     headers = client.get(place).headers
     policy = headers["Content-Security-Policy"]

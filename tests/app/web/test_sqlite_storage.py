@@ -1,12 +1,8 @@
-"""Test that several servers count one client's photos together, in a real Redis."""
-
 import os
 import shutil
 import socket
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +11,8 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import Settings
-from bench.serving import find_free_port, write_form
-from tests.helpers.servers import all_started, fail_to_start, wait_until_open
+from bench.serving import find_free_port
+from tests.helpers.servers import all_started, count_statuses, fail_to_start, wait_until_open
 
 pytestmark = pytest.mark.usefixtures("loaded_models")
 
@@ -69,17 +65,10 @@ def ask(client: FlaskClient) -> int:
 
 @with_redis
 def test_two_servers_count_together(redis: Redis) -> None:
-    body, kind = write_form(b"no photo")
     # Room for all, so that none is refused before it is counted.
     settings = {"RAUT_RATE_LIMIT": "10/minute", "RAUT_RATE_LIMIT_STORAGE": redis.address}
     with all_started(*[{**settings, "RAUT_QUEUE_SECONDS": "30"}] * 2) as servers:
-
-        def send(number: int) -> int:
-            return servers[number % 2].ask("/api/v1/analyze", body, kind)[0]
-
-        with ThreadPoolExecutor(8) as pool:
-            statuses = Counter(pool.map(send, range(30)))
-    assert statuses == {415: 10, 429: 20}
+        assert count_statuses(*servers) == {415: 10, 429: 20}
 
 
 @with_redis

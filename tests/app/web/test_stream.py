@@ -1,5 +1,3 @@
-"""Test the live stream over real sockets, with a client that isn't ours."""
-
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -28,7 +26,7 @@ from app.web.server.state import state_of
 from app.web.server.worker import MOST_MESSAGE_BYTES
 from bench.live import measure_streams, write_table
 from bench.moving import encode_frame, move_picture
-from tests.helpers.forms import encode
+from tests.helpers.forms import ASTRONAUT, encode
 from tests.helpers.servers import FRAME, PATIENCE, ask, find_stream, goodbye, serving
 
 pytestmark = pytest.mark.usefixtures("loaded_models")
@@ -53,11 +51,9 @@ def one_place() -> Iterator[str]:
         yield server
 
 
-def test_a_moving_face_keeps_its_number_and_its_word(
-    connect: Connect, astronaut: np.ndarray
-) -> None:
+def test_a_moving_face_keeps_its_number_and_its_word(connect: Connect) -> None:
     client = connect()
-    answers = [ask(client, encode_frame(moved)) for moved in move_picture(astronaut, 20)]
+    answers = [ask(client, encode_frame(moved)) for moved in move_picture(ASTRONAUT, 20)]
     assert [answer["frame"] for answer in answers] == list(range(1, 21))
     for answer in answers:
         face = answer["faces"][0]
@@ -68,9 +64,7 @@ def test_a_moving_face_keeps_its_number_and_its_word(
     assert set(answers[-1]["models"]) == {"expression", "gender"}
 
 
-def test_of_frames_sent_ahead_the_newest_is_read_and_the_others_are_counted(
-    connect: Connect,
-) -> None:
+def test_of_frames_sent_ahead_the_newest_is_read_and_others_are_counted(connect: Connect) -> None:
     client = connect()
     for _ in range(8):
         client.send(FRAME)
@@ -106,9 +100,7 @@ def pack_size(side: int) -> bytes:
     ],
     ids=["empty", "text", "broken", "PNG", "claims 20000x20000"],
 )
-def test_a_bad_frame_is_refused_by_name_and_the_stream_goes_on(
-    connect: Connect, message: bytes, code: str
-) -> None:
+def test_after_a_bad_frame_the_stream_goes_on(connect: Connect, message: bytes, code: str) -> None:
     client = connect()
     answer = ask(client, message)
     assert (answer["frame"], answer["problem"]["code"]) == (1, code)
@@ -126,8 +118,10 @@ def test_a_client_that_sends_only_nonsense_is_sent_away(connect: Connect) -> Non
 def test_the_models_and_labels_are_set_by_a_text_message(connect: Connect) -> None:
     client = connect()
     settings = {"smoothing_seconds": 0.2, "models": "expression", "label_set": "original"}
+    before = ask(client, FRAME)
     assert ask(client, json.dumps(settings)) == {"settings": settings}
     answer = ask(client, FRAME)
+    assert answer["faces"][0]["track"] == before["faces"][0]["track"] == 1
     assert list(answer["models"]) == ["expression"]
     assert "gender" not in answer["faces"][0]
     assert list(answer["faces"][0]["expression"]["probabilities"])[-1] == "surprise"
@@ -232,14 +226,18 @@ def test_a_page_of_another_site_is_sent_away(connect: Connect, origin: str) -> N
     assert goodbye(client) == (1008, "foreign_origin")
 
 
-def test_our_own_pages_are_answered(connect: Connect, live_server: str) -> None:
+def test_our_pages_are_answered_and_others_get_a_goodbye(
+    connect: Connect, live_server: str
+) -> None:
     client = connect(origin=Origin(live_server))
     assert ask(client, FRAME)["frame"] == 1
+    client = connect(origin=Origin("https://example.org"))
+    with suppress(ConnectionClosed):
+        client.send(bytes(1_500_000))
+    assert goodbye(client) == (1008, "foreign_origin")
 
 
-def test_one_socket_too_many_is_sent_away_until_a_place_is_free(
-    connect: Connect, one_place: str
-) -> None:
+def test_a_socket_too_many_is_sent_away_until_one_is_free(connect: Connect, one_place: str) -> None:
     first = connect(one_place)
     ask(first, FRAME)
     assert goodbye(connect(one_place)) == (1013, "too_many_streams")
@@ -291,13 +289,6 @@ def test_two_clients_share_nothing(connect: Connect) -> None:
     assert ask(other, FRAME)["frame"] == 2
 
 
-def test_the_goodbye_reaches_a_client_that_is_still_sending(connect: Connect) -> None:
-    client = connect(origin=Origin("https://example.org"))
-    with suppress(ConnectionClosed):
-        client.send(bytes(1_500_000))
-    assert goodbye(client) == (1008, "foreign_origin")
-
-
 def test_bytes_that_are_no_websocket_frame_end_that_socket_only(connect: Connect) -> None:
     client = connect()
     client.socket.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
@@ -305,27 +296,22 @@ def test_bytes_that_are_no_websocket_frame_end_that_socket_only(connect: Connect
     assert ask(connect(), FRAME)["frame"] == 1
 
 
-def test_a_message_in_pieces_is_put_together(connect: Connect) -> None:
+def test_pieces_are_joined_pings_answered_and_no_compression_agreed_on(connect: Connect) -> None:
     client = connect()
     client.send([FRAME[:1000], FRAME[1000:2000], FRAME[2000:]])
     assert len(json.loads(client.recv(PATIENCE))["faces"]) == 1
-
-
-def test_a_ping_is_answered(connect: Connect) -> None:
-    assert connect().ping().wait(PATIENCE)
-
-
-def test_no_compression_is_agreed_on(connect: Connect) -> None:
-    client = connect()
+    assert client.ping().wait(PATIENCE)
     assert client.request
     assert "permessage-deflate" in client.request.headers["Sec-WebSocket-Extensions"]
     assert client.response
     assert "Sec-WebSocket-Extensions" not in client.response.headers
 
 
-def test_a_plain_request_to_the_stream_is_refused(client: FlaskClient) -> None:
+def test_plain_requests_and_servers_without_sockets_are_refused(client: FlaskClient) -> None:
     answer = client.get("/api/v1/stream")
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+    answer = client.get("/api/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert (answer.status_code, answer.get_json()["code"]) == (501, "sockets_unsupported")
 
 
 def test_another_version_of_the_protocol_is_refused(live_server: str) -> None:
@@ -341,11 +327,6 @@ def test_another_version_of_the_protocol_is_refused(live_server: str) -> None:
         answer = connection.getresponse()
         assert answer.status == 426
         assert answer.headers["Sec-WebSocket-Version"] == "13"
-
-
-def test_a_web_server_without_sockets_says_so(client: FlaskClient) -> None:
-    answer = client.get("/api/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
-    assert (answer.status_code, answer.get_json()["code"]) == (501, "sockets_unsupported")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-"""Test the pages of the studies that were repeated."""
-
 import json
 import re
 from pathlib import Path
@@ -25,9 +23,7 @@ def test_the_models_page_links_each_study_s_page(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
-    client: FlaskClient, name: str
-) -> None:
+def test_a_study_s_page_has_the_paper_s_figures_beside_ours(client: FlaskClient, name: str) -> None:
     study = read_studies(STUDIES)[name]
     text = client.get(f"/models/studies/{name}").text
     assert study.command in text
@@ -38,13 +34,9 @@ def test_a_study_s_page_sets_the_paper_s_figures_beside_ours(
     assert text.count("<tr>") == sum(lengths) + len(lengths)
 
 
-def test_small_learning_rates_are_not_rounded_away(client: FlaskClient) -> None:
-    text = client.get("/models/studies/clothing-grid").text
-    assert "<td>0.0001</td>" in text
-
-
 def test_the_paper_s_grid_is_shown_beside_ours_with_its_correlation(client: FlaskClient) -> None:
     text = client.get("/models/studies/clothing-grid").text
+    assert "<td>0.0001</td>" in text
     assert '<td>28.76%</td><td>24.00%</td><td class="number">-4.8 points</td>' in text
     assert "the mean difference of ours is -1.4 points. The correlation is 0.996." in text
     assert text.count('class="chart-point"') == 27
@@ -84,14 +76,13 @@ def test_the_epochs_of_each_training_are_drawn_over_axes_with_names(
     assert 'd="M56.0 108.0L178.0 228.0"' in text
 
 
-def test_an_unknown_study_is_not_found(client: FlaskClient) -> None:
+def test_no_study_is_found_by_a_wrong_name_or_without_results(
+    client: FlaskClient, tmp_path: Path
+) -> None:
     assert client.get("/models/studies/nothing").status_code == 404
     assert client.get("/models/studies/..%2F..").status_code == 404
-
-
-def test_without_results_no_study_is_shown(tmp_path: Path) -> None:
-    client = create_app(Settings(studies=tmp_path)).test_client()
-    assert "/models/studies/" not in client.get("/models").text
+    bare = create_app(Settings(studies=tmp_path)).test_client()
+    assert "/models/studies/" not in bare.get("/models").text
 
 
 def test_results_that_are_none_are_named_before_the_start(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-"""Test what the page /teach asks the server for."""
-
 import base64
 import io
 import zipfile
@@ -14,7 +12,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from app.vision.geometry import softmax
-from tests.helpers.forms import analyze, encode, post
+from tests.helpers.forms import ASTRONAUT_PNG, analyze, encode, post
 
 FEATURES, HEADS = "/api/v1/features", "/api/v1/heads"
 HEAD: dict[str, Any] = {
@@ -47,9 +45,9 @@ def ask(client: FlaskClient, photo: bytes, **fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("region", ["face", "image"])
 def test_a_photo_has_the_same_features_each_time_under_the_networks_version(
-    client: FlaskClient, astronaut_png: bytes, region: str
+    client: FlaskClient, region: str
 ) -> None:
-    first, again = (ask(client, astronaut_png, region=region) for _ in range(2))
+    first, again = (ask(client, ASTRONAUT_PNG, region=region) for _ in range(2))
     assert first == again
     features = np.frombuffer(base64.b64decode(first["features"]), "<f4")
     assert len(features) == first["length"]
@@ -64,10 +62,8 @@ def test_a_photo_without_a_face_has_no_features_and_says_why(client: FlaskClient
     assert (answer["features"], answer["box"], answer["reason"]) == (None, None, "no_face")
 
 
-def test_an_unknown_region_is_refused_with_the_choices(
-    client: FlaskClient, astronaut_png: bytes
-) -> None:
-    answer = ask(client, astronaut_png, region="hand")
+def test_an_unknown_region_is_refused_with_the_choices(client: FlaskClient) -> None:
+    answer = ask(client, ASTRONAUT_PNG, region="hand")
     assert (answer["status"], answer["code"]) == (400, "unknown_region")
 
 
@@ -80,16 +76,16 @@ def make_head(answer: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def test_a_taught_head_is_served_everywhere_as_computed_from_its_features(
-    client: FlaskClient, astronaut_png: bytes, models: Path
+    client: FlaskClient, models: Path
 ) -> None:
-    sample = ask(client, astronaut_png)
+    sample = ask(client, ASTRONAUT_PNG)
     head, weights = make_head(sample)
     answer = client.post(HEADS, json=head)
     assert (answer.status_code, answer.content_type) == (200, "application/zip")
     zipfile.ZipFile(io.BytesIO(answer.data)).extractall(models)
     served = create_app(Settings(models=models)).test_client()
 
-    (face,) = analyze(served, astronaut_png).get_json()["faces"]
+    (face,) = analyze(served, ASTRONAUT_PNG).get_json()["faces"]
     features = np.frombuffer(base64.b64decode(sample["features"]), "<f4")
     logits = features @ weights.T + np.array(head["bias"])
     expected = softmax(logits[None] / head["temperature"])[0]
@@ -104,10 +100,10 @@ def test_a_taught_head_is_served_everywhere_as_computed_from_its_features(
     assert '"no mask": "No mask"' in served.get("/").text
     for path in ("/about", "/realtime", "/video", "/steps"):
         assert served.get(path).status_code == 200
-    steps = post(served, "/steps", {"image": astronaut_png}, model="masks")
+    steps = post(served, "/steps", {"image": ASTRONAUT_PNG}, model="masks")
     assert steps.status_code == 200
     assert "No mask" in steps.text
-    assert ask(served, astronaut_png) == sample  # no taught model is a body
+    assert ask(served, ASTRONAUT_PNG) == sample  # no taught model is a body
 
 
 @pytest.mark.parametrize(
@@ -133,9 +129,9 @@ def test_a_taught_head_is_served_everywhere_as_computed_from_its_features(
     ],
 )
 def test_a_head_that_lacks_something_is_refused_in_words(
-    client: FlaskClient, astronaut_png: bytes, change: dict[str, Any], code: str, field: str | None
+    client: FlaskClient, change: dict[str, Any], code: str, field: str | None
 ) -> None:
-    head, _ = make_head(ask(client, astronaut_png, region="image"))
+    head, _ = make_head(ask(client, ASTRONAUT_PNG, region="image"))
     answer = client.post(HEADS, json=head | {"region": "image"} | change)
     problem = answer.get_json()
     assert answer.status_code == (409 if code == "features_outdated" else 422)

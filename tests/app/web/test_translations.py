@@ -1,5 +1,3 @@
-"""Test that the Indonesian catalogue says everything that the pages say."""
-
 from pathlib import Path
 
 from babel.messages.catalog import Catalog, Message

@@ -1,5 +1,3 @@
-"""Test that an unsure reading says what is missing, in the reader's language."""
-
 import pytest
 from flask import Flask
 

@@ -5,20 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.recipes import fail, succeed
+from tests.training.recipes import fail, make_pictures, succeed
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two splits with two classes of different noise each."""
-    random = np.random.default_rng(0)
-    for split, count in (("train", 8), ("validation", 3)):
-        for name in ("one", "two"):
-            folder = tmp_path / "data" / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                picture = random.integers(0, 256, (32, 40, 3), np.uint8)
-                Image.fromarray(picture).save(folder / f"{number}.png")
+    for seed, (split, count) in enumerate((("train", 8), ("validation", 3))):
+        make_pictures(tmp_path / "data" / split, count, ("one", "two"), seed)
     return tmp_path / "data"
 
 
@@ -26,7 +20,7 @@ def test_a_clean_set_passes_with_its_counts_and_sizes(data: Path) -> None:
     lines = [line.split() for line in succeed("data", "check", data).splitlines()]
     counts = [["train", "8"], ["validation", "3"]]
     assert lines[:4] == [[split, name, n] for split, n in counts for name in ("one", "two")]
-    assert " ".join(lines[4]) == "Every picture is 40 x 32 pixels."
+    assert " ".join(lines[4]) == "Every picture is 40 x 40 pixels."
 
 
 def test_class_folders_without_splits_are_checked_too(data: Path) -> None:
@@ -49,9 +43,7 @@ def test_near_duplicates_in_two_splits_fail_unless_allowed(data: Path) -> None:
     succeed("data", "check", data, "--allow-leakage")
 
 
-def test_a_picture_with_two_labels_an_unreadable_one_and_an_empty_class_are_faults(
-    data: Path,
-) -> None:
+def test_pictures_with_two_labels_unreadable_ones_and_empty_classes_are_faults(data: Path) -> None:
     shutil.copyfile(data / "train" / "one" / "0.png", data / "train" / "two" / "copy.png")
     (data / "train" / "two" / "broken.png").write_bytes(b"no picture")
     (data / "train" / "three").mkdir()

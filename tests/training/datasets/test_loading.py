@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.training.recipes import fail, make_pictures, succeed
+from tests.training.recipes import fail, make_pictures, read_csv, succeed
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -93,8 +93,7 @@ def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path)
     votes.write_text("\n".join([f"Usage,Image name,{VOTES}", *rows]) + "\n")
     counts = prepare("fer2013", tmp_path / "fer2013.csv", tmp_path / "out", "--votes", votes)
     assert counts["skipped: no face, says FER+"] == 1
-    with (tmp_path / "out" / "ferplus.csv").open(newline="") as stream:
-        rated = list(csv.DictReader(stream))
+    rated = read_csv(tmp_path / "out" / "ferplus.csv")
     assert [Path(row["file"]).parts[0] for row in rated] == ["train", "validation", "test"]
     assert rated[1]["happiness"] == "8"
     assert not list(tmp_path.glob("out/train/sad/*"))
@@ -117,12 +116,9 @@ def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
         ("pixels", "x " * 2304, "row 2: pixels must be 2304 numbers from 0 to 255"),
     ],
 )
-def test_a_bad_value_of_a_table_is_told_with_its_row(
-    tmp_path: Path, column: str, value: str, answer: str
-) -> None:
+def test_bad_values_are_told_by_row(tmp_path: Path, column: str, value: str, answer: str) -> None:
     write_fer2013(tmp_path / "fer2013.csv")
-    with (tmp_path / "fer2013.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(tmp_path / "fer2013.csv")
     rows[1][column] = value
     with (tmp_path / "fer2013.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
@@ -156,9 +152,7 @@ def write_picture(path: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["", "gztar", "zip"])
-def test_utkface_is_split_by_gender_with_near_duplicates_together(
-    tmp_path: Path, form: str
-) -> None:
+def test_utkface_is_split_by_gender_near_duplicates_together(tmp_path: Path, form: str) -> None:
     source = tmp_path / "UTKFace"
     for number in range(40):
         write_picture(source / f"{20 + number}_{number % 2}_0_2017{number:04}.jpg", number)
@@ -187,9 +181,7 @@ def test_folders_of_another_habit_are_brought_into_the_form(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", [("prepare", "folders"), ("split",)])
-def test_a_validation_split_is_cut_off_where_there_is_none(
-    tmp_path: Path, command: tuple[str, ...]
-) -> None:
+def test_a_missing_validation_split_is_cut_off(tmp_path: Path, command: tuple[str, ...]) -> None:
     source = tmp_path / "download" / ("train" if "prepare" in command else "")
     make_pictures(source, 10, ("glad", "sad"))
     if "prepare" in command:
@@ -259,9 +251,7 @@ def test_a_recipe_s_mistake_is_explained_before_training(
 
 
 @pytest.mark.parametrize("fault", ["empty class", "unreadable picture"])
-def test_data_that_will_not_do_is_refused_before_training(
-    recipe: Path, tmp_path: Path, fault: str
-) -> None:
+def test_unusable_data_is_refused_before_training(recipe: Path, tmp_path: Path, fault: str) -> None:
     folder = tmp_path / "data" / "train" / "sad"
     if fault == "unreadable picture":
         (folder / "0.png").write_bytes(b"no picture")
@@ -275,9 +265,7 @@ def test_an_unknown_recipe_is_answered_with_those_that_exist() -> None:
     fail("Choose one of clothing, clothing-teacher, expression, ", "fit", "expresion")
 
 
-def test_cut_outs_are_pasted_onto_backgrounds_and_no_source_is_in_both_splits(
-    tmp_path: Path,
-) -> None:
+def test_cut_outs_are_pasted_on_backgrounds_and_no_source_is_in_both_splits(tmp_path: Path) -> None:
     sources, out = tmp_path / "sources", tmp_path / "things"
     (sources / "clothes").mkdir(parents=True)
     random = np.random.default_rng(1)

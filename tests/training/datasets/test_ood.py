@@ -55,7 +55,7 @@ def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
     assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
 
 
-def test_a_folder_is_halved_into_training_and_validation(tmp_path: Path) -> None:
+def test_a_folder_is_halved_or_kept_whole_for_validation(tmp_path: Path) -> None:
     make_pictures(tmp_path, 8, ("three", "four"), 2)
     sets = {"others": OODSet(folder=tmp_path)}
     learned, measured = (
@@ -63,10 +63,6 @@ def test_a_folder_is_halved_into_training_and_validation(tmp_path: Path) -> None
     )
     assert len(learned.files) == len(measured.files) == 8
     assert not set(learned.files) & set(measured.files)
-
-
-def test_a_set_without_training_is_for_validation_as_a_whole(tmp_path: Path) -> None:
-    make_pictures(tmp_path, 8, ("three", "four"), 2)
     sets = {"others": OODSet(folder=tmp_path, train_on=False)}
     assert read_ood(sets, "train", 16, 1) == {}
     assert len(read_ood(sets, "validation", 16, 1)["others"].files) == 16
@@ -96,10 +92,13 @@ def test_a_window_is_cut_from_its_picture_before_it_is_resized(tmp_path: Path) -
     )
 
 
-def test_more_pictures_than_there_are_can_not_be_sampled(tmp_path: Path) -> None:
+def test_too_many_pictures_are_not_sampled_nor_near_duplicates_halved(tmp_path: Path) -> None:
     make_pictures(tmp_path, 4, ("three", "four"), 2)
     with pytest.raises(DataError, match="has 4 pictures; 5 can't be sampled"):
         read_ood({"others": OODSet(folder=tmp_path, count=5)}, "train", 16, 1)
+    make_pictures(tmp_path / "few", 1, ("three",), 2)
+    with pytest.raises(DataError, match="too few different pictures to be halved"):
+        read_ood({"others": OODSet(folder=tmp_path / "few")}, "train", 16, 1)
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
@@ -116,12 +115,6 @@ def test_a_folder_without_pictures_is_named_before_training(tmp_path: Path, fold
     settings = [f"--set={key}={value}" for key, value in changes.items()]
     message = f"There are no out-of-distribution pictures in {tmp_path / folder}."
     fail(message, "fit", "clothing", "--out", tmp_path / "run", *settings)
-
-
-def test_near_duplicates_can_not_be_halved(tmp_path: Path) -> None:
-    make_pictures(tmp_path, 1, ("three",), 2)
-    with pytest.raises(DataError, match="too few different pictures to be halved"):
-        read_ood({"others": OODSet(folder=tmp_path)}, "train", 16, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
-"""Test the report on finding faces on a few real pictures."""
-
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
-from click.testing import CliRunner
 from PIL import Image
 
-from tests.training.hard_faces import write_boxes
-from training.__main__ import cli
+from tests.training.hard_faces import write_hard_faces
+from tests.training.recipes import read_csv, succeed
 
 
 @pytest.fixture
@@ -35,10 +31,8 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    done = CliRunner().invoke(cli, ["evaluate-detector", str(pictures), "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    with (out / "detection.csv").open(newline="") as stream:
-        rows = {(row["case"], row["detector"]): row for row in csv.DictReader(stream)}
+    succeed("evaluate-detector", pictures, "--out", out)
+    rows = {(row["case"], row["detector"]): row for row in read_csv(out / "detection.csv")}
     assert float(rows["turn 40", "haar"]["recall"]) == 0
     assert float(rows["turn 40", "balanced"]["recall"]) == 1
     assert float(rows["turn 180", "thorough"]["recall"]) == 1
@@ -52,22 +46,18 @@ def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: P
 
 
 def test_faces_are_counted_by_kind(tmp_path: Path) -> None:
-    for split in ("train", "validation"):
-        folder = tmp_path / "hard-faces" / split / "web"
-        folder.mkdir(parents=True)
-        Image.fromarray(skimage.data.astronaut()[58:171, 168:281]).save(folder / "one.jpg")
-    Image.fromarray(skimage.data.coffee()[:300]).save(folder / "two.jpg")
-    write_boxes(tmp_path / "hard-faces")
-    out, sheet = tmp_path / "report", tmp_path / "sheet.png"
-    arguments = ["evaluate-faces", str(tmp_path), "--out", str(out), "--sheet", str(sheet)]
-    done = CliRunner().invoke(cli, arguments)
-    assert done.exit_code == 0, done.output
-    with (out / "kinds.csv").open(newline="") as stream:
-        rows = {(row["detector"], row["kind"]): row for row in csv.DictReader(stream)}
+    folder, out, sheet = tmp_path / "hard-faces", tmp_path / "report", tmp_path / "sheet.png"
+    write_hard_faces(folder)
+    Image.fromarray(skimage.data.coffee()[:300]).save(folder / "validation" / "web" / "two.jpg")
+    succeed("evaluate-faces", tmp_path, "--out", out, "--sheet", sheet)
+    rows = {(row["detector"], row["kind"]): row for row in read_csv(out / "kinds.csv")}
     assert rows["balanced", "frontal"]["faces"] == "1"
     assert rows["balanced", "masked"]["faces"] == "0"
     assert float(rows["balanced", "frontal"]["recall"]) == 1
     assert "without faces" in (out / "README.md").read_text()
-    with (out / "false-boxes.csv").open(newline="") as stream:
-        counts = {(row["detector"], row["with_faces"]): row for row in csv.DictReader(stream)}
-    assert counts["balanced", "False"]["false_boxes"] == "0"
+    (counts,) = (
+        row
+        for row in read_csv(out / "false-boxes.csv")
+        if (row["detector"], row["with_faces"]) == ("balanced", "False")
+    )
+    assert counts["false_boxes"] == "0"

@@ -1,18 +1,10 @@
-"""Test that a joined head is better than its heads, and as precise as it is asked to be."""
-
 import numpy as np
 import pytest
 
 from app.vision.models.cards import Head
 from training.datasets.loading import VOTED_CLASSES, Split
 from training.evaluate.calibration import calibrate
-from training.evaluate.joining import (
-    Evidence,
-    Evidences,
-    cross_validate,
-    fit_join,
-    measure_risks,
-)
+from training.evaluate.joining import Evidence, Evidences, cross_validate, fit_join, measure_risks
 from training.export.exporting import describe_heads
 from training.recipe import JOINED, Recipe, load_recipe
 

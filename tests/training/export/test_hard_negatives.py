@@ -1,5 +1,3 @@
-"""Test that a face classifier is made with its pictures and hard negatives by one command."""
-
 import shutil
 from pathlib import Path
 
@@ -49,9 +47,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "face_classifier.toml"
 
 
-def test_one_command_cuts_the_pictures_and_mines_what_the_first_round_mistakes(
-    recipe: Path,
-) -> None:
+def test_one_command_cuts_pictures_and_mines_what_the_first_round_mistakes(recipe: Path) -> None:
     rebuilt = run("rebuild", recipe)
     assert rebuilt.exit_code == 0, rebuilt.output
     assert Path("models/face_classifier/card.json").is_file()

@@ -1,4 +1,3 @@
-import csv
 import json
 import shutil
 from collections import namedtuple
@@ -16,7 +15,7 @@ from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import load_classifier
 from app.vision.models.keras_network import KerasNetwork
-from tests.training.recipes import fail, fit, run, succeed, write_recipe
+from tests.training.recipes import fail, fit, read_csv, run, succeed, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
@@ -137,9 +136,7 @@ def test_an_export_tells_what_serving_lacks_and_the_card_how_it_was_trained(
     assert command == "python -m training fit tiny --set schedule.epochs=3"
 
 
-def test_a_prediction_is_of_the_main_face_unless_the_picture_is_a_crop(
-    made: Path, tmp_path: Path
-) -> None:
+def test_a_prediction_is_of_the_main_face_unless_given_a_crop(made: Path, tmp_path: Path) -> None:
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "face.png")
     Image.fromarray(skimage.data.coffee()).save(tmp_path / "none.png")
     face, none = succeed("predict", made / "models" / "tiny", *tmp_path.glob("*.png")).splitlines()
@@ -174,16 +171,14 @@ def test_an_export_that_answers_otherwise_ends_with_a_sentence_and_the_model_of_
 
 def test_a_model_teaches_another(model: Path, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(distil(recipe, model))
-    fit(recipe, tmp_path / "taught")
+    fit(recipe, tmp_path / "taught", "schedule.epochs=1")
 
     stranger = recipe.read_text().replace("heads.original", "heads.other")
     recipe.write_text(stranger.replace('default_head = "original"', 'default_head = "other"'))
     fail("has none of the heads other", "fit", recipe, "--out", tmp_path / "refused")
 
 
-def test_a_teacher_labels_unknown_pictures_and_no_out_of_distribution_ones(
-    model: Path, made: Path
-) -> None:
+def test_a_teacher_labels_unknown_pictures_and_no_ood_ones(model: Path, made: Path) -> None:
     split = read_split(made / "data", "validation", CropShape(24, 1))
     labels = split.labels.copy()
     labels[0] = OOD
@@ -270,9 +265,7 @@ def test_a_card_has_the_training_time_of_its_teachers_and_theirs_if_known(
         assert accuracy in readme
 
 
-def test_whole_photos_are_measured_with_a_missed_face_as_an_error(
-    model: Path, tmp_path: Path
-) -> None:
+def test_whole_photos_are_measured_a_missed_face_is_an_error(model: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.fromarray(skimage.data.astronaut()).save(photos / "face.png")
@@ -340,9 +333,7 @@ def test_a_fit_that_is_interrupted_says_how_to_resume_it(
     assert result.exit_code == (130 if "Interrupted" in told else 1)
 
 
-def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
-    recipe: Path, tmp_path: Path
-) -> None:
+def test_an_ablation_sets_switches_beside_errors_and_seeds(recipe: Path, tmp_path: Path) -> None:
     for number in range(10):
         (recipe.parent / "data" / "validation" / "sad" / f"{number}.png").unlink()
     compared = ablation.Ablation(
@@ -364,8 +355,8 @@ def test_an_ablation_compares_each_switch_with_its_error_and_other_seeds(
     assert untrained["original (balanced)"] == 0.5
     assert 0 < whole["original (changed)"] <= 1
 
-    with (results / "results.csv").open(newline="") as stream:
-        assert [row["left out"] for row in csv.DictReader(stream)] == [r["left out"] for r in rows]
+    written = read_csv(results / "results.csv")
+    assert [row["left out"] for row in written] == [row["left out"] for row in rows]
     report = (results / "report.md").read_text()
     assert "`the command`" in report
     assert "Pictures are made." in report
@@ -393,16 +384,15 @@ def test_a_model_is_measured_on_pictures_all_of_which_it_knows(model: Path, reci
     assert own["without_training_faces"] == {"count": 0}
 
 
-def test_the_curves_are_written_for_tensorboard(recipe: Path, tmp_path: Path) -> None:
-    options = ("--tensorboard", "--set", "schedule.epochs=1")
-    succeed("fit", recipe, "--out", tmp_path / "run", *options)
-    assert list((tmp_path / "run" / "logs").glob("events.out.tfevents.*"))
-    assert "best epoch" in (tmp_path / "run" / "report.md").read_text()
-
-
-def test_a_training_without_progress_ends_early(recipe: Path, tmp_path: Path) -> None:
-    fit(recipe, tmp_path / "run", "schedule.patience=1", "schedule.learning_rate=0.0")
-    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
+def test_a_training_without_progress_ends_early_and_shows_its_curves_in_tensorboard(
+    recipe: Path, tmp_path: Path
+) -> None:
+    run, changes = tmp_path / "run", ("schedule.patience=1", "schedule.learning_rate=0.0")
+    options = [f"--set={change}" for change in changes]
+    succeed("fit", recipe, "--out", run, "--tensorboard", *options)
+    assert len(read_history(run)) == 2
+    assert list((run / "logs").glob("events.out.tfevents.*"))
+    assert "best epoch" in (run / "report.md").read_text()
 
 
 def test_the_best_epoch_by_loss_is_kept_beside_the_last(recipe: Path, tmp_path: Path) -> None:
@@ -428,9 +418,7 @@ def assert_other_bodies_fail(recipe: Path, folder: Path, start: Path) -> None:
     fail("has another body", "fit", recipe, "--out", folder / "other", *changes)
 
 
-def test_a_network_begins_with_the_body_of_a_finished_one(
-    made: Path, recipe: Path, tmp_path: Path
-) -> None:
+def test_a_network_begins_as_a_finished_one(made: Path, recipe: Path, tmp_path: Path) -> None:
     first = made / "run"
     start = (f"network.init_from={first}", "schedule.learning_rate=0.0", "schedule.epochs=1")
     fit(recipe, tmp_path / "second", *start)

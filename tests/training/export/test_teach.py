@@ -1,11 +1,9 @@
-"""Test teaching new classes from a folder."""
-
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,14 +12,14 @@ from app.vision.geometry import softmax
 from app.vision.imaging.crops import shape_crop
 from app.vision.models.classifiers import load_classifier
 from tests.helpers.forms import encode
-from training.__main__ import cli
+from tests.training import recipes
 from training.datasets.experiment import read_splits
 from training.export.teach import fit_head, group_interval
 from training.recipe import load_recipe
 
 
 def run(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(cli, ["teach", str(folder), "--region", "image", *options])
+    return recipes.run("teach", folder, "--region", "image", *options)
 
 
 def stripes(seed: int, across: bool) -> np.ndarray:

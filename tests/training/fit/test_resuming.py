@@ -1,10 +1,9 @@
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.recipes import fit, kill_when, run, succeed, write_recipe
+from tests.training.recipes import fit, kill_when, read_csv, run, succeed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 CHANGES = ("schedule.epochs=4", "schedule.progressive_sizes=[[0.5, 16], [1.0, 24]]")
@@ -12,13 +11,11 @@ CHANGES = ("schedule.epochs=4", "schedule.progressive_sizes=[[0.5, 16], [1.0, 24
 
 def figures(folder: Path) -> list[dict[str, str]]:
     """The run's history without the time it took."""
-    with (folder / "history.csv").open(newline="") as stream:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+    rows = read_csv(folder / "history.csv")
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
-    recipe: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_resumes_to_the_figures_of_one_unbroken(recipe: Path, tmp_path: Path) -> None:
     fit(recipe, tmp_path / "unbroken", *CHANGES)
     # Killed somewhere within the third epoch.
     options = [f"--set={change}" for change in CHANGES]
@@ -35,31 +32,23 @@ def test_a_killed_run_resumes_to_the_figures_of_one_not_killed(
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
 
 
-@pytest.fixture(scope="module")
-def one_epoch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A recipe of one epoch, and its run."""
-    folder = tmp_path_factory.mktemp("one-epoch")
-    recipe = write_recipe(folder)
-    recipe.write_text(recipe.read_text().replace("epochs = 6", "epochs = 1"))
-    fit(recipe, folder / "run")
-    return recipe, folder / "run"
-
-
-@pytest.mark.parametrize("file", ["history.csv", "checkpoint.npz", "model.keras"])
 def test_a_run_that_ends_before_a_file_takes_its_name_goes_on_without_it(
-    one_epoch: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(path: Path, target: Path) -> Path:
-        if target.name == file:
+        if target.name == missing:
             raise OSError("The machine was switched off.")
         return rename(path, target)
 
-    recipe, unbroken = one_epoch
-    rename = Path.replace
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", interrupt)
-        assert run("fit", recipe, "--out", tmp_path).exit_code == 1
-    assert not (tmp_path / file).exists()
-    succeed("fit", "--resume", tmp_path)
-    assert figures(tmp_path) == figures(unbroken)
-    assert (tmp_path / "model.keras").is_file()
+    rename, one_epoch, ended = Path.replace, "schedule.epochs=1", tmp_path / "ended"
+    fit(recipe, tmp_path / "unbroken", one_epoch)
+    command: list[str | Path] = ["fit", recipe, "--out", ended, "--set", one_epoch]
+    for missing in ("checkpoint.npz", "history.csv", "model.keras"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", interrupt)
+            assert run(*command).exit_code == 1
+        assert not (ended / missing).exists()
+        command = ["fit", "--resume", ended]
+    succeed(*command)
+    assert figures(ended) == figures(tmp_path / "unbroken")
+    assert (ended / "model.keras").is_file()
