@@ -3,6 +3,7 @@
 import numpy as np
 
 from app.vision.geometry import softmax
+from app.vision.models.cards import ONE_CLASS
 from app.vision.models.classifiers import Classifier, load_classifier
 from training.datasets.loading import OOD, Split, shape_pictures
 from training.evaluate.network import run_network
@@ -14,8 +15,8 @@ def distillation_targets(
 ) -> dict[str, np.ndarray]:
     """Return each head's targets, float32 (count, classes), mixed with the teachers' predictions.
 
-    A head that no teacher has keeps its targets, as do OOD pictures, for which the teachers were
-    not trained. A row of zeros, an unknown label, becomes the teachers' prediction alone. Raises
+    A head that no teacher has, or whose answers are no probabilities, keeps its targets, as do OOD
+    pictures, for which the teachers were not trained. A row of zeros, an unknown label, becomes the teachers' prediction alone. Raises
     `DataError` if a teacher has none of the heads or other classes.
     """
     taught = train.labels != OOD
@@ -58,5 +59,7 @@ def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
         for side in (pictures, pictures[:, :, ::-1])
     )
     return {
-        name: (softmax(logits) + softmax(mirrored[name]))[inverse] for name, logits in plain.items()
+        name: (softmax(logits) + softmax(mirrored[name]))[inverse]
+        for name, logits in plain.items()
+        if teacher.card.heads[name].targets in ONE_CLASS
     }

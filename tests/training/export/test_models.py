@@ -206,6 +206,16 @@ def test_a_teacher_predicts_a_repeated_picture_alike(model: Path, made: Path) ->
     assert np.abs(repeated["original"] - each[chosen]).max() < 1e-5
 
 
+def test_a_teacher_of_several_answers_teaches_only_its_classes(made: Path) -> None:
+    split = read_split(made / "data", "validation", CropShape(48, 1, 0.3))
+    targets = {"face": np.full((40, 2), 0.5, np.float32), "place": np.full((40, 5), 0.1)}
+    teaching = Distillation(teachers=[Path("models/face_classifier")], distill_weight=1.0)
+    mixed = distillation_targets(targets, split, teaching)
+    assert np.array_equal(mixed["place"], targets["place"])
+    assert not np.allclose(mixed["face"], 0.5)
+    assert mixed["face"].sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
 def test_one_command_rebuilds_a_model_and_its_missing_teacher(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
