@@ -34,7 +34,7 @@ LEAST_IOU = 0.3
 # Faces that moved further match if their centres are within this many sides of the larger box,
 FARTHEST_SIDES = 1.0
 # and their sizes no more than this factor apart, or a passer-by behind would inherit the number. A
-# head seen from behind, where it is taken for a face, may be two thirds or one and a half of its face.
+# head seen from behind, where it is taken for a face, may be 0.7 or 1.5 times its face.
 SIZE_FACTOR = 2.2
 # A face missed for no longer than this is still reported at its last position: the detector
 # misses single frames, and a box that blinks is worse than one that is slightly late.

@@ -16,8 +16,9 @@ def distillation_targets(
     """Return each head's targets, float32 (count, classes), mixed with the teachers' predictions.
 
     A head that no teacher has, or whose answers are no probabilities, keeps its targets, as do OOD
-    pictures, for which the teachers were not trained. A row of zeros, an unknown label, becomes the teachers' prediction alone. Raises
-    `DataError` if a teacher has none of the heads or other classes.
+    pictures, for which the teachers were not trained. A row of zeros, an unknown label, becomes the
+    teachers' prediction alone. Raises `DataError` if a teacher has none of the heads or other
+    classes.
     """
     taught = train.labels != OOD
     own = train.subset(taught)
