@@ -119,7 +119,7 @@ def paste_face(
     crop: np.ndarray,
     place: FacePlace,
     face: PlacedFace,
-    feather: float,
+    feather: float = 0.0,
     coverage: np.ndarray | None = None,
 ) -> np.ndarray:
     """Paste a crop so that its face is at the position `face`.
@@ -155,10 +155,8 @@ def paste_face(
 
 def _feather(shape: tuple[int, ...], fade: int) -> np.ndarray:
     height, width = shape
-    mask: np.ndarray = np.zeros(shape, np.float32)
+    mask = np.zeros(shape, np.float32)
     mask[fade : height - fade, fade : width - fade] = 1
-    if not fade:
-        return mask
     return cv2.blur(mask, (2 * fade + 1,) * 2, borderType=cv2.BORDER_CONSTANT)
 
 

@@ -1,9 +1,9 @@
-"""Turn the head of a frontal crop aside, up or down, by a generic head in three dimensions.
+"""Rotate the head of a frontal crop by yaw and pitch, by a generic head in three dimensions.
 
 Profiles are rare in data sets of faces, and a network that has seen none takes them for background.
 The crop is laid on a head's surface, which is rotated and projected, as Zhu et al. (2016, "Face
 Alignment Across Large Poses", section 4) make training faces of any pose. Lengths are in sides of
-the face's square, from its centre; z points to the camera.
+the face's box, from its centre; z points to the camera.
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ BUMPS = (
 SIZE = 144  # pixels of the result's side
 SPAN = 2.4  # sides that it spans
 MESH = 300  # points along each axis of the surface
-# Where a rotated face's square lies, as in hard-faces: centred around a point of this z, and by a
-# tenth smaller once the far eye is hidden.
+# A rotated face's box, as in hard-faces: its centre is a point of this z, and its side shrinks by a
+# tenth between these degrees of yaw, while the far eye disappears.
 FRONT = 0.24
-SMALLER, SMALLER_FROM, SMALLER_TO = 0.1, 40.0, 65.0  # share, and degrees of yaw
-KNOWN_PITCH = 20.0  # degrees beyond which the square isn't known: hard-faces tells no pitch
+SIDES, YAWS = (1.0, 0.9), (40.0, 65.0)
+KNOWN_PITCH = 20.0  # degrees beyond which the box isn't known: hard-faces tells no pitch
 
 
 @dataclass(frozen=True)
-class TurnedHead:
-    """Hold a rotated head: grey uint8 (SIZE, SIZE), where it covers, and its face's square.
+class RotatedHead:
+    """Hold a rotated head: grey uint8 (SIZE, SIZE), where it covers, and its face's box.
 
     `coverage` is float32 from 0 to 1; beyond it the picture means nothing.
     """
@@ -49,16 +49,17 @@ class TurnedHead:
 
 def rotate_head(
     crop: np.ndarray, face: PlacedFace, yaw: float, pitch: float, generator: np.random.Generator
-) -> TurnedHead:
+) -> RotatedHead:
     """Rotate the head in a grey crop by `yaw` and `pitch` degrees, about the ears' axis.
 
-    `face` is the frontal face's square in the crop. The crown, the back of the head and the neck,
+    `face` is the frontal face's box in the crop. The crown, the back of the head and the neck,
     which the crop doesn't show, get greys from the forehead's upper edge and from the cheeks.
     """
     x, y, z, grey = _surface(crop, face, generator)
-    turn, nod = np.radians(yaw), np.radians(pitch)
-    x, z = x * np.cos(turn) + z * np.sin(turn), z * np.cos(turn) - x * np.sin(turn)
-    y, z = y * np.cos(nod) - z * np.sin(nod), z * np.cos(nod) + y * np.sin(nod)
+    angles = np.radians((yaw, pitch))
+    (sine, sine_up), (cosine, cosine_up) = np.sin(angles), np.cos(angles)
+    x, z = x * cosine + z * sine, z * cosine - x * sine
+    y, z = y * cosine_up - z * sine_up, z * cosine_up + y * sine_up
     scale = SIZE / SPAN
     columns = np.rint(x * scale + SIZE / 2).astype(int)
     rows = np.rint(y * scale + SIZE / 2).astype(int)
@@ -71,11 +72,9 @@ def rotate_head(
     holes = np.asarray((closed > 0) & (hit == 0), np.uint8)
     filled = cv2.inpaint(picture, holes, 2, cv2.INPAINT_TELEA)
     coverage = cv2.GaussianBlur(closed.astype(np.float32) / 255, (0, 0), 0.8)
-    x, y = 0.5 + FRONT * np.array((np.sin(turn) * np.cos(nod), -np.sin(nod))) / SPAN
-    hidden = np.clip((abs(yaw) - SMALLER_FROM) / (SMALLER_TO - SMALLER_FROM), 0, 1)
-    side = (1 - SMALLER * hidden) / SPAN
-    place = FacePlace(x, y, side, abs(pitch) <= KNOWN_PITCH)
-    return TurnedHead(filled, coverage, place)
+    x, y = 0.5 + FRONT * np.array((sine * cosine_up, -sine_up)) / SPAN
+    side = float(np.interp(abs(yaw), YAWS, SIDES)) / SPAN
+    return RotatedHead(filled, coverage, FacePlace(x, y, side, abs(pitch) <= KNOWN_PITCH))
 
 
 def _surface(
@@ -88,10 +87,10 @@ def _surface(
     # Points as dense at the ears as at the nose.
     angle = np.pi / 2 * radius
     stretch = np.sin(angle) / np.maximum(radius, 1e-6)
-    wide, high, deep = generator.uniform(0.92, 1.08, 3)
-    x, y = u * stretch * HALF_WIDTH * wide, v * stretch * HALF_HEIGHT * high + MIDDLE
-    round_head = np.cos(angle) * DEPTH * deep
-    front = round_head.copy()
+    width, height, depth = generator.uniform(0.92, 1.08, 3) * (HALF_WIDTH, HALF_HEIGHT, DEPTH)
+    x, y = u * stretch * width, v * stretch * height + MIDDLE
+    ellipsoid = np.cos(angle) * depth
+    front = ellipsoid.copy()
     for middle_x, middle_y, wide, high, height in BUMPS:
         bump = np.exp(-(((x - middle_x) / wide) ** 2 + ((y - middle_y) / high) ** 2) / 2)
         front += height * generator.uniform(0.7, 1.3) * bump
@@ -103,17 +102,17 @@ def _surface(
     crown = 1 / (1 + np.exp((y - hairline) / 0.015))
     seen = seen + (hair - seen) * crown
     around, down = np.pi * u, 0.7 + 0.4 * v
-    cheeks = _sample(crop, face.x + across * face.side / 4, face.y + 0.2 * face.side + 0 * across)
-    skin = np.median(cheeks)
+    level = np.full(MESH, face.y + 0.2 * face.side)
+    skin = np.median(_sample(crop, face.x + across * face.side / 4, level))  # across the cheeks
     throat = skin * (0.45 + 0.4 * np.cos(around) ** 2)
     within = radius < 1
-    sides = [
+    parts = [
         (x[within], x[within], (0.25 * np.sin(around)).ravel()),
         (y[within], y[within], down.ravel()),
-        (front[within], -1.1 * round_head[within], (0.27 * np.cos(around) - 0.12).ravel()),
+        (front[within], -1.1 * ellipsoid[within], (0.27 * np.cos(around) - 0.12).ravel()),
         (seen[within], hair[within], throat.ravel()),
     ]
-    x, y, z, grey = (np.concatenate(parts) for parts in sides)
+    x, y, z, grey = map(np.concatenate, parts)
     return x, y, z, np.clip(grey, 0, 255).astype(np.uint8)
 
 

@@ -34,6 +34,7 @@ COVERED_SHARE = 0.25  # of the faces in photos that are covered
 ROTATED_SHARE = 0.7  # of the aligned crops in composites
 COVERED_ROTATED = 0.3  # of those
 COPIES_OF_ROTATED = 2
+NODDING_SHARE = 0.25  # of those: they look up or down instead of aside
 ROTATED_AWAY = 55.0  # yaw from which a rotated head can't be read; real ones' yaw is told too small
 BLURRED_SHARE = 0.2  # of the pictures
 # Deviation of a Gaussian, or a third of a motion, over the side: blurred from, sharp up to.
@@ -69,48 +70,55 @@ def sample_composite(
             continue
         crop = read_grey(file)
         if place == UTKFACE_PLACE and generator.random() < ROTATED_SHARE:
-            texture = sample_background(sources.backgrounds, generator)
-            canvas, seen = _paste_rotated(canvas, crop, face, texture, generator)
-            faces.append(seen)
-            continue
-        feather = generator.choice((0.0, 0.03, 0.1))
-        if place.side > 1:
-            room = crop.shape[0] // 8  # the box is larger than the crop
-            crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
-            grown = crop.shape[0] / (crop.shape[0] - 2 * room)
-            place = FacePlace(
-                0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
-            )
-        canvas = paste_face(canvas, crop, place, face, feather)
-        faces.append(SeenFace(face, (0.0, 0.0, 0.0, 0.0)))
+            canvas, seen = _paste_rotated(canvas, crop, face, sources, generator)
+        else:
+            canvas = _paste_upright(canvas, crop, place, face, generator)
+            seen = SeenFace(face, (0.0, 0.0, 0.0, 0.0))
+        faces.append(seen)
     return _spoil(canvas, faces, 0.5, sources, generator)
+
+
+def _paste_upright(
+    canvas: np.ndarray,
+    crop: np.ndarray,
+    place: FacePlace,
+    face: PlacedFace,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    feather = generator.choice((0.0, 0.03, 0.1))
+    if place.side > 1:
+        room = crop.shape[0] // 8  # the box is larger than the crop
+        crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
+        grown = crop.shape[0] / (crop.shape[0] - 2 * room)
+        place = FacePlace(
+            0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
+        )
+    return paste_face(canvas, crop, place, face, feather)
 
 
 def _paste_rotated(
     canvas: np.ndarray,
     crop: np.ndarray,
     face: PlacedFace,
-    texture: np.ndarray,
+    sources: Sources,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, SeenFace]:
     """Paste the face of an aligned crop as a profile, or looking up or down; a third covered."""
     side = crop.shape[0]
-    square = PlacedFace(
+    frontal = PlacedFace(
         UTKFACE_PLACE.x * side, UTKFACE_PLACE.y * side, UTKFACE_PLACE.side * side, 0.0
     )
     lower = eyes = 0.0
     if generator.random() < COVERED_ROTATED:
-        crop, lower, eyes = cover_face(crop, square, texture, generator)
-    if generator.random() < 0.75:
-        yaw, pitch = generator.uniform(35, 105), generator.normal(0, 12)
-    else:
-        yaw, pitch = (
-            abs(generator.normal(0, 20)),
-            generator.choice((-1, 1)) * generator.uniform(20, 50),
-        )
-    head = rotate_head(crop, square, yaw * generator.choice((-1, 1)), pitch, generator)
+        texture = sample_background(sources.backgrounds, generator)
+        crop, lower, eyes = cover_face(crop, frontal, texture, generator)
+    yaw, pitch = generator.uniform(35, 105), generator.normal(0, 12)
+    if generator.random() < NODDING_SHARE:
+        yaw = abs(generator.normal(0, 20))
+        pitch = generator.uniform(20, 50) * generator.choice((-1, 1))
+    head = rotate_head(crop, frontal, yaw * generator.choice((-1, 1)), pitch, generator)
     face = replace(face, known=head.place.known)
-    pasted = paste_face(canvas, head.picture, head.place, face, 0.0, head.coverage)
+    pasted = paste_face(canvas, head.picture, head.place, face, coverage=head.coverage)
     turned = 1.0 if yaw >= ROTATED_AWAY else UNKNOWN
     copies = COPIES_OF_ROTATED if turned == 1 else 1
     return pasted, SeenFace(face, (lower, eyes, turned, 0.0), copies, coverable=False)

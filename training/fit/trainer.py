@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import click
@@ -122,7 +123,6 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.step, self.seconds, self.loss_sum = 0, 0.0, 0.0
         self.right_sums = dict.fromkeys(self.heads, 0.0)
-        self._epoch, self._permutation = -1, np.zeros(0, np.int64)
         self._take_step = {size: self._compile(size) for _, size in self._sizes()}
 
     def count_bytes(self) -> int:
@@ -211,7 +211,8 @@ class Trainer:
 
     def _step(self, epoch: int, position: int) -> None:
         schedule = self.recipe.schedule
-        chosen = self._order(epoch)[position * schedule.batch : (position + 1) * schedule.batch]
+        order = _shuffle(self.recipe.seed, epoch, len(self.train.labels))
+        chosen = order[position * schedule.batch : (position + 1) * schedule.batch]
         share = self.step / self.total_steps
         size = next(side for until, side in self._sizes() if share < until)
         targets = {n: tf.constant(t[chosen], tf.float32) for n, t in self.targets.items()}
@@ -224,12 +225,6 @@ class Trainer:
         self.loss_sum += float(loss)
         for name, share in right.items():
             self.right_sums[name] += float(share)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if self._epoch != epoch:  # a permutation takes as long as a small network's step
-            generator = np.random.default_rng((self.recipe.seed, epoch))
-            self._epoch, self._permutation = epoch, generator.permutation(len(self.train.labels))
-        return self._permutation
 
     def _compile(self, size: int) -> Any:
         recipe, network, optimizer = self.recipe, self.network, self.optimizer
@@ -308,6 +303,11 @@ class Trainer:
         patience = self.recipe.schedule.patience
         waiting = bool(patience and self.history)
         return waiting and self.epochs_since_best(self.recipe.monitor) >= patience
+
+
+@lru_cache(maxsize=1)  # each step of an epoch asks, and a small network's takes no longer
+def _shuffle(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def _huber(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -409,7 +409,7 @@ async function takeAway(event) {
 
 function notReady() {
   const alike = lesson.alike;
-  // Names first: they can be mended while the figures are being measured.
+  // Names first: they can be corrected while the figures are being measured.
   const fault = lesson.classes.map((kind) => noteOn(kind, alike)).find(Boolean);
   if (fault) return fault;
   if (!model || !figures?.outcomes) return text(lesson.taught.length > 1 ? "still_measuring" : "one_class");

@@ -10,7 +10,8 @@ from PIL import Image
 
 from app.paths import STUDIES
 from app.vision.imaging.crops import CropShape
-from tests.training.recipes import fail, make_pictures, read_csv, succeed
+from tests.training.recipes import fail, make_pictures, succeed
+from tests.training.studies.smoke import read_figures, read_report, read_results, study, write_data
 from training.datasets.loading import SubsetSpec, read_split
 from training.datasets.splitting import split_in_folds
 from training.fit import pretrained as pretrained_bodies
@@ -23,19 +24,9 @@ from training.studies.study import load_study
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
 
-def write_data(folder: Path) -> Path:
-    for seed, (split, count) in enumerate((("train", 16), ("validation", 8))):
-        make_pictures(folder / "data" / split, count, ("one", "two"), seed)
-    return folder / "data"
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_data(tmp_path)
-
-
-def study(name: str, data: Path, folder: Path, *arguments: str) -> list[str | Path]:
-    return ["study", name, "--scale", "smoke", "--data", data, "--out", folder, *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +38,6 @@ def depths(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.setenv("RAUT_PRETRAINED", str(weights))
         succeed(*study("finetune-depth", folder / "pictures", folder / "work"))
     return folder
-
-
-def read_results(folder: Path) -> list[dict[str, str]]:
-    (path,) = folder.glob("results/*/results.csv")
-    return [{k: v for k, v in row.items() if "seconds" not in k} for row in read_csv(path)]
-
-
-def read_figures(folder: Path) -> dict[str, float]:
-    (path,) = folder.glob("results/*/results.json")
-    figures: dict[str, float] = json.loads(path.read_text())["figures"]
-    return figures
-
-
-def read_report(folder: Path) -> str:
-    (path,) = folder.glob("results/*/report.md")
-    return path.read_text()
 
 
 def test_an_unknown_study_is_rejected_with_the_known_names(tmp_path: Path) -> None:
