@@ -822,6 +822,10 @@ def test_the_operators_sample_photos_are_read_at_a_click(page: Page, tmp_path: P
         samples = page.get_by_role("list", name="Sample photos").get_by_role("button")
         expect(samples).to_have_count(1)
         expect(samples.locator("img")).to_have_js_property("naturalWidth", 512)
+        page.route("**/samples/0", lambda route: route.abort())
+        samples.click()
+        expect(page.locator("#file-input-note")).to_contain_text("does not send this sample photo")
+        page.unroute("**/samples/0")
         samples.click()
         expect(page.locator(".face-card")).to_have_count(1)
         assert page.request.get(f"{address}/samples/1").status == 404

@@ -294,6 +294,7 @@ PHOTO_PAGE = {
     "nothing_to_paste": _("There is no picture on the clipboard."),
     "nothing_to_drop": _("What you dropped is not a file. Drop a photo from your device."),
     "no_photos": _("There are no photos in this folder."),
+    "no_sample": _("The server does not send this sample photo now. Choose a photo of your own."),
     "states": {
         "waiting": _("Waiting"),
         "reading": _("Reading the photo…"),

@@ -16,12 +16,14 @@ export function wireFileInput(onPhotos, onNothing) {
   wireDropping(async ({ items }) => take(await droppedFiles(items), "nothing_to_drop"));
   document.addEventListener("paste", ({ clipboardData }) => take(preferPhotos([...clipboardData.files]), "nothing_to_paste"));
   for (const button of document.querySelectorAll(".samples button")) {
-    button.addEventListener("click", async () => onPhotos([await fetchSample(button)]));
+    button.addEventListener("click", () => fetchSample(button).then((photo) => onPhotos([photo]), () => onNothing(text("no_sample"))));
   }
   wireCamera((photo) => onPhotos([photo]));
 }
 
 async function fetchSample({ value, title }) {
-  const photo = await (await fetch(value)).blob();
+  const response = await fetch(value);
+  if (!response.ok) throw new Error(`${value}: ${response.status}`);
+  const photo = await response.blob();
   return new File([photo], title, { type: photo.type });
 }
