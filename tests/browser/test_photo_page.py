@@ -81,8 +81,8 @@ def cards(page: Page) -> Locator:
 def places(page: Page, *selectors: str) -> list[list[FloatRect]]:
     """Measure the elements of each selector at one moment, so that a scroll cannot fall between."""
     measured: list[list[FloatRect]] = page.evaluate(
-        """(selectors) => selectors.map((selector) =>
-          [...document.querySelectorAll(selector)].map((each) => each.getBoundingClientRect().toJSON()))""",
+        """(selectors) => selectors.map((selector) => Array.from(
+          document.querySelectorAll(selector), (each) => each.getBoundingClientRect().toJSON()))""",
         selectors,
     )
     return measured
