@@ -82,10 +82,12 @@ class DetectionSettings:
     max_candidates_per_pass: int = 1024
     # Refiner's score from which a proposal is refined and classified.
     promising: float = PROMISING
-    # Score from which a proposal is a face. Rotated passes and the finest levels are more chances
-    # to err, so their limit is higher.
-    accepted: float = 0.83
-    accepted_more_passes: float = 0.9
+    # Score from which a proposal is a face, and the same where few are: in rotated passes, at the
+    # finest levels, with a side below `small` pixels in the photo, or `rotated` by more degrees.
+    accepted: float = 0.8
+    accepted_rare: float = 0.93
+    small: int = 20
+    rotated: float = 40.0
     # Largest difference between a face's rotation and its pass's, in degrees: beyond it another
     # pass finds the face better.
     rotation_tolerance: float = 45.0
@@ -329,11 +331,16 @@ class FaceDetector:
         unit = np.array([scale, scale, scale, 1], np.float32)
         first, left = self.face_refiner.refine(grey, squares / unit, self.settings.promising)
         final = self.face_classifier.decide(grey, left.squares)
-        likely = not search_pass.rotation and search_pass.octave < FINEST_LEVELS
-        limit = self.settings.accepted if likely else self.settings.accepted_more_passes
         # A face rotated otherwise than its pass is found better by another pass.
         off = (final.squares[:, 3] - search_pass.rotation + 180) % 360 - 180
         expected = (abs(off) <= self.settings.rotation_tolerance) | (search_pass.rotation == 0)
+        rare = (
+            (search_pass.rotation != 0)
+            | (search_pass.octave >= FINEST_LEVELS)
+            | (final.squares[:, 2] * scale < self.settings.small)
+            | (abs(off) > self.settings.rotated)
+        )
+        limit = np.where(rare, self.settings.accepted_rare, self.settings.accepted)
         faces = final.take((final.scores >= limit) & expected).suppress()
         located = Candidates(faces.squares * unit, faces.scores, faces.reasons)
         return Candidates(squares, first.scores), located

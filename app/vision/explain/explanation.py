@@ -33,7 +33,7 @@ ADJUSTABLE = {
     "most_proposals": Range(1, 96, 1),
     "promising": Range(0.0, 1.0, 0.01),
     "accepted": Range(0.0, 1.0, 0.001),
-    "accepted_more_passes": Range(0.0, 1.0, 0.001),
+    "accepted_rare": Range(0.0, 1.0, 0.001),
 }
 
 

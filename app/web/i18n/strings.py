@@ -106,7 +106,7 @@ SETTINGS = {
     "most_proposals": _("Most regions classified"),
     "promising": _("Score that is classified again"),
     "accepted": _("Score of a face"),
-    "accepted_more_passes": _("Score of a face in a further pass"),
+    "accepted_rare": _("Score of a face of a rare size or rotation"),
 }
 
 DETECTORS = {
