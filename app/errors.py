@@ -1,5 +1,6 @@
 """Declare the error that tells a person what was wrong with what they sent."""
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -16,6 +17,12 @@ class RautError(Exception):
         self.code = code
         self.detail = detail
         self.extensions = extensions
+
+
+def unknown_choice(code: str, sentence: str, choices: Iterable[str]) -> RautError:
+    """Refuse a name that is none of the choices; the sentence says which one it is."""
+    names = list(choices)
+    return RautError(code, f"{sentence} Choose from {', '.join(names)}.", choices=names)
 
 
 def explain_missing(what: str, error: ImportError, extra: str = "archive") -> str:

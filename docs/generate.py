@@ -29,7 +29,7 @@ PROGRAMS = {
 }
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 # Codes that the source raises; those without a status of their own are answered with 400.
-RAISED = re.compile(r'(?:RautError|_refusal|refuse\w*)\(\s*"(\w+)"')
+RAISED = re.compile(r'(?:RautError|_refusal|refuse\w*|unknown_choice)\(\s*"(\w+)"')
 Schema = dict[str, Any]
 
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from app.batch.inputs import Picture, open_film, read_picture
 from app.errors import RautError
 from app.settings import Settings
 from app.vision.imaging.shots import Shots
-from app.vision.loading import load_chosen
+from app.vision.loading import load_analyzer
+from app.vision.models.selection import choose_names
 from app.vision.table import Row, list_columns, list_digests, list_rows, list_versions
 
 # Of films by default: with several frames a second, tracks bridge the frames that it misses.
@@ -49,7 +51,7 @@ class PictureReader:
         self._film: tuple[str, Any] = ("", None)  # the one read last, with its place in it
         self._shots = Shots()
         self._shown: float | None = None  # the time of its last frame
-        self._analyzer = load_chosen(settings, names)
+        self._analyzer = load_analyzer(settings, needed=partial(choose_names, names=names))
         used = self._analyzer.choose(names)
         self.labels = {name: classifier.head_name for name, classifier in used.items()}
         self.models = list_digests(self._analyzer, used)

@@ -1,24 +1,14 @@
 """Load the analyzer that the settings describe, for the server and the command line."""
 
 import logging
-from collections.abc import Iterable
-from functools import partial
 
 from app.settings import Settings
 from app.vision.models.cards import ModelError
 from app.vision.models.onnx_network import OnnxNetwork
-from app.vision.models.selection import Needed, choose_names
+from app.vision.models.selection import Needed
 from app.vision.pipeline import FaceAnalyzer
 
 logger = logging.getLogger(__name__)
-
-
-def load_chosen(settings: Settings, names: Iterable[str] | None) -> FaceAnalyzer:
-    """Return an analyzer of only the models that `names` select.
-
-    Raises as `load_analyzer` does, and `RautError` as `app.vision.models.selection.choose_names`.
-    """
-    return load_analyzer(settings, needed=partial(choose_names, names=names))
 
 
 def load_analyzer(

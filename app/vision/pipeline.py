@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import RautError
+from app.errors import unknown_choice
 from app.vision.budget import Budget
 from app.vision.detection.detector import (
     DEFAULT_DETECTOR,
@@ -111,11 +111,7 @@ class FaceAnalyzer:
             if name == known:
                 named = self.detector.named(known)
                 return FaceAnalyzer(self.classifiers, named, self.mirror_averaging)
-        raise RautError(
-            "unknown_detector",
-            f"There is no detector {name!r}. Choose from {', '.join(DETECTORS)}.",
-            choices=list(DETECTORS),
-        )
+        raise unknown_choice("unknown_detector", f"There is no detector {name!r}.", DETECTORS)
 
     def analyze_file(
         self,
@@ -170,12 +166,8 @@ class FaceAnalyzer:
         if label_set is not None:
             choices = sorted({each for c in self.classifiers.values() for each in labels_of(c)})
             if label_set not in choices:
-                raise RautError(
-                    "unknown_labels",
-                    f"There are no expression labels {label_set!r}. "
-                    f"Choose from {', '.join(choices)}.",
-                    choices=choices,
-                )
+                sentence = f"There are no expression labels {label_set!r}."
+                raise unknown_choice("unknown_labels", sentence, choices)
             for name, classifier in chosen.items():
                 if label_set in labels_of(classifier):
                     chosen[name] = classifier.with_head(label_set)
@@ -262,11 +254,7 @@ def check_effort(effort: str) -> Effort:
     for known in EFFORTS:
         if effort == known:
             return known
-    raise RautError(
-        "unknown_effort",
-        f"There is no effort {effort!r}. Choose from {', '.join(EFFORTS)}.",
-        choices=list(EFFORTS),
-    )
+    raise unknown_choice("unknown_effort", f"There is no effort {effort!r}.", EFFORTS)
 
 
 def read_faces(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import RautError
+from app.errors import unknown_choice
 from app.markdown import markdown_table, percent
 from app.vision.budget import Budget
 from app.vision.detection.detector import DETECTOR_FOLDERS
@@ -99,10 +99,8 @@ class Teacher:
         """Return the body that serves a region, loaded at first use. Raises `RautError`."""
         bodies = self.bodies
         if region not in bodies:
-            raise RautError(
-                "unknown_region",
-                f"No model has features of {region!r}. Choose from {', '.join(sorted(bodies))}.",
-                choices=sorted(bodies),
+            raise unknown_choice(
+                "unknown_region", f"No model has features of {region!r}.", sorted(bodies)
             )
         with self._lock:
             if region not in self._networks:

@@ -5,6 +5,7 @@ import logging
 from flask import Flask
 from flask_bootstrap import Bootstrap5
 
+from app import __version__
 from app.paths import DATA
 from app.samples import read_samples
 from app.settings import FORM_BYTES, Settings, read_settings
@@ -13,7 +14,7 @@ from app.vision.explain.explanation import Explainer
 from app.vision.loading import load_analyzer
 from app.vision.teaching import Teacher
 from app.web.api import routes, stream
-from app.web.api.uploads import MemoryOnlyRequest
+from app.web.api.uploads import ACCEPTED, MemoryOnlyRequest
 from app.web.i18n import formats, locale
 from app.web.pages import about, models, photo, realtime, steps, studies, teach, video
 from app.web.server import (
@@ -31,12 +32,6 @@ from app.web.server.readiness import Readiness
 from app.web.server.state import KEY, AppState
 
 
-class Raut(Flask):
-    """Take every upload in memory."""
-
-    request_class = MemoryOnlyRequest
-
-
 def build_application(settings: Settings | None = None) -> Flask:
     """Build the application: settings, models, pages and API.
 
@@ -46,7 +41,8 @@ def build_application(settings: Settings | None = None) -> Flask:
     doesn't answer yet is waited for by refusing photos: no worker may end for its sake.
     """
     settings = settings or read_settings()
-    app = Raut("raut", root_path=str(DATA))
+    app = Flask("raut", root_path=str(DATA))
+    app.request_class = MemoryOnlyRequest
     app.config.update(
         BOOTSTRAP_SERVE_LOCAL=True,
         MAX_CONTENT_LENGTH=settings.most_body_bytes,
@@ -56,7 +52,12 @@ def build_application(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined] # classes keep their models' order
     app.logger.setLevel(logging.INFO)
     app.extensions[KEY] = _build_state(settings)
-    app.jinja_env.globals["sends_crops"] = settings.runtime == "remote"
+    app.jinja_env.globals.update(
+        sends_crops=settings.runtime == "remote",
+        limit_mb=settings.max_upload_mb,
+        accepted_types=ACCEPTED,
+        version=__version__,
+    )
     Bootstrap5(app)
     metrics.init_metrics(app)
     error_responses.init_errors(app)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.errors import RautError
+from app.errors import RautError, unknown_choice
 from app.vision.budget import Budget
 from app.vision.explain.feature_maps import FeatureExtractor, Layer
 from app.vision.explain.saliency import grad_cam, occlude
@@ -107,10 +107,8 @@ class Explainer:
         analyzer = self._adjusted(adjustments or {}).with_detector(detector)
         used = analyzer.choose(models, label_set)
         if model not in used:
-            raise RautError(
-                "unknown_model",
-                f"There is no model {model!r} that answers. Choose from {', '.join(sorted(used))}.",
-                choices=sorted(used),
+            raise unknown_choice(
+                "unknown_model", f"There is no model {model!r} that answers.", sorted(used)
             )
         classifier, trace = used[model], Trace(keep=True, budget=budget)
         analysis = analyzer.analyze_file(data, models, label_set, effort, trace)

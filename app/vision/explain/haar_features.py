@@ -11,25 +11,18 @@ from xml.etree import ElementTree
 import numpy as np
 
 from app.vision.detection.proposals import WINDOW, read_cascade
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """Mark a rectangle of the cascade's window, in its pixels, with the weight of its sum."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-    weight: float
+from app.vision.geometry import Box
 
 
 @dataclass(frozen=True)
 class Feature:
-    """Hold one feature: a whole rectangle, and the parts of it that should be brighter."""
+    """Hold one feature: a whole rectangle, and the parts of it that should be brighter.
 
-    whole: Rectangle
-    bright: tuple[Rectangle, ...]
+    Both are in pixels of the cascade's window.
+    """
+
+    whole: Box
+    bright: tuple[Box, ...]
 
     def contrast(self, window: np.ndarray) -> tuple[float, float]:
         """Return the mean grey (0 to 255) of the bright parts and of the rest of a window.
@@ -44,7 +37,7 @@ class Feature:
         return float(window[bright].mean()), float(window[inside & ~bright].mean())
 
 
-def _slices(part: Rectangle) -> tuple[slice, slice]:
+def _slices(part: Box) -> tuple[slice, slice]:
     return slice(part.y, part.y + part.height), slice(part.x, part.x + part.width)
 
 
@@ -62,10 +55,7 @@ def first_features(count: int) -> tuple[Feature, ...]:
 
 def _read_feature(element: ElementTree.Element) -> Feature:
     """Read one feature: the first rectangle is the whole one, with a negative weight."""
-    whole, *bright = (
-        Rectangle(int(x), int(y), int(width), int(height), float(weight))
-        for x, y, width, height, weight in (
-            (each.text or "").split() for each in element.findall("rects/_")
-        )
-    )
+    # A rectangle is: left, top, width, height, weight of its sum.
+    places = ((each.text or "").split()[:4] for each in element.findall("rects/_"))
+    whole, *bright = (Box(*map(int, place)) for place in places)
     return Feature(whole, tuple(bright))

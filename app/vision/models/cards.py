@@ -21,30 +21,32 @@ class ModelError(Exception):
     """Raised for a model that is missing, altered or unlike its card; the text names the file."""
 
 
-class LocalizedText(BaseModel):
-    """Hold a text of a card in the languages of the pages."""
+class StrictModel(BaseModel):
+    """Forbid unknown keys."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class LocalizedText(StrictModel):
+    """Hold a text of a card in the languages of the pages."""
 
     en: str
     id: str
 
 
-class ConditionalThreshold(BaseModel):
+class ConditionalThreshold(StrictModel):
     """Require a higher probability for some images.
 
     Where the class `found` is the likeliest of the model's head `head`, a prediction is confident
     only from `threshold` on.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     head: str
     found: str
     threshold: float = Field(ge=0, le=1)
 
 
-class OODThreshold(BaseModel):
+class OODThreshold(StrictModel):
     """Set from which energy on an image is out of distribution.
 
     An image's energy is -logsumexp of its raw logits (Liu et al., "Energy-based
@@ -52,13 +54,11 @@ class OODThreshold(BaseModel):
     likely to show none of the classes as one; `slope` is that of the logistic function around it.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     energy_limit: float
     slope: float = Field(gt=0)
 
 
-class VisibilityLimits(BaseModel):
+class VisibilityLimits(StrictModel):
     """Say which faces a model does not read, as its answers there were wrong too often.
 
     These are faces whose box has a side below `tiny` pixels, whose light is below `dark` or whose
@@ -66,15 +66,13 @@ class VisibilityLimits(BaseModel):
     than `turned` degrees.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     tiny: float = Field(0.0, ge=0)
     dark: float = Field(0.0, ge=0, le=255)
     blurred: float = Field(0.0, ge=0)
     turned: float = Field(180.0, ge=0, le=180)
 
 
-class Join(BaseModel):
+class Join(StrictModel):
     """Compute a head's logits from those of other heads.
 
     They are the sum of the other heads' log-probabilities, each by its weight, minus `strength`
@@ -83,14 +81,12 @@ class Join(BaseModel):
     adjustment" (2021), section 4.1.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
     prior: dict[str, Annotated[float, Field(gt=0, le=1)]]
     strength: float = Field(ge=0)
 
 
-class Head(BaseModel):
+class Head(StrictModel):
     """Describe one set of logits and how they become a prediction.
 
     `targets` names what it was trained on: the data set's labels, raters' votes, whether the
@@ -103,8 +99,6 @@ class Head(BaseModel):
     label. With `join`, the logits are computed from other heads'; without, they are an output of
     the network.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     targets: Targets = "labels"
     classes: list[str]
@@ -149,7 +143,7 @@ class Head(BaseModel):
         return self
 
 
-class Card(BaseModel):
+class Card(StrictModel):
     """Describe a model; `training` writes cards and `app` follows them.
 
     `files` maps each model file to its SHA-256 in hexadecimal. `region` is what the model reads: a
@@ -161,8 +155,6 @@ class Card(BaseModel):
     pages, as whoever taught them typed them; other classes have theirs in the catalogue. `data`,
     `training` and `figures` are for people: nothing is computed from them.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     task: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from app.errors import RautError
+from app.errors import RautError, unknown_choice
 from app.vision.models.cards import Card
 
 # Returns the names of the cards whose models are to be loaded.
@@ -27,14 +27,8 @@ def choose_names(cards: Mapping[str, Card], names: Iterable[str] | None) -> list
         faces = {name: card for name, card in cards.items() if card.region == "face"}
         return first_of_each_task(faces or cards)
     chosen = list(dict.fromkeys(names))
-    unknown = [name for name in chosen if name not in cards]
-    if unknown:
-        choices = sorted(cards)
-        raise RautError(
-            "unknown_model",
-            f"There is no model {unknown[0]!r}. Choose from {', '.join(choices)}.",
-            choices=choices,
-        )
+    if strangers := [name for name in chosen if name not in cards]:
+        raise unknown_choice("unknown_model", f"There is no model {strangers[0]!r}.", sorted(cards))
     tasks = [cards[name].task for name in chosen]
     rivals = [name for name, task in zip(chosen, tasks, strict=True) if tasks.count(task) > 1]
     if rivals:

@@ -5,7 +5,7 @@ one visit, in a cookie for longer.
 """
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -67,11 +67,6 @@ def choose(analyzer: FaceAnalyzer, choice: Choice) -> dict[str, Classifier]:
 def model_names(choice: Choice) -> list[str] | None:
     """Return the models that a choice names, none where it leaves them open."""
     return split_names(choice.get(MODELS))
-
-
-def as_cookie(choice: Choice) -> str:
-    """Write a choice for the cookie."""
-    return urlencode(choice)
 
 
 def shown_choice(request: Request, analyzer: FaceAnalyzer) -> Choice:

@@ -1,5 +1,6 @@
 """Describe the API in OpenAPI 3.1; the tests check the API against it."""
 
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from app.vision.detection.detector import DETECTORS, EFFORTS
@@ -94,34 +95,26 @@ def _analyze(models: list[str], image_models: list[str], label_sets: list[str]) 
                 "description": "The models to use, at most one for each task, separated by commas: "
                 f"{', '.join(models)}. {default}",
             },
-            "label_set": {
-                "type": "string",
-                "enum": label_sets,
-                "description": "The labels of the expression; the model card's by default.",
-            },
-            "effort": {
-                "type": "string",
-                "enum": list(EFFORTS),
-                "description": "How thoroughly faces are searched: fast in one pass, balanced in "
+            "label_set": _choice(
+                label_sets, "The labels of the expression; the model card's by default."
+            ),
+            "effort": _choice(
+                EFFORTS,
+                "How thoroughly faces are searched: fast in one pass, balanced in "
                 "more passes if none was found, thorough at all rotations and sizes.",
-            },
-            "detector": {
-                "type": "string",
-                "enum": list(DETECTORS),
-                "description": "What proposes faces: combined, the Haar cascade and a network; "
+            ),
+            "detector": _choice(
+                DETECTORS,
+                "What proposes faces: combined, the Haar cascade and a network; "
                 "haar, the cascade alone, which finds upright frontal faces. By default the "
                 "server's setting.",
-            },
+            ),
         },
     )
 
 
 def _features() -> Schema:
-    region = {
-        "type": "string",
-        "enum": list(get_args(Region)),
-        "description": "face, the largest one, by default; image, the whole photo.",
-    }
+    region = _choice(get_args(Region), "face, the largest one, by default; image, the whole photo.")
     answer = FeatureAnswer.model_json_schema(mode="serialization")
     answer["properties"]["box"]["anyOf"][0] = _reference("Box")
     del answer["$defs"]
@@ -130,7 +123,7 @@ def _features() -> Schema:
 
 
 def _heads() -> Schema:
-    head = NewHead.model_json_schema(ref_template="#/components/schemas/{model}")
+    head = NewHead.model_json_schema(ref_template=_REFERENCE)
     del head["$defs"]
     operation = _operation("heads", "Return the model folder of a head fitted to features", {})
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": head}}}
@@ -192,6 +185,10 @@ def _problem(description: str) -> Schema:
 
 def _reference(model: str) -> Schema:
     return {"$ref": _REFERENCE.format(model=model)}
+
+
+def _choice(names: Iterable[str], description: str) -> Schema:
+    return {"type": "string", "enum": list(names), "description": description}
 
 
 def _object(**properties: Schema) -> Schema:

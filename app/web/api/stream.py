@@ -13,20 +13,20 @@ import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
 
 from flask import Blueprint, Flask, json, request
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from app.errors import RautError
 from app.vision.budget import Budget
 from app.vision.live import LiveReader
+from app.vision.models.cards import StrictModel
+from app.vision.models.selection import split_names
 from app.vision.readings import Analysis
 from app.vision.tracking import FILM_MAX_AGE, MOST_SMOOTHING_SECONDS
-from app.web.api.model_selection import LABELS, MODELS, Choice, model_names, named_choice
 from app.web.server.bridge import (
     HANDSHAKE,
     LINGER_SECONDS,
@@ -62,24 +62,17 @@ BEFORE_HANDSHAKE = {HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
 
-class StreamSettings(BaseModel):
+class StreamSettings(StrictModel, strict=True):
     """Hold what a client may set for its own stream.
 
     `models` and `label_set` are as the API's form has them, by default the server's own
     choice. With the clock "media" each frame begins with its own time.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
     smoothing_seconds: float | None = Field(None, ge=0, le=MOST_SMOOTHING_SECONDS)
     clock: Literal["media"] | None = None
     models: str | None = None
     label_set: str | None = None
-
-    @property
-    def choice(self) -> Choice:
-        """Return the choice of models."""
-        return named_choice(self.model_dump(include={MODELS, LABELS}))
 
 
 @blueprint.route("/stream", websocket=True)
@@ -91,15 +84,8 @@ def stream() -> ResponseReturnValue:
     state().readiness.check_running()
     if HANDSHAKE not in request.environ:
         raise RautError("sockets_unsupported", "This web server can't open a WebSocket.")
-    request.environ[HANDSHAKE].client = client_name()
+    request.environ[HANDSHAKE]["client"] = client_name()
     return "", HTTPStatus.NO_CONTENT
-
-
-@dataclass
-class Handshake:
-    """Hold what the application learned from a handshake: who the client is."""
-
-    client: str = ""
 
 
 class StreamServer:
@@ -116,14 +102,14 @@ class StreamServer:
         connection = current_connection()
         with connection.working():
             await receive()
-            handshake = Handshake()
+            handshake: dict[str, str] = {}  # what the application learns from it
             answer = await self._bridge.call(scope, {HANDSHAKE: handshake})
             if answer.status in BEFORE_HANDSHAKE:
                 connection.answer_and_close(write_http(answer))
                 return
             await send({"type": "websocket.accept"})
             if answer.status == HTTPStatus.NO_CONTENT:
-                await self._serve(handshake.client, receive, send)
+                await self._serve(handshake["client"], receive, send)
                 return
             # Of a handshake that is refused a page learns no reason, over a socket it does.
             later = answer.status == HTTPStatus.TOO_MANY_REQUESTS
@@ -146,15 +132,11 @@ class StreamSession:
     """Answer the messages of one client."""
 
     def __init__(self, app: Flask, pool: ThreadPoolExecutor, receive: Receive, send: Send) -> None:
-        shared = state_of(app)
-        self._app = app
+        self._state = state_of(app)
         self._pool = pool
         self._receive = receive
         self._send_message = send
-        self._readiness = shared.readiness
-        self._admission = shared.admission
-        self._seconds = shared.settings.analysis_timeout
-        self._reader = LiveReader(shared.analyzer, shared.settings.track_max_age)
+        self._reader = LiveReader(self._state.analyzer, self._state.settings.track_max_age)
         self._settings: deque[str] = deque()
         self._frames: deque[tuple[int, bytes]] = deque()
         self._media = False
@@ -203,7 +185,7 @@ class StreamSession:
         framed = clock()
         while not self._left:
             self._came.clear()
-            if not self._readiness.is_running():
+            if not self._state.readiness.is_running():
                 return GOING_AWAY, "server_stops"
             if self._faults >= MOST_FAULTS or len(self._settings) > MOST_WAITING_SETTINGS:
                 return POLICY, "too_many_faults"
@@ -222,7 +204,7 @@ class StreamSession:
 
     async def _read(self, number: int, data: bytes) -> dict[str, Any]:
         counts = {"frame": number, "dropped": self._dropped}
-        budget = Budget(self._seconds)
+        budget = Budget(self._state.settings.analysis_timeout)
         loop = asyncio.get_running_loop()
         try:
             analysis = await loop.run_in_executor(self._pool, self._read_frame, data, budget)
@@ -244,7 +226,7 @@ class StreamSession:
         if self._media:
             seconds, data = _split_time(data, self._media_time)
             self._media_time = seconds
-        with self._admission.frame():
+        with self._state.admission.frame():
             return self._reader.read_frame(data, budget, seconds)
 
     def _set(self, message: str) -> dict[str, Any]:
@@ -253,12 +235,8 @@ class StreamSession:
             begins = settings.clock is not None and not self._media
             if begins and self._frame:
                 raise _invalid_settings("clock", "it is set before the first frame")
-            with self._app.app_context():
-                names = model_names(settings.choice)
-            reader = self._reader
-            if begins:
-                reader = LiveReader(state_of(self._app).analyzer, FILM_MAX_AGE)
-            reader.choose(names, settings.choice.get(LABELS))
+            reader = LiveReader(self._state.analyzer, FILM_MAX_AGE) if begins else self._reader
+            reader.choose(split_names(settings.models), settings.label_set or None)
         except RautError as error:
             self._faults += 1
             return {"problem": problem_details(error)}

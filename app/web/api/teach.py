@@ -8,11 +8,11 @@ import zipfile
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from app.errors import RautError
 from app.vision.geometry import Box
-from app.vision.models.cards import NAME, NONE_OF_THESE, LocalizedText, Region
+from app.vision.models.cards import NAME, NONE_OF_THESE, LocalizedText, Region, StrictModel
 from app.vision.teaching import MOST_CLASSES, RESERVED, TaughtHead, make_folder
 from app.web.api.uploads import request_budget
 from app.web.server.state import state
@@ -39,11 +39,7 @@ EXPECTED = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class NewClass(_Strict):
+class NewClass(StrictModel):
     """Name a class, with its words in both languages."""
 
     name: Words
@@ -51,7 +47,7 @@ class NewClass(_Strict):
     id: Words
 
 
-class NewFigures(_Strict):
+class NewFigures(StrictModel, allow_inf_nan=False):
     """Say how right a head was by cross-validation: `right` are the `answered` at its threshold."""
 
     accuracy: Share
@@ -66,7 +62,7 @@ class NewFigures(_Strict):
     right: Share
 
 
-class NewHead(_Strict):
+class NewHead(StrictModel, allow_inf_nan=False):
     """Describe a linear head that was fitted to features."""
 
     name: str = Field(pattern=NAME)
@@ -116,7 +112,7 @@ def read_head(body: Any) -> tuple[str, bytes]:
     try:
         new = NewHead.model_validate(body)
     except ValidationError as error:
-        raise _refusal(str((error.errors()[0]["loc"] or ("name",))[0])) from error
+        raise _invalid(str((error.errors()[0]["loc"] or ("name",))[0])) from error
     network = state().teacher.network(new.region)
     if new.version != network.version:
         raise RautError(
@@ -142,22 +138,22 @@ def _check(new: NewHead, length: int) -> TaughtHead:
     names = [each.name for each in new.classes]
     count, figures = len(names), new.figures
     if len({name.strip().casefold() for name in names}) < count or NONE_OF_THESE in names:
-        raise _refusal("classes")
+        raise _invalid("classes")
     if len(new.bias) != count:
-        raise _refusal("bias")
+        raise _invalid("bias")
     sides = {len(figures.confusion), *map(len, figures.confusion)}
     if set(figures.samples) != set(names) or sides != {count}:
-        raise _refusal("figures")
+        raise _invalid("figures")
     try:
         weights = np.frombuffer(base64.b64decode(new.weights, validate=True), "<f4")
         weights = weights.reshape(count, length).astype(np.float32)
     except ValueError as error:
-        raise _refusal("weights") from error
+        raise _invalid("weights") from error
     if not np.isfinite(weights).all():
-        raise _refusal("weights")
+        raise _invalid("weights")
     bias = np.array(new.bias, np.float64)
     if not (np.abs(bias) < np.finfo(np.float32).max).all():
-        raise _refusal("bias")
+        raise _invalid("bias")
     confusion = np.array(figures.confusion)
     named = np.maximum(confusion.sum(0) + confusion.sum(1), 1)
     told = ", ".join(f"{n} of {name}" for name, n in figures.samples.items())
@@ -183,7 +179,7 @@ def _check(new: NewHead, length: int) -> TaughtHead:
     )
 
 
-def _refusal(field: str) -> RautError:
+def _invalid(field: str) -> RautError:
     expected = EXPECTED.get(field)
     if expected is None:
         detail = f"A head has no {field!r}. Its parts: {', '.join(EXPECTED)}."

@@ -51,15 +51,14 @@ def choose() -> AnyResponse:
     response = redirect(path_within_site(request.form.get("next", "")), code=303)
     language = request.form.get("language", "")
     if language in LANGUAGES:
-        response.set_cookie(
-            COOKIE,
-            language,
-            max_age=COOKIE_SECONDS,
-            secure=request.is_secure,
-            httponly=True,
-            samesite="Lax",
-        )
+        keep_in_cookie(response, COOKIE, language)
     return response
+
+
+def keep_in_cookie(response: AnyResponse, name: str, choice: str) -> None:
+    """Keep a reader's choice in a cookie for a year."""
+    secure = request.is_secure
+    response.set_cookie(name, choice, COOKIE_SECONDS, secure=secure, httponly=True, samesite="Lax")
 
 
 def current_path() -> str:

@@ -6,7 +6,6 @@ from importlib.metadata import Distribution, PackageMetadata, distributions
 
 from flask import Blueprint, render_template
 
-from app import __version__
 from app.paths import DATA
 from app.web.server import sandbox
 
@@ -30,7 +29,6 @@ def page() -> str:
     """Show the page."""
     return render_template(
         "about.html",
-        version=__version__,
         citation=CITATION.read_text(encoding="utf-8"),
         parts=list_parts(),
         mechanisms=sandbox.in_force,

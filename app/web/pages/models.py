@@ -3,17 +3,18 @@
 import datetime
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from app.errors import RautError
+from app.errors import unknown_choice
 from app.vision.models.cards import Card
 from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import FaceAnalyzer, labels_of
 from app.web.api import model_selection
 from app.web.api.model_selection import COOKIE, LABELS, MODELS
-from app.web.i18n.locale import COOKIE_SECONDS
+from app.web.i18n.locale import keep_in_cookie
 from app.web.pages import charts
 from app.web.server.state import state
 
@@ -45,14 +46,7 @@ def keep_choice() -> Response:
         return response
     choice = _read_answers()
     model_selection.choose(state().analyzer, choice)
-    response.set_cookie(
-        COOKIE,
-        model_selection.as_cookie(choice),
-        max_age=COOKIE_SECONDS,
-        secure=request.is_secure,
-        httponly=True,
-        samesite="Lax",
-    )
+    keep_in_cookie(response, COOKIE, urlencode(choice))
     return response
 
 
@@ -141,10 +135,8 @@ def _check_task(analyzer: FaceAnalyzer, name: str, task: str) -> None:
     known = analyzer.classifiers
     if name in known and known[name].card.task != task:
         choices = sorted(each.card.name for each in known.values() if each.card.task == task)
-        raise RautError(
-            "model_of_other_task",
-            f"The model {name!r} doesn't read {task}. Choose from {', '.join(choices)}.",
-            choices=choices,
+        raise unknown_choice(
+            "model_of_other_task", f"The model {name!r} doesn't read {task}.", choices
         )
 
 

@@ -72,9 +72,7 @@ def photo_page(**outcome: Any) -> str:
         strings=strings.PHOTO_PAGE,
         table=_describe_table(models),
         effort=choice.get(EFFORT) or state().settings.effort,
-        accepted_types=uploads.ACCEPTED,
         samples=state().samples,
-        limit_mb=state().settings.max_upload_mb,
         **outcome,
     )
 

@@ -18,7 +18,6 @@ def page() -> ResponseReturnValue:
         "realtime.html",
         choice=face_choice(request, state().analyzer),
         strings=strings.LIVE_PAGE,
-        limit_mb=state().settings.max_upload_mb,
         smoothing_seconds=SMOOTHING_SECONDS,
         most_smoothing_seconds=MOST_SMOOTHING_SECONDS,
     )

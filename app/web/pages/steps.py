@@ -16,7 +16,7 @@ from app.vision.explain.explanation import ADJUSTABLE, Explanation
 from app.vision.pipeline import of_region
 from app.web.api import model_selection
 from app.web.api.model_selection import DETECTOR, EFFORT, LABELS
-from app.web.api.uploads import ACCEPTED, FIELD, find_upload, read_upload, request_budget
+from app.web.api.uploads import FIELD, find_upload, read_upload, request_budget
 from app.web.i18n import formats, strings
 from app.web.i18n.step_text import STEPS
 from app.web.pages import step_views
@@ -86,8 +86,6 @@ def _page(**outcome: Any) -> str:
     return render_template(
         "steps.html",
         strings=strings.STEPS_PAGE,
-        accepted_types=ACCEPTED,
-        limit_mb=state().settings.max_upload_mb,
         choice=choice,
         tasks=[(name, formats.task(each.card.task)) for name, each in models.items()],
         model=sent.get("model", ""),

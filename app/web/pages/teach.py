@@ -12,9 +12,5 @@ blueprint = Blueprint("teach", __name__)
 @blueprint.get("/teach")
 def page() -> ResponseReturnValue:
     """Show the teaching page, with the regions whose networks are loaded."""
-    return render_template(
-        "teach.html",
-        regions=sorted(state().teacher.bodies),
-        strings=strings.TEACH_PAGE,
-        limit_mb=state().settings.max_upload_mb,
-    )
+    regions = sorted(state().teacher.bodies)
+    return render_template("teach.html", regions=regions, strings=strings.TEACH_PAGE)

@@ -3,7 +3,6 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import __version__
 from app.web.api.model_selection import face_choice
 from app.web.i18n import strings
 from app.web.server.state import state
@@ -21,8 +20,6 @@ def page() -> ResponseReturnValue:
         "video.html",
         choice=face_choice(request, state().analyzer),
         strings=strings.FILM_PAGE,
-        limit_mb=state().settings.max_upload_mb,
-        version=__version__,
         rate=FRAMES_PER_SECOND,
         most_rate=MOST_FRAMES_PER_SECOND,
     )

@@ -73,9 +73,11 @@ class RateLimiter:
             allowed = ask(limit, *client)
             ends = 0.0 if allowed else self._limiter.get_window_stats(limit, *client).reset_time
         except self._storage.base_exceptions as error:
-            self._report_loss(error)
+            if not self._note(lost=True):
+                current_app.logger.error("photos are not counted", exc_info=error)
             return
-        self._recover()
+        if self._note(lost=False):
+            current_app.logger.info("photos are counted again")
         if not allowed:
             raise _refusal(what, limit, ends)
 
@@ -88,18 +90,11 @@ class RateLimiter:
             self._tried_again = now
             return True
 
-    def _report_loss(self, error: Exception) -> None:
-        """Say once that the storage is lost."""
+    def _note(self, lost: bool) -> bool:
+        """Note whether the storage is lost, and return whether it was before."""
         with self._trying:
-            lost_before, self._lost = self._lost, True
-        if not lost_before:
-            current_app.logger.error("photos are not counted", exc_info=error)
-
-    def _recover(self) -> None:
-        with self._trying:
-            lost_before, self._lost = self._lost, False
-        if lost_before:
-            current_app.logger.info("photos are counted again")
+            before, self._lost = self._lost, lost
+        return before
 
 
 def build_rate_limiter(settings: Settings) -> RateLimiter | None:
