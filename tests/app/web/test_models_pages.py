@@ -1,8 +1,8 @@
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from babel.numbers import format_decimal
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_babel import gettext
@@ -17,104 +17,29 @@ from app.web.pages.charts import choose_ticks, describe_classes
 from tests.helpers.cards import copy_face_models, read_card, rewrite_card
 from tests.helpers.forms import ASTRONAUT_PNG, analyze, post
 
-EVERYTHING: dict[str, Any] = {
-    "groups": [
-        {
-            "age": "0-12",
-            "race": "Asian",
-            "gender": "female",
-            "count": 1234,
-            "accuracy": 0.8125,
-            "accuracy_interval": [0.75, 0.86],
-        }
-    ],
-    "robustness": [
-        {"change": "blur", "level": level, "accuracy": 0.7 - level / 10} for level in range(4)
-    ],
-    "history": [
-        {"epoch": epoch, "loss": 2 / epoch, "validation_accuracy_original": epoch / 10}
-        for epoch in range(1, 6)
-    ],
-    "speed": {"multiply_adds": 12_300_000, "milliseconds_per_face": 1.25, "bytes": 4_200_000},
-    "quantization": {"original": {"exact": 0.7041, "quantized": 0.7027}},
-    "photos": {
-        "original": {
-            "count": 459,
-            "found": 0.9891,
-            "found_interval": [0.978, 0.998],
-            "accuracy": 0.8573,
-            "accuracy_interval": [0.82, 0.89],
-            "unseen_by_detector": None,
-            "genders": {
-                "female": {"count": 208, "accuracy": 0.8413, "accuracy_interval": [0.79, 0.89]}
-            },
-        }
-    },
-    "risk_coverage": {
-        "natural": [
-            {"coverage": 1.0, "threshold": 0.25, "right": 0.8512, "right_interval": [0.82, 0.88]},
-            {"coverage": 0.8, "threshold": 0.7, "right": 0.9384, "right_interval": [0.91, 0.96]},
-        ]
-    },
-    "cross_validation": {
-        "natural": {
-            "count": 458,
-            "accuracy": 0.8515,
-            "unanswered": 0.2686,
-            "accuracy_of_answers_given": 0.9463,
-        }
-    },
-    "hidden": [
-        {"kind": "masked", "count": 416, "unanswered": 0.447, "unanswered_interval": [0.4, 0.49]}
-    ],
-    "weaknesses": [
-        {"code": "low_recall_faces", "label": "fear", "recall": 0.48},
-        {"code": "hidden_answered", "kind": "masked", "unanswered": 0.447},
-    ],
-}
-TEACHER = {
-    "name": "mentor",
-    "parameters": 20_900_000,
-    "heads": {"original": {"accuracy": 0.7312, "count": 3521}},
-}
-BINS = [{"share": 0.5, "probability": 0.6, "right": 0.55}]
+EXPRESSION = read_card(Path("models/expression"))
+CLOTHING = read_card(Path("models/clothing"))
 
 
 @pytest.fixture(scope="module")
-def full_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    """Serve cards that hold every figure, and a second model for expressions."""
+def rival_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Serve a second model for expressions, whose card has hardly a figure."""
     folder = tmp_path_factory.mktemp("models")
     copy_face_models(folder)
     shutil.copytree(folder / "expression", folder / "rival")
-    bare = read_card(folder / "rival") | {"name": "rival"}
-    content = read_card(folder / "expression")
-    content["figures"] |= EVERYTHING
-    content["training"]["teachers"] = [TEACHER]
-    content["figures"]["heads"]["original"] |= {
-        "reliability": BINS,
-        "reliability_uncalibrated": BINS,
+    figures = {name: EXPRESSION["figures"][name] for name in ("part", "command")}
+    measured = {
+        head: {name: each for name, each in values.items() if "reliability" not in name}
+        for head, values in EXPRESSION["figures"]["heads"].items()
     }
-    classes = content["heads"]["original"]["classes"]
-    join = {
-        "weights": {"original": 0.1, "ferplus": 0.9},
-        "prior": dict.fromkeys(classes, 0.1),
-        "strength": 0.5,
-    }
-    content["heads"]["joined"] = {
-        "classes": classes,
-        "threshold": 0.745,
-        "class_thresholds": {"fear": 0.8},
-        "join": join,
-    }
-    content["figures"]["heads"]["joined"] = content["figures"]["heads"]["original"]
-    content["visibility"] = {"tiny": 16, "dark": 40, "blurred": 0.2}
-    rewrite_card(folder / "expression", **content)
-    for figure in EVERYTHING:
-        bare["figures"].pop(figure, None)
-    for head in bare["figures"]["heads"].values():
-        head.pop("reliability", None)
-        head.pop("reliability_uncalibrated", None)
-    rewrite_card(folder / "rival", **bare)
+    heads = EXPRESSION["heads"]
+    strict = heads["joined"] | {"class_thresholds": {"fear": 0.8}}
+    rewrite_card(
+        folder / "rival",
+        name="rival",
+        figures=figures | {"heads": measured},
+        heads=heads | {"joined": strict},
+    )
     return create_app(Settings(models=folder))
 
 
@@ -133,15 +58,17 @@ def test_every_loaded_model_has_its_card(client: FlaskClient) -> None:
     assert client.get("/models/age").status_code == 404
 
 
-PARTS = ["groups", "photos", "robustness", "history", "weaknesses"]
+PARTS = ["photos", "risks", "robustness", "history", "weaknesses"]
+ONLY_THERE = [("gender", "groups"), ("clothing", "ood")]
+ONLY_THERE += [("expression", part) for part in [*PARTS, "before-original", "after-original"]]
 
 
-@pytest.mark.parametrize("part", [*PARTS, "before-original", "after-original"])
-def test_a_figure_is_shown_where_the_card_has_it_and_only_there(full_app: Flask, part: str) -> None:
-    client = full_app.test_client()
-    mark = f'id="{part}'
-    assert mark in read(client, "/models/expression")
-    assert mark not in read(client, "/models/rival")
+@pytest.mark.parametrize(("model", "part"), ONLY_THERE)
+def test_a_figure_is_shown_where_the_card_has_it_and_only_there(
+    client: FlaskClient, rival_app: Flask, model: str, part: str
+) -> None:
+    assert f'id="{part}' in read(client, f"/models/{model}")
+    assert f'id="{part}' not in read(rival_app.test_client(), "/models/rival")
 
 
 def test_each_kind_of_picture_on_a_card_has_a_name_in_indonesian(client: FlaskClient) -> None:
@@ -184,18 +111,37 @@ def test_a_card_s_texts_and_weaknesses_stand_in_the_reader_s_language(
     assert f"<li>{weakness}</li>" in page
 
 
-def test_the_card_s_numbers_stand_in_the_reader_s_form(full_app: Flask) -> None:
-    client = full_app.test_client()
-    english = read(client, "/models/expression")
-    indonesian = read(client, "/models/expression", "id")
-    quantized = "70.3% of answers right; exactly, 70.4%"
-    teacher = "20.9 million parameters; <code>original</code>: 73.1% of 3,521 answers right"
-    for written in ("81.2%", "1,234", "84.1%", "12.3 million", quantized, teacher):
-        assert written in english
-    quantized = "70,3% jawaban benar; dihitung tepat, 70,4%"
-    teacher = "20,9 juta parameter; <code>original</code>: 73,1% dari 3.521 jawaban benar"
-    for written in ("81,2%", "1.234", "84,1%", "12,3 juta", quantized, teacher):
-        assert written in indonesian
+@pytest.mark.parametrize(
+    ("language", "quantized", "teacher"),
+    [
+        (
+            "en",
+            "{}% of answers right; exactly, {}%",
+            "{} million parameters; <code>clothes</code>: {}% of {} answers right",
+        ),
+        (
+            "id",
+            "{}% jawaban benar; dihitung tepat, {}%",
+            "{} juta parameter; <code>clothes</code>: {}% dari {} jawaban benar",
+        ),
+    ],
+)
+def test_the_card_s_numbers_stand_in_the_reader_s_form(
+    client: FlaskClient, language: str, quantized: str, teacher: str
+) -> None:
+    def write(value: float, form: str = "#,##0.0") -> str:
+        return str(format_decimal(value, form, locale=language))
+
+    shares, (taught,) = EXPRESSION["figures"]["quantization"], CLOTHING["training"]["teachers"]
+    by_card = taught["heads"]["clothes"]
+    page = read(client, "/models/expression", language)
+    for each in shares.values():
+        assert quantized.format(write(100 * each["quantized"]), write(100 * each["exact"])) in page
+    for row in EXPRESSION["figures"]["cross_validation"].values():
+        assert f"{write(row['accuracy'], '#,##0.0%')}</td>" in page
+    millions = write(taught["parameters"] / 1e6)
+    told = teacher.format(millions, write(100 * by_card["accuracy"]), by_card["count"])
+    assert told in read(client, "/models/clothing", language)
 
 
 def test_a_guarded_head_tells_both_limits_and_how_its_guard_is_judged(client: FlaskClient) -> None:
@@ -209,14 +155,17 @@ def test_a_guarded_head_tells_both_limits_and_how_its_guard_is_judged(client: Fl
     assert "untuk wajah yang dikira “anak”" in indonesian
 
 
-def test_a_joined_head_tells_its_evidence_and_its_risk_at_each_coverage(full_app: Flask) -> None:
-    page = read(full_app.test_client(), "/models/expression")
+def test_a_joined_head_tells_its_evidence_and_its_risk_at_each_coverage(
+    client: FlaskClient, rival_app: Flask
+) -> None:
+    page = read(client, "/models/expression")
     assert "original: 10%, ferplus: 90%" in page
-    assert "below a probability of 74.5%; fear below 80.0%" in page
-    assert "93.8%" in page
-    assert "94.6%" in page
-    assert "its side is below 16 pixels" in page
-    assert "Risiko dan cakupan" in read(full_app.test_client(), "/models/expression", "id")
+    assert f"its side is below {EXPRESSION['visibility']['tiny']:g} pixels" in page
+    assert f"{EXPRESSION['figures']['risk_coverage']['natural'][1]['right']:.1%}" in page
+    assert "Risiko dan cakupan" in read(client, "/models/expression", "id")
+    limit = EXPRESSION["heads"]["joined"]["threshold"]
+    strict = f"below a probability of {limit:.1%}; fear below 80.0%"
+    assert strict in read(rival_app.test_client(), "/models/rival")
 
 
 def test_the_choice_is_kept_for_this_visitor_alone(app: Flask, client: FlaskClient) -> None:
@@ -255,8 +204,8 @@ def test_a_choice_of_models_that_are_gone_is_forgotten(client: FlaskClient) -> N
     assert 'value="age"' not in read(client, "/")
 
 
-def test_a_rival_model_can_be_chosen(full_app: Flask) -> None:
-    client = full_app.test_client()
+def test_a_rival_model_can_be_chosen(rival_app: Flask) -> None:
+    client = rival_app.test_client()
     by_default = analyze(client, ASTRONAUT_PNG).get_json()["models"]
     assert list(by_default) == ["expression", "gender"]
     client.post("/models", data={"task-expression": "rival:original"})
