@@ -42,138 +42,90 @@ class Settings(BaseSettings):
     """Hold the settings of one application."""
 
     # A rejected URL may hold a password, which must not reach the log.
-    model_config = SettingsConfigDict(env_prefix="RAUT_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RAUT_",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
 
-    models: Path = Field(MODELS, description="Folder of the models to serve.")
-    studies: Path = Field(
-        STUDIES, description="Folder of the results of the published studies, shown on /models."
-    )
-    samples: DirectoryPath | None = Field(
-        None,
-        description="Folder of up to three photos (JPEG, PNG or WebP) that the start page offers "
-        "to try; their file names are shown, so let them name the source.",
-    )
-    runtime: Literal["auto", "keras", "onnx", "remote"] = Field(
-        "auto",
-        description="Runtime of the models. `auto` runs the ONNX export, quantized to 8 bits where "
-        "that loses no accuracy; `onnx` runs the unquantized export; `keras` needs TensorFlow; "
-        "`remote` sends face crops to an inference server (docs/remote.md).",
-    )
-    label_set: Literal["joined", "original", "ferplus"] | None = Field(
-        None, description="Label set of the expression model; the card's default where unset."
-    )
-    effort: Literal["fast", "balanced", "thorough"] = Field(
-        "balanced",
-        description="Default search effort. `fast` runs one search pass; `balanced` adds passes "
-        "where no face was found; `thorough` searches all rotations and sizes.",
-    )
-    detector: Literal["combined", "haar"] = Field(
-        "combined",
-        description="What proposes faces. `combined` runs the Haar cascade and a network; `haar` "
-        "the cascade alone, as the papers do: it finds upright frontal faces.",
-    )
-    mirror_averaging: bool = Field(
-        True,
-        description="Read each face of a photo as its mirror image too, and average both, with "
-        "the models whose card says so. The live page never does.",
-    )
-    threads: int = Field(1, ge=1, description="ONNX Runtime threads for each batch.")
-    analysis_timeout: float = Field(
-        10.0,
-        gt=0,
-        le=600,
-        description="Seconds after which the analysis of one request or live frame is ended, and "
-        "refused with 503.",
-    )
-    track_max_age: float = Field(
-        2.5, ge=0, le=10, description="Seconds for which a track survives without a detection."
-    )
-    inference_url: HttpUrl | None = Field(
-        None, description="Base URL of the inference server: http or https, with an optional path."
-    )
-    inference_timeout: float = Field(
-        2.0, gt=0, le=60, description="Timeout of one batch on the inference server, in seconds."
-    )
-    breaker_threshold: int = Field(
-        5, ge=1, description="Consecutive failed batches after which the circuit breaker opens."
-    )
-    breaker_reset: float = Field(
-        10.0, gt=0, description="Seconds for which an open circuit breaker rejects requests."
-    )
-    port: int = Field(
-        8000,
-        ge=0,
-        le=65535,
-        validation_alias="PORT",
-        description="TCP port of the web server; 0 takes any free one.",
-    )
-    workers: int = Field(
-        1,
-        ge=1,
-        validation_alias="WEB_CONCURRENCY",
-        description="Worker processes of gunicorn; gunicorn.conf.py defaults to one for each "
-        "processor, at most four.",
-    )
-    max_upload_mb: int = Field(20, ge=1, description="Largest accepted photo, in megabytes.")
-    max_streams: int = Field(
-        16,
-        ge=1,
-        description="Concurrent WebSocket streams, divided evenly among the workers. Further "
-        "clients are told to try again later.",
-    )
-    max_streams_per_client: int = Field(
-        8,
-        ge=1,
-        description="Concurrent WebSocket streams of one client, divided evenly among the workers. "
-        "A client is a token, an IPv4 address or an IPv6 network.",
-    )
-    queue_seconds: float = Field(
-        3.0,
-        ge=0,
-        le=60,
-        description="Longest wait of a photo for its turn, as estimated from the last photos. One "
-        "that would wait longer is refused at once with 503 and Retry-After.",
-    )
-    drain_seconds: float = Field(
-        0.0,
-        ge=0,
-        le=300,
-        description="Seconds for which a terminating server still accepts requests while /readyz "
-        "answers 503, so that a proxy can take it out of rotation.",
-    )
-    trusted_hosts: list[str] = Field(
-        [], description='Accepted host names, as JSON: `["raut.example.org"]`; any by default.'
-    )
-    trusted_proxies: int = Field(
-        0,
-        ge=0,
-        description="Number of reverse proxies in front: how many entries of X-Forwarded-For and "
-        "X-Forwarded-Proto to trust.",
-    )
-    rate_limit: Annotated[str, AfterValidator(_check_limit)] = Field(
-        "600/minute",
-        description="Photos, steps pages and streams that one client may request, in the notation "
-        "of the `limits` package; empty for no limit. A client is a token, an IPv4 address or an "
-        "IPv6 network.",
-    )
+    models: Path = MODELS
+    """Folder of the models to serve."""
+    studies: Path = STUDIES
+    """Folder of the results of the published studies, shown on /models."""
+    samples: DirectoryPath | None = None
+    """Folder of up to three photos (JPEG, PNG or WebP) that the start page offers to try; their
+    file names are shown, so let them name the source."""
+    runtime: Literal["auto", "keras", "onnx", "remote"] = "auto"
+    """Runtime of the models. `auto` runs the ONNX export, quantized to 8 bits where that loses no
+    accuracy; `onnx` runs the unquantized export; `keras` needs TensorFlow; `remote` sends face
+    crops to an inference server (docs/remote.md)."""
+    label_set: Literal["joined", "original", "ferplus"] | None = None
+    """Label set of the expression model; the card's default where unset."""
+    effort: Literal["fast", "balanced", "thorough"] = "balanced"
+    """Default search effort. `fast` runs one search pass; `balanced` adds passes where no face was
+    found; `thorough` searches all rotations and sizes."""
+    detector: Literal["combined", "haar"] = "combined"
+    """What proposes faces. `combined` runs the Haar cascade and a network; `haar` the cascade
+    alone, as the papers do: it finds upright frontal faces."""
+    mirror_averaging: bool = True
+    """Read each face of a photo as its mirror image too, and average both, with the models whose
+    card says so. The live page never does."""
+    threads: int = Field(1, ge=1)
+    """ONNX Runtime threads for each batch."""
+    analysis_timeout: float = Field(10.0, gt=0, le=600)
+    """Seconds after which the analysis of one request or live frame is ended, and refused with 503.
+    """
+    track_max_age: float = Field(2.5, ge=0, le=10)
+    """Seconds for which a track survives without a detection."""
+    inference_url: HttpUrl | None = None
+    """Base URL of the inference server: http or https, with an optional path."""
+    inference_timeout: float = Field(2.0, gt=0, le=60)
+    """Timeout of one batch on the inference server, in seconds."""
+    breaker_threshold: int = Field(5, ge=1)
+    """Consecutive failed batches after which the circuit breaker opens."""
+    breaker_reset: float = Field(10.0, gt=0)
+    """Seconds for which an open circuit breaker rejects requests."""
+    port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
+    """TCP port of the web server; 0 takes any free one."""
+    workers: int = Field(1, ge=1, validation_alias="WEB_CONCURRENCY")
+    """Worker processes of gunicorn; gunicorn.conf.py defaults to one for each processor, at most
+    four."""
+    max_upload_mb: int = Field(20, ge=1)
+    """Largest accepted photo, in megabytes."""
+    max_streams: int = Field(16, ge=1)
+    """Concurrent WebSocket streams, divided evenly among the workers. Further clients are told to
+    try again later."""
+    max_streams_per_client: int = Field(8, ge=1)
+    """Concurrent WebSocket streams of one client, divided evenly among the workers. A client is a
+    token, an IPv4 address or an IPv6 network."""
+    queue_seconds: float = Field(3.0, ge=0, le=60)
+    """Longest wait of a photo for its turn, as estimated from the last photos. One that would wait
+    longer is refused at once with 503 and Retry-After."""
+    drain_seconds: float = Field(0.0, ge=0, le=300)
+    """Seconds for which a terminating server still accepts requests while /readyz answers 503, so
+    that a proxy can take it out of rotation."""
+    trusted_hosts: list[str] = []
+    """Accepted host names, as JSON: `["raut.example.org"]`; any by default."""
+    trusted_proxies: int = Field(0, ge=0)
+    """Number of reverse proxies in front: how many entries of X-Forwarded-For and X-Forwarded-Proto
+    to trust."""
+    rate_limit: Annotated[str, AfterValidator(_check_limit)] = "600/minute"
+    """Photos, steps pages and streams that one client may request, in the notation of the `limits`
+    package; empty for no limit. A client is a token, an IPv4 address or an IPv6 network."""
     rate_limit_storage: str = Field(
-        "memory://",
-        pattern=r"^(memory|shared|redis|rediss|redis\+unix)://",
-        description="Storage of the rate limit's counters. gunicorn.conf.py sets one in memory "
-        "shared by all workers; `redis://host:port/number` is shared by several servers.",
+        "memory://", pattern=r"^(memory|shared|redis|rediss|redis\+unix)://"
     )
-    tokens: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
-        {},
-        description="Clients that may send photos, as JSON: the SHA-256 of each one's token by "
-        "name, as printed by `raut token NAME`; everybody by default.",
-    )
+    """Storage of the rate limit's counters. gunicorn.conf.py sets one in memory shared by all
+    workers; `redis://host:port/number` is shared by several servers."""
+    tokens: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
+    """Clients that may send photos, as JSON: the SHA-256 of each one's token by name, as printed by
+    `raut token NAME`; everybody by default."""
 
-    sandbox: Literal["auto", "require", "off"] = Field(
-        "auto",
-        description="Whether the kernel restricts the workers, by Landlock and seccomp on Linux. "
-        "`auto` restricts them as far as the kernel can; `require` refuses to start where it "
-        "can't; `off` leaves them alone.",
-    )
+    sandbox: Literal["auto", "require", "off"] = "auto"
+    """Whether the kernel restricts the workers, by Landlock and seccomp on Linux. `auto` restricts
+    them as far as the kernel can; `require` refuses to start where it can't; `off` leaves them
+    alone."""
 
     @property
     def most_photo_bytes(self) -> int:

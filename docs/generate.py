@@ -48,7 +48,8 @@ def settings() -> str:
         if schema.get("format") == "path":
             default = Path(default).relative_to(PACKAGE.parent).as_posix()
         shown = "" if default in (None, "") else f"`{default}`"
-        lines.append(_row(f"`{variable_of(name)}`", _type(schema), shown, schema["description"]))
+        described = " ".join(schema["description"].split())
+        lines.append(_row(f"`{variable_of(name)}`", _type(schema), shown, described))
     return "\n".join(lines) + "\n"
 
 

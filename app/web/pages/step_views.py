@@ -448,20 +448,11 @@ def _best_detection(explanation: Explanation) -> Detection | None:
     return best
 
 
+# By their steps' ids.
 VIEWS: dict[str, Callable[[Explanation], View | None]] = {
-    "photo": _photo,
-    "grey": _grey,
-    "features": _features,
-    "windows": _windows,
-    "proposals": _proposals,
+    each.__name__.strip("_"): each for each in (_photo, _grey, _features, _windows, _proposals)
 }
 READING_VIEWS: dict[str, Callable[[Explanation, Reading], View | None]] = {
-    "crop": _crop,
-    "whole": _whole,
-    "filters": _filters,
-    "maps": _maps,
-    "spread": _spread,
-    "where": _where,
-    "softmax": _softmax,
-    "decision": _decision,
+    each.__name__.strip("_"): each
+    for each in (_crop, _whole, _filters, _maps, _spread, _where, _softmax, _decision)
 }
