@@ -1,7 +1,8 @@
 """A process in the sandbox that tries what it may and what it may not.
 
 `python -m tests.helpers.sandboxed READABLE WRITABLE OTHER [PORT]`, with three folders, prints a
-JSON object: what is in force, and of each attempt the name of what it raised, or "done".
+JSON object: what is in force, and of each attempt, at what is allowed and what is refused, the name
+of what it raised, or "done".
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +131,7 @@ def main() -> None:
     wake.set()
     earlier.join()
     parent = os.getppid()
-    attempts: dict[str, Callable[[], Any]] = {
+    allowed: dict[str, Callable[[], Any]] = {
         "read": lambda: (readable / "file").read_text(),
         "write where it may": lambda: (writable / "file").write_text("count"),
         "remove where it may": lambda: (writable / "file").unlink(),
@@ -141,6 +143,8 @@ def main() -> None:
         "infer": infer,
         "signal itself": lambda: os.kill(os.getpid(), 0),
         "import": lambda: __import__("wave"),
+    }
+    refused: dict[str, Callable[[], Any]] = {
         "read elsewhere": lambda: (other / "file").read_text(),
         "list elsewhere": lambda: list(other.iterdir()),
         "write what it may read": lambda: (readable / "file").write_text("changed"),
@@ -180,13 +184,11 @@ def main() -> None:
         ),
         "leave its namespace": lambda: call(seccomp.REFUSED["unshare"], 0x10000000),
     }
-    results = {name: attempt(action) for name, action in attempts.items()}
-    results["fork from an earlier thread"] = outcomes[0]
-    if ports:
-        results["connect where it may"] = attempt(
-            lambda: socket.create_connection(("127.0.0.1", ports[0]), 5)
-        )
-    print(json.dumps({"in force": described, "results": results}))
+    for connected in ports:
+        allowed["connect"] = partial(socket.create_connection, ("127.0.0.1", connected), 5)
+    told = [{name: attempt(each) for name, each in group.items()} for group in (allowed, refused)]
+    told[1]["fork from an earlier thread"] = outcomes[0]
+    print(json.dumps({"in force": described, "allowed": told[0], "refused": told[1]}))
 
 
 if __name__ == "__main__":
