@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx.parser
 
 from tests.helpers.cards import copy_face_models, hash_files
 
@@ -26,6 +26,20 @@ FIGURES = {
 }
 
 
+NETWORK = f"""
+<ir_version: 8, opset_import: ["": 17]>
+colours (uint8[count, {SIZE}, {SIZE}, 3] picture) => (float[count, {len(CLASSES)}] clothes) {{
+    numbers = Cast<to=1>(picture)
+    planes = Transpose<perm=[0, 3, 1, 2]>(numbers)
+    convolved = Conv(planes, filters)
+    maps = Relu(convolved)
+    pooled = GlobalAveragePool(maps)
+    means = Flatten(pooled)
+    clothes = MatMul(means, weights)
+}}
+"""
+
+
 def write_all_models(folder: Path) -> None:
     """Write the served models of faces into a folder, and `clothing` beside them."""
     copy_face_models(folder)
@@ -40,10 +54,7 @@ def write_clothing(folder: Path) -> None:
         "name": "clothing",
         "task": "clothing",
         "region": "image",
-        "purpose": {
-            "en": "Tells colours apart, for tests.",
-            "id": "Tells colours apart, for tests.",
-        },
+        "purpose": dict.fromkeys(("en", "id"), "Tells colours apart, for tests."),
         "not_for": {"en": "Anything else.", "id": "Anything else."},
         "size": SIZE,
         "channels": 3,
@@ -59,26 +70,13 @@ def write_clothing(folder: Path) -> None:
 
 
 def _make_network() -> onnx.ModelProto:
-    filters = np.eye(3, dtype=np.float32)[:, :, None, None]
     weights = np.zeros((3, len(CLASSES)), np.float32)
     for colour, garment in enumerate((0, 1, 4)):
         # The other colours subtract, so that white has no class either.
         weights[:, garment] = -STEEPNESS
         weights[colour, garment] = STEEPNESS
-    nodes = [
-        helper.make_node("Cast", ["picture"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["numbers"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["planes", "filters"], ["convolved"]),
-        helper.make_node("Relu", ["convolved"], ["maps"]),
-        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["means"]),
-        helper.make_node("MatMul", ["means", "weights"], ["clothes"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "colours",
-        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["count", SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("clothes", TensorProto.FLOAT, ["count", len(CLASSES)])],
-        [numpy_helper.from_array(filters, "filters"), numpy_helper.from_array(weights, "weights")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    filters = np.eye(3, dtype=np.float32)[:, :, None, None]
+    model = onnx.parser.parse_model(NETWORK)
+    for name, values in (("filters", filters), ("weights", weights)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    return model

@@ -327,57 +327,17 @@ def test_a_server_that_takes_too_long_is_not_waited_for(server: FakeServer, faul
     assert is_unavailable(remote.get("/readyz"))
 
 
-LOGITS = {"original": np.zeros((2, 7), np.float32), "ferplus": np.zeros((2, 8), np.float32)}
+# Of the known crop, of a face and of its mirror image.
+LOGITS = {"original": np.zeros((3, 7), np.float32), "ferplus": np.zeros((3, 8), np.float32)}
 SOUND = write_logits(LOGITS, binary=True)
 LENGTH = "Inference-Header-Content-Length"
-
-
-def tell(**fields: Any) -> Answer:
-    """Answer sound logits, the first head's with other fields."""
-    tensors = [
-        {"name": name, "datatype": "FP32", "shape": logits.shape, "data": logits.ravel().tolist()}
-        for name, logits in LOGITS.items()
-    ]
-    return Answer(body=json.dumps({"outputs": [tensors[0] | fields, *tensors[1:]]}).encode())
-
-
 NONSENSE = {
-    "nothing": Answer(200, b""),
     "no JSON": Answer(200, b"\xff\xfe{"),
-    "another JSON": Answer(200, b"[1, 2]"),
-    "no tensors": Answer(200, b'{"outputs": []}'),
-    "lists in lists": Answer(200, b"[" * 900_000),
     "a compressed answer": Answer(200, gzip.compress(SOUND.body), {"Content-Encoding": "gzip"}),
-    "other shapes": write_logits({name: logits[:1] for name, logits in LOGITS.items()}, True),
-    "not finite": write_logits({name: logits + np.nan for name, logits in LOGITS.items()}, True),
-    "cut short": dataclasses.replace(SOUND, body=SOUND.body[:-1]),
-    "a length beyond its end": dataclasses.replace(SOUND, headers={LENGTH: "99999"}),
-    "a length that is none": dataclasses.replace(SOUND, headers={LENGTH: "many"}),
     "logits of another photo": SOUND,
     "too much": Answer(200, bytes(2_000_000)),
     "a redirect": Answer(307, b"", {"Location": "/elsewhere"}),
 }
-
-
-LIES = {
-    "data of another kind": tell(data=[{}]),
-    "words for numbers": tell(data=["1"] * 14),
-    "an infinity as JSON has it": Answer(body=tell(data=[0.5] * 14).body.replace(b"0.5", b"1e999")),
-    "a number beyond any float": tell(data=[10**400] * 14),
-    "a shape beyond any memory": tell(shape=[10**30, 7]),
-    "a negative shape": tell(shape=[-2, -7]),
-    "a negative length": tell(parameters={"binary_data_size": -5}),
-    "an infinite length": tell(parameters={"binary_data_size": float("inf")}),
-    "a head twice": tell(name="ferplus", shape=[2, 8], data=[0.5] * 16),
-}
-
-
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_tensors_of_other_kinds_are_no_logits(lie: Answer) -> None:
-    heads = {name: logits.shape[1] for name, logits in LOGITS.items()}
-    assert read_response(tell().body, None, 2, heads).keys() == heads.keys()
-    with pytest.raises(ValueError, match=r"."):
-        read_response(lie.body, None, 2, heads)
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
@@ -385,6 +345,51 @@ def test_nonsense_is_no_answer(server: FakeServer, remote: FlaskClient, nonsense
     server.fault = on_batches(lambda handler: nonsense)
     assert is_unavailable(ask(remote))
     assert "/elsewhere" not in server.paths
+
+
+def tell(**fields: Any) -> Answer:
+    """Answer sound logits, the first head's with other fields."""
+    answer = json.loads(write_logits(LOGITS, binary=False).body)
+    answer["outputs"][0] |= fields
+    return Answer(body=json.dumps(answer).encode())
+
+
+LIES = {
+    "nothing": Answer(200, b""),
+    "another JSON": Answer(200, b"[1, 2]"),
+    "no tensors": Answer(200, b'{"outputs": []}'),
+    "lists in lists": Answer(200, b"[" * 900_000),
+    "other shapes": write_logits({name: logits[:1] for name, logits in LOGITS.items()}, True),
+    "not finite": write_logits({name: logits + np.nan for name, logits in LOGITS.items()}, True),
+    "cut short": dataclasses.replace(SOUND, body=SOUND.body[:-1]),
+    "a length beyond its end": dataclasses.replace(SOUND, headers={LENGTH: "99999"}),
+    "a length that is none": dataclasses.replace(SOUND, headers={LENGTH: "many"}),
+    "data of another kind": tell(data=[{}]),
+    "words for numbers": tell(data=["1"] * 21),
+    "an infinity as JSON has it": Answer(body=tell(data=[0.5] * 21).body.replace(b"0.5", b"1e999")),
+    "a number beyond any float": tell(data=[10**400] * 21),
+    "a shape beyond any memory": tell(shape=[10**30, 7]),
+    "a negative shape": tell(shape=[-3, -7]),
+    "a negative length": tell(parameters={"binary_data_size": -5}),
+    "an infinite length": tell(parameters={"binary_data_size": float("inf")}),
+    "a head twice": tell(name="ferplus", shape=[3, 8], data=[0.5] * 24),
+}
+
+
+def read(answer: Answer) -> dict[str, np.ndarray]:
+    heads = {name: logits.shape[1] for name, logits in LOGITS.items()}
+    return read_response(answer.body, answer.headers.get(LENGTH), 3, heads)
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_tensors_of_other_kinds_are_no_logits(lie: Answer) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read(lie)
+
+
+@pytest.mark.parametrize("sound", [SOUND, tell()], ids=["binary", "numbers"])
+def test_sound_tensors_are_logits(sound: Answer) -> None:
+    assert read(sound).keys() == LOGITS.keys()
 
 
 def test_after_some_failures_the_server_is_left_alone(server: FakeServer, models: Path) -> None:
