@@ -57,18 +57,18 @@ class FeatureNetwork:
 
     def _build(self, content: bytes, indices: list[int]) -> Any:
         # Imported here, as serving without teaching needs no onnx.
-        import onnx
+        import onnx.utils
 
-        model = onnx.load_model_from_string(content)
-        graph, make_node = model.graph, onnx.helper.make_node
-        relus = [node.output[0] for node in graph.node if node.op_type == "Relu"]
+        whole = onnx.load_model_from_string(content)
+        relus = [node.output[0] for node in whole.graph.node if node.op_type == "Relu"]
         try:
             names = [relus[index] for index in indices]
         except IndexError as error:
             raise ModelError(f"The card of {self.name} names features that it lacks.") from error
-        _keep_needed(graph, names)
-        del graph.output[:]
-        graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+        empty = map(onnx.helper.make_empty_tensor_value_info, names)
+        whole.graph.value_info.extend(empty)
+        model = onnx.utils.Extractor(whole).extract_model([whole.graph.input[0].name], names)
+        graph, make_node = model.graph, onnx.helper.make_node
         maps = OnnxNetwork(model.SerializeToString(), 1).logits(self._crop)
         for name in names:
             stride = maps[name].shape[2] // PLACES
@@ -79,19 +79,6 @@ class FeatureNetwork:
         graph.node.append(make_node("Concat", [f"{name}/flat" for name in names], [OUTPUT], axis=1))
         _set_output(graph, OUTPUT, None)
         return model
-
-
-def _keep_needed(graph: Any, names: list[str]) -> None:
-    """Drop all nodes and weights of a graph that these tensors don't need."""
-    needed, kept = set(names), list[Any]()
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    weights = [each for each in graph.initializer if each.name in needed]
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(reversed(kept))
-    graph.initializer.extend(weights)
 
 
 def _set_output(graph: Any, name: str, length: int | None) -> None:
