@@ -24,10 +24,6 @@ class Box:
         """Return the box in an image whose sides have `factor` times as many pixels."""
         return Box(*(round(factor * each) for each in (self.x, self.y, self.width, self.height)))
 
-    def to_json(self) -> dict[str, int]:
-        """Return the box as a JSON object."""
-        return {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
-
 
 def square_corners(squares: np.ndarray) -> np.ndarray:
     """Return the corners (count, 4) of unturned squares.

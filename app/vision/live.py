@@ -61,13 +61,8 @@ class LiveReader:
             self._tracker.forget_predictions()
         self._classifiers = faces
 
-    @property
-    def smoothing_seconds(self) -> float:
-        """Return the time constant of the smoothing; 0 smooths nothing."""
-        return self._tracker.smoothing_seconds
-
-    @smoothing_seconds.setter
-    def smoothing_seconds(self, seconds: float) -> None:
+    def smooth(self, seconds: float) -> None:
+        """Set the time constant of the smoothing; 0 smooths nothing."""
         self._tracker.smoothing_seconds = seconds
 
     def read_frame(

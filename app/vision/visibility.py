@@ -35,8 +35,9 @@ def find_reasons(
 def _find_reason(
     limits: VisibilityLimits, light: float, sharpness: float, detection: Detection
 ) -> Reason | None:
-    if hidden := _find_hidden(detection):
-        return hidden
+    for name, reason in SEEN.items():
+        if detection.reasons.get(name, 0.0) >= FAIRLY_SURE:
+            return reason
     if max(detection.box.width, detection.box.height) < limits.tiny:
         return "tiny"
     if light < limits.dark:
@@ -44,14 +45,6 @@ def _find_reason(
     if sharpness < limits.blurred:
         return "blurred"
     return "turned" if abs(detection.roll_degrees) > limits.turned else None
-
-
-def _find_hidden(detection: Detection) -> Reason | None:
-    """Return what the detector is fairly sure of, the first of `SEEN`."""
-    for name, reason in SEEN.items():
-        if detection.reasons.get(name, 0.0) >= FAIRLY_SURE:
-            return reason
-    return None
 
 
 def measure_light(crop: np.ndarray) -> float:

@@ -27,7 +27,7 @@ from app.web.server import (
     security,
 )
 from app.web.server.admission import AdmissionQueue, StreamSlots
-from app.web.server.logging import init_logging
+from app.web.server.logging import write_line
 from app.web.server.readiness import Readiness
 from app.web.server.state import KEY, AppState
 
@@ -61,12 +61,12 @@ def build_application(settings: Settings | None = None) -> Flask:
     Bootstrap5(app)
     metrics.init_metrics(app)
     error_responses.init_errors(app)
-    init_logging(app)
+    app.after_request(write_line)
     security.init_security(app, settings)
-    compression.init_compression(app)
+    app.after_request(compression.compress)
     locale.init_locale(app)
     auth.init_auth(app, settings)
-    rate_limit.init_rate_limit(app)
+    app.before_request(rate_limit.spend_on_photos)
     pages = (photo, realtime, video, steps, teach, models, studies, about)
     for module in (*pages, routes, stream, health):
         app.register_blueprint(module.blueprint)

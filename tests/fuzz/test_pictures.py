@@ -5,9 +5,11 @@ A failure names the photo's number, from which `corpus.mutate` makes it again.
 
 import gc
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from hypothesis import strategies as st
 
 from app.errors import RautError
 from app.vision.imaging.decoding import decode_frame, decode_image
+from app.vision.imaging.heif_items import ItemsError, count_coded_pixels
+from app.vision.imaging.jpeg_markers import read_markers
 from tests.fuzz.corpus import make_corpus, mutate
 from tests.helpers.forms import post
 
@@ -115,3 +119,19 @@ def test_arbitrary_frames_are_decoded_or_rejected(corpus: list[bytes], fuzz_coun
     for number in range(fuzz_count):
         name, data = mutate(corpus, number)
         assert decoded(decode_frame, data) in OUTCOMES, f"number {number}, {name}"
+
+
+AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf\0\0\x0b\xb8meta\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("walk", "start"), [(read_markers, b"\xff\xd8"), (count_coded_pixels, AVIF)]
+)
+def test_walks_over_segments_and_boxes_end_on_any_bytes(
+    corpus: list[bytes], fuzz_count: int, walk: Callable[[bytes], object], start: bytes
+) -> None:
+    chance = random.Random(1)
+    for number in range(fuzz_count):
+        for data in (mutate(corpus, number)[1], start + chance.randbytes(3000)):
+            with suppress(RautError, ItemsError):
+                walk(data)

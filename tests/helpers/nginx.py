@@ -16,16 +16,13 @@ from tests.helpers.servers import PATIENCE, wait_until_open
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/opt/homebrew/bin") or ""
 
-with_nginx = pytest.mark.skipif(
-    not (NGINX and shutil.which("openssl")),
-    reason="nginx and openssl are needed: install the packages nginx-light and openssl.",
-)
-
 
 class Front:
     """nginx in front of one or several servers; its logs are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
+        if not (NGINX and shutil.which("openssl")):
+            pytest.skip("nginx and openssl are needed: install nginx-light and openssl.")
         self.port = find_free_port()
         self.plain_port = find_free_port()
         self.folder = folder

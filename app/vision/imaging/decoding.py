@@ -37,17 +37,9 @@ TIFF_COMPRESSIONS = {
 TIFF_TILE = (322, 323)  # the tags of a tile's width and height
 FRAME_SIDE = 640  # longest side that a live frame needs; larger ones are decoded smaller
 JPEG_SCALES = (1, 2, 4, 8)  # at which libjpeg decodes
-# Makes pixels upright that are stored in one of EXIF's orientations.
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: cv2.flip(pixels, 1),
-    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
-    4: lambda pixels: cv2.flip(pixels, 0),
-    5: cv2.transpose,
-    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
-    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
-LYING = range(5, 9)  # the orientations of a photo whose columns are stored as rows
+LYING = range(5, 9)  # EXIF's orientations of a photo whose columns are stored as rows
+# OpenCV's codes for the flip that makes others upright, and those lying once they are transposed.
+FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 STRIP_ROWS = 64  # rows of an image that are converted at a time
 MISSING = 128  # the grey level of blocks that a JPEG lacks
 MIN_SIDE = 16  # below this no face can be distinguished from noise
@@ -238,7 +230,9 @@ def _decode_webp(data: bytes, mode: str, orientation: int) -> np.ndarray:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
+    if orientation in LYING:
+        pixels = cv2.transpose(pixels)
+    return cv2.flip(pixels, FLIPS[orientation]) if orientation in FLIPS else pixels
 
 
 def _decode(image: Image.Image, scale: int = 1) -> np.ndarray:

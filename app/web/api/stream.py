@@ -243,7 +243,7 @@ class StreamSession:
         self._reader = reader
         self._media |= begins
         if settings.smoothing_seconds is not None:
-            reader.smoothing_seconds = settings.smoothing_seconds
+            reader.smooth(settings.smoothing_seconds)
         return {"settings": settings.model_dump(exclude_none=True)}
 
     async def _answer(self, answer: dict[str, Any]) -> None:

@@ -191,18 +191,8 @@ def _write(value: Any) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     each.__name__: each
     for each in (
-        probability,
-        share,
-        percent,
-        number,
-        figure,
-        decimal,
-        date,
-        localized,
-        data_text,
-        level,
-        weakness,
-        why_unsure,
+        *(probability, share, percent, number, figure, decimal, date),
+        *(localized, data_text, level, weakness, why_unsure),
     )
 } | {
     "label": label,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import Distribution, PackageMetadata, distributions
+from importlib.metadata import PackageMetadata, distributions
 
 from flask import Blueprint, render_template
 
@@ -38,13 +38,11 @@ def page() -> str:
 @cache
 def list_parts() -> tuple[Package, ...]:
     """List every installed package by name, once for a process: they don't change under it."""
-    parts = {each.metadata["Name"].lower(): _describe(each) for each in distributions()}
-    return tuple(parts[name] for name in sorted(parts))
-
-
-def _describe(distribution: Distribution) -> Package:
-    metadata = distribution.metadata
-    return Package(metadata["Name"], distribution.version, _licence(metadata))
+    found = {each.metadata["Name"].lower(): each for each in distributions()}
+    return tuple(
+        Package(each.metadata["Name"], each.version, _licence(each.metadata))
+        for _, each in sorted(found.items())
+    )
 
 
 def _licence(metadata: PackageMetadata) -> str:

@@ -56,21 +56,21 @@ def card(name: str) -> str:
     classifier = state().analyzer.classifiers.get(name)
     if classifier is None:
         abort(404, f"There is no model {name!r} here.")
-    figures = classifier.card.figures
+    card, training = classifier.card, classifier.card.training
+    figures = card.figures
     losses, accuracies = charts.learning_curves(figures.get("history", []))
     return render_template(
         "models/card.html",
         classifier=classifier,
-        card=classifier.card,
-        heads=_describe_heads(classifier.card),
+        card=card,
+        heads=_describe_heads(card),
         losses=charts.plot_lines(losses),
         accuracies=charts.plot_lines(accuracies),
-        robustness=charts.group_changes(
-            figures.get("robustness", []), grey=classifier.card.channels == 1
-        ),
+        robustness=charts.group_changes(figures.get("robustness", []), grey=card.channels == 1),
         risks=charts.plot_lines(charts.risk_lines(figures.get("risk_coverage", {}))),
-        trained_on=_date(classifier.card.training.get("date")),
-        recipe=_listing(classifier.card.training.get("recipe")),
+        trained_on=training.get("date") and datetime.date.fromisoformat(training["date"]),
+        recipe=training.get("recipe")
+        and json.dumps(training["recipe"], indent=2, ensure_ascii=False),
     )
 
 
@@ -91,7 +91,8 @@ def _list_questions(
                 "label": label,
                 "head": each.card.heads[label or each.head_name],
                 "figures": headline_figures(each, label),
-                "chosen": _answers(answering, each.card.name, label),
+                "chosen": each.card.name in answering
+                and label in ("", answering[each.card.name].head_name),
             }
             for each in classifiers
             if each.card.task == task
@@ -100,10 +101,6 @@ def _list_questions(
         if len(options) > 1:
             questions.append({"task": task, "options": options})
     return questions
-
-
-def _answers(answering: dict[str, Classifier], model: str, label: str) -> bool:
-    return model in answering and label in ("", answering[model].head_name)
 
 
 def headline_figures(classifier: Classifier, label: str = "") -> dict[str, Any] | None:
@@ -151,11 +148,3 @@ def _describe_heads(card: Card) -> list[dict[str, Any]]:
             {"name": name, "head": head, "classes": classes, "figures": figures, "rows": rows}
         )
     return described
-
-
-def _date(written: str | None) -> datetime.date | None:
-    return datetime.date.fromisoformat(written) if written else None
-
-
-def _listing(recipe: Any) -> str:
-    return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""

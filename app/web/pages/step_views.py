@@ -11,7 +11,6 @@ from app.vision.detection.detector import SearchPass
 from app.vision.detection.proposals import WINDOW
 from app.vision.explain import visualization
 from app.vision.explain.explanation import Explanation, Reading
-from app.vision.explain.feature_maps import Layer
 from app.vision.explain.haar_features import first_features
 from app.vision.explain.visualization import Picture
 from app.vision.geometry import Box
@@ -333,25 +332,15 @@ def _list_layers(reading: Reading) -> list[str]:
 
 def _maps(_: Explanation, reading: Reading) -> View | None:
     layers = [each for each in reading.layers if each.ends_block] or reading.layers
-    blocks = [_describe_block(index, layer) for index, layer in enumerate(layers, start=1)]
-    figures = [
-        Figure(
-            f"block-{each['number']}",
-            each["tiles"].picture,
-            gettext("Block %(number)s", number=each["number"]),
-        )
-        for each in blocks
-    ]
+    blocks, figures = [], []
+    for index, layer in enumerate(layers, start=1):
+        tiles = visualization.tile_maps(layer.maps)
+        strongest = int(layer.maps.mean(axis=(1, 2)).argmax()) + 1
+        silent = int((layer.maps.max(axis=(1, 2)) == 0).sum())
+        title = gettext("Block %(number)s", number=index)
+        figures.append(Figure(f"block-{index}", tiles.picture, title))
+        blocks.append({"number": index, "tiles": tiles, "strongest": strongest, "silent": silent})
     return View(more={"blocks": blocks, "figures": figures}) if blocks else None
-
-
-def _describe_block(index: int, layer: Layer) -> dict[str, Any]:
-    return {
-        "number": index,
-        "tiles": visualization.tile_maps(layer.maps),
-        "strongest": int(layer.maps.mean(axis=(1, 2)).argmax()) + 1,
-        "silent": int((layer.maps.max(axis=(1, 2)) == 0).sum()),
-    }
 
 
 def _spread(_: Explanation, reading: Reading) -> View | None:

@@ -6,7 +6,7 @@ Answers of the API stay as they are: a few kB, which would cost the time of a ph
 import gzip
 from functools import lru_cache
 
-from flask import Flask, Response, request
+from flask import Response, request
 
 TYPES = frozenset({"text/html", "text/css", "text/javascript", "image/svg+xml"})
 LEAST_BYTES = 1000  # less fits into the first packet anyway
@@ -14,12 +14,8 @@ PAGE_LEVEL = 5  # about 1 ms for a page
 FILE_LEVEL = 9  # once for each process
 
 
-def init_compression(app: Flask) -> None:
+def compress(response: Response) -> Response:
     """Compress what is worth it for browsers that take gzip."""
-    app.after_request(_compress)
-
-
-def _compress(response: Response) -> Response:
     if response.mimetype not in TYPES or response.status_code != 200:
         return response
     response.vary.add("Accept-Encoding")

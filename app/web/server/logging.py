@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Response, current_app, g, request
 
 # For logging.config.dictConfig; gunicorn.conf.py writes the server's own lines so, too.
 LOGGING: dict[str, Any] = {
@@ -68,17 +68,13 @@ def _trace(error: BaseException) -> Iterator[str]:
     yield f"{type(error).__module__}.{type(error).__qualname__}"
 
 
-def init_logging(app: Flask) -> None:
-    """Write a line for every request."""
-    app.after_request(_write_line)
-
-
 def record_stages(timings_ms: dict[str, float]) -> None:
     """Keep how long a photo's stages took, for the request's line."""
     g.stages_ms = {stage: round(spent, 1) for stage, spent in timings_ms.items()}
 
 
-def _write_line(response: Response) -> Response:
+def write_line(response: Response) -> Response:
+    """Write the line of a request."""
     if request.endpoint not in UNTOLD or response.status_code >= 400:
         told = {
             "request_id": g.get("request_id"),

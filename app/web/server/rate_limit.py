@@ -11,7 +11,7 @@ from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, request
+from flask import current_app, request
 from limits import RateLimitItem, parse
 from limits.errors import ConfigurationError
 from limits.storage import Storage, storage_from_string
@@ -105,11 +105,6 @@ def build_rate_limiter(settings: Settings) -> RateLimiter | None:
     return RateLimiter(open_storage(settings.rate_limit_storage), photos)
 
 
-def init_rate_limit(app: Flask) -> None:
-    """Count every request that has a photo read."""
-    app.before_request(_spend_on_photos)
-
-
 def open_storage(address: str) -> Storage:
     """Return where photos are counted, without asking whether it answers. Raises `StorageError`."""
     is_near = urlsplit(address).scheme in ("memory", "shared")
@@ -151,7 +146,8 @@ def client_name() -> str:
     return token_name() or name_network(request.remote_addr or "")
 
 
-def _spend_on_photos() -> None:
+def spend_on_photos() -> None:
+    """Count a request that has a photo read."""
     if request.endpoint in READING:
         consume_quota()
 

@@ -87,31 +87,25 @@ def _bound_body() -> None:
         )
 
 
-def _is_foreign(origin: str | None) -> bool:
-    if origin is None:
-        return False
+def _is_foreign(origin: str) -> bool:
     try:
         return urlsplit(origin).netloc != request.host
     except ValueError:  # What is no address is nobody's here.
         return True
 
 
-def refuse_foreign() -> None:
+def _refuse_foreign_requests() -> None:
     """Raise `RautError` where another site's page sent the request; programs name no origin.
 
     Browsers let any page post and open sockets to any host, and send that host's cookies along.
     """
-    if _is_foreign(request.origin):
+    acts = request.method == "POST" or HANDSHAKE in request.environ
+    if acts and request.origin is not None and _is_foreign(request.origin):
         raise RautError(
             "foreign_origin",
             "The request came from another site's page. Send it from Raut's own pages, or from "
             "a program, which names no origin.",
         )
-
-
-def _refuse_foreign_requests() -> None:
-    if request.method == "POST" or HANDSHAKE in request.environ:
-        refuse_foreign()
 
 
 def _add_headers(response: Response) -> Response:

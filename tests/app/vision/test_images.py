@@ -288,8 +288,6 @@ import re, sys
 from concurrent.futures import ThreadPoolExecutor
 from app.vision.imaging.decoding import decode_image
 from app.vision.imaging.memory import return_large_blocks
-from tests.helpers.errors import refused
-from tests.helpers.forms import encode
 
 def resident(_=None):
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])

@@ -1,5 +1,3 @@
-import random
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,8 +6,7 @@ from PIL import Image
 
 from app.errors import RautError
 from app.vision.imaging.decoding import decode_frame, decode_image, open_image
-from app.vision.imaging.jpeg_markers import MOST_SCANS, read_markers
-from tests.fuzz.corpus import make_corpus, mutate
+from app.vision.imaging.jpeg_markers import MOST_SCANS
 from tests.helpers.errors import refused
 from tests.helpers.forms import encode
 
@@ -82,11 +79,3 @@ def test_arithmetic_coding_and_endless_segments_are_unreadable() -> None:
     ):
         with refused("image_unreadable"):
             decode_image(data)
-
-
-def test_the_walk_ends_on_any_bytes(fuzz_count: int) -> None:
-    corpus, chance = make_corpus(), random.Random(1)
-    for number in range(fuzz_count):
-        for data in (mutate(corpus, number)[1], b"\xff\xd8" + chance.randbytes(3000)):
-            with suppress(RautError):
-                read_markers(data)

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -305,19 +306,16 @@ def drip(handler: Handler, start: bytes, drop: bytes) -> None:
                 return
 
 
-def a_body_in_drops(handler: Handler) -> None:
-    drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ")
+OK = b"HTTP/1.1 200 OK\r\n"
+SLOW = {
+    "nothing": never,
+    "a body in drops": partial(drip, start=OK + b"Content-Length: 1000000\r\n\r\n", drop=b" "),
+    "a head in drops": partial(drip, start=OK + b"X-Long: ", drop=b"a"),
+    "go on": partial(drip, start=b"", drop=b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
 
 
-def a_head_in_drops(handler: Handler) -> None:
-    drip(handler, b"HTTP/1.1 200 OK\r\nX-Long: ", b"a")
-
-
-def go_on_for_ever(handler: Handler) -> None:
-    drip(handler, b"", b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-@pytest.mark.parametrize("fault", [never, a_body_in_drops, a_head_in_drops, go_on_for_ever])
+@pytest.mark.parametrize("fault", SLOW.values(), ids=SLOW.keys())
 def test_a_server_that_takes_too_long_is_not_waited_for(server: FakeServer, fault: Any) -> None:
     remote = start_client(server.url, inference_timeout=0.3)
     server.fault = fault

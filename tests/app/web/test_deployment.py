@@ -12,7 +12,7 @@ from websockets.sync.client import connect as open_socket
 from websockets.typing import Origin
 
 from tests.helpers.forms import ASTRONAUT_PNG
-from tests.helpers.nginx import ROOT, Front, with_nginx
+from tests.helpers.nginx import ROOT, Front
 from tests.helpers.servers import FRAME, PATIENCE, ask, started
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -28,14 +28,12 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         yield front
 
 
-@with_nginx
 def test_a_photo_goes_through_nginx_over_tls(front: Front) -> None:
     status, body = front.send(ASTRONAUT_PNG)
     assert status == 200
     assert len(json.loads(body)["faces"]) == 1
 
 
-@with_nginx
 def test_plain_http_is_sent_to_tls(front: Front) -> None:
     with closing(HTTPConnection("127.0.0.1", front.plain_port, timeout=PATIENCE)) as connection:
         connection.request("GET", "/about", headers={"Host": "raut.example.org"})
@@ -43,7 +41,6 @@ def test_plain_http_is_sent_to_tls(front: Front) -> None:
     assert (answer.status, answer.headers["Location"]) == (301, "https://raut.example.org/about")
 
 
-@with_nginx
 def test_browsers_that_came_by_tls_are_bound_to_it_and_may_post_forms(front: Front) -> None:
     with front.connect() as connection:
         connection.request(
@@ -54,7 +51,6 @@ def test_browsers_that_came_by_tls_are_bound_to_it_and_may_post_forms(front: Fro
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-@with_nginx
 def test_the_live_socket_goes_through_nginx_from_our_own_page(front: Front) -> None:
     with open_socket(
         f"wss://{front.netloc}/api/v1/stream",
@@ -64,7 +60,6 @@ def test_the_live_socket_goes_through_nginx_from_our_own_page(front: Front) -> N
         assert len(ask(client, FRAME)["faces"]) == 1
 
 
-@with_nginx
 def test_a_large_photo_goes_through_without_a_file(front: Front) -> None:
     _, body = front.send(b"no picture" + bytes(15_000_000))
     assert json.loads(body)["code"] == "image_type"
@@ -72,7 +67,6 @@ def test_a_large_photo_goes_through_without_a_file(front: Front) -> None:
     assert "temporary file" not in (front.folder / "error.log").read_text()
 
 
-@with_nginx
 def test_a_body_over_the_limit_is_refused_by_nginx(front: Front) -> None:
     with front.connect() as connection:
         connection.putrequest("POST", "/api/v1/analyze")
@@ -81,7 +75,6 @@ def test_a_body_over_the_limit_is_refused_by_nginx(front: Front) -> None:
         assert connection.getresponse().status == 413
 
 
-@with_nginx
 def test_half_uploads_wait_in_nginx_and_hold_nobody_up(front: Front) -> None:
     with ExitStack() as opened:
         for _ in range(8):
@@ -92,7 +85,6 @@ def test_half_uploads_wait_in_nginx_and_hold_nobody_up(front: Front) -> None:
         assert front.ask("GET", "/readyz")[0] == 200
 
 
-@with_nginx
 def test_nginx_keeps_the_measurements_to_itself(front: Front) -> None:
     assert front.ask("GET", "/metrics")[0] == 404
 
