@@ -1,7 +1,5 @@
 """Read what the training package has written of the published studies that it repeated."""
 
-from __future__ import annotations
-
 import datetime
 import re
 from pathlib import Path

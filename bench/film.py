@@ -1,7 +1,5 @@
 """Measure films on the command line: speed, memory, times of label changes, lasting numbers."""
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

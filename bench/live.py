@@ -4,8 +4,6 @@ Each client plays a generated sequence of a moving face at a camera's rate as th
 one frame is under way, and the newest one goes next.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Latency counts from when a request was due: a late client hides nothing (coordinated omission).
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

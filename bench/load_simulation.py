@@ -5,8 +5,6 @@ as `bench load` sends them; a refused one is sent again after `Retry-After`. Ser
 measured ones. docs/scaling.md compares the results with measurements.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Start a server to measure, send it requests, and read its resource usage."""
 
-from __future__ import annotations
-
 import io
 import os
 import socket

@@ -1,7 +1,5 @@
 """Write what is seen beside or in a film: captions (WebVTT), and a copy with boxes and labels."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Read a camera's frames: known faces are tracked, and the whole frame is searched now and then."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Teach new classes from a few samples: the features of photos, and heads fitted to them."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime

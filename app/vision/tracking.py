@@ -3,8 +3,6 @@
 The time is an argument: a tracker keeps no clock, so that it behaves alike at any frame rate.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Join the web application and its live streams into one ASGI application."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

@@ -1,7 +1,5 @@
 """Run a photo through the analyzer's call list, and keep every stage for the steps page."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass

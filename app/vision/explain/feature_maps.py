@@ -1,7 +1,5 @@
 """Extract a network's first filters and the feature maps of a crop."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """List a film's frames by their presentation times, and decode them into upright RGB pixels."""
 
-from __future__ import annotations
-
 import math
 from array import array
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Read the features of a frozen network, and join a new head to it: transfer learning."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

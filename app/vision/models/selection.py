@@ -1,7 +1,5 @@
 """Select models by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 
 from app.errors import RautError, unknown_choice

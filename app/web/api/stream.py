@@ -5,8 +5,6 @@ sends ahead only the newest is read, so that nothing ever queues and the delay s
 film's frames carry their own time, and each of them is read.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import struct

@@ -1,7 +1,5 @@
 """Teach new classes over HTTP: the features of a photo, and a model folder for a fitted head."""
 
-from __future__ import annotations
-
 import base64
 import io
 import zipfile

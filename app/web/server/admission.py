@@ -3,8 +3,6 @@
 More at once than there are processors would only be switched between, and all would answer late.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time

@@ -4,8 +4,6 @@ The event loop receives a whole request before a thread takes it, and sends the 
 thread is free, so that a client costs no thread for as long as it takes to send or to read.
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 import sys

@@ -1,7 +1,5 @@
 """Return whether a server should be sent more: not once it leaves, nor while it refuses most."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from app.errors import RautError

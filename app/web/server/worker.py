@@ -1,7 +1,5 @@
 """Run gunicorn's ASGI worker with our listener, and let it drain before it ends."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

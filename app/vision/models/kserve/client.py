@@ -1,7 +1,5 @@
 """Call an inference server over HTTP with a deadline, retries and a circuit breaker."""
 
-from __future__ import annotations
-
 import http.client
 import io
 import json

@@ -4,8 +4,6 @@ Which file a server has loaded can't be seen from here. So each batch carries a 
 logits the verified local file has computed: a response counts only where the server's are the same.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from app.vision.imaging.crops import CropShape

@@ -3,8 +3,6 @@
 Source: KServe, "Open Inference Protocol" and its "Binary Tensor Data Extension".
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
