@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from app.vision.imaging.decoding import decode_image
 from bench.load import Clients, run_clients
@@ -51,36 +51,25 @@ class Client:
         self, url: str, frames: Sequence[bytes], rate: float, phase: float, ends: float
     ) -> None:
         """Stream frames until `ends` on `time.monotonic`; `phase` (0 to 1) shifts the camera."""
+        address = f"{url.replace('http', 'ws', 1)}/api/v1/stream"
         try:
-            with connect(
-                f"{url.replace('http', 'ws', 1)}/api/v1/stream", compression=None
-            ) as socket:
-                self._play_over(socket, frames, rate, phase, ends)
+            with connect(address, compression=None) as socket:
+                begun = time.monotonic() - (phase / rate if rate else 0)
+                while (now := time.monotonic()) < ends:
+                    taken, number = now, self.camera_frames + 1
+                    if rate:
+                        # The camera's next frame; those taken during the last answer are dropped.
+                        number = int((now - begun) * rate) + 1
+                        self.dropped += max(0, number - self.camera_frames - 1)
+                        taken = begun + number / rate
+                        time.sleep(max(0.0, taken - now))
+                    self.camera_frames = number
+                    socket.send(frames[number % len(frames)])
+                    answer = socket.recv(ANSWER_SECONDS)
+                    self.delays.append((time.monotonic() - taken) * 1000)
+                    self.faceless += not json.loads(answer).get("faces")
         except (OSError, WebSocketException) as error:
             self.closed = str(error)
-
-    def _play_over(
-        self,
-        socket: ClientConnection,
-        frames: Sequence[bytes],
-        rate: float,
-        phase: float,
-        ends: float,
-    ) -> None:
-        begun = time.monotonic() - (phase / rate if rate else 0)
-        while (now := time.monotonic()) < ends:
-            taken, number = now, self.camera_frames + 1
-            if rate:
-                # The camera's next frame; those taken while the last one was answered are dropped.
-                number = int((now - begun) * rate) + 1
-                self.dropped += max(0, number - self.camera_frames - 1)
-                taken = begun + number / rate
-                time.sleep(max(0.0, taken - now))
-            self.camera_frames = number
-            socket.send(frames[number % len(frames)])
-            answer = socket.recv(ANSWER_SECONDS)
-            self.delays.append((time.monotonic() - taken) * 1000)
-            self.faceless += not json.loads(answer).get("faces")
 
     def to_json(self, seconds: float) -> dict[str, Any]:
         """Return the client's figures."""

@@ -76,35 +76,30 @@ class Worker(simpy.Resource):
             yield self._env.timeout(seconds() + refusing)
 
 
+@dataclass
 class Simulation:
-    """Instances of several workers each, the balancer in front of them, and the senders."""
+    """Instances of several workers each, the balancer in front of them, and the senders.
 
-    def __init__(
-        self,
-        instances: int,
-        workers: int,
-        queue_seconds: float,
-        costs: Costs,
-        balance: Balance = BALANCES["least_conn"],
-        pass_on: bool = False,
-        attempts: int = MOST_ATTEMPTS,
-        jitter: float = 0.0,
-    ) -> None:
-        """Set up idle instances.
+    `pass_on` has the balancer offer a refused photo to a second instance at once; senders wait up
+    to `jitter` seconds longer than `Retry-After` says.
+    """
 
-        `pass_on` has the balancer offer a refused photo to a second instance at once; senders wait
-        up to `jitter` seconds longer than `Retry-After` says.
-        """
+    instances: int
+    workers: int
+    queue_seconds: float
+    costs: Costs
+    balance: Balance = BALANCES["least_conn"]
+    pass_on: bool = False
+    attempts: int = MOST_ATTEMPTS
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
         self._world = simpy.Environment()
         self._rng = np.random.default_rng(0)
-        self._instances = [[Worker(self._world) for _ in range(workers)] for _ in range(instances)]
-        self._active = np.zeros(instances)
-        self._queue_seconds = queue_seconds
-        self._costs = costs
-        self._balance = balance
-        self._offers = 2 if pass_on else 1
-        self._attempts = attempts
-        self._jitter = jitter
+        self._instances = [
+            [Worker(self._world) for _ in range(self.workers)] for _ in range(self.instances)
+        ]
+        self._active = np.zeros(self.instances)
         self._reset()
 
     def _reset(self) -> None:
@@ -145,26 +140,26 @@ class Simulation:
 
     def _send(self) -> Events:
         began = self._world.now
-        for attempt in range(self._attempts):
+        for attempt in range(self.attempts):
             self._sent += 1
-            for _ in range(self._offers):
-                chosen = self._balance(self._active, self._rng)
+            for _ in range(2 if self.pass_on else 1):
+                chosen = self.balance(self._active, self._rng)
                 # The worker with the least to do accepts.
                 worker = min(self._instances[chosen], key=lambda each: each.active)
                 if not worker.active or self._may_wait(worker.active):
                     self._active[chosen] += 1
-                    yield from worker.process(lambda: self._costs.photo_seconds(self._rng))
+                    yield from worker.process(lambda: self.costs.photo_seconds(self._rng))
                     self._active[chosen] -= 1
                     self._latencies.append(self._world.now - began)
                     self._at_once += attempt == 0
                     return
-                worker.refusing += self._costs.refusal
+                worker.refusing += self.costs.refusal
             self._refused += 1
-            yield self._world.timeout(RETRY_SECONDS + self._jitter * self._rng.random())
+            yield self._world.timeout(RETRY_SECONDS + self.jitter * self._rng.random())
         self._gave_up += 1
 
     def _may_wait(self, ahead: int) -> bool:
-        return ahead <= MOST_QUEUED and ahead * self._costs.photo <= self._queue_seconds
+        return ahead <= MOST_QUEUED and ahead * self.costs.photo <= self.queue_seconds
 
     def _film(self, worker: Worker, rate: float, phase: float) -> Events:
         number = 0
@@ -172,7 +167,7 @@ class Simulation:
             number = max(number + 1, int((self._world.now - phase) * rate) + 1)
             taken = phase + number / rate
             yield self._world.timeout(max(0.0, taken - self._world.now))
-            yield from worker.process(lambda: self._costs.frame)
+            yield from worker.process(lambda: self.costs.frame)
             self._latencies.append(self._world.now - taken)
 
     def _summarize(self, seconds: float) -> dict[str, Any]:

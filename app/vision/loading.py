@@ -20,20 +20,21 @@ def load_analyzer(
     it: each photo is refused until it answers. `needed` is as in `FaceAnalyzer.load`. Raises
     `ModelError` where a model is missing, altered or unreadable, or where the server has another.
     """
-    if settings.runtime == "remote":
-        return _load_remote(settings, patient, needed)
-    return FaceAnalyzer.load(
+    analyzer = FaceAnalyzer.load(
         settings.models,
-        settings.runtime,
+        "onnx" if settings.runtime == "remote" else settings.runtime,
         settings.threads,
         settings.label_set,
         needed,
         settings.detector,
         settings.mirror_averaging,
     )
+    if settings.runtime == "remote":
+        return _move_to_server(analyzer, settings, patient)
+    return analyzer
 
 
-def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> FaceAnalyzer:
+def _move_to_server(local: FaceAnalyzer, settings: Settings, patient: bool) -> FaceAnalyzer:
     try:
         from app.vision.models.kserve.client import (
             InferenceError,
@@ -46,14 +47,6 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
             f"RAUT_RUNTIME=remote needs {error.name}, which is not installed here. "
             "Install requirements/remote.lock."
         ) from error
-    local = FaceAnalyzer.load(
-        settings.models,
-        "onnx",
-        settings.threads,
-        settings.label_set,
-        needed,
-        settings.detector,
-    )
     server = KServeClient(
         str(settings.inference_url),
         settings.inference_timeout,
@@ -66,7 +59,7 @@ def _load_remote(settings: Settings, patient: bool, needed: Needed | None) -> Fa
         networks.append(KServeNetwork(server, classifier.card, classifier.network))
         classifiers[name] = classifier.running_on(networks[-1])
     # The face classifier stays local: it runs several times a photo, one after another.
-    analyzer = FaceAnalyzer(classifiers, local.detector, settings.mirror_averaging)
+    analyzer = FaceAnalyzer(classifiers, local.detector, local.mirror_averaging)
     try:
         for network in networks:
             network.check()

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.vision.models.cards import Card
 from app.vision.models.files import FILES, read_verified
+from app.vision.models.onnx_network import OnnxNetwork
 
 POOLING = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
 
@@ -37,33 +38,24 @@ class FeatureExtractor:
         """
         # Imported here, as only the steps page needs onnx.
         import onnx
-        import onnxruntime
 
         model = onnx.load_model_from_string(read_verified(folder / FILES["onnx"], card))
         graph = model.graph
         self.filters = _first_filters(graph)
         convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
-        self._names = [
-            node.output[0]
+        pooled = {node.input[0] for node in graph.node if node.op_type in POOLING}
+        self._layers = {
+            node.output[0]: node.output[0] in pooled
             for node in graph.node
             if node.op_type == "Relu" and node.input[0] in convolved
-        ]
-        pooled = {node.input[0] for node in graph.node if node.op_type in POOLING}
-        self._ends = [name in pooled for name in self._names]
-        graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in self._names)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._input = self._session.get_inputs()[0].name
+        }
+        graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, self._layers))
+        self._network = OnnxNetwork(model.SerializeToString(), threads)
 
     def layers(self, crop: np.ndarray) -> list[Layer]:
         """Return each convolution's feature maps of a crop, uint8 (size, size, channels)."""
-        if not self._names:
-            return []
-        outputs = self._session.run(self._names, {self._input: crop[None]})
-        return [Layer(o[0], ends) for o, ends in zip(outputs, self._ends, strict=True)]
+        outputs = self._network.logits(crop[None])
+        return [Layer(outputs[name][0], ends) for name, ends in self._layers.items()]
 
 
 def _first_filters(graph: Any) -> np.ndarray | None:

@@ -6,7 +6,6 @@ no script can read keeps it.
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 
 from flask import Blueprint, Flask, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -61,16 +60,6 @@ def hash_token(token: str) -> str:
     A token is random and long, so that no slower hash is called for.
     """
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def find_token_name(token: str, hashes: Mapping[str, str]) -> str | None:
-    """Return the name under which a token stands in the settings.
-
-    All are compared, in constant time, so that how long it takes tells nothing.
-    """
-    digest = hash_token(token)
-    holders = [name for name, known in hashes.items() if hmac.compare_digest(digest, known)]
-    return holders[0] if holders else None
 
 
 def authenticate() -> None:
@@ -140,7 +129,11 @@ def _identify(token: str) -> str | None:
     # Before comparing: else the answer to a right guess would still be another one.
     if shared.rate_limiter:
         shared.rate_limiter.check_guesses(client)
-    name = find_token_name(token, shared.settings.tokens)
+    digest = hash_token(token)
+    # All are compared, in constant time, so that how long it takes tells nothing.
+    known = shared.settings.tokens.items()
+    holders = [name for name, each in known if hmac.compare_digest(digest, each)]
+    name = holders[0] if holders else None
     if shared.rate_limiter and name is None:
         shared.rate_limiter.count_guess(client)
     return name

@@ -15,12 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import urllib3
 from circuitbreaker import CircuitBreaker
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    stop_before_delay,
-    wait_random_exponential,
-)
+from tenacity import retry, retry_if_exception_type, wait_random_exponential
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, TimeoutError
 
@@ -184,6 +179,12 @@ class KServeClient:
                 f"it answered {len(content)} bytes that aren't the logits of {model}."
             ) from None
 
+    @retry(
+        retry=retry_if_exception_type(TransientError),
+        wait=wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
+        stop=lambda state: time.monotonic() + state.upcoming_sleep >= state.args[3],  # the deadline
+        reraise=True,
+    )
     def _request(
         self,
         method: str,
@@ -197,22 +198,6 @@ class KServeClient:
         The pauses have full jitter (Brooker, "Exponential backoff and jitter", 2015), so that
         many clients don't return together.
         """
-        retrying = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
-            stop=stop_before_delay(deadline - time.monotonic()),
-            reraise=True,
-        )
-        return retrying(self._exchange, method, path, deadline, body, headers)
-
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        deadline: float,
-        body: bytes | None,
-        headers: Mapping[str, str] | None,
-    ) -> tuple[Mapping[str, str], bytes]:
         try:
             response = self._pool.urlopen(
                 method,
