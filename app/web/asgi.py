@@ -6,13 +6,9 @@ import os
 import signal
 
 from flask import Flask
-from werkzeug.exceptions import HTTPException
 
-from app.errors import RautError
 from app.web.api.stream import StreamServer
-from app.web.server.admission import busy
-from app.web.server.auth import most_body_bytes
-from app.web.server.bridge import MOST_LARGE_UPLOADS, Receive, Scope, Send, WSGIBridge
+from app.web.server.bridge import Receive, Scope, Send, WSGIBridge
 from app.web.server.state import state_of
 
 TICK_SECONDS = 1.0
@@ -27,15 +23,7 @@ class ASGIApplication:
     def __init__(self, app: Flask) -> None:
         self.flask = app
         self._state = state_of(app)
-        settings = self._state.settings
-        self._urls = app.url_map.bind("localhost")
-        self._bridge = WSGIBridge(
-            app.wsgi_app,
-            lambda method, path: most_body_bytes(self._endpoint(method, path), settings),
-            MOST_LARGE_UPLOADS * settings.most_body_bytes,
-            self._find_refusal,
-            settings.analysis_timeout,
-        )
+        self._bridge = WSGIBridge(app)
         self._streams = StreamServer(app, self._bridge)
 
     @property
@@ -75,19 +63,3 @@ class ASGIApplication:
                 logging.getLogger("raut").error("a request does not end; the worker restarts")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-
-    def _endpoint(self, method: str, path: str) -> str:
-        try:
-            return str(self._urls.match(path, method)[0])
-        except HTTPException:
-            return ""
-
-    def _find_refusal(self, method: str, path: str) -> RautError | None:
-        """Refuse a photo at once that would be refused by a thread.
-
-        Under many times the load that can be served, it is the refusals that take the processors.
-        """
-        reads = ("api.analyze", "api.features")
-        if self._state.admission.full and self._endpoint(method, path) in reads:
-            return busy()
-        return None

@@ -1,4 +1,4 @@
-"""Answer HTTP requests by a WSGI application behind an ASGI server.
+"""Answer HTTP requests by Flask, a WSGI application, behind an ASGI server.
 
 The event loop receives a whole request before a thread takes it, and sends the answer after the
 thread is free, so that a client costs no thread for as long as it takes to send or to read.
@@ -15,26 +15,30 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from flask import json
+from flask import Flask, json
+from werkzeug.exceptions import HTTPException
 
 from app.errors import RautError
 from app.vision.budget import Budget
 from app.web.server.admission import busy
+from app.web.server.auth import most_body_bytes
 from app.web.server.connections import Connection, current_connection
 from app.web.server.error_responses import PROBLEM_TYPE, find_status, list_headers, problem_details
 from app.web.server.metrics import REFUSALS
+from app.web.server.state import state_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Environ = dict[str, Any]
-WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 # Keys of the environment: what ends the request's work, and what is learned from a WebSocket's
 # handshake, which the application sees as a plain request.
 BUDGET = "raut.budget"
 HANDSHAKE = "raut.handshake"
+# Endpoints whose photos wait for their turn, if there is room.
+QUEUED = ("api.analyze", "api.features")
 THREADS = 24  # more than photos that wait (`admission.MOST_QUEUED`)
 # Requests that are whole and wait for a thread; a page takes milliseconds.
 MOST_WAITING = 200
@@ -67,26 +71,17 @@ class Answer:
 
 
 class WSGIBridge:
-    """Answer requests by a WSGI application in a bounded pool of threads.
+    """Answer requests by an application in a bounded pool of threads.
 
-    `most_body_bytes(method, path)` bounds a body; one over the bound reaches the application
-    without its content, for it to refuse. `find_refusal(method, path)` returns the error by which
-    a whole request is refused without the application, if any. `seconds` is the budget of each.
+    A body over the bound of its address reaches the application without its content, for it to
+    refuse.
     """
 
-    def __init__(
-        self,
-        wsgi: WSGIApplication,
-        most_body_bytes: Callable[[str, str], int],
-        most_bytes: int,
-        find_refusal: Callable[[str, str], RautError | None],
-        seconds: float,
-    ) -> None:
-        self._wsgi = wsgi
-        self._most_body_bytes = most_body_bytes
-        self._most_bytes = most_bytes
-        self._find_refusal = find_refusal
-        self._seconds = seconds
+    def __init__(self, app: Flask) -> None:
+        self._wsgi: Callable[[Environ, Callable[..., Any]], Iterable[bytes]] = app.wsgi_app
+        self._urls = app.url_map.bind("localhost")
+        self._state = state_of(app)
+        self._most_bytes = MOST_LARGE_UPLOADS * self._state.settings.most_body_bytes
         self._pool = ThreadPoolExecutor(THREADS, "request")
         self._jobs: dict[Future[Answer], float] = {}  # to the time of the loop at which each began
         self._held_bytes = 0
@@ -112,7 +107,7 @@ class WSGIBridge:
         The environment has a `Budget` as `raut.budget`, which is cancelled where the client leaves.
         """
         loop = asyncio.get_running_loop()
-        budget = Budget(self._seconds)
+        budget = Budget(self._state.settings.analysis_timeout)
         environ = {**build_environ(scope, body), BUDGET: budget, **extra}
         job = self._pool.submit(self._run_wsgi, environ)
         self._jobs[job] = loop.time()
@@ -141,8 +136,8 @@ class WSGIBridge:
         self, connection: Connection, scope: Scope, receive: Receive
     ) -> tuple[Answer, bool]:
         """Return the answer, and whether the request was received to its end or given up."""
-        method, path = scope["method"], scope["path"]
-        most = self._most_body_bytes(method, path)
+        endpoint = self._find_endpoint(scope)
+        most = most_body_bytes(endpoint, self._state.settings)
         declared = _content_length(scope)
         try:
             body, whole = b"", declared <= most
@@ -155,12 +150,19 @@ class WSGIBridge:
             too_many = {"CONTENT_LENGTH": str(max(declared, most + 1))}
             with connection.working():
                 return await self.call(scope, too_many), False
-        if len(self._jobs) >= MOST_WAITING:
+        # Under many times the load that can be served, it is the refusals that take the processors:
+        # a photo that a thread would refuse is refused here.
+        refused = endpoint in QUEUED and self._state.admission.full
+        if refused or len(self._jobs) >= MOST_WAITING:
             return _problem(busy()), True
-        if error := self._find_refusal(method, path):
-            return _problem(error), True
         with connection.working():
             return await self.call(scope, {}, body), True
+
+    def _find_endpoint(self, scope: Scope) -> str:
+        try:
+            return str(self._urls.match(scope["path"], scope["method"])[0])
+        except HTTPException:
+            return ""
 
     async def _receive_body(self, receive: Receive, most: int) -> tuple[bytes, bool]:
         """Return the body, and whether it is whole; one over `most` bytes isn't.

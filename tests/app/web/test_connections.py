@@ -144,7 +144,7 @@ def test_bodies_of_tiny_chunks_and_long_ones_without_a_photo_are_refused(clients
 
 
 def test_uploads_share_a_bounded_memory(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.web.asgi.MOST_LARGE_UPLOADS", 1)
+    monkeypatch.setattr(bridge, "MOST_LARGE_UPLOADS", 1)
     upload = POST + b"Content-Length: 20000000\r\n\r\n" + bytes(12_000_000)
     with ExitStack() as opened, serving(app) as server:
         clients = Clients(server, opened)
