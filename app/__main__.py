@@ -67,11 +67,13 @@ TARGET = Target()
 class Commands(click.Group):
     """Print expected failures as a sentence instead of a traceback."""
 
+    failures: tuple[type[Exception], ...] = FAILURES
+
     def invoke(self, context: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(context)
-        except FAILURES as error:
+        except self.failures as error:
             raise click.ClickException(str(error)) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from app.__main__ import Commands
 from app.errors import RautError
 from bench import ROOT, BenchmarkError, accuracy, film, live, load
 from bench.archive import archive
@@ -26,18 +27,13 @@ QUICK_PARTS = ("photos", "cold")
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "simplejpeg")
 
 
-class Commands(click.Group):
-    """Print expected failures as a sentence instead of a traceback."""
+class Benchmarks(Commands):
+    """Print failures of benchmarks, too."""
 
-    def invoke(self, context: click.Context) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(context)
-        except (BenchmarkError, RautError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+    failures = (BenchmarkError, RautError, OSError)
 
 
-@click.group(cls=Commands)
+@click.group(cls=Benchmarks)
 def cli() -> None:
     """Measure the speed of Raut, and how often it is right beside similar libraries."""
 

@@ -1,6 +1,5 @@
 """Processes below one that a test started, from Linux's /proc."""
 
-import ipaddress
 import os
 import re
 import signal
@@ -8,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+# 127.0.0.1, by itself and mapped into IPv6, in words of 32 bits of little-endian processors.
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def list_children(parent: int) -> list[Child]:
 
 
 def find_listening(pid: int) -> set[str]:
-    """Return the addresses at which a process listens for TCP."""
+    """Return the addresses at which a process listens for TCP, as `LOOPBACK` writes them."""
     names = (_read_link(link) for link in (PROC / str(pid) / "fd").iterdir())
     sockets = {found[1] for name in names if (found := re.match(r"socket:\[(\d+)\]", name))}
     lines = [
@@ -43,8 +44,7 @@ def find_listening(pid: int) -> set[str]:
         for line in (PROC / "net" / table).read_text().splitlines()[1:]
     ]
     # Fields: number, local address, remote address, state (0A listens), ..., inode as the tenth.
-    local = (line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets)
-    return {_read_address(address) for address in local}
+    return {line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
 
 
 def _read_link(link: Path) -> str:
@@ -52,11 +52,3 @@ def _read_link(link: Path) -> str:
         return str(link.readlink())
     except FileNotFoundError:  # The process has closed it meanwhile.
         return ""
-
-
-def _read_address(text: str) -> str:
-    """Read words of 32 bits, each in the processor's byte order."""
-    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
-    address = ipaddress.ip_address(b"".join(words))
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
