@@ -1,5 +1,4 @@
 import http.client
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -9,7 +8,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
-from gunicorn.asgi.websocket import WebSocketProtocol
 
 from app.settings import FORM_BYTES
 from app.vision.budget import Budget
@@ -173,10 +171,3 @@ def test_a_client_that_leaves_ends_the_work_for_it(
     assert begun.wait(PATIENCE)
     client.close()
     assert ended.wait(PATIENCE)
-
-
-def test_payloads_are_unmasked_as_gunicorn_does_it() -> None:
-    payload, key = os.urandom(1003), os.urandom(4)
-    expected = bytes(byte ^ key[place % 4] for place, byte in enumerate(payload))
-    assert WebSocketProtocol._unmask(None, payload, key) == expected
-    assert WebSocketProtocol._unmask(None, b"", key) == b""
