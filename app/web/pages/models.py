@@ -120,21 +120,16 @@ def _read_answers() -> model_selection.Choice:
     for name, classifier in analyzer.choose(None).items():
         task = classifier.card.task
         chosen, _, label = asked.get(task, name).partition(":")
-        _check_task(analyzer, chosen, task)
+        known = analyzer.classifiers
+        # One that isn't loaded is refused with the whole choice.
+        if chosen in known and known[chosen].card.task != task:
+            choices = sorted(each.card.name for each in known.values() if each.card.task == task)
+            sentence = f"The model {chosen!r} doesn't read {task}."
+            raise unknown_choice("model_of_other_task", sentence, choices)
         models.append(chosen)
         labels = label or labels
     choice = {MODELS: ",".join(models), LABELS: labels}
     return {field: value for field, value in choice.items() if value}
-
-
-def _check_task(analyzer: FaceAnalyzer, name: str, task: str) -> None:
-    """Refuse a model of another task; one that isn't loaded is refused with the whole choice."""
-    known = analyzer.classifiers
-    if name in known and known[name].card.task != task:
-        choices = sorted(each.card.name for each in known.values() if each.card.task == task)
-        raise unknown_choice(
-            "model_of_other_task", f"The model {name!r} doesn't read {task}.", choices
-        )
 
 
 def _describe_heads(card: Card) -> list[dict[str, Any]]:

@@ -119,14 +119,17 @@ def _explain_uploads() -> list[Panel]:
 
 
 def _explain(field: str, data: bytes) -> Panel:
-    choice = model_selection.visitors_choice(request, state().analyzer)
-    model = _model(choice)
+    """Explain the model that the form names, or else the first that answers."""
+    analyzer = state().analyzer
+    choice = model_selection.visitors_choice(request, analyzer)
+    model = request.form.get("model") or next(iter(model_selection.choose(analyzer, choice)))
+    reads_whole = model in of_region(analyzer.classifiers, "image")
     explanation = state().explainer.explain(
         data,
         model,
         face=max(0, int(_number(FACES[field], 1)) - 1),
         # A model of whole pictures answers where it is asked, and then alone.
-        models=[model] if _reads_whole(model) else model_selection.model_names(choice),
+        models=[model] if reads_whole else model_selection.model_names(choice),
         label_set=choice.get(LABELS),
         effort=choice.get(EFFORT) or state().settings.effort,
         detector=choice.get(DETECTOR),
@@ -135,15 +138,6 @@ def _explain(field: str, data: bytes) -> Panel:
     )
     name = request.files[field].filename or ""
     return Panel(field, name, explanation, step_views.view_stages(explanation))
-
-
-def _model(choice: model_selection.Choice) -> str:
-    """Return the model to explain: the one that the form names, or the first that answers."""
-    return request.form.get("model") or next(iter(model_selection.choose(state().analyzer, choice)))
-
-
-def _reads_whole(model: str) -> bool:
-    return model in of_region(state().analyzer.classifiers, "image")
 
 
 def _number(field: str, default: float = 0) -> float:
