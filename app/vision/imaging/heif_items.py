@@ -8,7 +8,6 @@ minutes. Sources: ISO/IEC 14496-12 and 23008-12 (boxes and items), the AV1 bitst
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 
 # Apple's photos have about 200 boxes, 100 tiles and one unit for each tile.
 MOST_PARTS = 5_000
@@ -57,6 +56,7 @@ class _Items:
     planes: dict[int, list[int]] = field(default_factory=dict)  # auxiliary ones
     sizes: dict[int, int] = field(default_factory=dict)  # stated, in pixels
     extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    counted: dict[tuple[int, int], int] = field(default_factory=dict)  # pixels, by item and depth
 
 
 def count_coded_pixels(data: bytes) -> int:
@@ -67,7 +67,8 @@ def count_coded_pixels(data: bytes) -> int:
     still = 0
     for kind, start, end in _boxes(data, 0, len(data)):
         if kind == b"meta":
-            still = max(still, _count_still(data, _read_items(data, start + 4, end)))
+            items = _read_items(data, start + 4, end)
+            still = max(still, _count(data, items, items.primary, DEEPEST))
     # Only one of them is decoded: the still, or the animation's first frame.
     pixels = max(still, sum(_count_av1(sample) for sample in _first_samples(data)))
     if not pixels:
@@ -91,25 +92,28 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
     raise ItemsError
 
 
-def _count_still(data: bytes, items: _Items) -> int:
-    @cache
-    def count(item: int, depth: int) -> int:
-        if not depth:
-            raise ItemsError
-        # One of them may be decoded, as the alpha plane; depth maps and the like are not.
-        planes = [count(plane, depth - 1) for plane in items.planes.get(item, [])]
-        pixels = max(planes, default=0)
-        kind = items.kinds.get(item)
-        if kind in DERIVED:
-            return pixels + sum(count(part, depth - 1) for part in items.parts.get(item, []))
-        content = b"".join(data[start:end] for start, end in items.extents.get(item, []))
-        if kind == b"hvc1":
-            return pixels + items.sizes.get(item, 0) * _count_hevc_frames(content)
-        if kind == b"av01":
-            return pixels + max(items.sizes.get(item, 0), _count_av1(content))
+def _count(data: bytes, items: _Items, item: int, depth: int) -> int:
+    if not depth:
         raise ItemsError
+    if (item, depth) not in items.counted:
+        items.counted[item, depth] = _count_anew(data, items, item, depth)
+    return items.counted[item, depth]
 
-    return count(items.primary, DEEPEST)
+
+def _count_anew(data: bytes, items: _Items, item: int, depth: int) -> int:
+    # One of them may be decoded, as the alpha plane; depth maps and the like are not.
+    planes = [_count(data, items, plane, depth - 1) for plane in items.planes.get(item, [])]
+    pixels = max(planes, default=0)
+    kind = items.kinds.get(item)
+    if kind in DERIVED:
+        parts = items.parts.get(item, [])
+        return pixels + sum(_count(data, items, part, depth - 1) for part in parts)
+    content = b"".join(data[start:end] for start, end in items.extents.get(item, []))
+    if kind == b"hvc1":
+        return pixels + items.sizes.get(item, 0) * _count_hevc_frames(content)
+    if kind == b"av01":
+        return pixels + max(items.sizes.get(item, 0), _count_av1(content))
+    raise ItemsError
 
 
 def _read_items(data: bytes, start: int, end: int) -> _Items:
