@@ -68,6 +68,14 @@ export function relativeBox({ box, roll_degrees: roll = 0 }, image) {
   };
 }
 
+/** Return how far apart two boxes are, in sides of the larger one, and the factor of their sizes. */
+export function compareBoxes(one, other) {
+  const larger = Math.max(one.width, other.width);
+  const across = one.x + one.width / 2 - other.x - other.width / 2;
+  const down = one.y + one.height / 2 - other.y - other.height / 2;
+  return { sides: Math.hypot(across, down) / larger, factor: larger / Math.min(one.width, other.width) };
+}
+
 /** Return a relative box in the pixels of a picture `across` wide and `down` high. */
 export const inPixels = ({ left, top, width, height, roll }, across, down) =>
   ({ left: left * across, top: top * down, width: width * across, height: height * down, roll });

@@ -1,6 +1,6 @@
 // The camera's frames as JPEG, made smaller and coarser when answers take too long.
 
-import { encodeCanvas } from "../dom.js";
+import { encodeCanvas, resize } from "../dom.js";
 
 // From the best to the cheapest: the longest side in pixels and JPEG's quality.
 const STEPS = [
@@ -19,24 +19,11 @@ const FAST_BEFORE_FINER = 90;
 
 /** Call onFrame(time when the camera took it) for each new frame of the video. */
 export function watchFrames(video, onFrame) {
-  if (!("requestVideoFrameCallback" in HTMLVideoElement.prototype)) return watchByClock(video, onFrame);
   const next = (now, { captureTime, presentationTime }) => {
     video.requestVideoFrameCallback(next);
     onFrame(captureTime ?? presentationTime ?? now);
   };
   video.requestVideoFrameCallback(next);
-}
-
-// Without the callback a frame is new when the video's own clock has moved on.
-function watchByClock(video, onFrame) {
-  let last = -1;
-  const next = () => {
-    requestAnimationFrame(next);
-    if (video.currentTime === last || video.paused) return;
-    last = video.currentTime;
-    onFrame(performance.now());
-  };
-  requestAnimationFrame(next);
 }
 
 export class FrameEncoder {
@@ -57,9 +44,7 @@ export class FrameEncoder {
     const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
     const width = Math.round(video.videoWidth * scale);
     const height = Math.round(video.videoHeight * scale);
-    // Setting a size reallocates the canvas, so only when it changes.
-    if (this.canvas.width !== width) this.canvas.width = width;
-    if (this.canvas.height !== height) this.canvas.height = height;
+    resize(this.canvas, width, height);
     this.canvas.getContext("2d", { alpha: false }).drawImage(video, 0, 0, width, height);
     return encodeCanvas(this.canvas, "image/jpeg", quality);
   }

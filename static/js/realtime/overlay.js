@@ -1,7 +1,7 @@
 // The view: the analysed frame with its boxes, or boxes that glide over the live video.
 
 import { chipText, colourOf, drawFace, relativeBox } from "../faces.js";
-import { encodeCanvas, fitCanvas, make } from "../dom.js";
+import { encodeCanvas, fitCanvas, make, resize } from "../dom.js";
 
 const SIDES = ["left", "top", "width", "height"];
 // Time constant with which a gliding box approaches its face.
@@ -48,8 +48,7 @@ export class CanvasOverlay {
     this.#faces = faces;
     this.#image = image;
     this.#answeredAt = performance.now();
-    if (this.#frame.width !== frame.width) this.#frame.width = frame.width;
-    if (this.#frame.height !== frame.height) this.#frame.height = frame.height;
+    resize(this.#frame, frame.width, frame.height);
     this.#frame.getContext("2d").drawImage(frame, 0, 0);
     this.#root.style.setProperty("--ratio", String(frame.width / frame.height));
     if (this.locked) this.redraw();

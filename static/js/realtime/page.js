@@ -1,7 +1,7 @@
 // The live page: LIVE, RECONNECTING, PAUSED or STOPPED, and what follows from an answer.
 
 import { CameraStream } from "../camera-stream.js";
-import { element, fileStamp, saveFile, write } from "../dom.js";
+import { element, fileStamp, saveFile, wireKeys, write } from "../dom.js";
 import { spokenFaces } from "../faces.js";
 import { formatNumber, problemSentence, text } from "../language.js";
 import { FaceCards } from "./face-cards.js";
@@ -39,7 +39,7 @@ const hud = new Hud();
 const recorder = new Recorder(describeReadings);
 const transport = new Transport(
   connection,
-  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected },
+  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected: (reason) => pause(`closed.${reason}`) },
 );
 
 let state = "stopped";
@@ -71,7 +71,13 @@ element("all-faces").addEventListener("change", ({ target }) => (timeline.all = 
 smoothing.addEventListener("input", setSmoothing);
 element("camera").addEventListener("change", ({ target }) => start(target.value));
 element("first-camera").addEventListener("change", ({ target }) => (element("camera").value = target.value));
-view.addEventListener("keydown", onKey);
+wireKeys(view, {
+  " ": () => (state === "stopped" ? clicks.start() : clicks.pause()),
+  Escape: clicks.stop,
+  f: toggleFullScreen,
+  m: () => element("mirrored").click(),
+  e: () => recorder.mark(),
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && state === "live") pause("status.left");
 });
@@ -215,10 +221,6 @@ function waiting(reason, milliseconds) {
   say([text(`closed.${reason}`), text("status.waiting", { seconds })].join(" "));
 }
 
-function rejected(reason) {
-  pause(`closed.${reason}`);
-}
-
 function select(track) {
   faceCards.select(track);
   overlay.select(track);
@@ -251,21 +253,6 @@ function describeReadings() {
     frames_dropped: hud.dropped,
     meaning: root.dataset.meaning,
   };
-}
-
-// Only while the view has the focus, so that no key is taken from another control.
-function onKey(event) {
-  const keys = {
-    " ": state === "stopped" ? clicks.start : clicks.pause,
-    Escape: clicks.stop,
-    f: toggleFullScreen,
-    m: () => element("mirrored").click(),
-    e: () => recorder.mark(),
-  };
-  const action = keys[event.key];
-  if (!action || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  action();
 }
 
 /** Show a sentence, given by its path or as it is, and speak it. */

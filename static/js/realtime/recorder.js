@@ -20,26 +20,17 @@ export class Recorder {
   /** @param describe called at a recording's end for the models and settings used */
   constructor(describe) {
     this.#describe = describe;
-    element("record").addEventListener("click", () => this.toggle());
+    element("record").addEventListener("click", () => (this.#current ? this.stop() : this.#start()));
     element("mark").addEventListener("click", () => this.mark());
     window.addEventListener("beforeunload", (event) => {
       if ([...this.#recordings].some(({ count, saved }) => count && !saved)) event.preventDefault();
     });
   }
 
-  get running() {
-    return this.#current !== null;
-  }
-
-  toggle() {
-    if (this.running) this.stop();
-    else this.#start();
-  }
-
   stop() {
-    if (!this.running) return;
+    if (!this.#current) return;
     clearInterval(this.#timer);
-    this.#current.stop();
+    this.#current.stop(this.#describe());
     if (this.#current.count || this.#current.marks.length) this.#list(this.#current);
     else this.#recordings.delete(this.#current);
     this.#current = null;
@@ -47,7 +38,7 @@ export class Recorder {
   }
 
   add(answer, delay) {
-    if (!this.running) return;
+    if (!this.#current) return;
     const left = MOST_READINGS - [...this.#recordings].reduce((sum, { count }) => sum + count, 0);
     this.#current.add(answer, delay, left);
     if (left <= answer.faces.length) this.stop();
@@ -55,23 +46,24 @@ export class Recorder {
 
   /** Mark this moment with the word of the panel's field. */
   mark() {
-    if (!this.running) return;
+    if (!this.#current) return;
     this.#current.mark(element("mark-word").value.trim() || text("mark"));
     this.#show();
   }
 
   #start() {
-    this.#current = new Recording(this.#describe);
+    this.#current = new Recording();
     this.#recordings.add(this.#current);
     this.#timer = setInterval(() => this.#show(), REFRESH_MS);
     this.#show();
   }
 
   #show() {
-    document.body.toggleAttribute("data-recording", this.running);
-    element("record").textContent = text(this.running ? "stop_recording" : "start_recording");
-    element("marking").hidden = !this.running;
-    element("recorded").textContent = this.running ? describe(this.#current) : "";
+    const running = this.#current !== null;
+    document.body.toggleAttribute("data-recording", running);
+    element("record").textContent = text(running ? "stop_recording" : "start_recording");
+    element("marking").hidden = !running;
+    element("recorded").textContent = running ? describe(this.#current) : "";
   }
 
   #list(recording) {

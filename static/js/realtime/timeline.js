@@ -65,23 +65,23 @@ export class Timeline {
 
   draw(now = performance.now()) {
     this.#drawnAt = now;
-    const area = prepareCanvas(this.#canvas);
+    const area = prepareCanvas(this.#canvas, MARGIN);
     drawGrid(area);
     const labels = [];
     for (const [track, points] of this.#points) {
       if (!this.#all && track !== this.#selected) continue;
       this.#legend.classes.forEach((name, index) => {
         if (this.#legend.isHidden(name) || points.every(({ probabilities }) => probabilities[name] < LOWEST_DRAWN)) return;
-        const placeOf = ({ at, probabilities }) => [xOf(now - at, area.width), yOf(probabilities[name], area.height)];
+        const placeOf = ({ at, probabilities }) => [area.x(1 - (now - at) / SPAN_MS), area.y(probabilities[name])];
         drawCurve(area, index, points, placeOf, (last, next) => next.at - last.at <= GAP_MS);
         const words = this.#all ? `${track} ${className(name)}` : className(name);
-        labels.push({ words, index, y: yOf(points.at(-1).probabilities[name], area.height) });
+        labels.push({ words, index, y: area.y(points.at(-1).probabilities[name]) });
       });
     }
     drawLabels(area, labels);
-    const at = this.#pointer === null ? now : now - ageAt(this.#pointer, area.width);
-    if (this.#pointer !== null) drawPointer(area, this.#pointer);
-    this.#writeValues(at);
+    if (this.#pointer === null) return this.#writeValues(now);
+    drawPointer(area, this.#pointer);
+    this.#writeValues(now - ((area.right - this.#pointer) / (area.right - area.left)) * SPAN_MS);
   }
 
   /** Write what the lines show in words, for screen readers. */
@@ -125,18 +125,17 @@ export class Timeline {
 
 function drawGrid(area) {
   const { context, width, height } = area;
-  drawShares(area, MARGIN.left, width - MARGIN.right, (share) => yOf(share, height));
+  drawShares(area);
   context.textBaseline = "alphabetic";
   for (const seconds of width < 300 ? [60, 0] : [60, 30, 0]) {
-    const x = xOf(seconds * 1000, width);
     context.textAlign = seconds === 60 ? "start" : seconds ? "center" : "end";
     const words = seconds ? text("timeline.ago", { count: seconds }) : text("timeline.now");
-    context.fillText(words, x, height - 6);
+    context.fillText(words, area.x(1 - (seconds * 1000) / SPAN_MS), height - 6);
   }
 }
 
 /** Write each line's name at its end; those that would cover each other move down. */
-function drawLabels({ context, width, height, colour }, labels) {
+function drawLabels({ context, right, height, colour }, labels) {
   context.textAlign = "start";
   context.textBaseline = "middle";
   let lowest = height - (labels.length - 0.5) * LABEL_PIXELS;
@@ -145,24 +144,12 @@ function drawLabels({ context, width, height, colour }, labels) {
     last = Math.max(last + LABEL_PIXELS, Math.min(y, lowest));
     lowest += LABEL_PIXELS;
     context.fillStyle = colour(`--line-${index}`);
-    context.fillText(words, width - MARGIN.right + 8, last);
+    context.fillText(words, right + 8, last);
   }
 }
 
-function drawPointer({ context, height, colour }, x) {
+function drawPointer({ context, y, colour }, x) {
   context.strokeStyle = colour("--ink");
   context.lineWidth = 1;
-  strokeLine(context, x, MARGIN.top, x, height - MARGIN.bottom);
-}
-
-function xOf(age, width) {
-  return width - MARGIN.right - (age / SPAN_MS) * (width - MARGIN.left - MARGIN.right);
-}
-
-function ageAt(x, width) {
-  return ((width - MARGIN.right - x) / (width - MARGIN.left - MARGIN.right)) * SPAN_MS;
-}
-
-function yOf(share, height) {
-  return height - MARGIN.bottom - share * (height - MARGIN.top - MARGIN.bottom);
+  strokeLine(context, [x, y(0)], [x, y(1)]);
 }

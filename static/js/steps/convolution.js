@@ -2,11 +2,7 @@
 
 import { formatHundredths, text } from "../language.js";
 
-export function wireConvolutions(root) {
-  for (const figure of root.querySelectorAll(".convolution")) wire(figure);
-}
-
-function wire(figure) {
+export function wireConvolution(figure) {
   const { size, side, filters, biases, crop } = JSON.parse(figure.querySelector("script").textContent);
   const [input, map] = figure.querySelectorAll("canvas");
   const range = figure.querySelector("input");

@@ -1,7 +1,7 @@
 // The page that teaches: classes, samples, what was learned, a live answer and a model to take away.
 
 import { CameraStream } from "../camera-stream.js";
-import { element, encodeCanvas, fileStamp, make, saveFile, write } from "../dom.js";
+import { element, encodeCanvas, fileStamp, make, saveFile, say, write } from "../dom.js";
 import { drawBars, updateBars } from "../face-card.js";
 import { predictionWords, whyUnsure } from "../faces.js";
 import { formatNumber, formatProbability, problemSentence, text } from "../language.js";
@@ -440,8 +440,3 @@ function describeHead(name) {
 }
 
 const tell = (sentence) => write(element("take-away-note"), sentence);
-
-function say(sentence) {
-  write(element("message"), sentence);
-  element("message").hidden = !sentence;
-}

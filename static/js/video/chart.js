@@ -1,7 +1,7 @@
 // The whole film: a curve for each expression of one person, and below it who is visible when.
 
 import { drawCurve, drawShares, Legend, prepareCanvas, redrawOnChange, strokeLine } from "../chart.js";
-import { encodeCanvas, make } from "../dom.js";
+import { encodeCanvas, fitCanvas, make } from "../dom.js";
 import { colourOf } from "../faces.js";
 import { changeFrom } from "./baseline.js";
 import { runsOf } from "./readings.js";
@@ -52,7 +52,7 @@ export class FilmChart {
 
   clear() {
     this.#data = null;
-    prepareCanvas(this.#canvas);
+    fitCanvas(this.#canvas);
   }
 
   moveTo(time) {
@@ -77,9 +77,11 @@ export class FilmChart {
 
   draw() {
     if (!this.#data) return;
-    const area = { ...prepareCanvas(this.#canvas), ...this.#span };
-    area.x = (time) => MARGIN.left + ((time - area.from) / (area.until - area.from)) * (area.width - MARGIN.left - MARGIN.right);
     const { samples, baseline, changes, marks, lanes, rate } = this.#data;
+    const bottom = AXIS + LANE * lanes.length + MARGIN.top;
+    const plot = prepareCanvas(this.#canvas, { ...MARGIN, bottom });
+    const area = { ...plot, ...this.#span };
+    area.x = (time) => plot.x((time - area.from) / (area.until - area.from));
     drawRanges(area, marks);
     drawGrid(area, changes);
     clip(area);
@@ -87,7 +89,7 @@ export class FilmChart {
     const near = samples.filter(({ time, face }) => face.expression?.confident && time > area.from - 2 / rate && time < area.until + 2 / rate);
     this.#legend.classes.forEach((name, index) => {
       if (this.#legend.isHidden(name)) return;
-      const placeOf = ({ time, face }) => [area.x(time), yOf(shareOf(face.expression.probabilities, name, changes && baseline))];
+      const placeOf = ({ time, face }) => [area.x(time), area.y(shareOf(face.expression.probabilities, name, changes && baseline))];
       drawCurve(area, index, near, placeOf, (last, next) => next.index === last.index + 1);
     });
     lanes.forEach((lane, row) => drawLane(area, lane, row, rate));
@@ -153,23 +155,21 @@ export class FilmChart {
   }
 }
 
-function clip({ context, width, height }) {
+function clip({ context, left, right, height }) {
   context.save();
   context.beginPath();
-  context.rect(MARGIN.left - 1, 0, width - MARGIN.left - MARGIN.right + 2, height);
+  context.rect(left - 1, 0, right - left + 2, height);
   context.clip();
 }
 
-const yOf = (share) => MARGIN.top + (1 - share) * (CURVES - 2 * MARGIN.top);
-
 function drawGrid(area, changes) {
-  const { context, width, x, from, until } = area;
+  const { context, width, x, y, from, until } = area;
   const changeAt = (share) => signed((2 * share - 1) * MOST_CHANGE);
-  drawShares(area, MARGIN.left, width - MARGIN.right, yOf, changes ? changeAt : undefined);
+  drawShares(area, changes ? changeAt : undefined);
   const most = Math.max(2, (width - MARGIN.left) / TICK_PIXELS);
   const step = STEPS.find((each) => (until - from) / each <= most) ?? STEPS.at(-1);
   for (let tick = Math.ceil(from / step) * step; tick <= until; tick += step) {
-    strokeLine(context, x(tick), CURVES - MARGIN.top, x(tick), CURVES - MARGIN.top + 4);
+    strokeLine(context, [x(tick), y(0)], [x(tick), y(0) + 4]);
     context.textAlign = x(tick) > width - TICK_PIXELS / 3 ? "end" : "center";
     context.fillText(formatTime(tick, step < 1 ? 1 : 0), x(tick), CURVES + 6);
   }
@@ -199,11 +199,11 @@ function drawLaneName({ context, colour }, { label }, row) {
   context.fillText(label, MARGIN.left - 8, laneTop(row) + (LANE - 5) / 2);
 }
 
-function drawRanges({ context, colour, x, height, width }, { excluded, baseline }) {
-  const left = (time) => Math.min(width - MARGIN.right, Math.max(MARGIN.left, x(time)));
+function drawRanges({ context, colour, x, height, left, right }, { excluded, baseline }) {
+  const within = (time) => Math.min(right, Math.max(left, x(time)));
   const fill = ({ from, until }, name) => {
     context.fillStyle = colour(name);
-    context.fillRect(left(from), 0, left(until) - left(from), height);
+    context.fillRect(within(from), 0, within(until) - within(from), height);
   };
   if (baseline) fill(baseline, "--tint");
   excluded.forEach((range) => fill(range, "--sunken"));
@@ -223,5 +223,5 @@ function drawEvents(area, events) {
 function drawLine({ context, colour, x, height }, time, name, width) {
   context.strokeStyle = colour(name);
   context.lineWidth = width;
-  strokeLine(context, x(time), 0, x(time), height);
+  strokeLine(context, [x(time), 0], [x(time), height]);
 }

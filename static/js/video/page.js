@@ -1,12 +1,13 @@
 // The film page: which film is read, who is in it, and what is shown and saved of it.
 
-import { clone, element, fileStamp, saveFile, write } from "../dom.js";
+import { clone, element, fileStamp, saveFile, say, wireKeys, write } from "../dom.js";
 import { wireDropping } from "../dropping.js";
 import { className, formatNumber, problemSentence, text } from "../language.js";
 import { connectionOf } from "../realtime/transport.js";
+import { toCsv } from "../table.js";
 import { baselineOf } from "./baseline.js";
 import { FilmChart } from "./chart.js";
-import { csvOf, isIn, rowsOf, vttOf } from "./exports.js";
+import { isIn, rowsOf, vttOf } from "./exports.js";
 import { PersonCards } from "./person-cards.js";
 import { meet, Persons, suggestPairs } from "./persons.js";
 import { Player } from "./player.js";
@@ -27,7 +28,7 @@ const connection = connectionOf(root);
 const player = new Player(element("video"), element("canvas"), showTime);
 const chart = new FilmChart(element("chart"), element("classes"), (time) => player.seek(time));
 const cards = new PersonCards(element("persons"), {
-  choose,
+  choose: (id) => change(() => (chosen = id)),
   rename: (id, name) => change(() => (persons.get(id).name = name)),
   hide: (id, hidden) => change(() => (persons.get(id).hidden = hidden)),
   merge,
@@ -61,7 +62,7 @@ const clicks = {
   "zoom-out": () => chart.zoom(2),
   "zoom-all": () => chart.zoom(Infinity),
   exclude: markExcluded,
-  "save-csv": () => save("csv", "text/csv", csvOf(rows())),
+  "save-csv": () => save("csv", "text/csv", toCsv(rows())),
   "save-json": () => save("json", "application/json", describe()),
   "save-vtt": () => save(`${nameOf(persons.get(chosen))}.vtt`, "text/vtt", subtitles([{ samples: series.get(chosen) ?? [] }])),
   "save-all-vtt": () => save("vtt", "text/vtt", subtitles(shownPersons().map((person) => ({ name: nameOf(person), samples: series.get(person.id) })))),
@@ -87,7 +88,14 @@ element("changes").addEventListener("change", showChart);
 for (const name of ["play", "pause"]) {
   element("video").addEventListener(name, () => write(element("play"), text(name === "play" ? "stop_playing" : "play")));
 }
-element("view").addEventListener("keydown", onKey);
+wireKeys(element("view"), {
+  " ": () => player.toggle(),
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
+  ",": () => step(-1),
+  ".": () => step(1),
+  e: markEvent,
+});
 wireDropping(({ files: [file] }) => file && openFilm(file));
 window.addEventListener("pagehide", () => reader?.pause());
 window.addEventListener("beforeunload", (event) => {
@@ -281,10 +289,6 @@ function showSuggestions() {
   );
 }
 
-function choose(id) {
-  change(() => (chosen = id));
-}
-
 function merge(id, into) {
   if (!into) return;
   if (meet(series.get(id), series.get(into))) return say(text("both_visible"));
@@ -366,22 +370,6 @@ function step(frames) {
   player.seek(Math.min(film.duration, Math.max(0, first + index / rate)));
 }
 
-// Only while the view has the focus, so that no key is taken from another control.
-function onKey(event) {
-  const keys = {
-    " ": () => player.toggle(),
-    ArrowLeft: () => step(-1),
-    ArrowRight: () => step(1),
-    ",": () => step(-1),
-    ".": () => step(1),
-    e: markEvent,
-  };
-  const action = keys[event.key];
-  if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  action();
-}
-
 function reports() {
   return shownPersons().map((person) => {
     const states = statesOf(series.get(person.id).filter(({ time }) => !isIn(marks.excluded, time)));
@@ -418,17 +406,11 @@ function describe() {
     meaning: root.dataset.meaning,
   };
   const baselines = [...marks.baselines].map(([id, baseline]) => ({ person: nameOf(persons.get(id)), ...baseline }));
-  const readingsOfFaces = rows().map(({ face, ...row }) => ({ ...row, ...face }));
-  return JSON.stringify({ about, report: reports(), excluded: marks.excluded, events: marks.events, baselines, readings: readingsOfFaces }, null, 1);
+  return JSON.stringify({ about, report: reports(), excluded: marks.excluded, events: marks.events, baselines, readings: rows() }, null, 1);
 }
 
 function save(ending, type, content) {
   saveFile(content, type, `raut-${film.name.replace(/\.\w+$/, "")}-${fileStamp(new Date())}.${ending}`);
-}
-
-function say(sentence) {
-  write(element("message"), sentence);
-  element("message").hidden = false;
 }
 
 function nameOf(person) {
