@@ -13,14 +13,11 @@ const MOST_ANNOUNCED = 5;
 export const colourOf = (index) => COLOURS[index % COLOURS.length];
 
 /** Return a prediction's class, or "unsure". */
-export function predictionWord(prediction) {
-  return prediction.confident ? className(prediction.label) : text("unsure");
-}
+export const predictionWord = (prediction) => (prediction.confident ? className(prediction.label) : text("unsure"));
 
 /** Return a prediction's class and probability; an unsure one has no probability to show. */
-export function predictionWords(prediction) {
-  return [predictionWord(prediction), predictionProbability(prediction)].filter(Boolean).join(" ");
-}
+export const predictionWords = (prediction) =>
+  [predictionWord(prediction), predictionProbability(prediction)].filter(Boolean).join(" ");
 
 /** Return a confident prediction's probability; none where its label is held and another class leads. */
 export function predictionProbability(prediction) {
@@ -43,19 +40,16 @@ export function whyUnsure(prediction) {
 }
 
 /** Return a face's name for a screen reader. */
-export function faceName(face, number) {
-  return text("box_name", { number, expression: face.expression ? predictionWord(face.expression) : "–" });
-}
+export const faceName = (face, number) =>
+  text("box_name", { number, expression: face.expression ? predictionWord(face.expression) : "–" });
 
 /** Return what a screen reader speaks of some faces. */
-export function spokenFaces(faces, numberOf) {
-  return faces.slice(0, MOST_ANNOUNCED).map((face, index) => faceName(face, numberOf(face, index))).join(". ");
-}
+export const spokenFaces = (faces, numberOf) =>
+  faces.slice(0, MOST_ANNOUNCED).map((face, index) => faceName(face, numberOf(face, index))).join(". ");
 
 /** Return a face's number and expression, as its chip shows them. */
-export function chipText(face, number) {
-  return [number, face.expression && predictionWords(face.expression)].filter(Boolean).join(" · ");
-}
+export const chipText = (face, number) =>
+  [number, face.expression && predictionWords(face.expression)].filter(Boolean).join(" · ");
 
 /** Return the box as fractions of the image's sides, with the roll in degrees. */
 export function relativeBox({ box, roll_degrees: roll = 0 }, image) {

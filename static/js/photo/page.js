@@ -70,9 +70,7 @@ function take(entries, at = 0) {
   keep();
 }
 
-function pack() {
-  return current && { asked: JSON.stringify(choice), entries: queue.pack(), at: queue.entries.indexOf(current) };
-}
+const pack = () => current && { asked: JSON.stringify(choice), entries: queue.pack(), at: queue.entries.indexOf(current) };
 
 function unpack({ asked, entries, at }) {
   // The page's tab for clothing reads the same photos again, with other models.
@@ -154,6 +152,4 @@ async function saveAllPictures({ currentTarget: button }) {
   button.disabled = false;
 }
 
-function baseName() {
-  return (current.photo.name || text("pasted")).replace(/\.[^.]+$/, "");
-}
+const baseName = () => (current.photo.name || text("pasted")).replace(/\.[^.]+$/, "");

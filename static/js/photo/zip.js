@@ -43,6 +43,5 @@ function crc32(bytes) {
 }
 
 /** Write numbers with the least byte first, each given with its count of bytes. */
-function pack(...fields) {
-  return Uint8Array.from(fields.flatMap(([value, size]) => Array.from({ length: size }, (_, at) => (value >>> (8 * at)) & 255)));
-}
+const pack = (...fields) =>
+  Uint8Array.from(fields.flatMap(([value, size]) => Array.from({ length: size }, (_, at) => (value >>> (8 * at)) & 255)));

@@ -57,9 +57,7 @@ export class FaceCards {
   }
 }
 
-function mark(card, selected) {
-  card.querySelector("button").setAttribute("aria-pressed", String(selected));
-}
+const mark = (card, selected) => card.querySelector("button").setAttribute("aria-pressed", String(selected));
 
 function addBars(card, task) {
   const list = make("ul", { className: `bars bars-of-${task}`, ariaLabel: taskName(task) });

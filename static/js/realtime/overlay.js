@@ -144,6 +144,4 @@ export class CanvasOverlay {
   }
 }
 
-function mirror(box) {
-  return { ...box, left: 1 - box.left - box.width, roll: -box.roll };
-}
+const mirror = (box) => ({ ...box, left: 1 - box.left - box.width, roll: -box.roll });

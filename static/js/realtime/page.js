@@ -6,10 +6,10 @@ import { spokenFaces } from "../faces.js";
 import { formatNumber, problemSentence, text } from "../language.js";
 import { FaceCards } from "./face-cards.js";
 import { FrameEncoder, watchFrames } from "./frames.js";
-import { Hud } from "./hud.js";
+import * as hud from "./hud.js";
 import { CanvasOverlay } from "./overlay.js";
 import { Recorder } from "./recorder.js";
-import { Timeline } from "./timeline.js";
+import * as timeline from "./timeline.js";
 import { connectionOf, Transport } from "./transport.js";
 
 // Speech interrupts the listener, so it comes now and then, not at every frame.
@@ -34,8 +34,6 @@ const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
 const encoder = new FrameEncoder();
 const overlay = new CanvasOverlay(view, element("canvas"), select);
 const faceCards = new FaceCards(element("face-cards"), select);
-const timeline = new Timeline(element("timeline"), element("classes"), element("timeline-summary"));
-const hud = new Hud();
 const recorder = new Recorder(describeReadings);
 const transport = new Transport(
   connection,
@@ -67,7 +65,7 @@ for (const option of ["locked", "mirrored"]) {
     overlay.redraw();
   });
 }
-element("all-faces").addEventListener("change", ({ target }) => (timeline.all = target.checked));
+element("all-faces").addEventListener("change", ({ target }) => timeline.showAll(target.checked));
 smoothing.addEventListener("input", setSmoothing);
 element("camera").addEventListener("change", ({ target }) => start(target.value));
 element("first-camera").addEventListener("change", ({ target }) => (element("camera").value = target.value));
@@ -250,7 +248,7 @@ function describeReadings() {
     models,
     settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...encoder.step },
     frame: { width: encoder.canvas.width, height: encoder.canvas.height },
-    frames_dropped: hud.dropped,
+    frames_dropped: hud.dropped(),
     meaning: root.dataset.meaning,
   };
 }

@@ -74,6 +74,5 @@ function frame(canvas, { x, y }, reach, side) {
   context.strokeRect(x - reach - 0.5, y - reach - 0.5, side + 1, side + 1);
 }
 
-function fill(table, numbers) {
+const fill = (table, numbers) =>
   [...table.querySelectorAll("td")].forEach((cell, at) => (cell.textContent = formatHundredths(numbers[at])));
-}

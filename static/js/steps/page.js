@@ -96,6 +96,4 @@ function wire() {
   markCurrentStep(outcome);
 }
 
-function say(sentence) {
-  element("status").textContent = sentence;
-}
+const say = (sentence) => (element("status").textContent = sentence);

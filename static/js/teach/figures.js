@@ -204,6 +204,4 @@ function spread(list, count) {
   return Array.from({ length: count }, (_, at) => list[Math.floor(((at + 0.5) * list.length) / count)]);
 }
 
-function indices(list, test) {
-  return list.flatMap((each, i) => (test(each) ? [i] : []));
-}
+const indices = (list, test) => list.flatMap((each, i) => (test(each) ? [i] : []));

@@ -409,17 +409,12 @@ function describe() {
   return JSON.stringify({ about, report: reports(), excluded: marks.excluded, events: marks.events, baselines, readings: rows() }, null, 1);
 }
 
-function save(ending, type, content) {
+const save = (ending, type, content) =>
   saveFile(content, type, `raut-${film.name.replace(/\.\w+$/, "")}-${fileStamp(new Date())}.${ending}`);
-}
 
-function nameOf(person) {
-  return person.name || text("person", { number: person.id });
-}
+const nameOf = (person) => person.name || text("person", { number: person.id });
 
-function orderTimes(one, other) {
-  return { from: Math.min(one, other), until: Math.max(one, other) };
-}
+const orderTimes = (one, other) => ({ from: Math.min(one, other), until: Math.max(one, other) });
 
 function noMarks() {
   return { excluded: [], events: [], baselines: new Map() };
