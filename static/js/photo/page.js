@@ -70,7 +70,9 @@ function take(entries, at = 0) {
   keep();
 }
 
-const pack = () => current && { asked: JSON.stringify(choice), entries: queue.pack(), at: queue.entries.indexOf(current) };
+function pack() {
+  return current && { asked: JSON.stringify(choice), entries: queue.pack(), at: queue.entries.indexOf(current) };
+}
 
 function unpack({ asked, entries, at }) {
   // The page's tab for clothing reads the same photos again, with other models.
