@@ -54,20 +54,23 @@ class Server:
 
     def _open(self, route: WebSocketRoute) -> None:
         self.sockets.append(route)
-        route.on_message(lambda message: self._hear(route, message))
+        route.on_message(self._hear)
 
-    def _hear(self, route: WebSocketRoute, message: str | bytes) -> None:
+    def _hear(self, message: str | bytes) -> None:
         if isinstance(message, str):
             self.texts.append(json.loads(message))
-            return
-        self.frames += 1
-        if not self.mute:
-            body = {"frame": self.frames, "dropped": 0}
-            if self.problem:
-                body["problem"] = self.problem
-            else:
-                body |= answer(*self.faces, width=640, height=480)
-            route.send(json.dumps(body))
+        else:
+            self.frames += 1
+            self._read(message)
+
+    def _read(self, frame: bytes) -> None:
+        if self.problem:
+            self.send(problem=self.problem)
+        elif not self.mute:
+            self.send(**answer(*self.faces, width=640, height=480))
+
+    def send(self, **body: Any) -> None:
+        self.sockets[-1].send(json.dumps({"frame": self.frames, "dropped": 0, **body}))
 
     def close(self, code: int, reason: str) -> None:
         self.sockets[-1].close(code=code, reason=reason)
@@ -214,8 +217,7 @@ def test_one_frame_is_in_flight_and_dropped_frames_are_counted(live: Page) -> No
     let_pass(live, 0.5)
     assert server.frames == 1
     server.mute = False
-    body = {"frame": 1, "dropped": 0, **answer(width=640, height=480)}
-    server.sockets[-1].send(json.dumps(body))
+    server.send(**answer(width=640, height=480))
     expect(live.locator("#skipped")).to_contain_text("%")
 
 
@@ -225,7 +227,7 @@ def test_without_answers_the_badge_says_reconnecting_and_for_how_long(live: Page
     server.mute = True
     expect(state(live)).to_have_text(re.compile(r"RECONNECTING, [23] s"))
     expect(live.locator("#view")).to_be_in_viewport()
-    server.sockets[-1].send(json.dumps({"frame": 0, "dropped": 0, **answer(width=640, height=480)}))
+    server.send(**answer(width=640, height=480))
     server.mute = False
     expect(state(live)).to_have_text("LIVE")
 
@@ -381,9 +383,8 @@ def test_failed_photo_requests_are_retried(blocked: str, page: Page) -> None:
 def test_a_rejected_frame_shows_its_error_and_the_next_is_sent(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
     let_pass(live, 0.3)
-    problem = {"code": "image_unreadable", "status": 422, "detail": ""}
     server.mute = False
-    server.sockets[-1].send(json.dumps({"frame": 1, "dropped": 0, "problem": problem}))
+    server.send(problem={"code": "image_unreadable", "status": 422, "detail": ""})
     expect(message(live)).to_contain_text("could not be opened as a picture")
     expect(cards(live)).to_have_count(1)
 
@@ -391,12 +392,7 @@ def test_a_rejected_frame_shows_its_error_and_the_next_is_sent(live: Page) -> No
 def test_an_unavailable_inference_server_is_retried_after_its_retry_after(live: Page) -> None:
     server = serve(live, tracked(1, 100, 200))
     expect_colour(live, 640 - 100, 250)
-    server.problem = {
-        "code": "inference_unavailable",
-        "status": 503,
-        "detail": "",
-        "retry_after": 4,
-    }
+    server.problem = {"code": "inference_unavailable", "detail": "", "retry_after": 4}
     expect(message(live)).to_contain_text("does not respond at the moment")
     expect_colour(live, 640 - 100, 250, there=False)
     refused = server.frames

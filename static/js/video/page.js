@@ -3,6 +3,7 @@
 import { clone, element, fileStamp, saveFile, say, wireKeys, write } from "../dom.js";
 import { wireDropping } from "../dropping.js";
 import { className, formatNumber, problemSentence, text } from "../language.js";
+import { wireChooser } from "../photo-files.js";
 import { connectionOf } from "../realtime/transport.js";
 import { toCsv } from "../table.js";
 import { baselineOf } from "./baseline.js";
@@ -51,7 +52,6 @@ let refreshedAt = 0;
 let reportTimer = 0;
 
 const clicks = {
-  choose: () => element("file").click(),
   another: reset,
   play: () => player.toggle(),
   previous: () => step(-1),
@@ -70,11 +70,7 @@ const clicks = {
   print: () => window.print(),
 };
 for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
-element("file").addEventListener("change", ({ target }) => {
-  const [file] = target.files;
-  target.value = "";
-  if (file) openFilm(file);
-});
+wireChooser(element("choose"), element("file"), ([file]) => file && openFilm(file));
 element("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
