@@ -11,7 +11,7 @@ import * as outcome from "./outcome.js";
 import { PhotoQueue } from "./queue.js";
 import { enlarge, shrink } from "./shrink.js";
 import { openSteps } from "./steps-link.js";
-import { Strip } from "./strip.js";
+import * as strip from "./strip.js";
 
 // Fields of a request that searches faces of every rotation and size, which takes ten times as long.
 const THOROUGH = [["effort", "thorough"]];
@@ -25,7 +25,6 @@ const choice = [...form.querySelectorAll("input[type=hidden]")].map(({ name, val
 const limitMb = Number(form.dataset.limitMb);
 const service = new Service(form.dataset.service, limitMb, choice);
 const queue = new PhotoQueue(request, changed);
-const strip = new Strip(queue, open);
 
 // The entry whose photo is on the page.
 let current = null;
@@ -64,7 +63,7 @@ function add(photos) {
 }
 
 function take(entries, at = 0) {
-  strip.add(entries);
+  strip.add(entries, queue, open);
   open(entries[at]);
   queue.resume();
   keep();
@@ -102,7 +101,7 @@ function open(entry) {
 }
 
 function changed(entry) {
-  strip.update(entry);
+  strip.update(entry, queue);
   if (entry === current) show(entry);
 }
 

@@ -4,11 +4,11 @@ import { CameraStream } from "../camera-stream.js";
 import { element, fileStamp, saveFile, wireKeys, write } from "../dom.js";
 import { spokenFaces } from "../faces.js";
 import { formatNumber, problemSentence, text } from "../language.js";
-import { FaceCards } from "./face-cards.js";
+import * as faceCards from "./face-cards.js";
 import { FrameEncoder, watchFrames } from "./frames.js";
 import * as hud from "./hud.js";
 import { CanvasOverlay } from "./overlay.js";
-import { Recorder } from "./recorder.js";
+import * as recorder from "./recorder.js";
 import * as timeline from "./timeline.js";
 import { connectionOf, Transport } from "./transport.js";
 
@@ -33,8 +33,6 @@ const connection = connectionOf(root);
 const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
 const encoder = new FrameEncoder();
 const overlay = new CanvasOverlay(view, element("canvas"), select);
-const faceCards = new FaceCards(element("face-cards"), select);
-const recorder = new Recorder(describeReadings);
 const transport = new Transport(
   connection,
   { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected: (reason) => pause(`closed.${reason}`) },
@@ -74,7 +72,7 @@ wireKeys(view, {
   Escape: clicks.stop,
   f: toggleFullScreen,
   m: () => element("mirrored").click(),
-  e: () => recorder.mark(),
+  e: recorder.mark,
 });
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && state === "live") pause("status.left");
@@ -87,6 +85,7 @@ document.addEventListener("fullscreenchange", () => {
 setInterval(showSilence, SILENCE_CHECK_MS);
 
 watchFrames(video, takeFrame);
+recorder.wireRecorder(describeReadings);
 cameraStream.fillPicker(element("first-camera"));
 setSmoothing();
 
@@ -181,7 +180,7 @@ function showAnswer(answer) {
   models = answer.models ?? models;
   encoder.adapt(delay);
   hud.answered(delay, answer.dropped);
-  faceCards.show(answer.faces);
+  faceCards.show(answer.faces, select);
   timeline.add(answer.faces);
   recorder.add(answer, delay);
   announce(answer.faces);

@@ -13,6 +13,11 @@ export class Recording {
   #ended = null;
   #about;
 
+  /** @param about called at the end for the models and settings used */
+  constructor(about) {
+    this.#about = about;
+  }
+
   get count() {
     return this.#rows.length;
   }
@@ -21,10 +26,9 @@ export class Recording {
     return ((this.#ended ?? Date.now()) - this.started) / 1000;
   }
 
-  /** @param about the models and settings used */
-  stop(about) {
+  stop() {
     this.#ended = new Date();
-    this.#about = about;
+    this.#about = this.#about();
   }
 
   /** Add the readings of one answer, `most` at most; `delay` is in milliseconds, from camera to box. */
