@@ -7,11 +7,11 @@ import { wireChooser } from "../photo-files.js";
 import { connectionOf } from "../realtime/transport.js";
 import { toCsv } from "../table.js";
 import { baselineOf } from "./baseline.js";
-import { FilmChart } from "./chart.js";
+import * as chart from "./chart.js";
 import { isIn, rowsOf, vttOf } from "./exports.js";
-import { PersonCards } from "./person-cards.js";
+import * as cards from "./person-cards.js";
 import { meet, Persons, suggestPairs } from "./persons.js";
-import { Player } from "./player.js";
+import * as player from "./player.js";
 import { FilmReader } from "./reader.js";
 import { Readings, statesOf } from "./readings.js";
 import { showReport } from "./report-view.js";
@@ -26,16 +26,14 @@ const REPORT_MS = 300;
 const root = element("video-page");
 const connection = connectionOf(root);
 
-const player = new Player(element("video"), element("canvas"), showTime);
-const chart = new FilmChart(element("chart"), element("classes"), (time) => player.seek(time));
-const cards = new PersonCards(element("persons"), {
+const edits = {
   choose: (id) => change(() => (chosen = id)),
   rename: (id, name) => change(() => (persons.get(id).name = name)),
   hide: (id, hidden) => change(() => (persons.get(id).hidden = hidden)),
   merge,
   split,
   baseline: markBaseline,
-});
+};
 
 let source = new FrameSource();
 let film = null; // the file's name, its address, and how long and large it is
@@ -53,7 +51,7 @@ let reportTimer = 0;
 
 const clicks = {
   another: reset,
-  play: () => player.toggle(),
+  play: player.toggle,
   previous: () => step(-1),
   next: () => step(1),
   pause: () => (reader.running ? pause("paused") : run()),
@@ -85,13 +83,15 @@ for (const name of ["play", "pause"]) {
   element("video").addEventListener(name, () => write(element("play"), text(name === "play" ? "stop_playing" : "play")));
 }
 wireKeys(element("view"), {
-  " ": () => player.toggle(),
+  " ": player.toggle,
   ArrowLeft: () => step(-1),
   ArrowRight: () => step(1),
   ",": () => step(-1),
   ".": () => step(1),
   e: markEvent,
 });
+player.wirePlayer(showTime);
+chart.wireChart(player.seek);
 wireDropping(({ files: [file] }) => file && openFilm(file));
 window.addEventListener("pagehide", () => reader?.pause());
 window.addEventListener("beforeunload", (event) => {
@@ -206,7 +206,7 @@ function setState(state) {
 
 function showFrame(faces, blob) {
   for (const { track } of faces) persons.add(track);
-  cards.picture(faces, blob, readings.about.image);
+  cards.keepPictures(faces, blob, readings.about.image);
   showProgress();
   const now = performance.now();
   if (now - refreshedAt < REFRESH_MS) return;
@@ -247,7 +247,7 @@ function change(edit) {
 
 function showPersons() {
   const { baselines } = marks;
-  cards.show(persons, { series, chosen, baselines, marking: open.baseline?.person, nameOf });
+  cards.show(persons, { series, chosen, baselines, marking: open.baseline?.person, nameOf }, edits);
   write(element("exclude"), text("excluded" in open ? "exclude_until" : "exclude_from"));
 }
 
@@ -296,7 +296,7 @@ function merge(id, into) {
 }
 
 function split(id) {
-  const { time } = player;
+  const time = player.time();
   const samples = series.get(id);
   if (!samples.length || samples[0].time >= time || samples.at(-1).time < time) return say(text("nothing_to_split"));
   change(() => (chosen = persons.split(id, time)));
@@ -305,8 +305,8 @@ function split(id) {
 function markBaseline(id) {
   const from = open.baseline?.person === id ? open.baseline.from : null;
   if (marks.baselines.has(id)) return change(() => marks.baselines.delete(id));
-  if (from === null) return change(() => (open.baseline = { person: id, from: player.time }));
-  const range = orderTimes(from, player.time);
+  if (from === null) return change(() => (open.baseline = { person: id, from: player.time() }));
+  const range = orderTimes(from, player.time());
   const mean = baselineOf(series.get(id).filter(({ time }) => isIn([range], time)));
   change(() => {
     delete open.baseline;
@@ -318,8 +318,8 @@ function markBaseline(id) {
 
 function markExcluded() {
   change(() => {
-    if (!("excluded" in open)) return (open.excluded = player.time);
-    marks.excluded.push(orderTimes(open.excluded, player.time));
+    if (!("excluded" in open)) return (open.excluded = player.time());
+    marks.excluded.push(orderTimes(open.excluded, player.time()));
     delete open.excluded;
   });
 }
@@ -327,7 +327,7 @@ function markExcluded() {
 function markEvent() {
   const word = element("event-word").value.trim() || text("mark");
   change(() => {
-    marks.events.push({ time: player.time, word });
+    marks.events.push({ time: player.time(), word });
     marks.events.sort((one, other) => one.time - other.time);
   });
 }
@@ -362,7 +362,7 @@ function showTime(time) {
 
 function step(frames) {
   const { start: first = 0, rate = Number(element("rate").value) } = readings ?? {};
-  const index = Math.round((player.time - first) * rate) + frames;
+  const index = Math.round((player.time() - first) * rate) + frames;
   player.seek(Math.min(film.duration, Math.max(0, first + index / rate)));
 }
 
