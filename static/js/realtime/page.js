@@ -7,7 +7,7 @@ import { formatNumber, problemSentence, text } from "../language.js";
 import * as faceCards from "./face-cards.js";
 import { FrameEncoder, watchFrames } from "./frames.js";
 import * as hud from "./hud.js";
-import { CanvasOverlay } from "./overlay.js";
+import * as overlay from "./overlay.js";
 import * as recorder from "./recorder.js";
 import * as timeline from "./timeline.js";
 import { connectionOf, Transport } from "./transport.js";
@@ -32,7 +32,6 @@ const connection = connectionOf(root);
 
 const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
 const encoder = new FrameEncoder();
-const overlay = new CanvasOverlay(view, element("canvas"), select);
 const transport = new Transport(
   connection,
   { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected: (reason) => pause(`closed.${reason}`) },
@@ -59,7 +58,7 @@ const clicks = {
 for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
 for (const option of ["locked", "mirrored"]) {
   element(option).addEventListener("change", ({ target }) => {
-    overlay[option] = target.checked;
+    overlay.options[option] = target.checked;
     overlay.redraw();
   });
 }
@@ -86,6 +85,7 @@ setInterval(showSilence, SILENCE_CHECK_MS);
 
 watchFrames(video, takeFrame);
 recorder.wireRecorder(describeReadings);
+overlay.wireOverlay(select);
 cameraStream.fillPicker(element("first-camera"));
 setSmoothing();
 
@@ -234,7 +234,7 @@ function setSmoothing() {
 }
 
 async function saveSnapshot() {
-  if (overlay.hasFrame) saveFile(await overlay.snapshot(), "image/png", `raut-${fileStamp(new Date())}.png`);
+  if (overlay.hasFrame()) saveFile(await overlay.snapshot(), "image/png", `raut-${fileStamp(new Date())}.png`);
 }
 
 function toggleFullScreen() {

@@ -11,7 +11,7 @@ import { shrink } from "../photo/shrink.js";
 import { FrameEncoder } from "../realtime/frames.js";
 import { parse, problemOf, Service, ServiceError } from "../service.js";
 import { softmax } from "../softmax.js";
-import { ClassCards, wireDrop } from "./class-cards.js";
+import * as cards from "./class-cards.js";
 import { decodeFloats, decodePixels, encodeFloats } from "./encoding.js";
 import { costOf } from "./figures.js";
 import { Lesson, MOST_CLASSES, MOST_SAMPLES, plain } from "./lesson.js";
@@ -41,7 +41,7 @@ const featureService = new Service(featuresAddress, Number(limitMb));
 const analyzeService = new Service(service, Number(limitMb));
 const queue = new PhotoQueue(({ photo }, signal) => extract(photo, signal), onEntry);
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-const cards = new ClassCards({ rename, removeClass, removeSample, photos: addPhotos, press: hold, release });
+const edits = { rename, removeClass, photos: addPhotos, press: hold, release };
 
 let lesson = new Lesson(chosenRegion());
 let sent = new Set(); // samples that the worker has
@@ -67,7 +67,7 @@ element("with-pixels").addEventListener("change", learn);
 element("take-away").addEventListener("submit", takeAway);
 wireChooser(element("open-lesson"), element("lesson-file"), ([file]) => file && openFile(file));
 wireChooser(element("test-photo"), element("test-file"), ([file]) => file && testPhoto(file));
-wireDrop(element("test"), ([file]) => file && testPhoto(file));
+cards.wireDrop(element("test"), ([file]) => file && testPhoto(file));
 // A photo dropped beside a class would replace the page.
 for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 worker.onmessage = ({ data }) => data.version === version && onLearned(data);
@@ -96,8 +96,8 @@ function open(opened) {
   cards.clear();
   element("region").querySelector(`[value=${lesson.region}]`).checked = true;
   while (lesson.classes.length < 2) lesson.addClass(text("class_name", { number: lesson.classes.length + 1 }));
-  lesson.classes.forEach((kind) => cards.addClass(kind));
-  lesson.samples.forEach((sample) => cards.addSample(sample));
+  lesson.classes.forEach((kind) => cards.addClass(kind, edits));
+  lesson.samples.forEach((sample) => cards.addSample(sample, removeSample));
   element("test-answer").hidden = true;
   say("");
   changed();
@@ -116,7 +116,7 @@ async function openFile(file) {
 }
 
 function newClass() {
-  const card = cards.addClass(lesson.addClass(text("class_name", { number: lesson.classes.length + 1 })));
+  const card = cards.addClass(lesson.addClass(text("class_name", { number: lesson.classes.length + 1 })), edits);
   changed();
   return card;
 }
@@ -231,7 +231,7 @@ function onEntry(entry) {
   else if (lesson.has(kind, recording, entry.features)) say(text("twice", { name: kind.name }));
   else if (sameVersion(entry) && lesson.classes.includes(kind)) {
     lesson.version = entry.version;
-    cards.addSample(lesson.add(kind, recording, entry));
+    cards.addSample(lesson.add(kind, recording, entry), removeSample);
     changed();
   }
   scheduleUpdate();
