@@ -5,7 +5,7 @@ import { element, fileStamp, saveFile, wireKeys, write } from "../dom.js";
 import { spokenFaces } from "../faces.js";
 import { formatNumber, problemSentence, text } from "../language.js";
 import * as faceCards from "./face-cards.js";
-import { FrameEncoder, watchFrames } from "./frames.js";
+import * as frames from "./frames.js";
 import * as hud from "./hud.js";
 import * as overlay from "./overlay.js";
 import * as recorder from "./recorder.js";
@@ -31,7 +31,6 @@ const smoothing = element("smoothing");
 const connection = connectionOf(root);
 
 const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
-const encoder = new FrameEncoder();
 const transport = new Transport(
   connection,
   { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected: (reason) => pause(`closed.${reason}`) },
@@ -83,7 +82,7 @@ document.addEventListener("fullscreenchange", () => {
 });
 setInterval(showSilence, SILENCE_CHECK_MS);
 
-watchFrames(video, takeFrame);
+frames.watch(video, takeFrame);
 recorder.wireRecorder(describeReadings);
 overlay.wireOverlay(select);
 cameraStream.fillPicker(element("first-camera"));
@@ -170,15 +169,15 @@ async function takeFrame(at) {
   if (!transport.ready) return hud.skip();
   transport.reserve();
   takenAt = at;
-  transport.send(await encoder.take(video));
+  transport.send(await frames.take(video));
 }
 
 function showAnswer(answer) {
   answered();
-  overlay.show(answer, encoder.canvas);
+  overlay.show(answer, frames.canvas);
   const delay = performance.now() - takenAt;
   models = answer.models ?? models;
-  encoder.adapt(delay);
+  frames.adapt(delay);
   hud.answered(delay, answer.dropped);
   faceCards.show(answer.faces, select);
   timeline.add(answer.faces);
@@ -245,8 +244,8 @@ function toggleFullScreen() {
 function describeReadings() {
   return {
     models,
-    settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...encoder.step },
-    frame: { width: encoder.canvas.width, height: encoder.canvas.height },
+    settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...frames.step() },
+    frame: { width: frames.canvas.width, height: frames.canvas.height },
     frames_dropped: hud.dropped(),
     meaning: root.dataset.meaning,
   };

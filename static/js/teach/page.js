@@ -8,7 +8,7 @@ import { formatNumber, formatProbability, problemSentence, text } from "../langu
 import { wireChooser } from "../photo-files.js";
 import { PhotoQueue } from "../photo/queue.js";
 import { shrink } from "../photo/shrink.js";
-import { FrameEncoder } from "../realtime/frames.js";
+import { take } from "../realtime/frames.js";
 import { parse, problemOf, Service, ServiceError } from "../service.js";
 import { softmax } from "../softmax.js";
 import * as cards from "./class-cards.js";
@@ -36,7 +36,6 @@ const { features: featuresAddress, heads, service, limitMb } = root.dataset;
 const shrinking = { effort: "balanced", original: false, limitBytes: Number(limitMb) * 1e6 };
 const video = element("video");
 const camera = new CameraStream(video, CAMERA, () => stopCamera("camera.gone"));
-const encoder = new FrameEncoder();
 const featureService = new Service(featuresAddress, Number(limitMb));
 const analyzeService = new Service(service, Number(limitMb));
 const queue = new PhotoQueue(({ photo }, signal) => extract(photo, signal), onEntry);
@@ -165,13 +164,15 @@ async function hold(kind) {
   // The button may be free again once the visitor has allowed the camera.
   if (!pressed || !camera.isOpen || holding) return;
   const recording = lesson.startRecording();
-  const take = async () => {
-    if (video.videoWidth && queue.waiting < MOST_WAITING) enqueue(kind, [new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" })], () => recording);
+  const sample = async () => {
+    if (video.videoWidth && queue.waiting < MOST_WAITING) enqueue(kind, [await takeFrame()], () => recording);
   };
-  holding = setInterval(take, SAMPLE_MS);
+  holding = setInterval(sample, SAMPLE_MS);
   root.dataset.holding = "";
-  take();
+  sample();
 }
+
+const takeFrame = async () => new File([await take(video)], "frame.jpg", { type: "image/jpeg" });
 
 function release() {
   pressed = false;
@@ -323,7 +324,7 @@ async function testLive() {
   for (;;) {
     await new Promise((resume) => setTimeout(resume, LIVE_MS));
     if (!camera.isOpen || !model || holding || document.hidden || queue.waiting || !video.videoWidth) continue;
-    await test(new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" }));
+    await test(await takeFrame());
   }
 }
 
