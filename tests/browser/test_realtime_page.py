@@ -404,21 +404,18 @@ def test_an_unavailable_inference_server_is_retried_after_its_retry_after(live: 
     expect(state(live)).to_have_text("LIVE")
 
 
-def test_the_slider_sets_the_server_s_smoothing(live: Page, server: Server) -> None:
-    expect(cards(live)).to_have_count(1)
-    live.locator("#smoothing").fill("1")
-    expect(live.locator("#smoothing-value")).to_have_text("1 s")
-    let_pass(live, 0.3)
-    assert [each["smoothing_seconds"] for each in server.texts] == [0.2, 1]
-
-
-def test_the_stream_uses_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
+def test_the_stream_has_the_slider_s_smoothing_and_the_visitor_s_choice_of_models(
+    live_server: str, page: Page
+) -> None:
     server = Server(page, tracked(1, 50, 100))
     page.goto(f"{live_server}/realtime?models=expression&label_set=original")
     begin(page)
     expect(cards(page)).to_have_count(1)
+    page.locator("#smoothing").fill("1")
+    expect(page.locator("#smoothing-value")).to_have_text("1 s")
+    let_pass(page, 0.3)
     choice = {"models": "expression", "label_set": "original"}
-    assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
+    assert server.texts == [{"smoothing_seconds": seconds, **choice} for seconds in (0.2, 1)]
 
 
 def test_the_photo_fallback_uses_the_visitor_s_choice_of_models(blocked: str, page: Page) -> None:

@@ -285,15 +285,15 @@ function noteOn({ name }, alike) {
 
 function learn() {
   version++;
+  figures = null;
   const taught = lesson.taught;
   const enough = taught.length > 1;
   if (!enough) {
-    model = figures = null;
+    model = null;
+    sent = new Set();
     element("model-note").textContent = "";
     showNothing(text(lesson.samples.length ? "one_class" : "nothing_yet"));
   }
-  figures = null;
-  if (!enough) sent = new Set();
   const fresh = enough ? lesson.samples.filter(({ id }) => !sent.has(id)).slice(0, AT_ONCE) : [];
   fresh.forEach(({ id }) => sent.add(id));
   const known = lesson.samples.filter(({ id }) => sent.has(id));
