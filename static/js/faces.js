@@ -15,6 +15,12 @@ export const colourOf = (index) => COLOURS[index % COLOURS.length];
 /** Return a prediction's class, or "unsure". */
 export const predictionWord = (prediction) => (prediction.confident ? className(prediction.label) : text("unsure"));
 
+/** Return the words of predictions with their counts, the most frequent first. */
+export function countWords(predictions) {
+  const groups = Object.entries(Object.groupBy(predictions, predictionWord));
+  return groups.map(([word, { length }]) => [word, length]).sort(([, a], [, b]) => b - a);
+}
+
 /** Return a prediction's class and probability; an unsure one has no probability to show. */
 export const predictionWords = (prediction) =>
   [predictionWord(prediction), predictionProbability(prediction)].filter(Boolean).join(" ");

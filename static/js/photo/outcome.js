@@ -1,7 +1,7 @@
 // What the page shows of one photo: the photo itself, its boxes and cards, or why it has no answer.
 
 import { element, make } from "../dom.js";
-import { predictionWord, predictionWords, spokenFaces } from "../faces.js";
+import { countWords, predictionWords, spokenFaces } from "../faces.js";
 import { facesFound, formatMilliseconds, formatNumber, formatProbability, problemSentence, stepName, taskName, text } from "../language.js";
 import * as cards from "./cards.js";
 import { clothingPrediction, clothingTitle, showsNone } from "./clothing.js";
@@ -121,12 +121,8 @@ function sayFaces(faces) {
   setState(faces.length ? "faces" : "no-face");
   headline(faces.length ? facesFound(faces.length) : text("no_face"), spokenFaces(faces, (_, index) => index + 1));
   if (!faces.length) message(text("no_face_help"));
-  const counts = new Map();
-  for (const { expression } of faces) {
-    if (expression) counts.set(predictionWord(expression), (counts.get(predictionWord(expression)) ?? 0) + 1);
-  }
-  const tally = [...counts].sort(([, a], [, b]) => b - a).map(([word, count]) => `${formatNumber(count)} ${word}`);
-  element("tally").textContent = tally.join(" · ");
+  const counts = countWords(faces.flatMap(({ expression }) => expression ?? []));
+  element("tally").textContent = counts.map(([word, count]) => `${formatNumber(count)} ${word}`).join(" · ");
   element("tally").hidden = faces.length < 2;
 }
 

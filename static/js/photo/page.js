@@ -31,7 +31,7 @@ let current = null;
 
 // A smaller copy saves no time where nothing is sent over a line.
 original.checked = THIS_COMPUTER.has(location.hostname);
-wireFileInput(add, note);
+wireFileInput((photos) => take(queue.add(photos)), note);
 const actions = {
   another: () => (queue.entries.length < 2 || confirm(text("leave_all"))) && startAgain(),
   cancel: () => (queue.entries.length > 1 ? queue.stop() : startAgain(text("cancelled"))),
@@ -54,13 +54,7 @@ element("cards").addEventListener("click", ({ target }) => {
 });
 const keep = keepAcrossPages(pack, unpack);
 // Many photos are not read again in a moment.
-window.addEventListener("beforeunload", (event) => {
-  if (queue.entries.length > 1 && !keep()) event.preventDefault();
-});
-
-function add(photos) {
-  take(queue.add(photos));
-}
+window.addEventListener("beforeunload", (event) => queue.entries.length > 1 && !keep() && event.preventDefault());
 
 function take(entries, at = 0) {
   strip.add(entries, queue, open);

@@ -72,9 +72,7 @@ wireKeys(view, {
   m: () => element("mirrored").click(),
   e: recorder.mark,
 });
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden && state === "live") pause("status.left");
-});
+document.addEventListener("visibilitychange", () => document.hidden && pause("status.left"));
 window.addEventListener("pagehide", () => stop("status.stopped"));
 document.addEventListener("fullscreenchange", () => {
   element("full-screen").textContent = text(document.fullscreenElement ? "exit_full_screen" : "full_screen");

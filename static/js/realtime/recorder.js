@@ -15,9 +15,8 @@ let nextId = 1;
 let timer = 0;
 
 element("mark").addEventListener("click", mark);
-window.addEventListener("beforeunload", (event) => {
-  if ([...recordings].some(({ count, saved }) => count && !saved)) event.preventDefault();
-});
+const unsaved = () => [...recordings].some(({ count, saved }) => count && !saved);
+window.addEventListener("beforeunload", (event) => unsaved() && event.preventDefault());
 
 /** @param about called at a recording's end for the models and settings used */
 export function wireRecorder(about) {

@@ -2,7 +2,7 @@
 
 import { drawCurve, drawShares, Legend, prepareCanvas, redrawOnChange, strokeLine } from "../chart.js";
 import { element, write } from "../dom.js";
-import { predictionWord } from "../faces.js";
+import { countWords } from "../faces.js";
 import { className, formatProbability, text } from "../language.js";
 
 const SPAN_MS = 60_000;
@@ -57,12 +57,7 @@ export function clear() {
 export function summarize() {
   const points = pointsOf.get(selected) ?? [];
   if (!points.length) return write(element("timeline-summary"), text("timeline.empty"));
-  const counts = new Map();
-  for (const each of points) {
-    const word = predictionWord(each);
-    counts.set(word, (counts.get(word) ?? 0) + 1);
-  }
-  const [expression, count] = [...counts].sort((a, b) => b[1] - a[1])[0];
+  const [[expression, count]] = countWords(points);
   const share = formatProbability(count / points.length);
   write(element("timeline-summary"), text("timeline.summary", { number: selected, expression, share }));
 }

@@ -94,9 +94,7 @@ player.wirePlayer(showTime);
 chart.wireChart(player.seek);
 wireDropping(({ files: [file] }) => file && openFilm(file));
 window.addEventListener("pagehide", () => reader?.pause());
-window.addEventListener("beforeunload", (event) => {
-  if (readings?.frames.length) event.preventDefault();
-});
+window.addEventListener("beforeunload", (event) => readings?.frames.length && event.preventDefault());
 
 async function openFilm(file) {
   reset();
