@@ -92,6 +92,7 @@ def place(page: Page, selector: str) -> FloatRect:
 
 def hand_over(page: Page, event: str, photo: FilePayload, count: int = 1) -> None:
     """Give the page files as a drop or a paste does."""
+    encoded = base64.b64encode(photo["buffer"]).decode()
     page.evaluate(
         """([event, count, name, type, content]) => {
           const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -102,13 +103,7 @@ def hand_over(page: Page, event: str, photo: FilePayload, count: int = 1) -> Non
             ? new ClipboardEvent("paste", { ...members, clipboardData: transfer })
             : new DragEvent(event, { ...members, dataTransfer: transfer }));
         }""",
-        [
-            event,
-            count,
-            photo["name"],
-            photo["mimeType"],
-            base64.b64encode(photo["buffer"]).decode(),
-        ],
+        [event, count, photo["name"], photo["mimeType"], encoded],
     )
 
 

@@ -39,14 +39,8 @@ class FeatureServer:
         features = np.abs(self.random.normal(0, self.noise, LENGTH))
         features[20 * self.centre : 20 * self.centre + 20] += 1
         pixels = self.random.integers(0, 255, 576, np.uint8)
-        route.fulfill(
-            json={
-                **body,
-                "features": encode(features.astype(np.float32)),
-                "pixels": encode(pixels),
-                "reason": None,
-            }
-        )
+        found = {"features": encode(features.astype(np.float32)), "pixels": encode(pixels)}
+        route.fulfill(json={**body, **found, "reason": None})
 
     def show(self, number: int, count: int = 4, shows: int | None = None) -> None:
         """Give photos to the class of a number, as one recording."""
