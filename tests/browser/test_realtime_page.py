@@ -214,6 +214,7 @@ def test_an_unsure_reading_a_held_label_and_no_face_are_shown_as_such(live: Page
 
 def test_one_frame_is_in_flight_and_dropped_frames_are_counted(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
+    expect(message(live)).to_contain_text("Live.")  # The socket is open.
     let_pass(live, 0.5)
     assert server.frames == 1
     server.mute = False
