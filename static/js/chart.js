@@ -15,8 +15,12 @@ export function redrawOnChange(canvas, draw) {
   new MutationObserver(() => draw()).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
 }
 
-/** Clear a canvas; return its context, its size in CSS pixels, its font and the theme's colours. */
-export function prepareCanvas(canvas) {
+/**
+ * Clear a canvas; return its context with the page's font, its size in CSS pixels, the theme's
+ * colours, and the area within a margin: its `left` and `right`, and the place of shares `x` from
+ * the left and `y` from below.
+ */
+export function prepareCanvas(canvas, margin) {
   const { width, height, density } = fitCanvas(canvas);
   const context = canvas.getContext("2d");
   context.scale(density, density);
@@ -27,19 +31,22 @@ export function prepareCanvas(canvas) {
     return style.color;
   };
   context.font = `${FONT_PIXELS}px ${style.fontFamily}`;
-  return { context, width, height, colour };
+  const [left, right, bottom] = [margin.left, width - margin.right, height - margin.bottom];
+  const x = (share) => left + share * (right - left);
+  const y = (share) => bottom - share * (bottom - margin.top);
+  return { context, width, height, colour, left, right, x, y };
 }
 
 /** Draw the lines of no, half and the whole share, with their words before them. */
-export function drawShares({ context, colour }, left, right, yOf, wordsOf = (share) => text("percent", { count: share * 100 })) {
+export function drawShares({ context, colour, left, right, y }, wordsOf = (share) => text("percent", { count: share * 100 })) {
   context.fillStyle = colour("--ink-soft");
   context.strokeStyle = colour("--line");
   context.lineWidth = 1;
   context.textAlign = "end";
   context.textBaseline = "middle";
   for (const share of [0, 0.5, 1]) {
-    strokeLine(context, left, yOf(share), right, yOf(share));
-    context.fillText(wordsOf(share), left - 8, yOf(share));
+    strokeLine(context, [left, y(share)], [right, y(share)]);
+    context.fillText(wordsOf(share), left - 8, y(share));
   }
 }
 
@@ -58,10 +65,10 @@ export function drawCurve({ context, colour }, index, samples, placeOf, follows)
   context.setLineDash([]);
 }
 
-export function strokeLine(context, x, y, toX, toY) {
+/** Draw a line through points, each [x, y]. */
+export function strokeLine(context, ...points) {
   context.beginPath();
-  context.moveTo(x, y);
-  context.lineTo(toX, toY);
+  for (const point of points) context.lineTo(...point);
   context.stroke();
 }
 

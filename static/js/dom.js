@@ -17,6 +17,22 @@ export function write(target, words) {
   if (target.textContent !== words) target.textContent = words;
 }
 
+/** Show a sentence in the page's message; nothing hides it. */
+export function say(sentence) {
+  write(element("message"), sentence);
+  element("message").hidden = !sentence;
+}
+
+/** Call the actions of keys pressed on a view itself, so that no key is taken from another control. */
+export function wireKeys(view, actions) {
+  view.addEventListener("keydown", (event) => {
+    const action = actions[event.key];
+    if (!action || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    action();
+  });
+}
+
 /** Set `aria-current` on one of some elements. */
 export function markCurrent(elements, index, kind = "true") {
   elements.forEach((each, at) => {
@@ -40,6 +56,12 @@ export function fitCanvas(canvas) {
   canvas.width = Math.round(width * density);
   canvas.height = Math.round(height * density);
   return { width, height, density };
+}
+
+/** Give a canvas a size; setting the size that it has would reallocate it. */
+export function resize(canvas, width, height) {
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
 }
 
 /** Encode a canvas as a blob. */

@@ -13,14 +13,17 @@ const MOST_ANNOUNCED = 5;
 export const colourOf = (index) => COLOURS[index % COLOURS.length];
 
 /** Return a prediction's class, or "unsure". */
-export function predictionWord(prediction) {
-  return prediction.confident ? className(prediction.label) : text("unsure");
+export const predictionWord = (prediction) => (prediction.confident ? className(prediction.label) : text("unsure"));
+
+/** Return the words of predictions with their counts, the most frequent first. */
+export function countWords(predictions) {
+  const groups = Object.entries(Object.groupBy(predictions, predictionWord));
+  return groups.map(([word, { length }]) => [word, length]).sort(([, a], [, b]) => b - a);
 }
 
 /** Return a prediction's class and probability; an unsure one has no probability to show. */
-export function predictionWords(prediction) {
-  return [predictionWord(prediction), predictionProbability(prediction)].filter(Boolean).join(" ");
-}
+export const predictionWords = (prediction) =>
+  [predictionWord(prediction), predictionProbability(prediction)].filter(Boolean).join(" ");
 
 /** Return a confident prediction's probability; none where its label is held and another class leads. */
 export function predictionProbability(prediction) {
@@ -43,19 +46,16 @@ export function whyUnsure(prediction) {
 }
 
 /** Return a face's name for a screen reader. */
-export function faceName(face, number) {
-  return text("box_name", { number, expression: face.expression ? predictionWord(face.expression) : "–" });
-}
+export const faceName = (face, number) =>
+  text("box_name", { number, expression: face.expression ? predictionWord(face.expression) : "–" });
 
 /** Return what a screen reader speaks of some faces. */
-export function spokenFaces(faces, numberOf) {
-  return faces.slice(0, MOST_ANNOUNCED).map((face, index) => faceName(face, numberOf(face, index))).join(". ");
-}
+export const spokenFaces = (faces, numberOf) =>
+  faces.slice(0, MOST_ANNOUNCED).map((face, index) => faceName(face, numberOf(face, index))).join(". ");
 
 /** Return a face's number and expression, as its chip shows them. */
-export function chipText(face, number) {
-  return [number, face.expression && predictionWords(face.expression)].filter(Boolean).join(" · ");
-}
+export const chipText = (face, number) =>
+  [number, face.expression && predictionWords(face.expression)].filter(Boolean).join(" · ");
 
 /** Return the box as fractions of the image's sides, with the roll in degrees. */
 export function relativeBox({ box, roll_degrees: roll = 0 }, image) {
@@ -66,6 +66,14 @@ export function relativeBox({ box, roll_degrees: roll = 0 }, image) {
     height: box.height / image.height,
     roll,
   };
+}
+
+/** Return how far apart two boxes are, in sides of the larger one, and the factor of their sizes. */
+export function compareBoxes(one, other) {
+  const larger = Math.max(one.width, other.width);
+  const across = one.x + one.width / 2 - other.x - other.width / 2;
+  const down = one.y + one.height / 2 - other.y - other.height / 2;
+  return { sides: Math.hypot(across, down) / larger, factor: larger / Math.min(one.width, other.width) };
 }
 
 /** Return a relative box in the pixels of a picture `across` wide and `down` high. */

@@ -29,9 +29,8 @@ export function text(path, values = {}) {
 }
 
 /** Return how many faces were found, in words. */
-export function facesFound(count) {
-  return fill(strings.found[plurals.select(count)] ?? strings.found.other, { count: formatNumber(count) });
-}
+export const facesFound = (count) =>
+  fill(strings.found[plurals.select(count)] ?? strings.found.other, { count: formatNumber(count) });
 
 // A name without a translation stays as the model or the API writes it.
 export const className = (name) => strings.labels[name] ?? name;
@@ -58,6 +57,4 @@ function formatValue(value) {
   return typeof value === "number" ? formatNumber(value) : String(value);
 }
 
-function fill(template, values) {
-  return template.replace(PLACEHOLDER, (placeholder, name) => String(values[name] ?? placeholder));
-}
+const fill = (template, values) => template.replace(PLACEHOLDER, (placeholder, name) => String(values[name] ?? placeholder));

@@ -16,8 +16,6 @@ export function preferPhotos(files) {
 
 /** Let a button open a hidden file input; call onFiles with what was chosen. */
 export function wireChooser(button, input, onFiles) {
-  // Without a script the form sends one photo.
-  input.multiple = true;
   button.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
     const files = [...input.files];

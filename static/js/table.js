@@ -1,26 +1,18 @@
-// Faces as a CSV table, its columns named as the command line names them.
+// Readings as a CSV table, its columns named as the command line names them.
 
 // A spreadsheet would compute what begins so (OWASP, "CSV Injection").
 const FORMULA = /^[=+\-@\t\r]/;
 
-/** Return the columns of some faces, and a function that returns a face's row. */
-export function faceTable(faces) {
-  const head = [...new Set(faces.flatMap((face) => Object.keys(flatten(face))))];
-  return {
-    head,
-    row: (face) => {
-      const values = flatten(face);
-      return head.map((column) => values[column] ?? "");
-    },
-  };
-}
-
 /**
- * Write rows of values as CSV (RFC 4180).
+ * Write rows, given by the names of their values, as CSV (RFC 4180).
+ * @param columns names of the columns; otherwise all that the rows have
  * @param marked whether the file begins with a byte order mark
  */
-export function toCsv(rows, { delimiter = ",", decimal = ".", marked = false } = {}) {
-  const lines = rows.map((row) => `${row.map((value) => quote(value, delimiter, decimal)).join(delimiter)}\r\n`);
+export function toCsv(rows, { columns, delimiter = ",", decimal = ".", marked = false } = {}) {
+  const flat = rows.map((row) => flatten(row));
+  const head = columns ?? [...new Set(flat.flatMap(Object.keys))];
+  const line = (values) => `${values.map((value) => quote(value, delimiter, decimal)).join(delimiter)}\r\n`;
+  const lines = [head, ...flat.map((row) => head.map((column) => row[column] ?? ""))].map(line);
   return `${marked ? "\ufeff" : ""}${lines.join("")}`;
 }
 

@@ -54,20 +54,23 @@ class Server:
 
     def _open(self, route: WebSocketRoute) -> None:
         self.sockets.append(route)
-        route.on_message(lambda message: self._hear(route, message))
+        route.on_message(self._hear)
 
-    def _hear(self, route: WebSocketRoute, message: str | bytes) -> None:
+    def _hear(self, message: str | bytes) -> None:
         if isinstance(message, str):
             self.texts.append(json.loads(message))
-            return
-        self.frames += 1
-        if not self.mute:
-            body = {"frame": self.frames, "dropped": 0}
-            if self.problem:
-                body["problem"] = self.problem
-            else:
-                body |= answer(*self.faces, width=640, height=480)
-            route.send(json.dumps(body))
+        else:
+            self.frames += 1
+            self._read(message)
+
+    def _read(self, frame: bytes) -> None:
+        if self.problem:
+            self.send(problem=self.problem)
+        elif not self.mute:
+            self.send(**answer(*self.faces, width=640, height=480))
+
+    def send(self, **body: Any) -> None:
+        self.sockets[-1].send(json.dumps({"frame": self.frames, "dropped": 0, **body}))
 
     def close(self, code: int, reason: str) -> None:
         self.sockets[-1].close(code=code, reason=reason)
@@ -211,11 +214,11 @@ def test_an_unsure_reading_a_held_label_and_no_face_are_shown_as_such(live: Page
 
 def test_one_frame_is_in_flight_and_dropped_frames_are_counted(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
+    expect(message(live)).to_contain_text("Live.")  # The socket is open.
     let_pass(live, 0.5)
     assert server.frames == 1
     server.mute = False
-    body = {"frame": 1, "dropped": 0, **answer(width=640, height=480)}
-    server.sockets[-1].send(json.dumps(body))
+    server.send(**answer(width=640, height=480))
     expect(live.locator("#skipped")).to_contain_text("%")
 
 
@@ -225,7 +228,7 @@ def test_without_answers_the_badge_says_reconnecting_and_for_how_long(live: Page
     server.mute = True
     expect(state(live)).to_have_text(re.compile(r"RECONNECTING, [23] s"))
     expect(live.locator("#view")).to_be_in_viewport()
-    server.sockets[-1].send(json.dumps({"frame": 0, "dropped": 0, **answer(width=640, height=480)}))
+    server.send(**answer(width=640, height=480))
     server.mute = False
     expect(state(live)).to_have_text("LIVE")
 
@@ -381,9 +384,8 @@ def test_failed_photo_requests_are_retried(blocked: str, page: Page) -> None:
 def test_a_rejected_frame_shows_its_error_and_the_next_is_sent(live: Page) -> None:
     server = serve(live, tracked(1, 50, 100), mute=True)
     let_pass(live, 0.3)
-    problem = {"code": "image_unreadable", "status": 422, "detail": ""}
     server.mute = False
-    server.sockets[-1].send(json.dumps({"frame": 1, "dropped": 0, "problem": problem}))
+    server.send(problem={"code": "image_unreadable", "status": 422, "detail": ""})
     expect(message(live)).to_contain_text("could not be opened as a picture")
     expect(cards(live)).to_have_count(1)
 
@@ -391,12 +393,7 @@ def test_a_rejected_frame_shows_its_error_and_the_next_is_sent(live: Page) -> No
 def test_an_unavailable_inference_server_is_retried_after_its_retry_after(live: Page) -> None:
     server = serve(live, tracked(1, 100, 200))
     expect_colour(live, 640 - 100, 250)
-    server.problem = {
-        "code": "inference_unavailable",
-        "status": 503,
-        "detail": "",
-        "retry_after": 4,
-    }
+    server.problem = {"code": "inference_unavailable", "detail": "", "retry_after": 4}
     expect(message(live)).to_contain_text("does not respond at the moment")
     expect_colour(live, 640 - 100, 250, there=False)
     refused = server.frames
@@ -408,21 +405,18 @@ def test_an_unavailable_inference_server_is_retried_after_its_retry_after(live: 
     expect(state(live)).to_have_text("LIVE")
 
 
-def test_the_slider_sets_the_server_s_smoothing(live: Page, server: Server) -> None:
-    expect(cards(live)).to_have_count(1)
-    live.locator("#smoothing").fill("1")
-    expect(live.locator("#smoothing-value")).to_have_text("1 s")
-    let_pass(live, 0.3)
-    assert [each["smoothing_seconds"] for each in server.texts] == [0.2, 1]
-
-
-def test_the_stream_uses_the_visitor_s_choice_of_models(live_server: str, page: Page) -> None:
+def test_the_stream_has_the_slider_s_smoothing_and_the_visitor_s_choice_of_models(
+    live_server: str, page: Page
+) -> None:
     server = Server(page, tracked(1, 50, 100))
     page.goto(f"{live_server}/realtime?models=expression&label_set=original")
     begin(page)
     expect(cards(page)).to_have_count(1)
+    page.locator("#smoothing").fill("1")
+    expect(page.locator("#smoothing-value")).to_have_text("1 s")
+    let_pass(page, 0.3)
     choice = {"models": "expression", "label_set": "original"}
-    assert server.texts == [{"smoothing_seconds": 0.2, **choice}]
+    assert server.texts == [{"smoothing_seconds": seconds, **choice} for seconds in (0.2, 1)]
 
 
 def test_the_photo_fallback_uses_the_visitor_s_choice_of_models(blocked: str, page: Page) -> None:

@@ -196,7 +196,8 @@ def test_the_steps_are_shown_without_script(live_server: str, page: Page) -> Non
     expect(shown).to_have_attribute("alt", "Occlusion for sad")
 
 
-def test_every_step_is_printed(walked: Page) -> None:
+def test_the_steps_are_accessible_fit_a_narrow_phone_and_are_printed(walked: Page) -> None:
+    expect_usable(walked)
     walked.emulate_media(media="print")
     expect(walked.locator("#steps-form")).to_be_hidden()
     for step in steps(walked).all():
@@ -207,10 +208,6 @@ def test_every_step_is_printed(walked: Page) -> None:
 def test_the_steps_are_in_indonesian(walk: Page) -> None:
     expect(walk.locator("#decision h2")).to_have_text("Keputusan")
     expect(walk.locator("#softmax tr[data-class=happy] .scaled")).to_contain_text(",")
-
-
-def test_the_steps_are_accessible_and_fit_a_narrow_phone(walked: Page) -> None:
-    expect_usable(walked)
 
 
 def test_two_photos_side_by_side_and_an_error_are_accessible(walk: Page) -> None:

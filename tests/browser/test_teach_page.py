@@ -39,14 +39,8 @@ class FeatureServer:
         features = np.abs(self.random.normal(0, self.noise, LENGTH))
         features[20 * self.centre : 20 * self.centre + 20] += 1
         pixels = self.random.integers(0, 255, 576, np.uint8)
-        route.fulfill(
-            json={
-                **body,
-                "features": encode(features.astype(np.float32)),
-                "pixels": encode(pixels),
-                "reason": None,
-            }
-        )
+        found = {"features": encode(features.astype(np.float32)), "pixels": encode(pixels)}
+        route.fulfill(json={**body, **found, "reason": None})
 
     def show(self, number: int, count: int = 4, shows: int | None = None) -> None:
         """Give photos to the class of a number, as one recording."""
@@ -216,7 +210,7 @@ def test_the_real_server_teaches_from_the_camera_to_the_model(teach: Page, tmp_p
     assert classifier.head.classes == ["Astronaut", "Also"]
 
 
-def test_figures_follow_the_samples(taught: Page) -> None:
+def test_figures_follow_the_samples_and_are_accessible(taught: Page) -> None:
     expect(taught.locator("#honest")).to_contain_text("16 samples of 4 recordings")
     expect(taught.locator("#mixed")).to_contain_text("16 samples, taken as independent")
     expect(taught.locator(".confusion tbody tr").nth(1)).to_have_text("No mask08")
@@ -227,6 +221,7 @@ def test_figures_follow_the_samples(taught: Page) -> None:
     expect(taught.locator("#curve-key-pixels")).to_be_hidden()
     taught.check("#with-pixels")
     expect(taught.locator("#curve-words")).to_contain_text("Accuracy with raw pixels: 1: ")
+    expect_usable(taught)
     taught.locator(".sample").first.click()
     expect(taught.locator(".class-count").first).to_have_text("Samples: 7 · recordings: 2")
     expect(taught.locator("#honest")).to_contain_text("15 samples of 4 recordings")
@@ -363,8 +358,3 @@ def test_the_page_measures_500_samples_beside_its_own_thread(
 def test_the_page_speaks_indonesian(taught: Page) -> None:
     expect(taught.locator("#honest")).to_contain_text("16 sampel dari 4 rekaman")
     expect(taught.locator(".class-count").first).to_have_text("Sampel: 8 · rekaman: 2")
-
-
-def test_the_page_with_figures_is_usable(taught: Page) -> None:
-    taught.check("#with-pixels")
-    expect_usable(taught)

@@ -12,7 +12,7 @@ from skimage import data
 from bench.moving import move_picture
 
 from .helpers import CODECS, answer, content, expect_usable, face, rows_of, write_film
-from .test_realtime_page import NO_SOCKETS, SOCKET
+from .test_realtime_page import NO_SOCKETS, Server
 
 RATE = 5
 SECONDS = 4
@@ -33,34 +33,27 @@ def film(tmp_path_factory: Any) -> Path:
     return write_film(path, (np.full((240, 320, 3), grey, np.uint8) for grey in greys), 5)
 
 
-class FilmServer:
-    """Stand in for the server's end of the socket: `faces` gives those of a moment."""
+class FilmServer(Server):
+    """A server that is told the time of each frame: `faces` gives those of a moment."""
 
     def __init__(self, page: Page, faces: Faces) -> None:
-        self.faces = faces
-        self.settings: list[Any] = []
+        super().__init__(page)
+        self.faces_at = faces
         self.times: list[list[float]] = []  # on each connection
         self.closes_after = self.mute_after = -1
-        page.route_web_socket(SOCKET, self._open)
 
     def _open(self, route: WebSocketRoute) -> None:
         self.times.append([])
-        route.on_message(lambda message: self._hear(route, message))
+        super()._open(route)
 
-    def _hear(self, route: WebSocketRoute, message: str | bytes) -> None:
-        if isinstance(message, str):
-            self.settings.append(json.loads(message))
-            return
-        (time,) = struct.unpack(">d", message[:8])
-        assert message[8:10] == b"\xff\xd8"
+    def _read(self, frame: bytes) -> None:
+        (time,) = struct.unpack(">d", frame[:8])
+        assert frame[8:10] == b"\xff\xd8"
         self.times[-1].append(time)
-        count = sum(map(len, self.times))
-        if count == self.closes_after:
-            route.close(code=1001, reason="server_stops")
-        if count in (self.closes_after, self.mute_after):
-            return
-        body = {"frame": 1, "dropped": 0, **answer(*self.faces(time), width=320, height=240)}
-        route.send(json.dumps(body))
+        if self.frames == self.closes_after:
+            self.close(1001, "server_stops")
+        elif self.frames != self.mute_after:
+            self.send(**answer(*self.faces_at(time), width=320, height=240))
 
 
 def seen(track: int, label: str = "happy", x: float = 20.0, confident: bool = True) -> Any:
@@ -125,7 +118,7 @@ def test_a_lost_connection_goes_on_at_the_frame_where_it_broke(opened: Page) -> 
     read(opened)
     first, second = server.times
     assert second[:2] == first[-2:]  # The last frame that was answered joins the two numberings.
-    assert server.settings[0]["clock"] == "media"
+    assert server.texts[0]["clock"] == "media"
     rows = table(opened)
     assert [float(row["time_s"]) for row in rows] == [*first[:-1], *second[1:]]
     assert {row["track"] for row in rows} == {"1"}

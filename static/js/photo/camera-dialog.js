@@ -45,6 +45,4 @@ function setReady(ready) {
   take.disabled = !ready;
 }
 
-function say(path) {
-  element("camera-message").textContent = text(path);
-}
+const say = (path) => (element("camera-message").textContent = text(path));

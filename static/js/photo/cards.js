@@ -1,6 +1,6 @@
 // The cards beside the photo: one for each face, with every probability.
 
-import { clone, make, markCurrent } from "../dom.js";
+import { clone, element, make, markCurrent } from "../dom.js";
 import { createCard, tasksOf, updateBars, updateSummary, updateWhy } from "../face-card.js";
 import { relativeBox } from "../faces.js";
 import { formatNumber, formatProbability, taskName, text } from "../language.js";
@@ -10,75 +10,58 @@ const MOST_OPEN = 2;
 const CROP = 112;
 const MARGIN = 0.2;
 
-export class Cards {
-  #root;
-  #on;
-  #cards = [];
+let cards = [];
 
-  /**
-   * @param on onSelect, onPoint and onShow, called with the index of a face whose card is chosen or
-   *   pointed at (-1: none), or whose box is to be brought into view
-   */
-  constructor(root, on) {
-    this.#root = root;
-    this.#on = on;
-  }
+const allOpen = () => cards.length <= MOST_OPEN;
 
-  /** @param picture the photo's image, from which each card shows its face; none where it isn't drawn */
-  show({ faces, image, image_predictions: predictions = {} }, picture) {
-    this.#cards = faces.map((face, index) => this.#card(face, index));
-    if (picture) this.#cards.forEach((card, index) => head(card).querySelector(".icon").before(crop(picture, faces[index], image)));
-    this.#cards.forEach((card, index) => setOpen(card, this.#allOpen || index === 0));
-    const images = Object.entries(predictions).map(([name, prediction]) => imageCard(name, prediction));
-    this.#root.replaceChildren(...images, ...this.#cards);
-  }
+/**
+ * @param picture the photo's image, from which each card shows its face; none where it isn't drawn
+ * @param on onSelect, onPoint and onShow, called with the index of a face whose card is chosen or
+ *   pointed at (-1: none), or whose box is to be brought into view
+ */
+export function show({ faces, image, image_predictions: predictions = {} }, picture, on) {
+  cards = faces.map((face, index) => faceCard(face, index, on));
+  if (picture) cards.forEach((card, index) => head(card).querySelector(".icon").before(crop(picture, faces[index], image)));
+  cards.forEach((card, index) => setOpen(card, allOpen() || index === 0));
+  const images = Object.entries(predictions).map(([name, prediction]) => imageCard(name, prediction));
+  element("cards").replaceChildren(...images, ...cards);
+}
 
-  /** Mark a card as selected and open it; among many, close the others. */
-  select(index) {
-    markCurrent(this.#cards, index);
-    this.#cards.forEach((card, at) => setOpen(card, at === index || this.#allOpen));
-  }
+/** Mark a card as selected and open it; among many, close the others. */
+export function select(index) {
+  markCurrent(cards, index);
+  cards.forEach((card, at) => setOpen(card, at === index || allOpen()));
+}
 
-  /** Mark the card whose box is pointed at. */
-  point(index) {
-    this.#cards.forEach((card, at) => card.classList.toggle("pointed", at === index));
-  }
+/** Mark the card whose box is pointed at. */
+export const point = (index) => cards.forEach((card, at) => card.classList.toggle("pointed", at === index));
 
-  reveal(index) {
-    this.#cards[index]?.scrollIntoView({ block: "nearest" });
-  }
+export const reveal = (index) => cards[index]?.scrollIntoView({ block: "nearest" });
 
-  get #allOpen() {
-    return this.#cards.length <= MOST_OPEN;
-  }
-
-  #card(face, index) {
-    const card = createCard(index + 1, () => this.#toggle(card, index));
-    updateSummary(card, face, index + 1);
-    card.id = `face-${index + 1}`;
-    card.querySelector(".face-score").textContent = text("score", {
-      score: formatProbability(face.score),
-      width: formatNumber(Math.round(face.box.width)),
-      height: formatNumber(Math.round(face.box.height)),
-    });
-    const predictions = tasksOf(face).map((name) => predictionSection(taskName(name), face[name]));
-    card.querySelector(".readings").append(...predictions);
-    card.querySelector(".show-steps").value = index + 1;
-    card.querySelector(".show-in-photo").addEventListener("click", () => {
-      this.#on.onSelect(index);
-      this.#on.onShow(index);
-    });
-    for (const [event, pointed] of [["pointerenter", index], ["pointerleave", -1], ["focusin", index], ["focusout", -1]]) {
-      card.addEventListener(event, () => this.#on.onPoint(pointed));
-    }
-    return card;
-  }
-
-  #toggle(card, index) {
+function faceCard(face, index, on) {
+  const card = createCard(index + 1, () => {
     const close = isOpen(card) && card.hasAttribute("aria-current");
-    this.#on.onSelect(index);
+    on.onSelect(index);
     if (close) setOpen(card, false);
+  });
+  updateSummary(card, face, index + 1);
+  card.id = `face-${index + 1}`;
+  card.querySelector(".face-score").textContent = text("score", {
+    score: formatProbability(face.score),
+    width: formatNumber(Math.round(face.box.width)),
+    height: formatNumber(Math.round(face.box.height)),
+  });
+  const predictions = tasksOf(face).map((name) => predictionSection(taskName(name), face[name]));
+  card.querySelector(".readings").append(...predictions);
+  card.querySelector(".show-steps").value = index + 1;
+  card.querySelector(".show-in-photo").addEventListener("click", () => {
+    on.onSelect(index);
+    on.onShow(index);
+  });
+  for (const [event, pointed] of [["pointerenter", index], ["pointerleave", -1], ["focusin", index], ["focusout", -1]]) {
+    card.addEventListener(event, () => on.onPoint(pointed));
   }
+  return card;
 }
 
 // The face with its surroundings, in device pixels enough for a sharp screen.

@@ -7,16 +7,11 @@ import { text } from "../language.js";
 const NONE_OF_THESE = "none_of_these";
 
 /** Return the clothing prediction; null where the page uses other models, or others beside it. */
-export function clothingPrediction({ image_predictions: predictions = {} }) {
-  return predictions[element("photo-form").dataset.clothing] ?? null;
-}
+export const clothingPrediction = ({ image_predictions: predictions = {} }) =>
+  predictions[element("photo-form").dataset.clothing] ?? null;
 
 /** Whether a prediction says that the image shows none of the classes. */
-export function showsNone(prediction) {
-  return prediction.confident && prediction.label === NONE_OF_THESE;
-}
+export const showsNone = (prediction) => prediction.confident && prediction.label === NONE_OF_THESE;
 
 /** Return the headline: the class, "none of these" or "unsure". */
-export function clothingTitle(prediction) {
-  return showsNone(prediction) ? text("no_garment") : predictionWord(prediction);
-}
+export const clothingTitle = (prediction) => (showsNone(prediction) ? text("no_garment") : predictionWord(prediction));

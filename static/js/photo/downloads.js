@@ -23,8 +23,7 @@ export function downloadAllJson(entries) {
 export function downloadCsv(entries, name) {
   const { columns, versions } = JSON.parse(element("photo-form").dataset.table);
   const rows = entries.flatMap(({ problem, ...entry }) => rowsOf(entry).map((row) => ({ ...row, ...versions, ...asError(problem) })));
-  const cells = rows.map((row) => columns.map((column) => row[column] ?? ""));
-  saveFile(toCsv([columns, ...cells], DIALECTS[language] ?? EXCEL), "text/csv", `${name}.raut.csv`);
+  saveFile(toCsv(rows, { columns, ...(DIALECTS[language] ?? EXCEL) }), "text/csv", `${name}.raut.csv`);
 }
 
 export async function downloadPicture(entry, name) {

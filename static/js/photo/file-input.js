@@ -12,6 +12,8 @@ export function wireFileInput(onPhotos, onNothing) {
   for (const [button, input, pick] of [["choose", "image", (files) => files], ["choose-folder", "folder", onlyPhotos]]) {
     wireChooser(element(button), element(input), (files) => take(pick(files), "no_photos"));
   }
+  // Without a script the form sends one photo.
+  element("image").multiple = true;
   element("add-photos").addEventListener("click", () => element("image").click());
   wireDropping(async ({ items }) => take(await droppedFiles(items), "nothing_to_drop"));
   document.addEventListener("paste", ({ clipboardData }) => take(preferPhotos([...clipboardData.files]), "nothing_to_paste"));

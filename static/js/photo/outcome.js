@@ -1,26 +1,23 @@
 // What the page shows of one photo: the photo itself, its boxes and cards, or why it has no answer.
 
 import { element, make } from "../dom.js";
-import { predictionWord, predictionWords, spokenFaces } from "../faces.js";
+import { countWords, predictionWords, spokenFaces } from "../faces.js";
 import { facesFound, formatMilliseconds, formatNumber, formatProbability, problemSentence, stepName, taskName, text } from "../language.js";
-import { Cards } from "./cards.js";
+import * as cards from "./cards.js";
 import { clothingPrediction, clothingTitle, showsNone } from "./clothing.js";
-import { Overlay } from "./overlay.js";
+import * as overlay from "./overlay.js";
 
 const CLEARED = ["photo-note", "message", "message-reference", "retry", "thorough", "downloads", "tally"];
 
 const picture = element("picture");
-const overlay = new Overlay(element("overlay"), {
+const onCard = { onSelect: select, onShow: overlay.focus, onPoint: overlay.point };
+
+overlay.wireOverlay({
   onSelect: (index) => {
     select(index);
     cards.reveal(index);
   },
-  onPoint: (index) => cards.point(index),
-});
-const cards = new Cards(element("cards"), {
-  onSelect: select,
-  onShow: (index) => overlay.focus(index),
-  onPoint: (index) => overlay.point(index),
+  onPoint: cards.point,
 });
 
 // Whether the browser could draw the photo that is on the page: a promise, replaced with each photo.
@@ -78,7 +75,7 @@ export async function showAnalysis({ analysis, size, sentSize }, isCurrent) {
     size && text("shrunk", { width: formatNumber(sentSize.width), height: formatNumber(sentSize.height) }),
   );
   overlay.show(faces, image);
-  cards.show(analysis, shown && picture);
+  cards.show(analysis, shown && picture, onCard);
   if (faces.length) select(0);
   showPrintedTable(faces);
   showDetails(analysis);
@@ -124,12 +121,8 @@ function sayFaces(faces) {
   setState(faces.length ? "faces" : "no-face");
   headline(faces.length ? facesFound(faces.length) : text("no_face"), spokenFaces(faces, (_, index) => index + 1));
   if (!faces.length) message(text("no_face_help"));
-  const counts = new Map();
-  for (const { expression } of faces) {
-    if (expression) counts.set(predictionWord(expression), (counts.get(predictionWord(expression)) ?? 0) + 1);
-  }
-  const tally = [...counts].sort(([, a], [, b]) => b - a).map(([word, count]) => `${formatNumber(count)} ${word}`);
-  element("tally").textContent = tally.join(" · ");
+  const counts = countWords(faces.flatMap(({ expression }) => expression ?? []));
+  element("tally").textContent = counts.map(([word, count]) => `${formatNumber(count)} ${word}`).join(" · ");
   element("tally").hidden = faces.length < 2;
 }
 

@@ -11,7 +11,7 @@ import * as outcome from "./outcome.js";
 import { PhotoQueue } from "./queue.js";
 import { enlarge, shrink } from "./shrink.js";
 import { openSteps } from "./steps-link.js";
-import { Strip } from "./strip.js";
+import * as strip from "./strip.js";
 
 // Fields of a request that searches faces of every rotation and size, which takes ten times as long.
 const THOROUGH = [["effort", "thorough"]];
@@ -25,14 +25,13 @@ const choice = [...form.querySelectorAll("input[type=hidden]")].map(({ name, val
 const limitMb = Number(form.dataset.limitMb);
 const service = new Service(form.dataset.service, limitMb, choice);
 const queue = new PhotoQueue(request, changed);
-const strip = new Strip(queue, open);
 
 // The entry whose photo is on the page.
 let current = null;
 
 // A smaller copy saves no time where nothing is sent over a line.
 original.checked = THIS_COMPUTER.has(location.hostname);
-wireFileInput(add, note);
+wireFileInput((photos) => take(queue.add(photos)), note);
 const actions = {
   another: () => (queue.entries.length < 2 || confirm(text("leave_all"))) && startAgain(),
   cancel: () => (queue.entries.length > 1 ? queue.stop() : startAgain(text("cancelled"))),
@@ -55,16 +54,10 @@ element("cards").addEventListener("click", ({ target }) => {
 });
 const keep = keepAcrossPages(pack, unpack);
 // Many photos are not read again in a moment.
-window.addEventListener("beforeunload", (event) => {
-  if (queue.entries.length > 1 && !keep()) event.preventDefault();
-});
-
-function add(photos) {
-  take(queue.add(photos));
-}
+window.addEventListener("beforeunload", (event) => queue.entries.length > 1 && !keep() && event.preventDefault());
 
 function take(entries, at = 0) {
-  strip.add(entries);
+  strip.add(entries, queue, open);
   open(entries[at]);
   queue.resume();
   keep();
@@ -102,7 +95,7 @@ function open(entry) {
 }
 
 function changed(entry) {
-  strip.update(entry);
+  strip.update(entry, queue);
   if (entry === current) show(entry);
 }
 
@@ -154,6 +147,4 @@ async function saveAllPictures({ currentTarget: button }) {
   button.disabled = false;
 }
 
-function baseName() {
-  return (current.photo.name || text("pasted")).replace(/\.[^.]+$/, "");
-}
+const baseName = () => (current.photo.name || text("pasted")).replace(/\.[^.]+$/, "");

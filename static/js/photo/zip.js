@@ -23,7 +23,9 @@ export class Zip {
     const crc = crc32(new Uint8Array(await blob.arrayBuffer()));
     const shared = [[VERSION, 2], [UTF8, 2], [0, 2], [0, 2], [DATE, 2], [crc, 4], [blob.size, 4], [blob.size, 4], [bytes.length, 2], [0, 2]];
     this.#directory.push(pack([CENTRAL, 4], [VERSION, 2], ...shared, [0, 2], [0, 2], [0, 2], [0, 4], [this.#offset, 4]), bytes);
-    this.#append(pack([LOCAL, 4], ...shared), bytes, blob);
+    const head = pack([LOCAL, 4], ...shared);
+    this.#parts.push(head, bytes, blob);
+    this.#offset += head.length + bytes.length + blob.size;
   }
 
   toBlob() {
@@ -31,11 +33,6 @@ export class Zip {
     const size = this.#directory.reduce((sum, { length }) => sum + length, 0);
     const end = pack([END, 4], [0, 2], [0, 2], [count, 2], [count, 2], [size, 4], [this.#offset, 4], [0, 2]);
     return new Blob([...this.#parts, ...this.#directory, end], { type: "application/zip" });
-  }
-
-  #append(...parts) {
-    this.#parts.push(...parts);
-    this.#offset += parts.reduce((sum, part) => sum + (part.size ?? part.length), 0);
   }
 }
 
@@ -46,6 +43,5 @@ function crc32(bytes) {
 }
 
 /** Write numbers with the least byte first, each given with its count of bytes. */
-function pack(...fields) {
-  return Uint8Array.from(fields.flatMap(([value, size]) => Array.from({ length: size }, (_, at) => (value >>> (8 * at)) & 255)));
-}
+const pack = (...fields) =>
+  Uint8Array.from(fields.flatMap(([value, size]) => Array.from({ length: size }, (_, at) => (value >>> (8 * at)) & 255)));

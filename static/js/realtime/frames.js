@@ -1,6 +1,6 @@
 // The camera's frames as JPEG, made smaller and coarser when answers take too long.
 
-import { encodeCanvas } from "../dom.js";
+import { encodeCanvas, resize } from "../dom.js";
 
 // From the best to the cheapest: the longest side in pixels and JPEG's quality.
 const STEPS = [
@@ -18,8 +18,7 @@ const SLOW_BEFORE_COARSER = 6;
 const FAST_BEFORE_FINER = 90;
 
 /** Call onFrame(time when the camera took it) for each new frame of the video. */
-export function watchFrames(video, onFrame) {
-  if (!("requestVideoFrameCallback" in HTMLVideoElement.prototype)) return watchByClock(video, onFrame);
+export function watch(video, onFrame) {
   const next = (now, { captureTime, presentationTime }) => {
     video.requestVideoFrameCallback(next);
     onFrame(captureTime ?? presentationTime ?? now);
@@ -27,51 +26,30 @@ export function watchFrames(video, onFrame) {
   video.requestVideoFrameCallback(next);
 }
 
-// Without the callback a frame is new when the video's own clock has moved on.
-function watchByClock(video, onFrame) {
-  let last = -1;
-  const next = () => {
-    requestAnimationFrame(next);
-    if (video.currentTime === last || video.paused) return;
-    last = video.currentTime;
-    onFrame(performance.now());
-  };
-  requestAnimationFrame(next);
+/** The frame that was taken last. */
+export const canvas = document.createElement("canvas");
+let at = 0;
+let slow = 0;
+let fast = 0;
+
+/** Return the side and quality of the next frame. */
+export const step = () => STEPS[at];
+
+/** Take the video's current frame; resolves to a JPEG blob. */
+export function take(video) {
+  const { side, quality } = step();
+  const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
+  resize(canvas, Math.round(video.videoWidth * scale), Math.round(video.videoHeight * scale));
+  canvas.getContext("2d", { alpha: false }).drawImage(video, 0, 0, canvas.width, canvas.height);
+  return encodeCanvas(canvas, "image/jpeg", quality);
 }
 
-export class FrameEncoder {
-  #step = 0;
-  #slow = 0;
-  #fast = 0;
-
-  /** The frame that was taken last. */
-  canvas = document.createElement("canvas");
-
-  get step() {
-    return STEPS[this.#step];
-  }
-
-  /** Take the video's current frame; resolves to a JPEG blob. */
-  take(video) {
-    const { side, quality } = this.step;
-    const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
-    const width = Math.round(video.videoWidth * scale);
-    const height = Math.round(video.videoHeight * scale);
-    // Setting a size reallocates the canvas, so only when it changes.
-    if (this.canvas.width !== width) this.canvas.width = width;
-    if (this.canvas.height !== height) this.canvas.height = height;
-    this.canvas.getContext("2d", { alpha: false }).drawImage(video, 0, 0, width, height);
-    return encodeCanvas(this.canvas, "image/jpeg", quality);
-  }
-
-  /** Adapt to how long a frame took to come back. */
-  adapt(delay) {
-    this.#slow = delay > SLOW_MS ? this.#slow + 1 : 0;
-    this.#fast = delay < FAST_MS ? this.#fast + 1 : 0;
-    const change = this.#slow >= SLOW_BEFORE_COARSER ? 1 : this.#fast >= FAST_BEFORE_FINER ? -1 : 0;
-    if (!change) return;
-    this.#step = Math.max(0, Math.min(STEPS.length - 1, this.#step + change));
-    this.#slow = 0;
-    this.#fast = 0;
-  }
+/** Adapt to how long a frame took to come back. */
+export function adapt(delay) {
+  slow = delay > SLOW_MS ? slow + 1 : 0;
+  fast = delay < FAST_MS ? fast + 1 : 0;
+  const change = slow >= SLOW_BEFORE_COARSER ? 1 : fast >= FAST_BEFORE_FINER ? -1 : 0;
+  if (!change) return;
+  at = Math.max(0, Math.min(STEPS.length - 1, at + change));
+  slow = fast = 0;
 }

@@ -1,7 +1,7 @@
 // The view: the analysed frame with its boxes, or boxes that glide over the live video.
 
 import { chipText, colourOf, drawFace, relativeBox } from "../faces.js";
-import { encodeCanvas, fitCanvas, make } from "../dom.js";
+import { element, encodeCanvas, fitCanvas, make, resize } from "../dom.js";
 
 const SIDES = ["left", "top", "width", "height"];
 // Time constant with which a gliding box approaches its face.
@@ -10,141 +10,129 @@ const GLIDE_MS = 60;
 const STALE_MS = 600;
 const HELD_ALPHA = 0.5;
 
-export class CanvasOverlay {
-  #root;
-  #canvas;
-  #context;
-  #frame = document.createElement("canvas");
-  #faces = [];
-  #glidingBoxes = new Map();
-  #image = null;
-  #answeredAt = 0;
-  #glidedAt = 0;
-  #selected = null;
+const root = element("view");
+const canvas = element("canvas");
+const context = canvas.getContext("2d");
+const analysed = make("canvas"); // the frame that the last answer is about
+let faces = [];
+let glidingBoxes = new Map();
+let image = null;
+let answeredAt = 0;
+let glidedAt = 0;
+let selected = null;
 
-  /** Lock boxes to the analysed frame; otherwise they glide over the live video. */
-  locked = true;
-  /** Mirror what is shown; boxes and readings stay as the camera sees them. */
-  mirrored = true;
+/**
+ * `locked`: boxes are locked to the analysed frame; otherwise they glide over the live video.
+ * `mirrored`: what is shown is; boxes and readings stay as the camera sees them.
+ */
+export const options = { locked: true, mirrored: true };
 
-  constructor(root, canvas, onSelect) {
-    this.#root = root;
-    this.#canvas = canvas;
-    this.#context = canvas.getContext("2d");
-    new ResizeObserver(() => this.redraw()).observe(root);
-    canvas.addEventListener("click", (event) => {
-      const face = this.#faceAt(event);
-      if (face) onSelect(face.track);
-    });
-    const glide = (now) => {
-      requestAnimationFrame(glide);
-      if (!this.locked && this.#image) this.#glide(now);
-    };
-    requestAnimationFrame(glide);
-  }
-
-  /** Show an answer with the frame that it is about. */
-  show({ faces, image }, frame) {
-    this.#faces = faces;
-    this.#image = image;
-    this.#answeredAt = performance.now();
-    if (this.#frame.width !== frame.width) this.#frame.width = frame.width;
-    if (this.#frame.height !== frame.height) this.#frame.height = frame.height;
-    this.#frame.getContext("2d").drawImage(frame, 0, 0);
-    this.#root.style.setProperty("--ratio", String(frame.width / frame.height));
-    if (this.locked) this.redraw();
-  }
-
-  select(track) {
-    this.#selected = track;
-    this.redraw();
-  }
-
-  /** Remove the boxes; the frame stays until `clear`. */
-  clearBoxes() {
-    this.#faces = [];
-    this.#glidingBoxes.clear();
-    this.redraw();
-  }
-
-  clear() {
-    this.#image = null;
-    this.#frame.width = 0;
-    this.clearBoxes();
-  }
-
-  redraw() {
-    const { width, density } = fitCanvas(this.#canvas);
-    this.#root.classList.toggle("mirrored", this.mirrored);
-    if (this.locked && this.hasFrame) this.#drawFrame();
-    for (const face of this.#faces) {
-      const box = this.#shownBox(face);
-      if (!box) continue;
-      this.#context.globalAlpha = face.detected === false ? HELD_ALPHA : 1;
-      // Letters grow on a lecture hall's screen; the selected face's lines are thicker on any.
-      this.#draw(this.#context, face, box, density * Math.max(0.85, width / 900));
-    }
-    this.#context.globalAlpha = 1;
-  }
-
-  /** Return a PNG of the last analysed frame with its boxes, never mirrored. */
-  snapshot() {
-    const canvas = make("canvas", { width: this.#frame.width, height: this.#frame.height });
-    const context = canvas.getContext("2d");
-    context.drawImage(this.#frame, 0, 0);
-    for (const face of this.#faces) this.#draw(context, face, relativeBox(face, this.#image), 1);
-    return encodeCanvas(canvas, "image/png");
-  }
-
-  get hasFrame() {
-    return this.#frame.width > 0;
-  }
-
-  #drawFrame() {
-    const { width, height } = this.#canvas;
-    this.#context.save();
-    if (this.mirrored) this.#context.setTransform(-1, 0, 0, 1, width, 0);
-    this.#context.drawImage(this.#frame, 0, 0, width, height);
-    this.#context.restore();
-  }
-
-  #draw(context, face, box, unit) {
-    const lineWidth = face.track === this.#selected ? 1.5 * unit : unit;
-    drawFace(context, box, chipText(face, face.track), colourOf(face.track - 1), unit, lineWidth);
-  }
-
-  #glide(now) {
-    const weight = 1 - Math.exp(-(now - this.#glidedAt) / GLIDE_MS);
-    this.#glidedAt = now;
-    const current = now - this.#answeredAt > STALE_MS ? [] : this.#faces;
-    this.#glidingBoxes = new Map(
-      current.map((face) => {
-        const target = relativeBox(face, this.#image);
-        const last = this.#glidingBoxes.get(face.track) ?? target;
-        const sides = SIDES.map((side) => [side, last[side] + weight * (target[side] - last[side])]);
-        return [face.track, { ...target, ...Object.fromEntries(sides) }];
-      }),
-    );
-    this.redraw();
-  }
-
-  /** Return where a face's box is drawn; undefined while an unlocked one has no place yet. */
-  #shownBox(face) {
-    const box = this.locked ? relativeBox(face, this.#image) : this.#glidingBoxes.get(face.track);
-    return box && this.mirrored ? mirror(box) : box;
-  }
-
-  #faceAt(event) {
-    const bounds = this.#canvas.getBoundingClientRect();
-    const x = (event.clientX - bounds.left) / bounds.width;
-    const y = (event.clientY - bounds.top) / bounds.height;
-    return this.#faces.find((face) => {
-      const { left, top, width, height } = this.#shownBox(face) ?? {};
-      return x >= left && x <= left + width && y >= top && y <= top + height;
-    });
-  }
+/** Call onSelect with the track of a face whose box is clicked. */
+export function wireOverlay(onSelect) {
+  new ResizeObserver(redraw).observe(root);
+  canvas.addEventListener("click", (event) => {
+    const face = faceAt(event);
+    if (face) onSelect(face.track);
+  });
+  requestAnimationFrame(glide);
 }
 
-function mirror(box) {
-  return { ...box, left: 1 - box.left - box.width, roll: -box.roll };
+/** Show an answer with the frame that it is about. */
+export function show(answer, frame) {
+  ({ faces, image } = answer);
+  answeredAt = performance.now();
+  resize(analysed, frame.width, frame.height);
+  analysed.getContext("2d").drawImage(frame, 0, 0);
+  root.style.setProperty("--ratio", String(frame.width / frame.height));
+  if (options.locked) redraw();
 }
+
+export function select(track) {
+  selected = track;
+  redraw();
+}
+
+/** Remove the boxes; the frame stays until `clear`. */
+export function clearBoxes() {
+  faces = [];
+  glidingBoxes.clear();
+  redraw();
+}
+
+export function clear() {
+  image = null;
+  analysed.width = 0;
+  clearBoxes();
+}
+
+export function redraw() {
+  const { width, density } = fitCanvas(canvas);
+  root.classList.toggle("mirrored", options.mirrored);
+  if (options.locked && hasFrame()) drawFrame();
+  for (const face of faces) {
+    const box = shownBox(face);
+    if (!box) continue;
+    context.globalAlpha = face.detected === false ? HELD_ALPHA : 1;
+    // Letters grow on a lecture hall's screen; the selected face's lines are thicker on any.
+    draw(context, face, box, density * Math.max(0.85, width / 900));
+  }
+  context.globalAlpha = 1;
+}
+
+/** Return a PNG of the last analysed frame with its boxes, never mirrored. */
+export function snapshot() {
+  const copy = make("canvas", { width: analysed.width, height: analysed.height });
+  copy.getContext("2d").drawImage(analysed, 0, 0);
+  for (const face of faces) draw(copy.getContext("2d"), face, relativeBox(face, image), 1);
+  return encodeCanvas(copy, "image/png");
+}
+
+export const hasFrame = () => analysed.width > 0;
+
+function drawFrame() {
+  const { width, height } = canvas;
+  context.save();
+  if (options.mirrored) context.setTransform(-1, 0, 0, 1, width, 0);
+  context.drawImage(analysed, 0, 0, width, height);
+  context.restore();
+}
+
+function draw(target, face, box, unit) {
+  const lineWidth = face.track === selected ? 1.5 * unit : unit;
+  drawFace(target, box, chipText(face, face.track), colourOf(face.track - 1), unit, lineWidth);
+}
+
+function glide(now) {
+  requestAnimationFrame(glide);
+  if (options.locked || !image) return;
+  const weight = 1 - Math.exp(-(now - glidedAt) / GLIDE_MS);
+  glidedAt = now;
+  const current = now - answeredAt > STALE_MS ? [] : faces;
+  glidingBoxes = new Map(
+    current.map((face) => {
+      const target = relativeBox(face, image);
+      const last = glidingBoxes.get(face.track) ?? target;
+      const sides = SIDES.map((side) => [side, last[side] + weight * (target[side] - last[side])]);
+      return [face.track, { ...target, ...Object.fromEntries(sides) }];
+    }),
+  );
+  redraw();
+}
+
+/** Return where a face's box is drawn; undefined while an unlocked one has no place yet. */
+function shownBox(face) {
+  const box = options.locked ? relativeBox(face, image) : glidingBoxes.get(face.track);
+  return box && options.mirrored ? mirror(box) : box;
+}
+
+function faceAt(event) {
+  const bounds = canvas.getBoundingClientRect();
+  const x = (event.clientX - bounds.left) / bounds.width;
+  const y = (event.clientY - bounds.top) / bounds.height;
+  return faces.find((face) => {
+    const { left, top, width, height } = shownBox(face) ?? {};
+    return x >= left && x <= left + width && y >= top && y <= top + height;
+  });
+}
+
+const mirror = (box) => ({ ...box, left: 1 - box.left - box.width, roll: -box.roll });

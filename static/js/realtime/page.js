@@ -1,15 +1,15 @@
 // The live page: LIVE, RECONNECTING, PAUSED or STOPPED, and what follows from an answer.
 
 import { CameraStream } from "../camera-stream.js";
-import { element, fileStamp, saveFile, write } from "../dom.js";
+import { element, fileStamp, saveFile, wireKeys, write } from "../dom.js";
 import { spokenFaces } from "../faces.js";
 import { formatNumber, problemSentence, text } from "../language.js";
-import { FaceCards } from "./face-cards.js";
-import { FrameEncoder, watchFrames } from "./frames.js";
-import { Hud } from "./hud.js";
-import { CanvasOverlay } from "./overlay.js";
-import { Recorder } from "./recorder.js";
-import { Timeline } from "./timeline.js";
+import * as faceCards from "./face-cards.js";
+import * as frames from "./frames.js";
+import * as hud from "./hud.js";
+import * as overlay from "./overlay.js";
+import * as recorder from "./recorder.js";
+import * as timeline from "./timeline.js";
 import { connectionOf, Transport } from "./transport.js";
 
 // Speech interrupts the listener, so it comes now and then, not at every frame.
@@ -31,15 +31,9 @@ const smoothing = element("smoothing");
 const connection = connectionOf(root);
 
 const cameraStream = new CameraStream(video, CAMERA, () => stop("camera.gone"));
-const encoder = new FrameEncoder();
-const overlay = new CanvasOverlay(view, element("canvas"), select);
-const faceCards = new FaceCards(element("face-cards"), select);
-const timeline = new Timeline(element("timeline"), element("classes"), element("timeline-summary"));
-const hud = new Hud();
-const recorder = new Recorder(describeReadings);
 const transport = new Transport(
   connection,
-  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected },
+  { answer: showAnswer, problem: showProblem, connected, renumbered, waiting, rejected: (reason) => pause(`closed.${reason}`) },
 );
 
 let state = "stopped";
@@ -63,18 +57,22 @@ const clicks = {
 for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
 for (const option of ["locked", "mirrored"]) {
   element(option).addEventListener("change", ({ target }) => {
-    overlay[option] = target.checked;
+    overlay.options[option] = target.checked;
     overlay.redraw();
   });
 }
-element("all-faces").addEventListener("change", ({ target }) => (timeline.all = target.checked));
+element("all-faces").addEventListener("change", ({ target }) => timeline.showAll(target.checked));
 smoothing.addEventListener("input", setSmoothing);
 element("camera").addEventListener("change", ({ target }) => start(target.value));
 element("first-camera").addEventListener("change", ({ target }) => (element("camera").value = target.value));
-view.addEventListener("keydown", onKey);
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden && state === "live") pause("status.left");
+wireKeys(view, {
+  " ": () => (state === "stopped" ? clicks.start() : clicks.pause()),
+  Escape: clicks.stop,
+  f: toggleFullScreen,
+  m: () => element("mirrored").click(),
+  e: recorder.mark,
 });
+document.addEventListener("visibilitychange", () => document.hidden && pause("status.left"));
 window.addEventListener("pagehide", () => stop("status.stopped"));
 document.addEventListener("fullscreenchange", () => {
   element("full-screen").textContent = text(document.fullscreenElement ? "exit_full_screen" : "full_screen");
@@ -82,7 +80,9 @@ document.addEventListener("fullscreenchange", () => {
 });
 setInterval(showSilence, SILENCE_CHECK_MS);
 
-watchFrames(video, takeFrame);
+frames.watch(video, takeFrame);
+recorder.wireRecorder(describeReadings);
+overlay.wireOverlay(select);
 cameraStream.fillPicker(element("first-camera"));
 setSmoothing();
 
@@ -167,17 +167,17 @@ async function takeFrame(at) {
   if (!transport.ready) return hud.skip();
   transport.reserve();
   takenAt = at;
-  transport.send(await encoder.take(video));
+  transport.send(await frames.take(video));
 }
 
 function showAnswer(answer) {
   answered();
-  overlay.show(answer, encoder.canvas);
+  overlay.show(answer, frames.canvas);
   const delay = performance.now() - takenAt;
   models = answer.models ?? models;
-  encoder.adapt(delay);
+  frames.adapt(delay);
   hud.answered(delay, answer.dropped);
-  faceCards.show(answer.faces);
+  faceCards.show(answer.faces, select);
   timeline.add(answer.faces);
   recorder.add(answer, delay);
   announce(answer.faces);
@@ -215,10 +215,6 @@ function waiting(reason, milliseconds) {
   say([text(`closed.${reason}`), text("status.waiting", { seconds })].join(" "));
 }
 
-function rejected(reason) {
-  pause(`closed.${reason}`);
-}
-
 function select(track) {
   faceCards.select(track);
   overlay.select(track);
@@ -235,7 +231,7 @@ function setSmoothing() {
 }
 
 async function saveSnapshot() {
-  if (overlay.hasFrame) saveFile(await overlay.snapshot(), "image/png", `raut-${fileStamp(new Date())}.png`);
+  if (overlay.hasFrame()) saveFile(await overlay.snapshot(), "image/png", `raut-${fileStamp(new Date())}.png`);
 }
 
 function toggleFullScreen() {
@@ -246,26 +242,11 @@ function toggleFullScreen() {
 function describeReadings() {
   return {
     models,
-    settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...encoder.step },
-    frame: { width: encoder.canvas.width, height: encoder.canvas.height },
-    frames_dropped: hud.dropped,
+    settings: { smoothing_seconds: Number(smoothing.value), transport: transport.name, ...frames.step() },
+    frame: { width: frames.canvas.width, height: frames.canvas.height },
+    frames_dropped: hud.dropped(),
     meaning: root.dataset.meaning,
   };
-}
-
-// Only while the view has the focus, so that no key is taken from another control.
-function onKey(event) {
-  const keys = {
-    " ": state === "stopped" ? clicks.start : clicks.pause,
-    Escape: clicks.stop,
-    f: toggleFullScreen,
-    m: () => element("mirrored").click(),
-    e: () => recorder.mark(),
-  };
-  const action = keys[event.key];
-  if (!action || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  action();
 }
 
 /** Show a sentence, given by its path or as it is, and speak it. */

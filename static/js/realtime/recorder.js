@@ -8,107 +8,93 @@ import { Recording } from "./recording.js";
 const MOST_READINGS = 200_000;
 const REFRESH_MS = 250;
 
+const recordings = new Set();
+let current = null;
+let deletedItem = null;
 let nextId = 1;
+let timer = 0;
 
-export class Recorder {
-  #recordings = new Set();
-  #current = null;
-  #deleted = null;
-  #describe;
-  #timer = 0;
+element("mark").addEventListener("click", mark);
+const unsaved = () => [...recordings].some(({ count, saved }) => count && !saved);
+window.addEventListener("beforeunload", (event) => unsaved() && event.preventDefault());
 
-  /** @param describe called at a recording's end for the models and settings used */
-  constructor(describe) {
-    this.#describe = describe;
-    element("record").addEventListener("click", () => this.toggle());
-    element("mark").addEventListener("click", () => this.mark());
-    window.addEventListener("beforeunload", (event) => {
-      if ([...this.#recordings].some(({ count, saved }) => count && !saved)) event.preventDefault();
-    });
+/** @param about called at a recording's end for the models and settings used */
+export function wireRecorder(about) {
+  element("record").addEventListener("click", () => (current ? stop() : start(about)));
+}
+
+export function stop() {
+  if (!current) return;
+  clearInterval(timer);
+  current.stop();
+  if (current.count || current.marks.length) list(current);
+  else recordings.delete(current);
+  current = null;
+  show();
+}
+
+export function add(answer, delay) {
+  if (!current) return;
+  const left = MOST_READINGS - [...recordings].reduce((sum, { count }) => sum + count, 0);
+  current.add(answer, delay, left);
+  if (left <= answer.faces.length) stop();
+}
+
+/** Mark this moment with the word of the panel's field. */
+export function mark() {
+  if (!current) return;
+  current.mark(element("mark-word").value.trim() || text("mark"));
+  show();
+}
+
+function start(about) {
+  current = new Recording(about);
+  recordings.add(current);
+  timer = setInterval(show, REFRESH_MS);
+  show();
+}
+
+function show() {
+  document.body.toggleAttribute("data-recording", current !== null);
+  element("record").textContent = text(current ? "stop_recording" : "start_recording");
+  element("marking").hidden = !current;
+  element("recorded").textContent = current ? describe(current) : "";
+}
+
+function list(recording) {
+  const item = clone("recording");
+  const words = item.querySelector("p");
+  const [saving, undo] = item.querySelectorAll("div");
+  const showItem = () => {
+    const deleted = !recordings.has(recording);
+    write(words, [deleted ? text("deleted") : "", formatTime(recording.started), describe(recording)].filter(Boolean).join(" · "));
+    saving.hidden = deleted;
+    undo.hidden = !deleted;
+    // A new item isn't in the page yet, and leaves the focus where it is.
+    (deleted ? undo : saving).querySelector("button").focus();
+  };
+  const actions = {
+    csv: () => recording.saveCsv(),
+    json: () => recording.saveJson(),
+    delete: () => {
+      deletedItem?.remove();
+      deletedItem = item;
+      recordings.delete(recording);
+      showItem();
+    },
+    undo: () => {
+      deletedItem = null;
+      recordings.add(recording);
+      showItem();
+    },
+  };
+  words.id = `recording-${nextId++}`;
+  for (const button of item.querySelectorAll("button")) {
+    button.setAttribute("aria-describedby", words.id);
+    button.addEventListener("click", actions[button.value]);
   }
-
-  get running() {
-    return this.#current !== null;
-  }
-
-  toggle() {
-    if (this.running) this.stop();
-    else this.#start();
-  }
-
-  stop() {
-    if (!this.running) return;
-    clearInterval(this.#timer);
-    this.#current.stop();
-    if (this.#current.count || this.#current.marks.length) this.#list(this.#current);
-    else this.#recordings.delete(this.#current);
-    this.#current = null;
-    this.#show();
-  }
-
-  add(answer, delay) {
-    if (!this.running) return;
-    const left = MOST_READINGS - [...this.#recordings].reduce((sum, { count }) => sum + count, 0);
-    this.#current.add(answer, delay, left);
-    if (left <= answer.faces.length) this.stop();
-  }
-
-  /** Mark this moment with the word of the panel's field. */
-  mark() {
-    if (!this.running) return;
-    this.#current.mark(element("mark-word").value.trim() || text("mark"));
-    this.#show();
-  }
-
-  #start() {
-    this.#current = new Recording(this.#describe);
-    this.#recordings.add(this.#current);
-    this.#timer = setInterval(() => this.#show(), REFRESH_MS);
-    this.#show();
-  }
-
-  #show() {
-    document.body.toggleAttribute("data-recording", this.running);
-    element("record").textContent = text(this.running ? "stop_recording" : "start_recording");
-    element("marking").hidden = !this.running;
-    element("recorded").textContent = this.running ? describe(this.#current) : "";
-  }
-
-  #list(recording) {
-    const item = clone("recording");
-    const words = item.querySelector("p");
-    const [saving, undo] = item.querySelectorAll("div");
-    const show = () => {
-      const deleted = !this.#recordings.has(recording);
-      write(words, [deleted ? text("deleted") : "", formatTime(recording.started), describe(recording)].filter(Boolean).join(" · "));
-      saving.hidden = deleted;
-      undo.hidden = !deleted;
-    };
-    const actions = {
-      csv: () => recording.saveCsv(),
-      json: () => recording.saveJson(),
-      delete: () => {
-        this.#deleted?.remove();
-        this.#deleted = item;
-        this.#recordings.delete(recording);
-        show();
-        undo.querySelector("button").focus();
-      },
-      undo: () => {
-        this.#deleted = null;
-        this.#recordings.add(recording);
-        show();
-        saving.querySelector("button").focus();
-      },
-    };
-    words.id = `recording-${nextId++}`;
-    for (const button of item.querySelectorAll("button")) {
-      button.setAttribute("aria-describedby", words.id);
-      button.addEventListener("click", actions[button.value]);
-    }
-    show();
-    element("recordings").prepend(item);
-  }
+  showItem();
+  element("recordings").prepend(item);
 }
 
 function describe({ seconds, count, marks }) {

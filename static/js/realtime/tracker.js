@@ -1,5 +1,7 @@
 // Track numbers for faces that are read one photo at a time, as the server numbers those of a socket.
 
+import { compareBoxes } from "../faces.js";
+
 // A face may have moved by its own width since the last photo.
 const FARTHEST_SIDES = 1;
 const KEEP_MS = 2000;
@@ -23,13 +25,7 @@ export function track(faces, now) {
 
 function nearest(candidates, box) {
   const near = [...candidates]
-    .map((each) => [distanceInSides(each.box, box), each])
+    .map((each) => [compareBoxes(each.box, box).sides, each])
     .filter(([distance]) => distance <= FARTHEST_SIDES);
   return near.sort((a, b) => a[0] - b[0])[0]?.[1];
-}
-
-function distanceInSides(one, other) {
-  const across = one.x + one.width / 2 - other.x - other.width / 2;
-  const down = one.y + one.height / 2 - other.y - other.height / 2;
-  return Math.hypot(across, down) / Math.max(one.width, other.width);
 }

@@ -5,11 +5,7 @@ import { text } from "../language.js";
 // The sheet's tiles stand one pixel apart.
 const GAP = 1;
 
-export function wireChannels(root) {
-  for (const block of root.querySelectorAll(".block")) wireBlock(block);
-}
-
-async function wireBlock(block) {
+export async function wireBlock(block) {
   const sheet = block.querySelector("img");
   const range = block.querySelector("input");
   await sheet.decode();

@@ -2,11 +2,7 @@
 
 import { formatHundredths, text } from "../language.js";
 
-export function wireConvolutions(root) {
-  for (const figure of root.querySelectorAll(".convolution")) wire(figure);
-}
-
-function wire(figure) {
+export function wireConvolution(figure) {
   const { size, side, filters, biases, crop } = JSON.parse(figure.querySelector("script").textContent);
   const [input, map] = figure.querySelectorAll("canvas");
   const range = figure.querySelector("input");
@@ -78,6 +74,5 @@ function frame(canvas, { x, y }, reach, side) {
   context.strokeRect(x - reach - 0.5, y - reach - 0.5, side + 1, side + 1);
 }
 
-function fill(table, numbers) {
+const fill = (table, numbers) =>
   [...table.querySelectorAll("td")].forEach((cell, at) => (cell.textContent = formatHundredths(numbers[at])));
-}

@@ -3,10 +3,10 @@
 import { element } from "../dom.js";
 import { problemSentence, text } from "../language.js";
 import { checkSize, parse, post, ServiceError } from "../service.js";
-import { wireChannels } from "./channels.js";
-import { wireConvolutions } from "./convolution.js";
+import { wireBlock } from "./channels.js";
+import { wireConvolution } from "./convolution.js";
 import { markCurrentStep, navigateByKeys } from "./navigation.js";
-import { wireTemperatures } from "./temperature.js";
+import { wireTemperature } from "./temperature.js";
 
 const form = element("steps-form");
 const outcome = element("outcome");
@@ -90,12 +90,10 @@ async function request(signal) {
 }
 
 function wire() {
-  wireChannels(outcome);
-  wireConvolutions(outcome);
-  wireTemperatures(outcome);
+  outcome.querySelectorAll(".block").forEach(wireBlock);
+  outcome.querySelectorAll(".convolution").forEach(wireConvolution);
+  outcome.querySelectorAll(".softmax").forEach(wireTemperature);
   markCurrentStep(outcome);
 }
 
-function say(sentence) {
-  element("status").textContent = sentence;
-}
+const say = (sentence) => (element("status").textContent = sentence);

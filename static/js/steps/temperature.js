@@ -3,11 +3,7 @@
 import { formatHundredths, formatProbability } from "../language.js";
 import { softmax } from "../softmax.js";
 
-export function wireTemperatures(root) {
-  for (const table of root.querySelectorAll(".softmax")) wireTable(table);
-}
-
-function wireTable(table) {
+export function wireTemperature(table) {
   const own = Number(table.dataset.temperature);
   const range = table.querySelector("input");
   // The slider counts doublings, so that halving and doubling lie equally far from the middle.

@@ -1,56 +1,46 @@
 // The accuracy over the number of samples: of the features, and in a lesson of the raw pixels.
 
-import { dashOf, drawShares, prepareCanvas, redrawOnChange } from "../chart.js";
+import { dashOf, drawShares, prepareCanvas, redrawOnChange, strokeLine } from "../chart.js";
+import { element } from "../dom.js";
 import { formatNumber, formatProbability, text } from "../language.js";
 
 const MARGIN = { left: 48, right: 16, top: 12, bottom: 40 };
 const TICKS = [1, 2, 5, 10, 20, 50, 100, 200];
 
-export class LearningCurve {
-  #canvas;
-  #curves = {};
-  #chance = 0;
+const canvas = element("curve");
+let curves = {};
+let chance = 0;
 
-  constructor(canvas) {
-    this.#canvas = canvas;
-    redrawOnChange(canvas, () => this.#draw());
-  }
+redrawOnChange(canvas, draw);
 
-  /** @param curves points of `size` and `accuracy` by the curve's name; `chance`: what guessing reaches */
-  show(curves, chance) {
-    this.#curves = curves;
-    this.#chance = chance;
-    this.#draw();
-  }
+/** @param shown points of `size` and `accuracy` by the curve's name; `guessing`: what guessing reaches */
+export function showCurves(shown, guessing) {
+  curves = shown;
+  chance = guessing;
+  draw();
+}
 
-  #draw() {
-    const canvas = prepareCanvas(this.#canvas);
-    const { context, width, height, colour } = canvas;
-    const most = Math.max(2, ...Object.values(this.#curves).flatMap((points) => points.map(({ size }) => size)));
-    // Each doubling of the samples takes as much room.
-    const x = (size) => MARGIN.left + (Math.log(size) / Math.log(most)) * (width - MARGIN.left - MARGIN.right);
-    const y = (share) => height - MARGIN.bottom - share * (height - MARGIN.top - MARGIN.bottom);
-    const stroke = (points) => {
-      context.beginPath();
-      points.forEach(([across, up]) => context.lineTo(across, up));
-      context.stroke();
-    };
-    drawShares(canvas, MARGIN.left, width - MARGIN.right, y);
-    context.textAlign = "center";
-    for (const size of TICKS.filter((each) => each <= most)) context.fillText(formatNumber(size), x(size), height - MARGIN.bottom + 14);
-    context.fillText(text("curve_across"), (MARGIN.left + width - MARGIN.right) / 2, height - 8);
-    context.strokeStyle = colour("--ink-soft");
-    context.setLineDash([1, 4]);
-    stroke([[MARGIN.left, y(this.#chance)], [width - MARGIN.right, y(this.#chance)]]);
-    Object.values(this.#curves).forEach((points, index) => {
-      context.strokeStyle = context.fillStyle = colour(`--curve-${index}`);
-      context.lineWidth = 2.5;
-      context.setLineDash(dashOf(index));
-      stroke(points.map(({ size, accuracy }) => [x(size), y(accuracy)]));
-      context.setLineDash([]);
-      for (const { size, accuracy } of points) context.fillRect(x(size) - 2.5, y(accuracy) - 2.5, 5, 5);
-    });
-  }
+function draw() {
+  const area = prepareCanvas(canvas, MARGIN);
+  const { context, height, colour, left, right, y } = area;
+  const most = Math.max(2, ...Object.values(curves).flatMap((points) => points.map(({ size }) => size)));
+  // Each doubling of the samples takes as much room.
+  const x = (size) => area.x(Math.log(size) / Math.log(most));
+  drawShares(area);
+  context.textAlign = "center";
+  for (const size of TICKS.filter((each) => each <= most)) context.fillText(formatNumber(size), x(size), y(0) + 14);
+  context.fillText(text("curve_across"), (left + right) / 2, height - 8);
+  context.strokeStyle = colour("--ink-soft");
+  context.setLineDash([1, 4]);
+  strokeLine(context, [left, y(chance)], [right, y(chance)]);
+  Object.values(curves).forEach((points, index) => {
+    context.strokeStyle = context.fillStyle = colour(`--curve-${index}`);
+    context.lineWidth = 2.5;
+    context.setLineDash(dashOf(index));
+    strokeLine(context, ...points.map(({ size, accuracy }) => [x(size), y(accuracy)]));
+    context.setLineDash([]);
+    for (const { size, accuracy } of points) context.fillRect(x(size) - 2.5, y(accuracy) - 2.5, 5, 5);
+  });
 }
 
 /** Return the curves in words. */

@@ -30,7 +30,7 @@ export function foldsByRecording(labels, recordings) {
 }
 
 /** Return folds that deal out each class's samples one by one, or null where a class has only one. */
-export function foldsBySample(labels) {
+function foldsBySample(labels) {
   const seen = new Map();
   const ranks = labels.map((label) => seen.set(label, (seen.get(label) ?? -1) + 1).get(label));
   const folds = Math.min(MOST_FOLDS, 1 + Math.min(...seen.values()));
@@ -138,7 +138,7 @@ export function share(right, groups) {
  * Return the temperature with the least cross-entropy (Guo et al. 2017), by golden section. Targets
  * are smoothed (Platt 1999): where all answers are right, the least would be at no temperature.
  */
-export function findTemperature(logits, labels) {
+function findTemperature(logits, labels) {
   const golden = (Math.sqrt(5) - 1) / 2;
   const loss = (log) => meanLoss(logits, labels, Math.exp(log));
   let [low, high] = [Math.log(0.05), Math.log(20)];
@@ -204,6 +204,4 @@ function spread(list, count) {
   return Array.from({ length: count }, (_, at) => list[Math.floor(((at + 0.5) * list.length) / count)]);
 }
 
-function indices(list, test) {
-  return list.flatMap((each, i) => (test(each) ? [i] : []));
-}
+const indices = (list, test) => list.flatMap((each, i) => (test(each) ? [i] : []));

@@ -77,9 +77,8 @@ export class Gram {
 }
 
 /** Return the logits of a sample, by its row of the kernel. */
-export function logitsOf(row, { alpha, bias }) {
-  return Array.from(bias, (value, c) => value + dot(row, alpha.subarray(c * row.length, (c + 1) * row.length)));
-}
+export const logitsOf = (row, { alpha, bias }) =>
+  Array.from(bias, (value, c) => value + dot(row, alpha.subarray(c * row.length, (c + 1) * row.length)));
 
 /**
  * Minimise ½‖w‖² + C·Σ cross-entropy by L-BFGS (Liu and Nocedal 1989), as scikit-learn's

@@ -1,17 +1,17 @@
 // The page that teaches: classes, samples, what was learned, a live answer and a model to take away.
 
 import { CameraStream } from "../camera-stream.js";
-import { element, encodeCanvas, fileStamp, make, saveFile, write } from "../dom.js";
+import { element, encodeCanvas, fileStamp, make, saveFile, say, write } from "../dom.js";
 import { drawBars, updateBars } from "../face-card.js";
 import { predictionWords, whyUnsure } from "../faces.js";
 import { formatNumber, formatProbability, problemSentence, text } from "../language.js";
 import { wireChooser } from "../photo-files.js";
 import { PhotoQueue } from "../photo/queue.js";
 import { shrink } from "../photo/shrink.js";
-import { FrameEncoder } from "../realtime/frames.js";
+import { take } from "../realtime/frames.js";
 import { parse, problemOf, Service, ServiceError } from "../service.js";
 import { softmax } from "../softmax.js";
-import { ClassCards, wireDrop } from "./class-cards.js";
+import * as cards from "./class-cards.js";
 import { decodeFloats, decodePixels, encodeFloats } from "./encoding.js";
 import { costOf } from "./figures.js";
 import { Lesson, MOST_CLASSES, MOST_SAMPLES, plain } from "./lesson.js";
@@ -36,12 +36,11 @@ const { features: featuresAddress, heads, service, limitMb } = root.dataset;
 const shrinking = { effort: "balanced", original: false, limitBytes: Number(limitMb) * 1e6 };
 const video = element("video");
 const camera = new CameraStream(video, CAMERA, () => stopCamera("camera.gone"));
-const encoder = new FrameEncoder();
 const featureService = new Service(featuresAddress, Number(limitMb));
 const analyzeService = new Service(service, Number(limitMb));
 const queue = new PhotoQueue(({ photo }, signal) => extract(photo, signal), onEntry);
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-const cards = new ClassCards({ rename, removeClass, removeSample, photos: addPhotos, press: hold, release });
+const edits = { rename, removeClass, photos: addPhotos, press: hold, release };
 
 let lesson = new Lesson(chosenRegion());
 let sent = new Set(); // samples that the worker has
@@ -67,7 +66,7 @@ element("with-pixels").addEventListener("change", learn);
 element("take-away").addEventListener("submit", takeAway);
 wireChooser(element("open-lesson"), element("lesson-file"), ([file]) => file && openFile(file));
 wireChooser(element("test-photo"), element("test-file"), ([file]) => file && testPhoto(file));
-wireDrop(element("test"), ([file]) => file && testPhoto(file));
+cards.wireDrop(element("test"), ([file]) => file && testPhoto(file));
 // A photo dropped beside a class would replace the page.
 for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 worker.onmessage = ({ data }) => data.version === version && onLearned(data);
@@ -96,8 +95,8 @@ function open(opened) {
   cards.clear();
   element("region").querySelector(`[value=${lesson.region}]`).checked = true;
   while (lesson.classes.length < 2) lesson.addClass(text("class_name", { number: lesson.classes.length + 1 }));
-  lesson.classes.forEach((kind) => cards.addClass(kind));
-  lesson.samples.forEach((sample) => cards.addSample(sample));
+  lesson.classes.forEach((kind) => cards.addClass(kind, edits));
+  lesson.samples.forEach((sample) => cards.addSample(sample, removeSample));
   element("test-answer").hidden = true;
   say("");
   changed();
@@ -116,7 +115,7 @@ async function openFile(file) {
 }
 
 function newClass() {
-  const card = cards.addClass(lesson.addClass(text("class_name", { number: lesson.classes.length + 1 })));
+  const card = cards.addClass(lesson.addClass(text("class_name", { number: lesson.classes.length + 1 })), edits);
   changed();
   return card;
 }
@@ -165,13 +164,15 @@ async function hold(kind) {
   // The button may be free again once the visitor has allowed the camera.
   if (!pressed || !camera.isOpen || holding) return;
   const recording = lesson.startRecording();
-  const take = async () => {
-    if (video.videoWidth && queue.waiting < MOST_WAITING) enqueue(kind, [new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" })], () => recording);
+  const sample = async () => {
+    if (video.videoWidth && queue.waiting < MOST_WAITING) enqueue(kind, [await takeFrame()], () => recording);
   };
-  holding = setInterval(take, SAMPLE_MS);
+  holding = setInterval(sample, SAMPLE_MS);
   root.dataset.holding = "";
-  take();
+  sample();
 }
+
+const takeFrame = async () => new File([await take(video)], "frame.jpg", { type: "image/jpeg" });
 
 function release() {
   pressed = false;
@@ -231,7 +232,7 @@ function onEntry(entry) {
   else if (lesson.has(kind, recording, entry.features)) say(text("twice", { name: kind.name }));
   else if (sameVersion(entry) && lesson.classes.includes(kind)) {
     lesson.version = entry.version;
-    cards.addSample(lesson.add(kind, recording, entry));
+    cards.addSample(lesson.add(kind, recording, entry), removeSample);
     changed();
   }
   scheduleUpdate();
@@ -284,15 +285,15 @@ function noteOn({ name }, alike) {
 
 function learn() {
   version++;
+  figures = null;
   const taught = lesson.taught;
   const enough = taught.length > 1;
   if (!enough) {
-    model = figures = null;
+    model = null;
+    sent = new Set();
     element("model-note").textContent = "";
     showNothing(text(lesson.samples.length ? "one_class" : "nothing_yet"));
   }
-  figures = null;
-  if (!enough) sent = new Set();
   const fresh = enough ? lesson.samples.filter(({ id }) => !sent.has(id)).slice(0, AT_ONCE) : [];
   fresh.forEach(({ id }) => sent.add(id));
   const known = lesson.samples.filter(({ id }) => sent.has(id));
@@ -323,7 +324,7 @@ async function testLive() {
   for (;;) {
     await new Promise((resume) => setTimeout(resume, LIVE_MS));
     if (!camera.isOpen || !model || holding || document.hidden || queue.waiting || !video.videoWidth) continue;
-    await test(new File([await encoder.take(video)], "frame.jpg", { type: "image/jpeg" }));
+    await test(await takeFrame());
   }
 }
 
@@ -440,8 +441,3 @@ function describeHead(name) {
 }
 
 const tell = (sentence) => write(element("take-away-note"), sentence);
-
-function say(sentence) {
-  write(element("message"), sentence);
-  element("message").hidden = !sentence;
-}

@@ -3,10 +3,9 @@
 import { clone, element, make, write } from "../dom.js";
 import { formatNumber, formatProbability, formatShare, text } from "../language.js";
 import { advise } from "./advice.js";
-import { describeCurves, LearningCurve } from "./curve.js";
+import { describeCurves, showCurves } from "./curve.js";
 import { costOf } from "./figures.js";
 
-const curve = new LearningCurve(element("curve"));
 const limit = element("limit");
 let outcomes = null;
 let limitIsOwn = false; // set by the visitor, not by the figures
@@ -45,7 +44,7 @@ export function showFigures(classes, figures, sampleOf) {
   showShare("honest", honest, "of_recordings");
   showShare("mixed", mixed, "of_samples");
   showConfusion(classes, confusion);
-  curve.show(curves, 1 / classes.length);
+  showCurves(curves, 1 / classes.length);
   element("curve-key-pixels").hidden = !curves.pixels;
   write(element("curve-words"), describeCurves(curves));
   showHardest(classes, figures, hardest.map((at) => ({ ...outcomes[at], sample: sampleOf(at) })));

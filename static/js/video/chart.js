@@ -1,7 +1,7 @@
 // The whole film: a curve for each expression of one person, and below it who is visible when.
 
 import { drawCurve, drawShares, Legend, prepareCanvas, redrawOnChange, strokeLine } from "../chart.js";
-import { encodeCanvas, make } from "../dom.js";
+import { element, encodeCanvas, fitCanvas, make } from "../dom.js";
 import { colourOf } from "../faces.js";
 import { changeFrom } from "./baseline.js";
 import { runsOf } from "./readings.js";
@@ -19,157 +19,149 @@ const LEAST_SPAN = 1;
 const WHEEL = 1.0015;
 const DRAG_PIXELS = 4;
 
-export class FilmChart {
-  #canvas;
-  #legend;
-  #onSeek;
-  #data = null;
-  #view = null; // seconds from and until
-  #time = 0;
+const canvas = element("chart");
+const legend = new Legend(element("classes"), draw);
+let data = null;
+let view = null; // seconds from and until, where a part is shown
+let now = 0;
 
-  constructor(canvas, legend, onSeek) {
-    this.#canvas = canvas;
-    this.#onSeek = onSeek;
-    this.#legend = new Legend(legend, () => this.draw());
-    redrawOnChange(canvas, () => this.draw());
-    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    canvas.addEventListener("pointerdown", (event) => this.#drag(event));
-  }
+redrawOnChange(canvas, draw);
+canvas.addEventListener("wheel", wheel, { passive: false });
 
-  /**
-   * Show a film's readings.
-   * @param data `start`, `end`, `rate`; `samples` and `baseline` of the chosen person; `lanes`: each
-   *   person's index, name and samples; `marks`; `changes`: whether to show changes
-   */
-  show(data) {
-    if (this.#data?.start !== data.start || this.#data?.end !== data.end) this.#view = null;
-    this.#data = data;
-    const read = data.samples.find(({ face }) => face.expression);
-    if (read) this.#legend.show(Object.keys(read.face.expression.probabilities));
-    this.#canvas.style.setProperty("height", `${CURVES + AXIS + LANE * data.lanes.length}px`);
-    this.draw();
-  }
-
-  clear() {
-    this.#data = null;
-    prepareCanvas(this.#canvas);
-  }
-
-  moveTo(time) {
-    this.#time = time;
-    this.draw();
-  }
-
-  /** Show a part of the film that is `factor` times as long, about the time in the player. */
-  zoom(factor) {
-    this.#zoomAbout(this.#time, factor);
-  }
-
-  /** Return a PNG of what is shown, on the page's own background. */
-  picture() {
-    const picture = make("canvas", { width: this.#canvas.width, height: this.#canvas.height });
-    const context = picture.getContext("2d");
-    context.fillStyle = getComputedStyle(this.#canvas.parentElement).backgroundColor;
-    context.fillRect(0, 0, picture.width, picture.height);
-    context.drawImage(this.#canvas, 0, 0);
-    return encodeCanvas(picture, "image/png");
-  }
-
-  draw() {
-    if (!this.#data) return;
-    const area = { ...prepareCanvas(this.#canvas), ...this.#span };
-    area.x = (time) => MARGIN.left + ((time - area.from) / (area.until - area.from)) * (area.width - MARGIN.left - MARGIN.right);
-    const { samples, baseline, changes, marks, lanes, rate } = this.#data;
-    drawRanges(area, marks);
-    drawGrid(area, changes);
-    clip(area);
-    // No face, and one that isn't read for sure, is a gap.
-    const near = samples.filter(({ time, face }) => face.expression?.confident && time > area.from - 2 / rate && time < area.until + 2 / rate);
-    this.#legend.classes.forEach((name, index) => {
-      if (this.#legend.isHidden(name)) return;
-      const placeOf = ({ time, face }) => [area.x(time), yOf(shareOf(face.expression.probabilities, name, changes && baseline))];
-      drawCurve(area, index, near, placeOf, (last, next) => next.index === last.index + 1);
-    });
-    lanes.forEach((lane, row) => drawLane(area, lane, row, rate));
-    drawEvents(area, marks.events);
-    drawLine(area, this.#time, "--ink", 1.5);
-    area.context.restore();
-    lanes.forEach((lane, row) => drawLaneName(area, lane, row));
-  }
-
-  get #span() {
-    return this.#view ?? { from: this.#data.start, until: this.#data.end };
-  }
-
-  #timeAt(event) {
-    const { left, width } = this.#canvas.getBoundingClientRect();
-    const share = (event.clientX - left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
-    const { from, until } = this.#span;
-    return Math.min(this.#data.end, Math.max(this.#data.start, from + share * (until - from)));
-  }
-
-  #zoomAbout(time, factor) {
-    if (!this.#data) return;
-    const { start, end } = this.#data;
-    const { from, until } = this.#span;
-    const length = Math.min(end - start, Math.max(LEAST_SPAN, (until - from) * factor));
-    const share = Math.min(1, Math.max(0, (time - from) / (until - from)));
-    this.#moveTo(time - share * length, length);
-  }
-
-  #moveTo(wanted, length) {
-    const { start, end } = this.#data;
-    const from = Math.min(Math.max(start, wanted), Math.max(start, end - length));
-    this.#view = length >= end - start ? null : { from, until: from + length };
-    this.draw();
-  }
-
-  #wheel(event) {
-    // The page scrolls on where there is nothing more to show.
-    if (!this.#data || (!this.#view && event.deltaY > 0)) return;
-    event.preventDefault();
-    this.#zoomAbout(this.#timeAt(event), WHEEL ** event.deltaY);
-  }
-
-  /** Seek where the pointer is released, or move the view where it was dragged. */
-  #drag(down) {
-    if (!this.#data) return;
-    const { from, until } = this.#span;
-    const pixels = this.#canvas.clientWidth - MARGIN.left - MARGIN.right;
-    const listening = new AbortController();
-    const { signal } = listening;
-    let dragged = false;
-    this.#canvas.setPointerCapture(down.pointerId);
-    this.#canvas.addEventListener("pointermove", ({ clientX }) => {
-      const moved = clientX - down.clientX;
-      dragged ||= Math.abs(moved) > DRAG_PIXELS;
-      if (dragged) this.#moveTo(from - (moved / pixels) * (until - from), until - from);
-    }, { signal });
-    this.#canvas.addEventListener("pointercancel", () => listening.abort(), { signal });
-    this.#canvas.addEventListener("pointerup", (up) => {
-      listening.abort();
-      if (!dragged) this.#onSeek(this.#timeAt(up));
-    }, { signal });
-  }
+/** Call onSeek with the time of a point that is chosen. */
+export function wireChart(onSeek) {
+  canvas.addEventListener("pointerdown", (event) => drag(event, onSeek));
 }
 
-function clip({ context, width, height }) {
+/**
+ * Show a film's readings.
+ * @param shown `start`, `end`, `rate`; `samples` and `baseline` of the chosen person; `lanes`: each
+ *   person's index, name and samples; `marks`; `changes`: whether to show changes
+ */
+export function show(shown) {
+  if (data?.start !== shown.start || data?.end !== shown.end) view = null;
+  data = shown;
+  const read = data.samples.find(({ face }) => face.expression);
+  if (read) legend.show(Object.keys(read.face.expression.probabilities));
+  canvas.style.setProperty("height", `${CURVES + AXIS + LANE * data.lanes.length}px`);
+  draw();
+}
+
+export function clear() {
+  data = null;
+  fitCanvas(canvas);
+}
+
+export function moveTo(time) {
+  now = time;
+  draw();
+}
+
+/** Show a part of the film that is `factor` times as long, about the time in the player. */
+export const zoom = (factor) => zoomAbout(now, factor);
+
+/** Return a PNG of what is shown, on the page's own background. */
+export function picture() {
+  const copy = make("canvas", { width: canvas.width, height: canvas.height });
+  const context = copy.getContext("2d");
+  context.fillStyle = getComputedStyle(canvas.parentElement).backgroundColor;
+  context.fillRect(0, 0, copy.width, copy.height);
+  context.drawImage(canvas, 0, 0);
+  return encodeCanvas(copy, "image/png");
+}
+
+function draw() {
+  if (!data) return;
+  const { samples, baseline, changes, marks, lanes, rate } = data;
+  const bottom = AXIS + LANE * lanes.length + MARGIN.top;
+  const plot = prepareCanvas(canvas, { ...MARGIN, bottom });
+  const area = { ...plot, ...span() };
+  area.x = (time) => plot.x((time - area.from) / (area.until - area.from));
+  drawRanges(area, marks);
+  drawGrid(area, changes);
+  clip(area);
+  // No face, and one that isn't read for sure, is a gap.
+  const near = samples.filter(({ time, face }) => face.expression?.confident && time > area.from - 2 / rate && time < area.until + 2 / rate);
+  legend.classes.forEach((name, index) => {
+    if (legend.isHidden(name)) return;
+    const placeOf = ({ time, face }) => [area.x(time), area.y(shareOf(face.expression.probabilities, name, changes && baseline))];
+    drawCurve(area, index, near, placeOf, (last, next) => next.index === last.index + 1);
+  });
+  lanes.forEach((lane, row) => drawLane(area, lane, row, rate));
+  drawEvents(area, marks.events);
+  drawLine(area, now, "--ink", 1.5);
+  area.context.restore();
+  lanes.forEach((lane, row) => drawLaneName(area, lane, row));
+}
+
+const span = () => view ?? { from: data.start, until: data.end };
+
+function timeAt(event) {
+  const { left, width } = canvas.getBoundingClientRect();
+  const share = (event.clientX - left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
+  const { from, until } = span();
+  return Math.min(data.end, Math.max(data.start, from + share * (until - from)));
+}
+
+function zoomAbout(time, factor) {
+  if (!data) return;
+  const { start, end } = data;
+  const { from, until } = span();
+  const length = Math.min(end - start, Math.max(LEAST_SPAN, (until - from) * factor));
+  const share = Math.min(1, Math.max(0, (time - from) / (until - from)));
+  moveView(time - share * length, length);
+}
+
+function moveView(wanted, length) {
+  const { start, end } = data;
+  const from = Math.min(Math.max(start, wanted), Math.max(start, end - length));
+  view = length >= end - start ? null : { from, until: from + length };
+  draw();
+}
+
+function wheel(event) {
+  // The page scrolls on where there is nothing more to show.
+  if (!data || (!view && event.deltaY > 0)) return;
+  event.preventDefault();
+  zoomAbout(timeAt(event), WHEEL ** event.deltaY);
+}
+
+/** Seek where the pointer is released, or move the view where it was dragged. */
+function drag(down, onSeek) {
+  if (!data) return;
+  const { from, until } = span();
+  const pixels = canvas.clientWidth - MARGIN.left - MARGIN.right;
+  const listening = new AbortController();
+  const { signal } = listening;
+  let dragged = false;
+  canvas.setPointerCapture(down.pointerId);
+  canvas.addEventListener("pointermove", ({ clientX }) => {
+    const moved = clientX - down.clientX;
+    dragged ||= Math.abs(moved) > DRAG_PIXELS;
+    if (dragged) moveView(from - (moved / pixels) * (until - from), until - from);
+  }, { signal });
+  canvas.addEventListener("pointercancel", () => listening.abort(), { signal });
+  canvas.addEventListener("pointerup", (up) => {
+    listening.abort();
+    if (!dragged) onSeek(timeAt(up));
+  }, { signal });
+}
+
+function clip({ context, left, right, height }) {
   context.save();
   context.beginPath();
-  context.rect(MARGIN.left - 1, 0, width - MARGIN.left - MARGIN.right + 2, height);
+  context.rect(left - 1, 0, right - left + 2, height);
   context.clip();
 }
 
-const yOf = (share) => MARGIN.top + (1 - share) * (CURVES - 2 * MARGIN.top);
-
 function drawGrid(area, changes) {
-  const { context, width, x, from, until } = area;
+  const { context, width, x, y, from, until } = area;
   const changeAt = (share) => signed((2 * share - 1) * MOST_CHANGE);
-  drawShares(area, MARGIN.left, width - MARGIN.right, yOf, changes ? changeAt : undefined);
+  drawShares(area, changes ? changeAt : undefined);
   const most = Math.max(2, (width - MARGIN.left) / TICK_PIXELS);
   const step = STEPS.find((each) => (until - from) / each <= most) ?? STEPS.at(-1);
   for (let tick = Math.ceil(from / step) * step; tick <= until; tick += step) {
-    strokeLine(context, x(tick), CURVES - MARGIN.top, x(tick), CURVES - MARGIN.top + 4);
+    strokeLine(context, [x(tick), y(0)], [x(tick), y(0) + 4]);
     context.textAlign = x(tick) > width - TICK_PIXELS / 3 ? "end" : "center";
     context.fillText(formatTime(tick, step < 1 ? 1 : 0), x(tick), CURVES + 6);
   }
@@ -199,11 +191,11 @@ function drawLaneName({ context, colour }, { label }, row) {
   context.fillText(label, MARGIN.left - 8, laneTop(row) + (LANE - 5) / 2);
 }
 
-function drawRanges({ context, colour, x, height, width }, { excluded, baseline }) {
-  const left = (time) => Math.min(width - MARGIN.right, Math.max(MARGIN.left, x(time)));
+function drawRanges({ context, colour, x, height, left, right }, { excluded, baseline }) {
+  const within = (time) => Math.min(right, Math.max(left, x(time)));
   const fill = ({ from, until }, name) => {
     context.fillStyle = colour(name);
-    context.fillRect(left(from), 0, left(until) - left(from), height);
+    context.fillRect(within(from), 0, within(until) - within(from), height);
   };
   if (baseline) fill(baseline, "--tint");
   excluded.forEach((range) => fill(range, "--sunken"));
@@ -223,5 +215,5 @@ function drawEvents(area, events) {
 function drawLine({ context, colour, x, height }, time, name, width) {
   context.strokeStyle = colour(name);
   context.lineWidth = width;
-  strokeLine(context, x(time), 0, x(time), height);
+  strokeLine(context, [x(time), 0], [x(time), height]);
 }

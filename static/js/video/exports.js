@@ -1,6 +1,5 @@
-// A film's readings as a table, as data and as subtitles. Times are seconds of the film.
+// A film's readings as rows and as subtitles. Times are seconds of the film.
 
-import { faceTable, toCsv } from "../table.js";
 import { changeFrom } from "./baseline.js";
 import { runsOf, statesOf } from "./readings.js";
 
@@ -21,17 +20,10 @@ export function rowsOf(readings, persons, marks, nameOf) {
       if (person?.hidden) return [];
       const baseline = marks.baselines.get(person?.id)?.mean;
       const change = baseline && face.expression ? { change: changeFrom(baseline, face.expression.probabilities) } : {};
-      return [{ ...frame, person: nameOf(person), face: { ...face, ...change } }];
+      return [{ ...frame, person: nameOf(person), ...face, ...change }];
     });
-    return rows.length ? rows : [{ ...frame, person: "", face: {} }];
+    return rows.length ? rows : [{ ...frame, person: "" }];
   });
-}
-
-export function csvOf(rows) {
-  const table = faceTable(rows.map(({ face }) => face));
-  const [{ face: _, ...first }] = rows;
-  const head = Object.keys(first);
-  return toCsv([[...head, ...table.head], ...rows.map((row) => [...head.map((name) => row[name]), ...table.row(row.face)])]);
 }
 
 /**

@@ -1,6 +1,6 @@
 // Track numbers that last: each connection counts from 1, and a frame read twice joins the two counts.
 
-import { compare } from "./persons.js";
+import { compareBoxes } from "../faces.js";
 
 // The same picture gives the same box, up to the tracker's own smoothing.
 const SAME_SIDES = 0.25;
@@ -13,7 +13,7 @@ export class Numbering {
   restart(again, faces) {
     this.#known.clear();
     for (const { track, box } of again) {
-      const same = faces.find((face) => compare(face.box, box).sides < SAME_SIDES);
+      const same = faces.find((face) => compareBoxes(face.box, box).sides < SAME_SIDES);
       if (same) this.#known.set(track, same.track);
     }
   }

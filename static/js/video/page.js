@@ -1,15 +1,17 @@
 // The film page: which film is read, who is in it, and what is shown and saved of it.
 
-import { clone, element, fileStamp, saveFile, write } from "../dom.js";
+import { clone, element, fileStamp, saveFile, say, wireKeys, write } from "../dom.js";
 import { wireDropping } from "../dropping.js";
 import { className, formatNumber, problemSentence, text } from "../language.js";
+import { wireChooser } from "../photo-files.js";
 import { connectionOf } from "../realtime/transport.js";
+import { toCsv } from "../table.js";
 import { baselineOf } from "./baseline.js";
-import { FilmChart } from "./chart.js";
-import { csvOf, isIn, rowsOf, vttOf } from "./exports.js";
-import { PersonCards } from "./person-cards.js";
+import * as chart from "./chart.js";
+import { isIn, rowsOf, vttOf } from "./exports.js";
+import * as cards from "./person-cards.js";
 import { meet, Persons, suggestPairs } from "./persons.js";
-import { Player } from "./player.js";
+import * as player from "./player.js";
 import { FilmReader } from "./reader.js";
 import { Readings, statesOf } from "./readings.js";
 import { showReport } from "./report-view.js";
@@ -24,16 +26,14 @@ const REPORT_MS = 300;
 const root = element("video-page");
 const connection = connectionOf(root);
 
-const player = new Player(element("video"), element("canvas"), showTime);
-const chart = new FilmChart(element("chart"), element("classes"), (time) => player.seek(time));
-const cards = new PersonCards(element("persons"), {
-  choose,
+const edits = {
+  choose: (id) => change(() => (chosen = id)),
   rename: (id, name) => change(() => (persons.get(id).name = name)),
   hide: (id, hidden) => change(() => (persons.get(id).hidden = hidden)),
   merge,
   split,
   baseline: markBaseline,
-});
+};
 
 let source = new FrameSource();
 let film = null; // the file's name, its address, and how long and large it is
@@ -50,9 +50,8 @@ let refreshedAt = 0;
 let reportTimer = 0;
 
 const clicks = {
-  choose: () => element("file").click(),
   another: reset,
-  play: () => player.toggle(),
+  play: player.toggle,
   previous: () => step(-1),
   next: () => step(1),
   pause: () => (reader.running ? pause("paused") : run()),
@@ -61,7 +60,7 @@ const clicks = {
   "zoom-out": () => chart.zoom(2),
   "zoom-all": () => chart.zoom(Infinity),
   exclude: markExcluded,
-  "save-csv": () => save("csv", "text/csv", csvOf(rows())),
+  "save-csv": () => save("csv", "text/csv", toCsv(rows())),
   "save-json": () => save("json", "application/json", describe()),
   "save-vtt": () => save(`${nameOf(persons.get(chosen))}.vtt`, "text/vtt", subtitles([{ samples: series.get(chosen) ?? [] }])),
   "save-all-vtt": () => save("vtt", "text/vtt", subtitles(shownPersons().map((person) => ({ name: nameOf(person), samples: series.get(person.id) })))),
@@ -69,11 +68,7 @@ const clicks = {
   print: () => window.print(),
 };
 for (const [id, action] of Object.entries(clicks)) element(id).addEventListener("click", action);
-element("file").addEventListener("change", ({ target }) => {
-  const [file] = target.files;
-  target.value = "";
-  if (file) openFilm(file);
-});
+wireChooser(element("choose"), element("file"), ([file]) => file && openFilm(file));
 element("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
@@ -87,12 +82,19 @@ element("changes").addEventListener("change", showChart);
 for (const name of ["play", "pause"]) {
   element("video").addEventListener(name, () => write(element("play"), text(name === "play" ? "stop_playing" : "play")));
 }
-element("view").addEventListener("keydown", onKey);
+wireKeys(element("view"), {
+  " ": player.toggle,
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
+  ",": () => step(-1),
+  ".": () => step(1),
+  e: markEvent,
+});
+player.wirePlayer(showTime);
+chart.wireChart(player.seek);
 wireDropping(({ files: [file] }) => file && openFilm(file));
 window.addEventListener("pagehide", () => reader?.pause());
-window.addEventListener("beforeunload", (event) => {
-  if (readings?.frames.length) event.preventDefault();
-});
+window.addEventListener("beforeunload", (event) => readings?.frames.length && event.preventDefault());
 
 async function openFilm(file) {
   reset();
@@ -202,7 +204,7 @@ function setState(state) {
 
 function showFrame(faces, blob) {
   for (const { track } of faces) persons.add(track);
-  cards.picture(faces, blob, readings.about.image);
+  cards.keepPictures(faces, blob, readings.about.image);
   showProgress();
   const now = performance.now();
   if (now - refreshedAt < REFRESH_MS) return;
@@ -243,7 +245,7 @@ function change(edit) {
 
 function showPersons() {
   const { baselines } = marks;
-  cards.show(persons, { series, chosen, baselines, marking: open.baseline?.person, nameOf });
+  cards.show(persons, { series, chosen, baselines, marking: open.baseline?.person, nameOf }, edits);
   write(element("exclude"), text("excluded" in open ? "exclude_until" : "exclude_from"));
 }
 
@@ -281,10 +283,6 @@ function showSuggestions() {
   );
 }
 
-function choose(id) {
-  change(() => (chosen = id));
-}
-
 function merge(id, into) {
   if (!into) return;
   if (meet(series.get(id), series.get(into))) return say(text("both_visible"));
@@ -296,7 +294,7 @@ function merge(id, into) {
 }
 
 function split(id) {
-  const { time } = player;
+  const time = player.time();
   const samples = series.get(id);
   if (!samples.length || samples[0].time >= time || samples.at(-1).time < time) return say(text("nothing_to_split"));
   change(() => (chosen = persons.split(id, time)));
@@ -305,8 +303,8 @@ function split(id) {
 function markBaseline(id) {
   const from = open.baseline?.person === id ? open.baseline.from : null;
   if (marks.baselines.has(id)) return change(() => marks.baselines.delete(id));
-  if (from === null) return change(() => (open.baseline = { person: id, from: player.time }));
-  const range = orderTimes(from, player.time);
+  if (from === null) return change(() => (open.baseline = { person: id, from: player.time() }));
+  const range = orderTimes(from, player.time());
   const mean = baselineOf(series.get(id).filter(({ time }) => isIn([range], time)));
   change(() => {
     delete open.baseline;
@@ -318,8 +316,8 @@ function markBaseline(id) {
 
 function markExcluded() {
   change(() => {
-    if (!("excluded" in open)) return (open.excluded = player.time);
-    marks.excluded.push(orderTimes(open.excluded, player.time));
+    if (!("excluded" in open)) return (open.excluded = player.time());
+    marks.excluded.push(orderTimes(open.excluded, player.time()));
     delete open.excluded;
   });
 }
@@ -327,7 +325,7 @@ function markExcluded() {
 function markEvent() {
   const word = element("event-word").value.trim() || text("mark");
   change(() => {
-    marks.events.push({ time: player.time, word });
+    marks.events.push({ time: player.time(), word });
     marks.events.sort((one, other) => one.time - other.time);
   });
 }
@@ -362,24 +360,8 @@ function showTime(time) {
 
 function step(frames) {
   const { start: first = 0, rate = Number(element("rate").value) } = readings ?? {};
-  const index = Math.round((player.time - first) * rate) + frames;
+  const index = Math.round((player.time() - first) * rate) + frames;
   player.seek(Math.min(film.duration, Math.max(0, first + index / rate)));
-}
-
-// Only while the view has the focus, so that no key is taken from another control.
-function onKey(event) {
-  const keys = {
-    " ": () => player.toggle(),
-    ArrowLeft: () => step(-1),
-    ArrowRight: () => step(1),
-    ",": () => step(-1),
-    ".": () => step(1),
-    e: markEvent,
-  };
-  const action = keys[event.key];
-  if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  action();
 }
 
 function reports() {
@@ -418,26 +400,15 @@ function describe() {
     meaning: root.dataset.meaning,
   };
   const baselines = [...marks.baselines].map(([id, baseline]) => ({ person: nameOf(persons.get(id)), ...baseline }));
-  const readingsOfFaces = rows().map(({ face, ...row }) => ({ ...row, ...face }));
-  return JSON.stringify({ about, report: reports(), excluded: marks.excluded, events: marks.events, baselines, readings: readingsOfFaces }, null, 1);
+  return JSON.stringify({ about, report: reports(), excluded: marks.excluded, events: marks.events, baselines, readings: rows() }, null, 1);
 }
 
-function save(ending, type, content) {
+const save = (ending, type, content) =>
   saveFile(content, type, `raut-${film.name.replace(/\.\w+$/, "")}-${fileStamp(new Date())}.${ending}`);
-}
 
-function say(sentence) {
-  write(element("message"), sentence);
-  element("message").hidden = false;
-}
+const nameOf = (person) => person.name || text("person", { number: person.id });
 
-function nameOf(person) {
-  return person.name || text("person", { number: person.id });
-}
-
-function orderTimes(one, other) {
-  return { from: Math.min(one, other), until: Math.max(one, other) };
-}
+const orderTimes = (one, other) => ({ from: Math.min(one, other), until: Math.max(one, other) });
 
 function noMarks() {
   return { excluded: [], events: [], baselines: new Map() };

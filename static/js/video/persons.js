@@ -1,5 +1,7 @@
 // Persons: tracks that somebody joins, divides and names by hand. Faces are never compared.
 
+import { compareBoxes } from "../faces.js";
+
 // A face after a cut may be one before it where its centre moved by less than half of its side, and
 // its size changed by less than this factor.
 const FARTHEST_SIDES = 0.5;
@@ -76,16 +78,8 @@ export function suggestPairs(series) {
     const before = seen
       .map(([person, samples]) => ({ person, other, time: first.time, last: samples.at(-1) }))
       .filter(({ last, time }) => last.time < time)
-      .map(({ last, ...pair }) => ({ ...pair, ...compare(last.face.box, first.face.box) }))
+      .map(({ last, ...pair }) => ({ ...pair, ...compareBoxes(last.face.box, first.face.box) }))
       .filter(({ sides, factor }) => sides <= FARTHEST_SIDES && factor <= SIZE_FACTOR);
     return before.sort((one, another) => one.sides - another.sides).slice(0, 1);
   });
-}
-
-/** Return how far apart two boxes are, in sides of the larger one, and the factor of their sizes. */
-export function compare(one, other) {
-  const larger = Math.max(one.width, other.width);
-  const across = one.x + one.width / 2 - other.x - other.width / 2;
-  const down = one.y + one.height / 2 - other.y - other.height / 2;
-  return { sides: Math.hypot(across, down) / larger, factor: larger / Math.min(one.width, other.width) };
 }

@@ -30,9 +30,8 @@ export function summarize(seen, rate) {
   };
 }
 
-function blockLength(count, runs) {
-  return Math.max(1, Math.min(Math.ceil(count / 4), Math.max(Math.ceil(Math.cbrt(count)), Math.round((2 * count) / (runs || 1)))));
-}
+const blockLength = (count, runs) =>
+  Math.max(1, Math.min(Math.ceil(count / 4), Math.max(Math.ceil(Math.cbrt(count)), Math.round((2 * count) / (runs || 1)))));
 
 /** Count how often one expression follows another while the face stays; "unsure" between them is no change. */
 function countChanges(runs) {

@@ -28,7 +28,7 @@ export class FrameSource {
   #canvas = make("canvas");
   #waiting = [];
   #run = null;
-  #changed = () => {};
+  #change = Promise.withResolvers();
 
   /** Open a film by its address; throws where the browser can't play it. */
   async open(address) {
@@ -61,7 +61,7 @@ export class FrameSource {
   /** Return the next sample: index, time and JPEG; without a JPEG where it can't be decoded. */
   async take() {
     const run = this.#run;
-    while (run && run === this.#run && !this.#waiting.length) await this.#change();
+    while (run && run === this.#run && !this.#waiting.length) await this.#change.promise;
     const { blob, ...sample } = this.#waiting.shift() ?? {};
     this.#changed();
     return { ...sample, blob: await blob };
@@ -77,7 +77,7 @@ export class FrameSource {
     for (let index = first; index < readings.count; index += 1) {
       while (run === this.#run && this.#waiting.length >= MOST_WAITING) {
         this.#video.pause();
-        await this.#change();
+        await this.#change.promise;
       }
       if (run !== this.#run) return;
       const due = readings.timeOf(index);
@@ -113,11 +113,8 @@ export class FrameSource {
   /** Return the time of the next frame that is played; null where none comes. */
   #nextFrame() {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(null), FRAME_TIMEOUT_MS);
-      this.#video.requestVideoFrameCallback?.((_, { mediaTime }) => {
-        clearTimeout(timer);
-        resolve(mediaTime);
-      });
+      setTimeout(resolve, FRAME_TIMEOUT_MS, null);
+      this.#video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime));
     });
   }
 
@@ -132,30 +129,18 @@ export class FrameSource {
     await once(this.#video, "seeked");
   }
 
-  /** Resolve when a sample comes or is taken, or the run ends. */
-  #change() {
-    return new Promise((resolve) => {
-      const before = this.#changed;
-      this.#changed = () => {
-        this.#changed = () => {};
-        before();
-        resolve();
-      };
-    });
+  /** Say that a sample came or was taken, or that the run ended. */
+  #changed() {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
   }
 }
 
 function once(video, name) {
   return new Promise((resolve, reject) => {
-    const listening = new AbortController();
-    const { signal } = listening;
-    const timer = setTimeout(() => end(reject, new Error("slow")), SEEK_TIMEOUT_MS);
-    const end = (settle, value) => {
-      clearTimeout(timer);
-      listening.abort();
-      settle(value);
-    };
-    video.addEventListener(name, () => end(resolve), { signal });
-    video.addEventListener("error", () => end(reject, video.error), { signal });
+    const signal = AbortSignal.timeout(SEEK_TIMEOUT_MS);
+    signal.addEventListener("abort", () => reject(signal.reason));
+    video.addEventListener(name, resolve, { once: true, signal });
+    video.addEventListener("error", () => reject(video.error), { once: true, signal });
   });
 }
