@@ -5,7 +5,6 @@ upright frontal faces, as its README.md says. `REVIEWED` says of uncertain place
 part, looked at by one person, which are faces and which aren't; the others stay uncertain.
 """
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 
 from training.datasets.composites import PlacedFace, read_grey
 from training.recipe import DataError
+from training.runs import read_csv
 
 FOLDER = "hard-faces"
 BOXES = "boxes.csv"
@@ -74,16 +74,14 @@ def read_hard_photos(data: Path, split: str) -> list[HardPhoto]:
     folder = data / FOLDER
     if not (folder / BOXES).is_file():
         raise DataError(f"There is no {folder / BOXES}.")
-    with REVIEWED.open(newline="", encoding="utf-8") as stream:
-        reviewed = {(r["file"], r["x"], r["y"]): r["face"] == "1" for r in csv.DictReader(stream)}
+    reviewed = {(r["file"], r["x"], r["y"]): r["face"] == "1" for r in read_csv(REVIEWED)}
     rows: dict[str, list[dict[str, str]]] = {}
-    with (folder / BOXES).open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            is_face = reviewed.get((row["file"], row["x"], row["y"]))
-            if is_face:
-                row["uncertain"] = "0"
-            if is_face is not False:
-                rows.setdefault(row["file"], []).append(row)
+    for row in read_csv(folder / BOXES):
+        is_face = reviewed.get((row["file"], row["x"], row["y"]))
+        if is_face:
+            row["uncertain"] = "0"
+        if is_face is not False:
+            rows.setdefault(row["file"], []).append(row)
     photos = []
     for file in sorted((folder / split).rglob("*.jpg")):
         of_file = rows.get(file.relative_to(folder).as_posix(), [])

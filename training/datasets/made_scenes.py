@@ -5,6 +5,7 @@ each says why it can't be read.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,12 +155,13 @@ def sample_photo(
         turn = generator.normal(0, 20) if chance < 0.35 else generator.uniform(-180, 180)
     # Narrowed heads look further turned, and other.
     narrow = generator.uniform(0.75, 1.1) if generator.random() < 0.3 else 1.0
-    change = _Change(picture, turn, generator.uniform(0.6, 1.0), narrow, generator.random() < 0.5)
+    scale, mirrored = generator.uniform(0.6, 1.0), generator.random() < 0.5
+    picture, move = _change(picture, turn, scale, narrow, mirrored)
     faces: list[SeenFace] = []
     unsure: list[PlacedFace] = []
     for index in generator.permutation(len(photo.faces)):
         face = photo.faces[index]
-        place = change.move(face.place)
+        place = move(face.place)
         if face.certain and len(faces) < MOST_FACES and place.side >= 13:
             turned = 1.0 if face.yaw >= TURNED else 0.0 if face.yaw <= FACING else UNKNOWN
             reasons = (float(face.kind == "mask"), float(face.sunglasses), turned, UNKNOWN)
@@ -167,7 +169,6 @@ def sample_photo(
             faces.append(SeenFace(place, reasons, copies))
         else:
             unsure.append(place)
-    picture = change.picture
     if faces and generator.random() < 0.12:
         picture, faces, unsure = _cut_border(picture, faces, unsure, generator)
     height, width = picture.shape
@@ -177,32 +178,25 @@ def sample_photo(
     return changed, spoilt, unsure
 
 
-class _Change:
-    """Turn, shrink, narrow and mirror a picture, and the squares in it."""
+def _change(
+    picture: np.ndarray, turn: float, scale: float, narrow: float, mirrored: bool
+) -> tuple[np.ndarray, Callable[[PlacedFace], PlacedFace]]:
+    """Turn, shrink, narrow and mirror a picture; return it, and what moves the squares in it."""
+    height = max(8, round(picture.shape[0] * scale))
+    width = max(8, round(picture.shape[1] * scale * narrow))
+    smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
+    turned = cv2.warpAffine(smaller, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
-    def __init__(
-        self, picture: np.ndarray, turn: float, scale: float, narrow: float, mirrored: bool
-    ) -> None:
-        height = max(8, round(picture.shape[0] * scale))
-        width = max(8, round(picture.shape[1] * scale * narrow))
-        smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        self._scale, self._narrow, self._turn = scale, narrow, turn
-        self._mirrored, self._width = mirrored, width
-        self._matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
-        turned = cv2.warpAffine(
-            smaller, self._matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
-        )
-        self.picture = np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned
-
-    def move(self, face: PlacedFace) -> PlacedFace:
-        """Return where a square of the picture is now."""
-        x, y = self._matrix[:, :2] @ (face.x * self._scale * self._narrow, face.y * self._scale)
-        x, y = x + self._matrix[0, 2], y + self._matrix[1, 2]
-        roll = face.roll_degrees + self._turn
-        if self._mirrored:
-            x, roll = self._width - 1 - x, -roll
-        side = face.side * self._scale * math.sqrt(self._narrow)
+    def move(face: PlacedFace) -> PlacedFace:
+        x, y = matrix[:, :2] @ (face.x * scale * narrow, face.y * scale) + matrix[:, 2]
+        roll = face.roll_degrees + turn
+        if mirrored:
+            x, roll = width - 1 - x, -roll
+        side = face.side * scale * math.sqrt(narrow)
         return PlacedFace(x, y, side, (roll + 180) % 360 - 180, face.known)
+
+    return np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned, move
 
 
 def _cut_border(

@@ -88,9 +88,9 @@ def cover_face(
     if not around.size:
         return picture, 0.0, 0.0
     canvas = _Canvas(around.shape, face)
-    names, shares = zip(*((draw, share) for draw, share in THINGS), strict=True)
-    draw = names[generator.choice(len(names), p=shares)]
-    opacity = draw(canvas, generator)
+    draw = list(THINGS)[generator.choice(len(THINGS), p=list(THINGS.values()))]
+    draw(canvas, generator)
+    opacity = float(generator.uniform(0.75, 1.0)) if draw is _sunglasses else 1.0
     coverage = canvas.coverage.astype(np.float32) / 255 * opacity
     if generator.random() < 0.5:
         coverage = cv2.GaussianBlur(coverage, (0, 0), max(0.3, 0.01 * face.side))
@@ -135,7 +135,7 @@ def _look(
     return np.asarray(np.clip(looks, 0, 255), np.float32)
 
 
-def _mask(canvas: _Canvas, generator: Random) -> float:
+def _mask(canvas: _Canvas, generator: Random) -> None:
     # Over the nose, below it, or on the chin.
     top = generator.choice((0.0, 0.17, 0.38), p=(0.75, 0.17, 0.08)) + generator.uniform(-0.04, 0.05)
     wide, low = generator.uniform(0.3, 0.46), generator.uniform(0.47, 0.62)
@@ -148,10 +148,9 @@ def _mask(canvas: _Canvas, generator: Random) -> float:
     if generator.random() < 0.6:
         for sign in (-1, 1):
             canvas.line([(sign * wide, top + bend), (sign * 0.52, -0.02)], 0.02)
-    return 1.0
 
 
-def _sunglasses(canvas: _Canvas, generator: Random) -> float:
+def _sunglasses(canvas: _Canvas, generator: Random) -> None:
     width, height = generator.uniform(0.12, 0.19), generator.uniform(0.08, 0.15)
     low = generator.uniform(-0.03, 0.04)
     for x, y in EYES:
@@ -163,10 +162,9 @@ def _sunglasses(canvas: _Canvas, generator: Random) -> float:
             canvas.polygon([*upper, (x + lower, foot), (x - lower, foot)])
         canvas.line([(x, y + low - height / 2), (2.3 * x, y - 0.03)], 0.025)
     canvas.line([(-0.1, EYES[0][1] + low), (0.1, EYES[0][1] + low)], 0.03)
-    return float(generator.uniform(0.75, 1.0))
 
 
-def _hand(canvas: _Canvas, generator: Random) -> float:
+def _hand(canvas: _Canvas, generator: Random) -> None:
     x, y = generator.uniform(-0.35, 0.35), generator.uniform(-0.25, 0.4)
     angle = generator.uniform(0, 2 * np.pi)
     along = np.array((math.cos(angle), math.sin(angle)))
@@ -178,64 +176,57 @@ def _hand(canvas: _Canvas, generator: Random) -> float:
         canvas.line([tuple(start), tuple(end)], width)
     palm = np.array((x, y)) - along * 0.6
     canvas.ellipse((float(palm[0]), float(palm[1])), (0.26, 0.26), 255)
-    return 1.0
 
 
-def _scarf(canvas: _Canvas, generator: Random) -> float:
+def _scarf(canvas: _Canvas, generator: Random) -> None:
     top, slope = generator.uniform(0.05, 0.4), generator.uniform(-0.1, 0.1)
     canvas.polygon(
         [(-0.8, top + slope), (0.0, top + 0.05), (0.8, top - slope), (1.0, 1.5), (-1.0, 1.5)]
     )
-    return 1.0
 
 
-def _microphone(canvas: _Canvas, generator: Random) -> float:
+def _microphone(canvas: _Canvas, generator: Random) -> None:
     x, y = generator.uniform(-0.12, 0.12), generator.uniform(0.22, 0.42)
     radius = generator.uniform(0.08, 0.2)
     canvas.line([(x, y), (x + generator.uniform(-0.5, 0.5), 1.3)], generator.uniform(0.06, 0.12))
     canvas.ellipse((x, y), (radius, radius * generator.uniform(0.8, 1.3)), 255)
-    return 1.0
 
 
-def _veil(canvas: _Canvas, generator: Random) -> float:
+def _veil(canvas: _Canvas, generator: Random) -> None:
     canvas.ellipse((0.0, 0.1), (generator.uniform(0.55, 0.7), generator.uniform(0.8, 1.0)), 255)
     high, low = generator.uniform(-0.3, -0.21), generator.uniform(-0.07, 0.02)
     wide = generator.uniform(0.34, 0.44)
     canvas.polygon([(-wide, high), (wide, high), (wide, low), (-wide, low)], 0)
-    return 1.0
 
 
-def _hijab(canvas: _Canvas, generator: Random) -> float:
+def _hijab(canvas: _Canvas, generator: Random) -> None:
     canvas.ellipse((0.0, 0.1), (generator.uniform(0.6, 0.75), generator.uniform(0.8, 1.0)), 255)
     canvas.ellipse((0.0, 0.1), (generator.uniform(0.38, 0.46), generator.uniform(0.5, 0.6)), 0)
-    return 1.0
 
 
-def _hat(canvas: _Canvas, generator: Random) -> float:
+def _hat(canvas: _Canvas, generator: Random) -> None:
     low = generator.uniform(-0.45, -0.24)
     wide = generator.uniform(0.45, 0.75)
     canvas.polygon([(-wide, low), (0, low - 0.04), (wide, low), (0.45, -1.0), (-0.45, -1.0)])
-    return 1.0
 
 
-def _phone(canvas: _Canvas, generator: Random) -> float:
+def _phone(canvas: _Canvas, generator: Random) -> None:
     x, y = generator.uniform(-0.5, 0.5), generator.uniform(-0.3, 0.4)
     wide, high = generator.uniform(0.12, 0.2), generator.uniform(0.2, 0.35)
     if generator.random() < 0.5:
         wide, high = high, wide
     canvas.polygon([(x + i * wide, y + j * high) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
-    return 1.0
 
 
 # What covers a face, and how often.
-THINGS: tuple[tuple[Callable[[_Canvas, Random], float], float], ...] = (
-    (_mask, 0.36),
-    (_sunglasses, 0.2),
-    (_hand, 0.12),
-    (_scarf, 0.08),
-    (_microphone, 0.06),
-    (_veil, 0.06),
-    (_hijab, 0.04),
-    (_hat, 0.04),
-    (_phone, 0.04),
-)
+THINGS: dict[Callable[[_Canvas, Random], None], float] = {
+    _mask: 0.36,
+    _sunglasses: 0.2,
+    _hand: 0.12,
+    _scarf: 0.08,
+    _microphone: 0.06,
+    _veil: 0.06,
+    _hijab: 0.04,
+    _hat: 0.04,
+    _phone: 0.04,
+}
