@@ -91,7 +91,7 @@ def cover_face(
     draw = list(THINGS)[generator.choice(len(THINGS), p=list(THINGS.values()))]
     draw(canvas, generator)
     opacity = float(generator.uniform(0.75, 1.0)) if draw is _sunglasses else 1.0
-    coverage = canvas.coverage.astype(np.float32) / 255 * opacity
+    coverage: np.ndarray = canvas.coverage.astype(np.float32) / 255 * opacity
     if generator.random() < 0.5:
         coverage = cv2.GaussianBlur(coverage, (0, 0), max(0.3, 0.01 * face.side))
     looks = _look(around, face, texture, draw is _sunglasses, generator)

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from app.files import write_text
 from app.markdown import markdown_table, percent
 from app.vision.models.cards import ONE_CLASS, Card
 from app.vision.models.files import FILES
@@ -49,15 +50,20 @@ def write_run_report(
     kept = "both of which are kept" if recipe.schedule.keep_best else "which is kept"
     titles = list(history[0])
     rows = [[str(row[title]) for title in titles] for row in (best, history[-1])]
-    sections = [
+    write_sections(
+        run / "report.md",
         f"# {recipe.name}",
         f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
         f"The best epoch by {recipe.name_figure(recipe.best_by)}, and the last one, {kept}:",
         markdown_table(rows, titles),
         "![curves](curves.png)",
         f"```json\n{recipe.model_dump_json(indent=2)}\n```",
-    ]
-    (run / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    )
+
+
+def write_sections(path: Path, *sections: str) -> None:
+    """Write a report in Markdown, its sections apart by empty lines."""
+    write_text("\n\n".join(sections) + "\n", path)
 
 
 def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
