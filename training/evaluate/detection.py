@@ -130,9 +130,8 @@ def detect_faces(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> 
     """Return the faces that a detector finds, each with its score."""
     found: list[Detection] = []
     for face in detector.detect(pixels, effort):
-        box = face.box
-        x, y = box.x + box.width / 2, box.y + box.height / 2
-        found.append((PlacedFace(x, y, box.width, face.roll_degrees), face.score))
+        x, y = face.box.corners.reshape(2, 2).mean(axis=0).tolist()
+        found.append((PlacedFace(x, y, face.box.width, face.roll_degrees), face.score))
     return found
 
 

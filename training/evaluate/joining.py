@@ -21,7 +21,7 @@ from training.datasets.loading import Split
 from training.evaluate.end_to_end import cut_main_faces
 from training.evaluate.metrics import measure_given, measure_share
 from training.evaluate.network import run_network, true_labels
-from training.recipe import JOINED, JoinSettings, Recipe
+from training.recipe import JOINED, Recipe
 
 WEIGHTS = np.linspace(0, 1, 11)  # of the first head; the second has the rest
 STRENGTHS = np.linspace(0, 1.5, 16)  # of the correction by the prior
@@ -78,9 +78,9 @@ def gather_evidence(
     averaging = MirrorAveraging(network) if recipe.mirror_averaging else network
     photos = []
     for folder in (recipe.data.photos, recipe.join.photos):
-        cut = cut_main_faces(folder, recipe.task, shape)
-        indices = np.array([head.classes.index(name) for name in cut.labels])
-        photos.append(Evidence(run_network(averaging, cut.crops), indices, cut.people))
+        crops, names, people = cut_main_faces(folder, recipe.task, shape)
+        indices = np.array([head.classes.index(name) for name in names])
+        photos.append(Evidence(run_network(averaging, crops), indices, people))
     return Evidences(faces, *photos)
 
 
@@ -94,34 +94,19 @@ def fit_join(recipe: Recipe, heads: dict[str, Head], evidences: Evidences) -> He
     often than `target_precision` has a higher one.
     """
     assert recipe.join is not None
-    settings, head = recipe.join, heads[JOINED]
-    tried = (
-        _fit_temperature(
-            heads, _join(heads, head, settings, evidences.faces, weight, strength), evidences
-        )
-        for weight, strength in product(WEIGHTS, STRENGTHS)
-    )
-    _, best = min(tried, key=lambda each: each[0])
-    return _select_thresholds(settings, heads, best, evidences, recipe.target_precision)
-
-
-def _join(
-    heads: dict[str, Head],
-    head: Head,
-    settings: JoinSettings,
-    faces: Evidence,
-    weight: float,
-    strength: float,
-) -> Head:
-    weights = dict(zip(settings.heads, (weight, 1 - weight), strict=True))
+    head, labels = heads[JOINED], evidences.faces.labels
     # The parts of FER2013 were drawn at random: the validation part has the training part's prior.
-    shares = np.bincount(faces.labels, minlength=len(head.classes)) / len(faces.labels)
-    join = Join(
-        weights={name: round(float(each), 4) for name, each in weights.items()},
-        prior={n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)},
-        strength=round(float(strength), 4),
-    )
-    return head.model_copy(update={"join": join})
+    shares = np.bincount(labels, minlength=len(head.classes)) / len(labels)
+    prior = {n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)}
+    tried = []
+    for first, strength in product(WEIGHTS, STRENGTHS):
+        both = (round(float(weight), 4) for weight in (first, 1 - first))
+        weights = dict(zip(recipe.join.heads, both, strict=True))
+        join = Join(weights=weights, prior=prior, strength=round(float(strength), 4))
+        joined = head.model_copy(update={"join": join})
+        tried.append(_fit_temperature(heads, joined, evidences))
+    _, best = min(tried, key=lambda each: each[0])
+    return _select_thresholds(recipe, heads, best, evidences)
 
 
 def _fit_temperature(
@@ -149,23 +134,20 @@ def _fit_temperature(
 
 
 def _select_thresholds(
-    settings: JoinSettings,
-    heads: dict[str, Head],
-    head: Head,
-    evidences: Evidences,
-    target_precision: float,
+    recipe: Recipe, heads: dict[str, Head], head: Head, evidences: Evidences
 ) -> Head:
     """Return the head with its threshold, and with the higher ones of classes that need them."""
+    assert recipe.join is not None
     natural, by_class, faces = (
         (each.read(heads, head), each.labels)
         for each in (evidences.natural, evidences.by_class, evidences.faces)
     )
-    asked = ((*natural, settings.precision_on_photos), (*by_class, settings.precision_by_class))
-    threshold = _lowest_threshold(asked)
+    on_photos, of_classes = recipe.join.precision_on_photos, recipe.join.precision_by_class
+    threshold = _lowest_threshold(((*natural, on_photos), (*by_class, of_classes)))
     higher = {}
     for index, name in enumerate(head.classes):
         own = faces[0].argmax(axis=1) == index
-        answered = ((faces[0][own], faces[1][own], target_precision),)
+        answered = ((faces[0][own], faces[1][own], recipe.target_precision),)
         if (chosen := _lowest_threshold(answered, threshold)) > threshold:
             higher[name] = round(chosen, 4)
     return head.model_copy(update={"threshold": round(threshold, 4), "class_thresholds": higher})

@@ -58,12 +58,29 @@ def export(experiment: Experiment, folder: Path) -> Card:
     Files are moved there at the end, the card last: a failure leaves the previous model intact.
     Raises `DataError` for an unfinished run, `ParityError` if Keras and ONNX Runtime differ.
     """
-    for remark in _list_obstacles(experiment.recipe, folder):
+    recipe, run = experiment.recipe, experiment.run
+    for remark in _list_obstacles(recipe, folder):
         _tell(remark)
-    with tempfile.TemporaryDirectory(dir=experiment.run) as made:
-        card = _make(experiment, Path(made), folder)
-        _move_files(Path(made), folder)
-    return card
+    _, trained = load_run(run)
+    (train, validation), classes = experiment.splits, experiment.classes
+    # A network of maps takes pictures of any size.
+    any_size = recipe.heads[recipe.default_head].targets == "boxes"
+    model = build_network(recipe, classes, normalization=None, any_size=any_size)
+    fold_normalization(trained, model)
+    with tempfile.TemporaryDirectory(dir=run) as aside:
+        made = Path(aside)
+        _tell(f"{recipe.name}: writing its files")
+        model.save(made / FILES["keras"])
+        pack(made / FILES["keras"])
+        # Keras exports only a model that has run before.
+        batch = choose_batch(validation.pictures)
+        expected = model.predict(validation.pictures, batch_size=batch, verbose=0)
+        _export_onnx(model, made / FILES["onnx"])
+        exact = run_network(_load(made, "onnx"), validation.pictures)
+        _check_parity(expected, exact)
+        card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
+        card = _calibrate(recipe, card, made, train, validation, exact)
+        return _complete(card, made, folder, read_history(run))
 
 
 _tell = partial(click.echo, err=True)
@@ -100,9 +117,7 @@ def quantize_model(folder: Path) -> Card:
         heads = describe_heads(recipe, classes, validation)
         uncalibrated = card.model_copy(update={"heads": heads, **_current_texts(card, recipe)})
         calibrated = _calibrate(recipe, uncalibrated, made, train, validation, exact)
-        card = _complete(calibrated, made, folder, card.figures["history"])
-        _move_files(made, folder)
-    return card
+        return _complete(calibrated, made, folder, card.figures["history"])
 
 
 def recalibrate_model(folder: Path) -> Card:
@@ -132,9 +147,7 @@ def recalibrate_model(folder: Path) -> Card:
         network = _load(made, choose_file("auto", card))
         logits = run_network(network, validation.pictures)
         card = calibrate_card(recipe, card, network, logits, validation)
-        card = _complete(card, made, folder, card.figures["history"])
-        _move_files(made, folder)
-    return card
+        return _complete(card, made, folder, card.figures["history"])
 
 
 def _read_card(folder: Path) -> tuple[Card, Recipe]:
@@ -175,30 +188,8 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {key: value for key, value in flat.items() if value is not None}
 
 
-def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
-    recipe, run = experiment.recipe, experiment.run
-    _, trained = load_run(run)
-    train, validation = experiment.splits
-    classes = experiment.classes
-    # A network of maps takes pictures of any size.
-    any_size = recipe.heads[recipe.default_head].targets == "boxes"
-    model = build_network(recipe, classes, normalization=None, any_size=any_size)
-    fold_normalization(trained, model)
-    _tell(f"{recipe.name}: writing its files")
-    model.save(made / FILES["keras"])
-    pack(made / FILES["keras"])
-    # Keras exports only a model that has run before.
-    batch = choose_batch(validation.pictures)
-    expected = model.predict(validation.pictures, batch_size=batch, verbose=0)
-    _export_onnx(model, made / FILES["onnx"])
-    exact = run_network(_load(made, "onnx"), validation.pictures)
-    _check_parity(expected, exact)
-    card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
-    card = _calibrate(recipe, card, made, train, validation, exact)
-    return _complete(card, made, folder, read_history(run))
-
-
 def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
+    """Measure a model's files, write its card and report, and move all to its folder."""
     forms = [made / name for name in FILES.values() if (made / name).is_file()]
     files = {path.name: hash_file(path.read_bytes()) for path in forms}
     _tell(f"{card.name}: measuring it, also on changed pictures")
@@ -208,6 +199,14 @@ def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
     card = card.model_copy(update={"figures": figures})
     write_card(made, card)
     write_model_report(made, card)
+    files_made = [path for path in made.rglob("*") if path.is_file()]
+    for file in sorted(files_made, key=lambda path: path.name == CARD):
+        target = folder / file.relative_to(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, methodcaller("write", file.read_bytes()))
+    for name in FILES.values():
+        if not (made / name).is_file():  # Nothing loads what the card doesn't name.
+            (folder / name).unlink(missing_ok=True)
     return card
 
 
@@ -233,17 +232,6 @@ def _calibrate(
 
 def _load(made: Path, form: str) -> OnnxNetwork:
     return OnnxNetwork((made / FILES[form]).read_bytes(), threads=0)
-
-
-def _move_files(made: Path, folder: Path) -> None:
-    files = [path for path in made.rglob("*") if path.is_file()]
-    for file in sorted(files, key=lambda path: path.name == CARD):
-        target = folder / file.relative_to(made)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, methodcaller("write", file.read_bytes()))
-    for name in FILES.values():
-        if not (made / name).is_file():  # Nothing loads what the card doesn't name.
-            (folder / name).unlink(missing_ok=True)
 
 
 def write_card(folder: Path, card: Card) -> None:

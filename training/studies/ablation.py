@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from app.files import write_text
 from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import Head
@@ -15,6 +14,7 @@ from app.vision.models.classifiers import join_heads, read_answers
 from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
 from training.evaluate.network import choose_batch, true_labels
+from training.evaluate.reports import write_sections
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
 from training.fit.trainer import fit
@@ -142,7 +142,8 @@ def _write(
         judged = _judge_switch(figures, row, spreads)
         cells.append([row["left out"], *shares, judged, row["minutes"]])
     chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
-    text = [
+    write_sections(
+        results / "report.md",
         "# Effect of each switch",
         f"`{command}`, one training per row, measured on the validation split. In brackets: the "
         "difference to the whole recipe in points, with its standard error on the same pictures.",
@@ -151,8 +152,7 @@ def _write(
         f"(in points: {chance}). For the others one training is not enough to say.",
         *ablation.notes,
         markdown_table(cells, ["left out", *figures, "the switch", "minutes"]),
-    ]
-    write_text("\n\n".join(text) + "\n", results / "report.md")
+    )
 
 
 def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:

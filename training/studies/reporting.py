@@ -13,7 +13,7 @@ from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES, plot_confusion
+from training.evaluate.reports import FIGURES, plot_confusion, write_sections
 from training.runs import list_columns, write_csv
 from training.studies.session import (
     Curves,
@@ -137,7 +137,7 @@ def write_results(session: Session, findings: Findings) -> None:
         rows = [[row.get(column) for column in columns] for row in findings.rows]
         sections += ["## All trainings", markdown_table(rows, columns)]
         sections.append("The losses and accuracies of each epoch are in results.json.")
-    write_text("\n\n".join(sections + findings.sections) + "\n", folder / "report.md")
+    write_sections(folder / "report.md", *sections, *findings.sections)
 
 
 def write_json(results: dict[str, Any]) -> str:
