@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from app.vision.geometry import square_corners
+from training.datasets import Random
 from training.datasets.loading import PICTURE_SUFFIXES, read_picture
 from training.recipe import DataError
 
@@ -160,7 +161,7 @@ def _feather(shape: tuple[int, ...], fade: int) -> np.ndarray:
     return cv2.blur(mask, (2 * fade + 1,) * 2, borderType=cv2.BORDER_CONSTANT)
 
 
-def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
+def sample_background(files: tuple[Path, ...], generator: Random) -> np.ndarray:
     """Sample a canvas of 320 to 640 pixels: a crop of a picture, sometimes uniform grey."""
     width = int(generator.integers(320, 641))
     height = round(width * generator.uniform(0.7, 1.0))
@@ -177,7 +178,7 @@ def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -
     return larger[top : top + height, left : left + width]
 
 
-def degrade(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def degrade(picture: np.ndarray, generator: Random) -> np.ndarray:
     """Darken or lighten, blur, add noise and compress a grey picture, each at random."""
     levels = np.linspace(0, 1, 256)
     if generator.random() < 0.6:

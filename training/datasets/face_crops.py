@@ -25,6 +25,7 @@ from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.detection.proposals import CascadeProposer
 from app.vision.geometry import iou, overlap_over_min
 from app.vision.imaging.crops import CropShape, cut_squares
+from training.datasets import Random
 from training.datasets.composites import PlacedFace, Sources, degrade, list_sources, read_grey
 from training.datasets.hard_faces import HardPhoto, read_hard_photos
 from training.datasets.loading import PLACE_VALUES, PLACES_FILE, REASONS_FILE
@@ -205,10 +206,7 @@ def _cut_photo(number: int) -> list[Sample]:
 
 
 def _cut_seen(
-    picture: np.ndarray,
-    faces: list[SeenFace],
-    unsure: list[PlacedFace],
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: list[SeenFace], unsure: list[PlacedFace], generator: Random
 ) -> list[Sample]:
     """Cut squares near faces, and proposals: positives, or negatives away from every place."""
     samples = []
@@ -249,7 +247,7 @@ def _cut_background(number: int) -> list[Sample]:
 
 
 def _sample_negatives(
-    picture: np.ndarray, squares: list[PlacedFace], most: int, generator: np.random.Generator
+    picture: np.ndarray, squares: list[PlacedFace], most: int, generator: Random
 ) -> list[Sample]:
     if _classifier:
         places = np.array([astuple(each)[:4] for each in squares], np.float32).reshape(-1, 4)
@@ -259,7 +257,7 @@ def _sample_negatives(
     return [Sample(_cut(picture, squares[index]), None) for index in chosen]
 
 
-def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
+def _sample_nearby(face: PlacedFace, loose: bool, generator: Random) -> PlacedFace:
     shift, size, roll = (0.22, 0.4, LARGEST_ROLL) if loose else (0.06, 0.12, 15.0)
     side = face.side * math.exp(generator.uniform(-size, size))
     x, y = (face.x, face.y) + generator.uniform(-shift, shift, 2) * max(side, face.side)

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from training.datasets import Random
 from training.datasets.composites import PlacedFace, read_grey
 from training.recipe import DataError
 from training.runs import read_csv
@@ -135,7 +136,7 @@ def _side_of_landmarks(row: dict[str, str]) -> float:
     return float(max(across, down))
 
 
-def darkened(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def darkened(pixels: np.ndarray, generator: Random) -> np.ndarray:
     """Return a photo as a small sensor takes it in near-darkness: a twelfth of the light, noise.
 
     `pixels` is uint8 of any shape; so is the result, with a mean of about 25.
@@ -145,7 +146,7 @@ def darkened(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.rint(255 * np.clip(noisy, 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
-def drawn(pixels: np.ndarray, _: np.random.Generator) -> np.ndarray:
+def drawn(pixels: np.ndarray, _: Random) -> np.ndarray:
     """Return a photo as a pencil drawing, its ratio to a blurred copy. Both are RGB uint8."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     lines = cv2.divide(

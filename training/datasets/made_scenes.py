@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from app.vision.geometry import iou
+from training.datasets import Random
 from training.datasets.composites import (
     PHOTO_PLACE,
     UTKFACE_PLACE,
@@ -53,9 +54,7 @@ class SeenFace:
     coverable: bool = True  # by things that are drawn on a face seen from the front
 
 
-def sample_composite(
-    sources: Sources, generator: np.random.Generator
-) -> tuple[np.ndarray, list[SeenFace]]:
+def sample_composite(sources: Sources, generator: Random) -> tuple[np.ndarray, list[SeenFace]]:
     """Sample a picture of one to four faces at random sizes and rolls, half of them covered."""
     canvas = sample_background(sources.backgrounds, generator)
     faces: list[SeenFace] = []
@@ -80,11 +79,7 @@ def sample_composite(
 
 
 def _paste_upright(
-    canvas: np.ndarray,
-    crop: np.ndarray,
-    place: FacePlace,
-    face: PlacedFace,
-    generator: np.random.Generator,
+    canvas: np.ndarray, crop: np.ndarray, place: FacePlace, face: PlacedFace, generator: Random
 ) -> np.ndarray:
     feather = generator.choice((0.0, 0.03, 0.1))
     if place.side > 1:
@@ -98,11 +93,7 @@ def _paste_upright(
 
 
 def _paste_rotated(
-    canvas: np.ndarray,
-    crop: np.ndarray,
-    face: PlacedFace,
-    sources: Sources,
-    generator: np.random.Generator,
+    canvas: np.ndarray, crop: np.ndarray, face: PlacedFace, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, SeenFace]:
     """Paste the face of an aligned crop as a profile, or looking up or down; a third covered."""
     side = crop.shape[0]
@@ -125,14 +116,14 @@ def _paste_rotated(
     return pasted, SeenFace(face, (lower, eyes, turned, 0.0), copies, coverable=False)
 
 
-def _sample_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
+def _sample_face(sources: Sources, generator: Random) -> tuple[Path, FacePlace]:
     photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
     if generator.random() < 0.35:
         return sources.faces[generator.integers(photos)]
     return sources.faces[generator.integers(photos, len(sources.faces))]
 
 
-def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
+def _sample_position(canvas: np.ndarray, known: bool, generator: Random) -> PlacedFace:
     height, width = canvas.shape
     side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
     x, y = (
@@ -146,7 +137,7 @@ def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Gener
 
 
 def sample_photo(
-    photo: HardPhoto, sources: Sources, generator: np.random.Generator
+    photo: HardPhoto, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
     """Change a photo at random; return it, its faces, and the places that are neither."""
     picture = read_grey(photo.file)
@@ -200,10 +191,7 @@ def _change(
 
 
 def _cut_border(
-    picture: np.ndarray,
-    faces: list[SeenFace],
-    unsure: list[PlacedFace],
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: list[SeenFace], unsure: list[PlacedFace], generator: Random
 ) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
     """Cut the picture through a face, so that half of it or more is left."""
     face = faces[generator.integers(len(faces))].place
@@ -226,11 +214,7 @@ def _shift(place: PlacedFace, left: int, top: int) -> PlacedFace:
 
 
 def _spoil(
-    picture: np.ndarray,
-    faces: list[SeenFace],
-    covered: float,
-    sources: Sources,
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: list[SeenFace], covered: float, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, list[SeenFace]]:
     """Cover a share of the faces, blur some pictures, and degrade; the reasons follow."""
     spoilt = []

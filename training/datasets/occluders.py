@@ -11,6 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from training.datasets import Random
 from training.datasets.composites import PlacedFace
 
 EYES = ((-0.21, -0.137), (0.21, -0.137))
@@ -20,7 +21,6 @@ COVERED, FREE = 0.7, 0.2  # shares from which a part counts as covered, and up t
 REACH = 1.7  # sides from the centre within which everything is drawn
 FINE = 4  # bits of a pixel's fraction that OpenCV draws with
 
-Random = np.random.Generator
 Points = list[tuple[float, float]]
 Layer = tuple[np.ndarray, np.ndarray]  # coverage, 0 to 1, and grey values
 

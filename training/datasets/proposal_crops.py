@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from app.vision.detection.detector import shrink
+from training.datasets import Random
 from training.datasets.composites import (
     PlacedFace,
     Sources,
@@ -112,7 +113,7 @@ def _cut_job(job: tuple[str, int]) -> tuple[list[Row], int]:
     return rows, len(targets)
 
 
-def _cut_photo(number: int, generator: np.random.Generator) -> Scene:
+def _cut_photo(number: int, generator: Random) -> Scene:
     photo = _worker.photos[number]
     picture = read_grey(photo.file)
     targets = [_anywhere(picture, generator) for _ in range(CROPS_OF_PHOTO[_worker.split])]
@@ -125,13 +126,13 @@ def _cut_photo(number: int, generator: np.random.Generator) -> Scene:
     return picture, [(face.place, face.certain) for face in photo.faces], targets
 
 
-def _cut_composite(_: int, generator: np.random.Generator) -> Scene:
+def _cut_composite(_: int, generator: Random) -> Scene:
     picture, faces = sample_composite(_worker.sources, generator)
     places = [face.place for face in faces]
     return picture, [(place, True) for place in places], places
 
 
-def _cut_background(number: int, generator: np.random.Generator) -> Scene:
+def _cut_background(number: int, generator: Random) -> Scene:
     picture = read_grey(_worker.sources.backgrounds[number])
     return picture, [], [_anywhere(picture, generator) for _ in range(2)]
 
@@ -139,18 +140,14 @@ def _cut_background(number: int, generator: np.random.Generator) -> Scene:
 _JOBS = {"photo": _cut_photo, "composite": _cut_composite, "background": _cut_background}
 
 
-def _anywhere(picture: np.ndarray, generator: np.random.Generator) -> PlacedFace:
+def _anywhere(picture: np.ndarray, generator: Random) -> PlacedFace:
     height, width = picture.shape
     side = math.exp(generator.uniform(math.log(12), math.log(max(13, min(height, width)))))
     return PlacedFace(generator.uniform(0, width), generator.uniform(0, height), side, 0.0)
 
 
 def cut_part(
-    picture: np.ndarray,
-    faces: Faces,
-    target: PlacedFace,
-    behind: np.ndarray,
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: Faces, target: PlacedFace, behind: np.ndarray, generator: Random
 ) -> tuple[np.ndarray, Faces]:
     """Cut a crop around a square, which gets a size in `SIDES` and any angle.
 

@@ -7,18 +7,15 @@ from app.vision.models.cards import ONE_CLASS, ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
 from training.datasets.ood import fit_ood_threshold, read_ood
+from training.evaluate import Heads, Logits
 from training.evaluate.joining import fit_join, gather_evidence
 from training.evaluate.network import run_network, true_labels
 from training.recipe import JOINED, Recipe
 
 
 def calibrate_heads(
-    recipe: Recipe,
-    heads: dict[str, Head],
-    network: Network,
-    logits: dict[str, np.ndarray],
-    split: Split,
-) -> dict[str, Head]:
+    recipe: Recipe, heads: Heads, network: Network, logits: Logits, split: Split
+) -> Heads:
     """Return the heads with their temperatures and thresholds.
 
     `logits` are the network's for the split's pictures, (count, classes) for each head. A threshold
@@ -60,9 +57,7 @@ def calibrate_heads(
     return calibrated
 
 
-def _fit_ood(
-    recipe: Recipe, heads: dict[str, Head], network: Network, logits: dict[str, np.ndarray]
-) -> dict[str, Head]:
+def _fit_ood(recipe: Recipe, heads: Heads, network: Network, logits: Logits) -> Heads:
     rates = {name: head.ood_fpr for name, head in recipe.heads.items() if head.ood_fpr}
     if not rates:
         return {}

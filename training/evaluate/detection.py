@@ -24,6 +24,7 @@ from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
 from app.vision.geometry import iou
 from bench.machine import describe_hardware
+from training.datasets import Random
 from training.datasets.composites import (
     PHOTO_PLACE,
     PlacedFace,
@@ -217,9 +218,7 @@ def _portrait(photo: np.ndarray) -> Picture:
     return _as_rgb(photo), [face]
 
 
-def _group(
-    photos: list[np.ndarray], scenes: list[np.ndarray], generator: np.random.Generator
-) -> Picture:
+def _group(photos: list[np.ndarray], scenes: list[np.ndarray], generator: Random) -> Picture:
     """Paste six faces of 60 to 160 pixels into 1280 x 800."""
     canvas = cv2.resize(scenes[generator.integers(len(scenes))], (1280, 800))
     faces = []

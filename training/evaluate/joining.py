@@ -3,7 +3,6 @@
 import zlib
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -18,6 +17,7 @@ from app.vision.models.classifiers import (
     read_answers,
 )
 from training.datasets.loading import Split
+from training.evaluate import Figures, Heads, Logits
 from training.evaluate.end_to_end import cut_main_faces
 from training.evaluate.metrics import measure_given, measure_share
 from training.evaluate.network import run_network, true_labels
@@ -39,7 +39,7 @@ class Evidence:
     where they are known.
     """
 
-    logits: dict[str, np.ndarray]
+    logits: Logits
     labels: np.ndarray
     people: np.ndarray | None = None
 
@@ -52,7 +52,7 @@ class Evidence:
             people=None if self.people is None else self.people[chosen],
         )
 
-    def read(self, heads: dict[str, Head], head: Head) -> np.ndarray:
+    def read(self, heads: Heads, head: Head) -> np.ndarray:
         """Return the probabilities of a joined head, float64 (count, classes)."""
         return read_answers(head, join_heads(heads | {JOINED: head}, self.logits)[JOINED])
 
@@ -67,7 +67,7 @@ class Evidences:
 
 
 def gather_evidence(
-    recipe: Recipe, head: Head, network: Network, logits: dict[str, np.ndarray], split: Split
+    recipe: Recipe, head: Head, network: Network, logits: Logits, split: Split
 ) -> Evidences:
     """Read the faces that a joined head is fitted on; `logits` are those of the split."""
     labels = true_labels(head, split)
@@ -84,7 +84,7 @@ def gather_evidence(
     return Evidences(faces, *photos)
 
 
-def fit_join(recipe: Recipe, heads: dict[str, Head], evidences: Evidences) -> Head:
+def fit_join(recipe: Recipe, heads: Heads, evidences: Evidences) -> Head:
     """Fit the head that joins the calibrated `heads`.
 
     Weights, strength and temperature minimise the negative log-likelihood of the photos' labels:
@@ -109,9 +109,7 @@ def fit_join(recipe: Recipe, heads: dict[str, Head], evidences: Evidences) -> He
     return _select_thresholds(recipe, heads, best, evidences)
 
 
-def _fit_temperature(
-    heads: dict[str, Head], head: Head, evidences: Evidences
-) -> tuple[float, Head]:
+def _fit_temperature(heads: Heads, head: Head, evidences: Evidences) -> tuple[float, Head]:
     """Return the least loss over temperatures, and the head with that temperature."""
     single = head.model_copy(update={"temperature": 1.0})
     parts = []
@@ -133,9 +131,7 @@ def _fit_temperature(
     return found.fun, head.model_copy(update={"temperature": round(float(found.x), 4)})
 
 
-def _select_thresholds(
-    recipe: Recipe, heads: dict[str, Head], head: Head, evidences: Evidences
-) -> Head:
+def _select_thresholds(recipe: Recipe, heads: Heads, head: Head, evidences: Evidences) -> Head:
     """Return the head with its threshold, and with the higher ones of classes that need them."""
     assert recipe.join is not None
     natural, by_class, faces = (
@@ -168,9 +164,7 @@ def _lowest_threshold(
     return 1.0
 
 
-def cross_validate(
-    recipe: Recipe, heads: dict[str, Head], evidences: Evidences
-) -> dict[str, dict[str, Any]]:
+def cross_validate(recipe: Recipe, heads: Heads, evidences: Evidences) -> dict[str, Figures]:
     """Measure the joined head on people of whose photos nothing was fitted.
 
     The photos' people are dealt into `FOLDS` folds; each fold is read by a head that was fitted on
@@ -201,7 +195,7 @@ def _deal(evidence: Evidence) -> np.ndarray:
 
 
 def measure_risks(
-    heads: dict[str, Head], head: Head, evidences: Evidences
+    heads: Heads, head: Head, evidences: Evidences
 ) -> dict[str, list[dict[str, float]]]:
     """Measure risk against coverage: how many of the most probable answers are right.
 

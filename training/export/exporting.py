@@ -24,6 +24,7 @@ from app.vision.models.files import FILES, choose_file, hash_file, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
 from training.datasets.experiment import Experiment, list_heads, read_splits, read_validation
 from training.datasets.loading import Split, shape_pictures
+from training.evaluate import Heads, Logits
 from training.evaluate.card_metrics import calibrate_card, measure_model, name_command
 from training.evaluate.network import choose_batch, compare_quantized, run_network
 from training.evaluate.reports import (
@@ -44,7 +45,6 @@ LARGEST_DIFFERENCE = 2e-4
 # Of a map, some of whose millions of positions see only an even part: a score differs by 0.005.
 LARGEST_DIFFERENCE_OF_MAPS = 3e-3
 
-Logits = dict[str, np.ndarray]  # head → (count, classes)
 History = list[dict[str, Any]]
 
 
@@ -250,7 +250,7 @@ def _export_onnx(model: keras.Model, path: Path) -> None:
         shutil.copyfile(written, path)
 
 
-def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> None:
+def _check_parity(expected: Logits, logits: Logits) -> None:
     for name, values in expected.items():
         # Logits differ more than probabilities, so this is the stricter test.
         difference = float(np.abs(values - logits[name]).max())
@@ -259,9 +259,7 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
             raise ParityError(f"The ONNX export's {name} logits differ by {difference:.2g}.")
 
 
-def describe_heads(
-    recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split
-) -> dict[str, Head]:
+def describe_heads(recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split) -> Heads:
     """Return the heads before calibration; voted classes without labels are excluded.
 
     A head that joins two others gives both the same weight.
@@ -287,7 +285,7 @@ def describe_heads(
     return heads
 
 
-def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
+def _describe_model(recipe: Recipe, run: Path, heads: Heads) -> Card:
     data = recipe.data
     return Card(
         **recipe.model_dump(

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
-from app.vision.models.cards import Head
 from app.vision.models.classifiers import join_heads, read_answers
 from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
+from training.evaluate import Heads
 from training.evaluate.network import choose_batch, true_labels
 from training.evaluate.reports import write_sections
 from training.evaluate.robustness import measure_robustness
@@ -105,7 +105,7 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     return scores
 
 
-def _judge(network: Any, heads: dict[str, Head], split: Split) -> Scores:
+def _judge(network: Any, heads: Heads, split: Split) -> Scores:
     batch = choose_batch(split.pictures)
     logits = join_heads(heads, network.predict(split.pictures, batch_size=batch, verbose=0))
     judged: Scores = {}

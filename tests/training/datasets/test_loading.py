@@ -1,4 +1,3 @@
-import csv
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.training.recipes import fail, make_pictures, read_csv, succeed
+from tests.training.recipes import fail, make_pictures, succeed
+from training.runs import read_csv, write_csv
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -99,12 +99,6 @@ def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path)
     assert not list(tmp_path.glob("out/train/sad/*"))
 
 
-def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    message = "lacks the columns emotion, pixels of"
-    refuse(message, "fer2013", tmp_path / "other.csv", tmp_path / "out")
-
-
 @pytest.mark.parametrize(
     ("column", "value", "answer"),
     [
@@ -120,26 +114,32 @@ def test_bad_values_are_told_by_row(tmp_path: Path, column: str, value: str, ans
     write_fer2013(tmp_path / "fer2013.csv")
     rows = read_csv(tmp_path / "fer2013.csv")
     rows[1][column] = value
-    with (tmp_path / "fer2013.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(tmp_path / "fer2013.csv", rows)
     refuse(answer, "fer2013", tmp_path / "fer2013.csv", tmp_path / "out")
 
 
-@pytest.mark.parametrize("cut", ["in a row", "no text"])
-def test_a_table_that_breaks_off_is_refused(tmp_path: Path, cut: str) -> None:
-    table = tmp_path / "fer2013.csv"
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        ("fer2013.csv", "lacks the columns emotion, pixels of"),
+        ("votes.csv", "votes.csv lacks the columns"),
+        ("no text", "fer2013.csv can't be read as CSV in UTF-8"),
+        ("cut off", "pixels must be 2304 numbers from 0 to 255"),
+    ],
+)
+def test_a_table_that_breaks_off_or_has_another_form_is_refused(
+    tmp_path: Path, fault: str, answer: str
+) -> None:
+    table, votes = tmp_path / "fer2013.csv", tmp_path / "votes.csv"
     write_fer2013(table)
-    table.write_bytes(table.read_bytes()[:20_000] if cut == "in a row" else b"\xff\xfe\0\0")
-    refuse(f"Error: {table}", "fer2013", table, tmp_path / "out")
-
-
-def test_votes_of_another_form_are_refused(tmp_path: Path) -> None:
-    write_fer2013(tmp_path / "fer2013.csv")
-    (tmp_path / "votes.csv").write_text("a\n1\n2\n3\n4\n")
-    arguments = (tmp_path / "fer2013.csv", tmp_path / "out", "--votes", tmp_path / "votes.csv")
-    refuse("votes.csv lacks the columns", "fer2013", *arguments)
+    written = table.read_bytes()
+    contents = {"no text": b"\xff\xfe\0\0", "cut off": written[:20_000]}
+    table.write_bytes(contents.get(fault, written))
+    votes.write_text("")
+    if fault.endswith(".csv"):
+        (tmp_path / fault).write_text("a\n1\n2\n3\n4\n")
+    options = ("--votes", votes) if fault == "votes.csv" else ()
+    refuse(answer, "fer2013", table, tmp_path / "out", *options)
 
 
 def write_picture(path: Path, number: int) -> None:

@@ -15,12 +15,12 @@ from app.vision.imaging.crops import CropShape
 from app.vision.models.cards import load_card
 from app.vision.models.classifiers import load_classifier
 from app.vision.models.keras_network import KerasNetwork
-from tests.training.recipes import fail, fit, read_csv, run, succeed, write_recipe
+from tests.training.recipes import fail, fit, run, succeed, write_recipe
 from training.datasets.loading import OOD, read_split
 from training.export import compression, exporting, quantization
 from training.fit.distillation import distillation_targets
 from training.recipe import DataError, Distillation
-from training.runs import load_run, read_history
+from training.runs import load_run, read_csv, read_history
 from training.studies import ablation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
