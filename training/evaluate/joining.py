@@ -1,7 +1,7 @@
 """Fit the head that joins the others' evidence: weights, prior, temperature and thresholds."""
 
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -57,13 +57,8 @@ class Evidence:
         return read_answers(head, join_heads(heads | {JOINED: head}, self.logits)[JOINED])
 
 
-@dataclass(frozen=True)
-class Evidences:
-    """Hold validation faces, faces of whole photos of a natural mix, and of photos by class."""
-
-    faces: Evidence
-    natural: Evidence
-    by_class: Evidence
+# Validation "faces", faces of whole photos of a "natural" mix, and of photos "by_class".
+Evidences = dict[str, Evidence]
 
 
 def gather_evidence(
@@ -76,12 +71,12 @@ def gather_evidence(
     assert recipe.data.photos
     assert recipe.join
     averaging = MirrorAveraging(network) if recipe.mirror_averaging else network
-    photos = []
-    for folder in (recipe.data.photos, recipe.join.photos):
+    evidences = {"faces": faces}
+    for name, folder in (("natural", recipe.data.photos), ("by_class", recipe.join.photos)):
         crops, names, people = cut_main_faces(folder, recipe.task, shape)
-        indices = np.array([head.classes.index(name) for name in names])
-        photos.append(Evidence(run_network(averaging, crops), indices, people))
-    return Evidences(faces, *photos)
+        indices = np.array([head.classes.index(each) for each in names])
+        evidences[name] = Evidence(run_network(averaging, crops), indices, people)
+    return evidences
 
 
 def fit_join(recipe: Recipe, heads: Heads, evidences: Evidences) -> Head:
@@ -94,7 +89,7 @@ def fit_join(recipe: Recipe, heads: Heads, evidences: Evidences) -> Head:
     often than `target_precision` has a higher one.
     """
     assert recipe.join is not None
-    head, labels = heads[JOINED], evidences.faces.labels
+    head, labels = heads[JOINED], evidences["faces"].labels
     # The parts of FER2013 were drawn at random: the validation part has the training part's prior.
     shares = np.bincount(labels, minlength=len(head.classes)) / len(labels)
     prior = {n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)}
@@ -113,7 +108,7 @@ def _fit_temperature(heads: Heads, head: Head, evidences: Evidences) -> tuple[fl
     """Return the least loss over temperatures, and the head with that temperature."""
     single = head.model_copy(update={"temperature": 1.0})
     parts = []
-    for evidence, balanced in ((evidences.natural, False), (evidences.by_class, True)):
+    for evidence, balanced in ((evidences["natural"], False), (evidences["by_class"], True)):
         counts = np.bincount(evidence.labels, minlength=len(head.classes))
         weights = (counts >= FEWEST) / np.maximum(counts, 1) if balanced else np.ones(len(counts))
         weights = weights[evidence.labels] / weights[evidence.labels].sum()
@@ -135,8 +130,8 @@ def _select_thresholds(recipe: Recipe, heads: Heads, head: Head, evidences: Evid
     """Return the head with its threshold, and with the higher ones of classes that need them."""
     assert recipe.join is not None
     natural, by_class, faces = (
-        (each.read(heads, head), each.labels)
-        for each in (evidences.natural, evidences.by_class, evidences.faces)
+        (evidences[name].read(heads, head), evidences[name].labels)
+        for name in ("natural", "by_class", "faces")
     )
     on_photos, of_classes = recipe.join.precision_on_photos, recipe.join.precision_by_class
     threshold = _lowest_threshold(((*natural, on_photos), (*by_class, of_classes)))
@@ -171,21 +166,18 @@ def cross_validate(recipe: Recipe, heads: Heads, evidences: Evidences) -> dict[s
     the others. Returns the figures of `measure_given` for the natural mix and for the photos by
     class.
     """
-    right: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
-    given: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
+    answers: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
     for fold in range(FOLDS):
-        held = {name: _deal(getattr(evidences, name)) == fold for name in right}
-        rest = {name: getattr(evidences, name).take(~held[name]) for name in right}
-        head = fit_join(recipe, heads, replace(evidences, **rest))
-        for name in right:
-            unseen = getattr(evidences, name).take(held[name])
+        held = {name: _deal(evidences[name]) == fold for name in answers}
+        rest = {name: evidences[name].take(~held[name]) for name in answers}
+        head = fit_join(recipe, heads, evidences | rest)
+        for name, found in answers.items():
+            unseen = evidences[name].take(held[name])
             probabilities = unseen.read(heads, head)
-            right[name].append(probabilities.argmax(axis=1) == unseen.labels)
-            given[name].append(probabilities.max(axis=1) >= choose_thresholds(head, probabilities))
-    return {
-        name: measure_given(np.concatenate(right[name]), np.concatenate(given[name]))
-        for name in right
-    }
+            right = probabilities.argmax(axis=1) == unseen.labels
+            given = probabilities.max(axis=1) >= choose_thresholds(head, probabilities)
+            found.append(np.stack([right, given]))
+    return {name: measure_given(*np.concatenate(found, axis=1)) for name, found in answers.items()}
 
 
 def _deal(evidence: Evidence) -> np.ndarray:
@@ -202,8 +194,9 @@ def measure_risks(
     Returns, for each set of faces, rows of `coverage` (the share that is answered), `threshold`
     (the least probability among them) and `right`, with its 95% interval.
     """
-    sets = {each.name: getattr(evidences, each.name) for each in fields(evidences)}
-    return {name: _measure_risk(each.read(heads, head), each.labels) for name, each in sets.items()}
+    return {
+        name: _measure_risk(each.read(heads, head), each.labels) for name, each in evidences.items()
+    }
 
 
 def _measure_risk(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ from app.vision.models.files import FILES
 from app.vision.models.weaknesses import weakness_in_english
 from training.evaluate.subgroups import ALL
 from training.recipe import Recipe, parse_recipe
+from training.runs import History, Row
 
 FIGURES = "figures"
 TEMPLATE = "README.md.jinja"
@@ -42,9 +43,7 @@ def write_model_report(folder: Path, card: Card) -> None:
     (folder / "README.md").write_text(render_readme(card), encoding="utf-8")
 
 
-def write_run_report(
-    run: Path, recipe: Recipe, history: list[dict[str, Any]], best: dict[str, Any]
-) -> None:
+def write_run_report(run: Path, recipe: Recipe, history: History, best: Row) -> None:
     """Write a finished run's curves and `report.md`: the recipe, the best and the last epoch."""
     plot_curves(history, run / "curves.png")
     kept = "both of which are kept" if recipe.schedule.keep_best else "which is kept"
@@ -66,7 +65,7 @@ def write_sections(path: Path, *sections: str) -> None:
     write_text("\n\n".join(sections) + "\n", path)
 
 
-def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
+def plot_curves(rows: History, path: Path) -> None:
     """Plot loss and accuracy over the epochs of a run's history.
 
     Training accuracy and validation loss are plotted where the history has them.

@@ -38,14 +38,12 @@ from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
 from training.recipe import JOINED, WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
-from training.runs import MODEL, load_run, read_history
+from training.runs import MODEL, History, load_run, read_history
 
 # Relative to the largest logit: standardising a nearly uniform crop amplifies rounding.
 LARGEST_DIFFERENCE = 2e-4
 # Of a map, some of whose millions of positions see only an even part: a score differs by 0.005.
 LARGEST_DIFFERENCE_OF_MAPS = 3e-3
-
-History = list[dict[str, Any]]
 
 
 class ParityError(ModelError):
@@ -133,13 +131,8 @@ def recalibrate_model(folder: Path) -> Card:
     recipe = load_recipe(card.name) if changes else fitted
     validation = read_validation(recipe)
     heads = describe_heads(recipe, list_heads(recipe, validation), validation)
-    card = card.model_copy(
-        update={
-            **changes,
-            "heads": heads,
-            **recipe.model_dump(include={"default_head", "mirror_averaging"}),
-        }
-    )
+    changes |= recipe.model_dump(include={"default_head", "mirror_averaging"})
+    card = card.model_copy(update={**changes, "heads": heads})
     with tempfile.TemporaryDirectory() as aside:
         made = Path(aside)
         for name in card.files:
@@ -264,16 +257,11 @@ def describe_heads(recipe: Recipe, classes: Mapping[str, Sequence[str]], split: 
 
     A head that joins two others gives both the same weight.
     """
-    heads = {
-        name: Head(
-            targets=head.targets,
-            classes=list(classes[name]),
-            excluded=[c for c in classes[name] if c not in split.classes]
-            if head.targets == "votes"
-            else [],
-        )
-        for name, head in recipe.heads.items()
-    }
+    heads = {}
+    for name, head in recipe.heads.items():
+        missing = [each for each in classes[name] if each not in split.classes]
+        excluded = missing if head.targets == "votes" else []
+        heads[name] = Head(targets=head.targets, classes=list(classes[name]), excluded=excluded)
     if recipe.join:
         answered = list(split.classes)
         join = Join(
@@ -287,29 +275,24 @@ def describe_heads(recipe: Recipe, classes: Mapping[str, Sequence[str]], split: 
 
 def _describe_model(recipe: Recipe, run: Path, heads: Heads) -> Card:
     data = recipe.data
+    words = {"name", "task", "region", "default_head", "mirror_averaging", *WORDS}
     return Card(
-        **recipe.model_dump(
-            include={"name", "task", "region", "default_head", "mirror_averaging", *WORDS}
-        ),
+        **recipe.model_dump(include=words),
         **data.model_dump(include={"size", "channels", "margin"}),
         heads=heads,
         files={},
         data=data.model_dump(include={"source", "licence", "leakage"}),
-        training=_describe_training(recipe, run),
+        training={
+            **_describe_recipe(recipe),
+            "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
+            "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
+            **_count_needed_minutes(recipe),
+            TEACHERS: _describe_teachers(recipe),
+            "processor": platform.machine(),
+            "keras": keras.__version__,
+        },
         figures={},
     )
-
-
-def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
-    return {
-        **_describe_recipe(recipe),
-        "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
-        "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
-        **_count_needed_minutes(recipe),
-        TEACHERS: _describe_teachers(recipe),
-        "processor": platform.machine(),
-        "keras": keras.__version__,
-    }
 
 
 def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:

@@ -41,7 +41,7 @@ CHECKPOINTS_ON_DISK = 2  # the last one, and the next one aside until it is whol
 MODELS_ON_DISK = 2  # the finished network, and slack for history and curves
 
 
-def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any]]:
+def fit(experiment: Experiment, tensorboard: bool = False) -> runs.History:
     """Fit the recipe's network; go on from the run's checkpoint if it has one.
 
     Leaves in the run's folder the recipe, the checkpoint, `history.csv` (a row per epoch),
@@ -120,7 +120,7 @@ class Trainer:
         # A last, smaller batch of an epoch is left out.
         self.steps_per_epoch = max(1, len(self.train.labels) // recipe.schedule.batch)
         self.total_steps = self.steps_per_epoch * recipe.schedule.epochs
-        self.history: list[dict[str, Any]] = []
+        self.history: runs.History = []
         self.step, self.seconds, self.loss_sum = 0, 0.0, 0.0
         self.right_sums = dict.fromkeys(self.heads, 0.0)
         self._take_step = {size: self._compile(size) for _, size in self._sizes()}

@@ -275,13 +275,10 @@ def _compare_bases(rows: list[Row], features: list[Row], final: list[Row]) -> st
 
 
 def _describe_ood(network: Row) -> str:
-    rows = [
-        [
-            *(row[key] for key in ("kind", "count", "answered")),
-            *map(percent, (row["probability"], row["refused"] / row["count"])),
-        ]
-        for row in network["outside"]
-    ]
+    rows = []
+    for row in network["outside"]:
+        shares = map(percent, (row["probability"], row["refused"] / row["count"]))
+        rows.append([row["kind"], row["count"], row["answered"], *shares])
     columns = ["pictures of", "count", "most frequent prediction", "mean probability", "refused"]
     return (
         f"## Out-of-distribution pictures, {network['base']}\n\n"
