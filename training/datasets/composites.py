@@ -148,9 +148,8 @@ def paste_face(
     moved = cv2.warpAffine(crop, turn, size, borderMode=cv2.BORDER_REPLICATE)
     shown = cv2.warpAffine(coverage, turn, size)
     composite = canvas.copy()
-    composite[top : top + size[1], left : left + size[0]] = np.rint(
-        below + (moved - below.astype(np.float32)) * shown
-    )
+    mixed = below + (moved - below.astype(np.float32)) * shown
+    composite[top : top + size[1], left : left + size[0]] = np.rint(mixed)
     return composite
 
 
@@ -169,9 +168,8 @@ def sample_background(files: tuple[Path, ...], generator: Random) -> np.ndarray:
         return np.full((height, width), generator.integers(256), np.uint8)
     picture = read_grey(files[generator.integers(len(files))])
     zoom = max(width / picture.shape[1], height / picture.shape[0]) * generator.uniform(1.0, 1.6)
-    size = [
-        max(s, round(p * zoom)) for s, p in zip((width, height), picture.shape[::-1], strict=True)
-    ]
+    sides = zip((width, height), picture.shape[::-1], strict=True)
+    size = [max(wanted, round(side * zoom)) for wanted, side in sides]
     larger = cv2.resize(picture, size)
     left = int(generator.integers(size[0] - width + 1))
     top = int(generator.integers(size[1] - height + 1))

@@ -269,9 +269,8 @@ def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    squares = [
-        (x, y, side, roll) for x, y, side, _ in _proposer.propose(working, 4, roll)[2][:30].tolist()
-    ]
+    by_cascade = _proposer.propose(working, 4, roll)[2][:30, :3].tolist()
+    squares = [(*square, roll) for square in by_cascade]
     if not roll:
         squares += _network.propose(working, 5)[:40, :4].tolist()
     proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]

@@ -149,7 +149,5 @@ def darkened(pixels: np.ndarray, generator: Random) -> np.ndarray:
 def drawn(pixels: np.ndarray, _: Random) -> np.ndarray:
     """Return a photo as a pencil drawing, its ratio to a blurred copy. Both are RGB uint8."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    lines = cv2.divide(
-        grey, cv2.GaussianBlur(grey, (0, 0), max(1.0, min(grey.shape) / 60)), scale=245
-    )
-    return cv2.cvtColor(lines, cv2.COLOR_GRAY2RGB)
+    blurred = cv2.GaussianBlur(grey, (0, 0), max(1.0, min(grey.shape) / 60))
+    return cv2.cvtColor(cv2.divide(grey, blurred, scale=245), cv2.COLOR_GRAY2RGB)

@@ -6,7 +6,7 @@ each says why it can't be read.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -86,9 +86,8 @@ def _paste_upright(
         room = crop.shape[0] // 8  # the box is larger than the crop
         crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
         grown = crop.shape[0] / (crop.shape[0] - 2 * room)
-        place = FacePlace(
-            0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
-        )
+        x, y = (0.5 + (each - 0.5) / grown for each in (place.x, place.y))
+        place = FacePlace(x, y, place.side / grown)
     return paste_face(canvas, crop, place, face, feather)
 
 
@@ -97,9 +96,8 @@ def _paste_rotated(
 ) -> tuple[np.ndarray, SeenFace]:
     """Paste the face of an aligned crop as a profile, or looking up or down; a third covered."""
     side = crop.shape[0]
-    frontal = PlacedFace(
-        UTKFACE_PLACE.x * side, UTKFACE_PLACE.y * side, UTKFACE_PLACE.side * side, 0.0
-    )
+    x, y, length = (share * side for share in astuple(UTKFACE_PLACE)[:3])
+    frontal = PlacedFace(x, y, length, 0.0)
     lower = eyes = 0.0
     if generator.random() < COVERED_ROTATED:
         texture = sample_background(sources.backgrounds, generator)

@@ -32,9 +32,8 @@ class _Canvas:
         self.coverage = np.zeros(shape, np.uint8)
         self.side = face.side
         roll = math.radians(face.roll_degrees)
-        self._axes = face.side * np.array(
-            [[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]]
-        )
+        cosine, sine = math.cos(roll), math.sin(roll)
+        self._axes = face.side * np.array([[cosine, -sine], [sine, cosine]])
         self._centre = np.array((face.x, face.y))
         self._roll = face.roll_degrees
 
@@ -103,9 +102,7 @@ def cover_face(
 
 
 def _decide(least: float, most: float) -> float:
-    if least >= COVERED:
-        return 1.0
-    return 0.0 if most <= FREE else -1.0
+    return 1.0 if least >= COVERED else 0.0 if most <= FREE else -1.0
 
 
 def _look(
@@ -180,9 +177,8 @@ def _hand(canvas: _Canvas, generator: Random) -> None:
 
 def _scarf(canvas: _Canvas, generator: Random) -> None:
     top, slope = generator.uniform(0.05, 0.4), generator.uniform(-0.1, 0.1)
-    canvas.polygon(
-        [(-0.8, top + slope), (0.0, top + 0.05), (0.8, top - slope), (1.0, 1.5), (-1.0, 1.5)]
-    )
+    edge = [(-0.8, top + slope), (0.0, top + 0.05), (0.8, top - slope)]
+    canvas.polygon([*edge, (1.0, 1.5), (-1.0, 1.5)])
 
 
 def _microphone(canvas: _Canvas, generator: Random) -> None:

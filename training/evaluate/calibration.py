@@ -47,9 +47,9 @@ def calibrate_heads(
             thresholds.append(select_threshold(best, right, recipe.target_precision))
         change: dict[str, object] = {"threshold": thresholds[0]}
         if condition:
-            change["conditional_threshold"] = ConditionalThreshold(
-                head=condition, found=CHILDREN[0], threshold=max(thresholds)
-            )
+            least = max(thresholds)
+            second = ConditionalThreshold(head=condition, found=CHILDREN[0], threshold=least)
+            change["conditional_threshold"] = second
         calibrated[name] = head.model_copy(update=change)
     if recipe.join:
         evidences = gather_evidence(recipe, heads[JOINED], network, logits, split)
@@ -64,12 +64,11 @@ def _fit_ood(recipe: Recipe, heads: Heads, network: Network, logits: Logits) -> 
     known = {name: settings for name, settings in recipe.data.ood.items() if settings.train_on}
     sets = read_ood(known, "validation", recipe.data.size, recipe.seed)
     ood = run_network(network, np.concatenate([split.pictures for split in sets.values()]))
-    return {
-        name: heads[name].model_copy(
-            update={"ood": fit_ood_threshold(heads[name], logits[name], ood[name], rate)}
-        )
-        for name, rate in rates.items()
-    }
+    fitted = {}
+    for name, rate in rates.items():
+        threshold = fit_ood_threshold(heads[name], logits[name], ood[name], rate)
+        fitted[name] = heads[name].model_copy(update={"ood": threshold})
+    return fitted
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:

@@ -188,12 +188,8 @@ def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         scene = scenes[generator.integers(len(scenes))]
         canvas = cv2.resize(scene, FRAME[::-1])
         room = min(FRAME[0] / 2, side * (1.0 if turn else 0.7))
-        face = PlacedFace(
-            generator.uniform(room, FRAME[1] - room),
-            generator.uniform(room, FRAME[0] - room),
-            side,
-            turn,
-        )
+        x, y = (generator.uniform(room, length - room) for length in reversed(FRAME))
+        face = PlacedFace(x, y, side, turn)
         pixels = paste_face(canvas, photo, PHOTO_PLACE, face)
         return _as_rgb((255 * (pixels / 255) ** gamma).astype(np.uint8)), [face]
 
@@ -236,20 +232,16 @@ def _as_rgb(grey: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
 
 
-def _write_page(
-    rows: list[Row], scores: dict[str, list[Score]], face_classifier: str, out: Path
-) -> None:
+def _write_page(rows: list[Row], scores: dict[str, list[Score]], digest: str, out: Path) -> None:
     cases: dict[str, list[Row]] = {}
     for row in rows:
         cases.setdefault(row.case, []).append(row)
-    table = [
-        [case, of_case[0].pictures, *map(_describe, of_case)] for case, of_case in cases.items()
-    ]
+    table = [[case, own[0].pictures, *map(_describe, own)] for case, own in cases.items()]
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     write_sections(
         out / "README.md",
         "# Face detection",
-        f"{date}, {describe_hardware()['processor']}, face classifier {face_classifier[:12]}.",
+        f"{date}, {describe_hardware()['processor']}, face classifier {digest[:12]}.",
         "Recall / false boxes per picture / median milliseconds on one core. "
         "detection.csv has the recalls' 95% intervals.",
         "Photos of people and pictures of clothes and animals that no model was trained on. Faces "

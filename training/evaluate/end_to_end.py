@@ -174,9 +174,8 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path, most: int | None =
     heads = list_task_heads(card)
     by_head = [read_photos(load_classifier(model, head=head), photos) for head in heads]
     own = heads.index(card.default_head)
-    wrong = [
-        answers for answers in zip(*by_head, strict=True) if not answers[own].is_right(card.task)
-    ]
+    by_photo = zip(*by_head, strict=True)
+    wrong = [answers for answers in by_photo if not answers[own].is_right(card.task)]
     predictions = [answers[own].prediction(card.task) for answers in wrong]
     order = np.argsort([-each.probability if each else 0.0 for each in predictions])[:most]
     tiles = [_draw_tile(wrong[index], card.task)[..., ::-1] for index in order]

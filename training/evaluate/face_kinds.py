@@ -68,6 +68,10 @@ class PhotoResult:
     milliseconds: float
 
 
+Named = tuple[str, PhotoResult]  # with the detector's name
+Tables = tuple[list[KindRow], list[FalseRow]]
+
+
 def judge_photo(photo: HardPhoto, detect: Detector, change: str | None = None) -> PhotoResult:
     """Run a detector on a photo, or on one of `CHANGES`, of which only frontal faces count."""
     pixels = read_picture(photo.file)
@@ -87,15 +91,12 @@ def judge_photo(photo: HardPhoto, detect: Detector, change: str | None = None) -
             kinds = (change,) if "frontal" in kinds else ()
         found.append((kinds, hit))
     places = np.array([face.place.corners for face in photo.faces]).reshape(-1, 4)
-    false = tuple(
-        box for box in boxes if not (overlap_over_min(box.corners, places) >= TOUCHING).any()
-    )
+    touching = [(overlap_over_min(each, places) >= TOUCHING).any() for each in corners]
+    false = tuple(box for box, touches in zip(boxes, touching, strict=True) if not touches)
     return PhotoResult(photo.file, bool(len(photo.faces)), tuple(found), false, milliseconds)
 
 
-def evaluate_faces(
-    data: Path, models: Path, out: Path | None, sheet: Path | None
-) -> tuple[list[KindRow], list[FalseRow]]:
+def evaluate_faces(data: Path, models: Path, out: Path | None, sheet: Path | None) -> Tables:
     """Measure plain Haar and every effort on hard-faces' validation photos, on all processors.
 
     Writes the tables to `out` and the false boxes of `balanced` to the PNG `sheet`. Raises
@@ -111,15 +112,11 @@ def evaluate_faces(
     return kinds, false
 
 
-def _measure_share(
-    photos: list[HardPhoto], models: Path, shares: int, share: int
-) -> list[tuple[str, PhotoResult]]:
+def _measure_share(photos: list[HardPhoto], models: Path, shares: int, share: int) -> list[Named]:
     return list(judge_photos(photos[share::shares], load_detectors(models)))
 
 
-def judge_photos(
-    photos: list[HardPhoto], detectors: dict[str, Detector]
-) -> Iterator[tuple[str, PhotoResult]]:
+def judge_photos(photos: list[HardPhoto], detectors: dict[str, Detector]) -> Iterator[Named]:
     """Run each detector on each photo, and on the changed ones of those with frontal faces."""
     for photo in photos:
         frontal = any(face.certain and face.kind == "frontal" for face in photo.faces)
@@ -128,7 +125,7 @@ def judge_photos(
                 yield name, judge_photo(photo, detect, change)
 
 
-def summarize(results: list[tuple[str, PhotoResult]]) -> tuple[list[KindRow], list[FalseRow]]:
+def summarize(results: list[Named]) -> Tables:
     """Return the recalls by detector and kind, and the false boxes by detector."""
     kind_rows, false_rows = [], []
     for name in dict.fromkeys(name for name, _ in results):

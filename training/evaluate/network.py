@@ -85,9 +85,8 @@ def measure_heads(card: Card, logits: Logits, split: Split, new: np.ndarray) -> 
         figures[name] = measure_answers(*seen)
         raw = head.model_copy(update={"temperature": 1.0})
         uncalibrated = read_answers(raw, logits[name][known])
-        figures[name]["reliability_uncalibrated"] = describe_reliability(
-            uncalibrated, uncalibrated.argmax(axis=1) == labels[known]
-        )
+        right = uncalibrated.argmax(axis=1) == labels[known]
+        figures[name]["reliability_uncalibrated"] = describe_reliability(uncalibrated, right)
         if not new.all():
             kept = known & new
             unseen = (probabilities[kept], labels[kept], head.labels, thresholds[kept])

@@ -50,9 +50,8 @@ def _predict(teacher: Classifier, split: Split) -> Logits:
 
     A picture that is in the split several times is predicted once.
     """
-    _, first, inverse = np.unique(
-        [str(file) for file in split.files], return_index=True, return_inverse=True
-    )
+    names = [str(file) for file in split.files]
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
     pictures = shape_pictures(split.pictures[first], teacher.card.shape)
     plain, mirrored = (
         run_network(teacher.network, np.ascontiguousarray(side))

@@ -54,11 +54,9 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     against the whole recipe, and its standard error. Raises `DataError` for another recipe's run.
     """
     recipe = change_recipe(load_recipe(ablation.recipe), ablation.common)
-    changes = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
-    changes |= ablation.variants
-    variants = {WHOLE: recipe} | {
-        name: change_recipe(recipe, changed) for name, changed in changes.items()
-    }
+    seeds = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
+    changes: dict[str, dict[str, Any]] = {WHOLE: {}, **seeds, **ablation.variants}
+    variants = {name: change_recipe(recipe, changed) for name, changed in changes.items()}
     results.mkdir(parents=True, exist_ok=True)
     validation = read_validation(recipe)
     whole: Scores = {}

@@ -86,9 +86,7 @@ def write_results(session: Session, findings: Findings) -> None:
         write_csv(folder / "results.csv", findings.rows)
     results = {
         "study": session.name,
-        "title": study.title,
-        "question": study.question,
-        "differences": study.differences,
+        **study.model_dump(include={"title", "question", "differences"}),
         "comparison": compared,
         "published": published,
         "source": recipe.data.source,
@@ -102,12 +100,8 @@ def write_results(session: Session, findings: Findings) -> None:
         },
         "hardware": hardware,
         "recipe": recipe.model_dump(mode="json"),
-        "grid": study.grid,
-        "options": study.options,
-        "figures": findings.figures,
-        "missing": findings.missing,
-        "rows": findings.rows,
-        "histories": findings.histories,
+        **study.model_dump(include={"grid", "options"}),
+        **{name: getattr(findings, name) for name in ("figures", "missing", "rows", "histories")},
     }
     write_text(write_json(results), folder / "results.json")
     sections = [

@@ -75,9 +75,8 @@ def test_a_mask_covers_the_mouth_and_sunglasses_the_eyes(
     face = PlacedFace(60.0, 60.0, 50.0, roll)
     for thing, answers in ((0, {(1.0, 0.0), (0.0, 0.0), (-1.0, 0.0)}), (1, {(0.0, 1.0)})):
         monkeypatch.setattr("training.datasets.occluders.THINGS", {list(THINGS)[thing]: 1.0})
-        found = {
-            cover_face(grey, face, grey, np.random.default_rng(seed))[1:] for seed in range(12)
-        }
+        generators = map(np.random.default_rng, range(12))
+        found = {cover_face(grey, face, grey, generator)[1:] for generator in generators}
         assert found <= answers
         assert max(found)[thing] == 1
 

@@ -43,14 +43,10 @@ def refuse(message: str, name: str, *arguments: str | Path) -> None:
 def test_kaggle_s_table_becomes_folders(tmp_path: Path, header: str) -> None:
     write_fer2013(tmp_path / "fer2013.csv", header)
     prepare("fer2013", tmp_path / "fer2013.csv", tmp_path / "out")
-    pictures = sorted(p.relative_to(tmp_path / "out") for p in tmp_path.glob("out/*/*/*.png"))
-    assert [str(p.parent) for p in pictures] == [
-        "test/neutral",
-        "train/angry",
-        "train/sad",
-        "validation/happy",
-    ]
-    happy = np.asarray(Image.open(tmp_path / "out" / pictures[3]))
+    pictures = sorted((tmp_path / "out").glob("*/*/*.png"))
+    folders = ["test/neutral", "train/angry", "train/sad", "validation/happy"]
+    assert [f"{p.parts[-3]}/{p.parts[-2]}" for p in pictures] == folders
+    happy = np.asarray(Image.open(pictures[3]))
     assert happy[0, :3].tolist() == [90, 91, 92]
 
 
@@ -70,11 +66,8 @@ def test_kaggle_s_archive_is_taken_as_downloaded(tmp_path: Path, form: str) -> N
 
 def test_of_the_competition_s_training_table_a_stated_share_is_held_out(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    rows = [
-        f"{emotion},{' '.join(map(str, random.integers(0, 256, 48 * 48)))}"
-        for emotion in (0, 3)
-        for _ in range(10)
-    ]
+    pixels = (" ".join(map(str, random.integers(0, 256, 48 * 48))) for _ in range(20))
+    rows = [f"{number % 2 * 3},{each}" for number, each in enumerate(pixels)]
     (tmp_path / "train.csv").write_text("\n".join(["emotion,pixels", *rows]))
     counts = prepare("fer2013", tmp_path / "train.csv", tmp_path / "out", "--validation", "0.2")
     assert counts == {"train": 16, "validation": 4}
@@ -192,11 +185,9 @@ def test_a_missing_validation_split_is_cut_off(tmp_path: Path, command: tuple[st
     archive = pack(tmp_path / "download", "zip")
     output = succeed("data", *command, archive, tmp_path / "out", "--validation", "0.25")
     assert "1  skipped: no picture by the name" in output
-    counts = {
-        split: len(list((tmp_path / "out" / split).glob("*/*"))) for split in ("train", "test")
-    }
-    assert counts["train"] in (15, 16)
-    assert counts["test"] == (4 if "prepare" in command else 0)
+    train, test = (len(list(tmp_path.glob(f"out/{split}/*/*"))) for split in ("train", "test"))
+    assert train in (15, 16)
+    assert test == (4 if "prepare" in command else 0)
     twins = [path.parts[-3] for path in tmp_path.glob("out/*/sad/*") if path.stem in ("0", "again")]
     assert len(set(twins) - {"test"}) == 1
     too_few = ("--validation", "0.01")
@@ -270,9 +261,8 @@ def test_cut_outs_are_pasted_on_backgrounds_and_no_source_is_in_both_splits(tmp_
     (sources / "clothes").mkdir(parents=True)
     random = np.random.default_rng(1)
     for number in range(5):
-        Image.fromarray(random.integers(0, 256, (800, 900, 3), np.uint8)).save(
-            sources / f"wallpaper-{number}.png"
-        )
+        wallpaper = Image.fromarray(random.integers(0, 256, (800, 900, 3), np.uint8))
+        wallpaper.save(sources / f"wallpaper-{number}.png")
         thing = np.zeros((40, 40, 4), np.uint8)
         thing[10:30, 10:30] = (255, 0, 0, 255)
         for folder in (sources, sources / "clothes"):
