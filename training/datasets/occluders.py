@@ -42,11 +42,9 @@ class _Canvas:
         return np.asarray(points) @ self._axes.T + self._centre
 
     def polygon(self, points: Points, value: int = 255) -> None:
-        """Fill a polygon."""
         cv2.fillPoly(self.coverage, [self._fix(points)], value, cv2.LINE_AA, FINE)
 
     def ellipse(self, centre: tuple[float, float], radii: tuple[float, float], value: int) -> None:
-        """Fill an ellipse."""
         x, y = self.pixels([centre])[0]
         size = (2 * radii[0] * self.side, 2 * radii[1] * self.side)
         cv2.ellipse(self.coverage, ((x, y), size, self._roll), value, -1, cv2.LINE_AA)

@@ -16,7 +16,6 @@ from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES, plot_confusion, write_sections
 from training.runs import list_columns, write_csv
 from training.studies.session import (
-    Curves,
     Findings,
     PaperFigure,
     Published,
@@ -31,24 +30,19 @@ PACKAGES = ("keras", "tensorflow", "numpy", "sklearn", "optuna")  # by the names
 def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
     """Add a trial's row, curves and section to the findings."""
     findings.rows.append(trial.row)
-    curves = list_curves(trial.history)
-    add_training(findings, session, trial.name, curves, trial.confusion, trial.classes)
+    findings.histories[trial.name] = list_curves(trial.history)
+    section = describe_training(session, trial.name, trial.confusion, trial.classes)
+    findings.sections.append(section)
 
 
-def add_training(
-    findings: Findings,
-    session: Session,
-    name: str,
-    curves: Curves,
-    confusion: np.ndarray,
-    classes: tuple[str, ...],
-) -> None:
-    """Add a training's curves and its section, with a plot of the confusion matrix."""
-    file = name.replace("=", "-").replace(".", "_")
-    plot_confusion(confusion, list(classes), session.figure(f"{file}-confusion"))
-    matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)"
-    findings.sections.append(f"## {name}\n\n{matrix}\n\n{describe_classes(confusion, classes)}")
-    findings.histories[name] = curves
+def describe_training(
+    session: Session, name: str, confusion: np.ndarray, classes: tuple[str, ...]
+) -> str:
+    """Return the section on a training, with a plot of the confusion matrix."""
+    file = f"{name.replace('=', '-').replace('.', '_')}-confusion"
+    plot_confusion(confusion, list(classes), session.figure(file))
+    matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}.png)"
+    return f"## {name}\n\n{matrix}\n\n{describe_classes(confusion, classes)}"
 
 
 def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
