@@ -43,8 +43,8 @@ HIDDEN = ("masked", "profile", "sunglasses")  # kinds of faces that should stay 
 def measure_model(folder: Path) -> Figures:
     """Measure the model in a folder on the data that its card names.
 
-    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed, weaknesses and
-    the command. Raises `DataError` for missing data and `ModelError` for a bad model.
+    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed and weaknesses.
+    Raises `DataError` for missing data and `ModelError` for a bad model.
     """
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
@@ -57,7 +57,6 @@ def measure_model(folder: Path) -> Figures:
         unseen = ~find_shared(split, read_split(recipe.data.folder, "train", card.shape))
     figures: Figures = {
         "part": SPLIT,
-        **name_command(folder),
         "heads": measure_heads(card, logits, split, unseen),
         "groups": [],
         "robustness": [],
@@ -112,11 +111,6 @@ def calibrate_card(
     least = recipe.join.precision_by_class
     limits = fit_visibility(Classifier(card, network, "", Path()), split, least)
     return card.model_copy(update={"visibility": limits})
-
-
-def name_command(folder: Path) -> dict[str, str]:
-    """Return the command that measures a model folder's figures, for its card."""
-    return {"command": f"python -m training verify {folder.parent}"}
 
 
 def list_weaknesses(card: Card, figures: Figures) -> list[Figures]:

@@ -25,7 +25,7 @@ from app.vision.models.onnx_network import OnnxNetwork
 from training.datasets.experiment import Experiment, list_heads, read_splits, read_validation
 from training.datasets.loading import Split, shape_pictures
 from training.evaluate import Heads, Logits
-from training.evaluate.card_metrics import calibrate_card, measure_model, name_command
+from training.evaluate.card_metrics import calibrate_card, measure_model
 from training.evaluate.network import choose_batch, compare_quantized, run_network
 from training.evaluate.reports import (
     NEEDED_MINUTES,
@@ -188,7 +188,8 @@ def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
     _tell(f"{card.name}: measuring it, also on changed pictures")
     card = card.model_copy(update={"files": files})
     write_card(made, card)
-    figures = {**measure_model(made), **name_command(folder), "history": history}
+    command = f"python -m training verify {folder.parent}"
+    figures = {**measure_model(made), "command": command, "history": history}
     card = card.model_copy(update={"figures": figures})
     write_card(made, card)
     write_model_report(made, card)

@@ -19,7 +19,7 @@ from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
 from training.fit.trainer import fit
 from training.recipe import Recipe, StrictModel, change_recipe, load_recipe, read_toml, validate
-from training.runs import load_run, read_history, write_csv
+from training.runs import is_finished, load_run, read_history, write_csv
 
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
@@ -64,7 +64,7 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     for name, variant in variants.items():
         run = runs / name.replace(" ", "-")
         experiment = Experiment(variant, run)
-        if not experiment.is_finished:
+        if not is_finished(run):
             fit(experiment)
         scores = score_network(variant, run, validation)
         whole = whole or scores

@@ -20,7 +20,7 @@ from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES
 from training.fit.trainer import fit
 from training.recipe import Recipe, StrictModel
-from training.runs import BEST, CHECKPOINT, History, load_run, read_history
+from training.runs import BEST, CHECKPOINT, History, is_finished, load_run, read_history
 from training.studies.executors import Executor
 
 LABELS_HEAD = "label"  # the only head of the networks that only a study fits
@@ -224,7 +224,7 @@ def train(
     if `run` was fitted by another recipe.
     """
     experiment = Experiment(recipe, run, splits)
-    if not experiment.is_finished:
+    if not is_finished(run):
         if shorter and recipe.schedule.decay == "none" and not (run / CHECKPOINT).is_file():
             run.mkdir(parents=True, exist_ok=True)
             if recipe.schedule.keep_best:

@@ -212,6 +212,8 @@ def test_a_missing_validation_split_is_cut_off(tmp_path: Path, command: tuple[st
             "distillation.teacherz: there is no such key. Did you mean 'teachers'?",
         ),
         ("data.ood.cups.windw=0.4", "Did you mean 'window'?"),
+        ("data.ood.a={folder='a',jigsaw=500}", "a.jigsaw: 24 pixels can't be cut into 500 pieces"),
+        ("heads.original.ood_fpr=0.1", "ood_fpr: there are no pictures to train it on; add some"),
         ("data.subset.train=1.0", "give a whole number of pictures, 2 or more, or a share below 1"),
         ("data.subset.trian=5", "data.subset.trian: Input should be 'train' or 'validation'"),
         ("network.name=vgh", "network.name: there is no network 'vgh'. Did you mean 'vgg'?"),

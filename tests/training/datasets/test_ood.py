@@ -113,19 +113,3 @@ def test_a_folder_without_pictures_is_named_before_training(tmp_path: Path, fold
     settings = [f"--set={key}={value}" for key, value in changes.items()]
     message = f"There are no out-of-distribution pictures in {tmp_path / folder}."
     fail(message, "fit", "clothing", "--out", tmp_path / "run", *settings)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ("data.ood={}", "heads.clothes.ood_fpr: there are no pictures to train it on"),
-        (
-            "data.ood={a = {folder = 'a', jigsaw = 500}}",
-            "data.ood.a.jigsaw: 192 pixels can't be cut into 500 pieces",
-        ),
-    ],
-)
-def test_a_recipe_without_usable_out_of_distribution_pictures_is_refused(
-    tmp_path: Path, change: str, sentence: str
-) -> None:
-    fail(sentence, "fit", "clothing", "--out", tmp_path / "run", f"--set={change}")

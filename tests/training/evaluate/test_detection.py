@@ -35,9 +35,5 @@ def test_faces_are_counted_by_kind(tmp_path: Path) -> None:
     assert rows["balanced", "masked"]["faces"] == "0"
     assert float(rows["balanced", "frontal"]["recall"]) == 1
     assert "without faces" in (out / "README.md").read_text()
-    (counts,) = (
-        row
-        for row in read_csv(out / "false-boxes.csv")
-        if (row["detector"], row["with_faces"]) == ("balanced", "False")
-    )
-    assert counts["false_boxes"] == "0"
+    counts = {(r["detector"], r["with_faces"]): r for r in read_csv(out / "false-boxes.csv")}
+    assert counts["balanced", "False"]["false_boxes"] == "0"
