@@ -14,6 +14,7 @@ SMALLER = {
     "epochs = 4 ": "epochs = 1 ",
     "widths = [24, 48, 96, 128]": "widths = [4, 4, 4, 4]",
     "batch = 256": "batch = 16",
+    '["runs/teachers/face_classifier-teacher"]': "[]",
 }
 
 
