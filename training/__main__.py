@@ -77,13 +77,13 @@ def fit(
     """Fit a network by RECIPE, a name in training/recipes or a path."""
     from training.datasets.experiment import Experiment
     from training.fit import trainer
-    from training.runs import RECIPE
+    from training.runs import RECIPE, read_recipe
 
     if resume:
         if recipe or out or changes:
             raise click.UsageError("--resume takes the run's own recipe: give it alone.")
         _resumable_by("fit --resume", resume)
-        trainer.fit(Experiment.open(resume), tensorboard)
+        trainer.fit(Experiment(read_recipe(resume), resume), tensorboard)
         return
     if not recipe:
         raise click.UsageError("Name a recipe, or a run with --resume.")
@@ -117,8 +117,9 @@ def export(run: Path, model: Path) -> None:
     """Write the finished RUN as the MODEL folder, with card, figures and ONNX forms."""
     from training.datasets.experiment import Experiment
     from training.export import exporting
+    from training.runs import read_recipe
 
-    _print_figures(exporting.export(Experiment.open(run), model))
+    _print_figures(exporting.export(Experiment(read_recipe(run), run), model))
 
 
 @cli.command()

@@ -244,9 +244,8 @@ class Recipe(StrictModel):
     def trains_like(self, other: "Recipe") -> bool:
         """Return whether both fit the same network; `WORDS`, and what joins heads, may differ."""
         changing_nothing = {"join", "default_head", "mirror_averaging", *WORDS}
-        return self.fitted_head == other.fitted_head and (
-            self.model_dump(exclude=changing_nothing) == other.model_dump(exclude=changing_nothing)
-        )
+        ours, theirs = (each.model_dump(exclude=changing_nothing) for each in (self, other))
+        return self.fitted_head == other.fitted_head and ours == theirs
 
 
 def load_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:

@@ -29,6 +29,8 @@ HISTORY = "history.csv"
 CHECKPOINT = "checkpoint.npz"
 # The value of every variable, and the position as plain JSON values.
 Checkpoint = tuple[list[np.ndarray], dict[str, Any]]
+Row = dict[str, Any]  # an epoch's figures
+History = list[Row]
 LOGS = "logs"  # TensorBoard's event files
 
 
@@ -94,13 +96,13 @@ def list_columns(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def write_history(run: Path, history: list[dict[str, Any]]) -> None:
+def write_history(run: Path, history: History) -> None:
     """Replace a run's history, a CSV row per epoch."""
     # A run begun before a figure was measured has no number for its first epochs.
     write_csv(run / HISTORY, history, missing="nan")
 
 
-def read_history(run: Path) -> list[dict[str, Any]]:
+def read_history(run: Path) -> History:
     """Read a run's history, a row per epoch, with its figures as floats."""
     return [{key: float(value) for key, value in row.items()} for row in read_csv(run / HISTORY)]
 

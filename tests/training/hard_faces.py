@@ -1,11 +1,12 @@
 """Write the table of a small hard-faces for tests."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import skimage.data
 from PIL import Image
+
+from training.runs import write_csv
 
 LANDMARKS = {
     "eye_picture_left": (40, 45),
@@ -25,6 +26,23 @@ def write_hard_faces(folder: Path, light: float = 1.0) -> None:
     write_boxes(folder)
 
 
+def write_sources(folder: Path, splits: tuple[str, ...], most_side: int, animals: int = 1) -> None:
+    """Write two people's photos, a scene in each split, and animals, as the detector's data."""
+    # The place that a photo's face has in the data set of photos.
+    face = Image.fromarray(skimage.data.astronaut()[58:171, 168:281])
+    cat, scene = Image.fromarray(skimage.data.chelsea()), Image.fromarray(skimage.data.coffee())
+    files = {"photos/One_0001.jpg": face, "photos/Other_0001.jpg": face}
+    for split in splits:
+        files[f"gender/{split}/female/1.jpg"] = face
+        files[f"fer2013/{split}/happy/1.jpg"] = face
+        files[f"clothing/{split}/cup/1.jpg"] = scene
+    for kind in ("cats", "dogs", "horses"):
+        files |= {f"animals/{kind}/{number}.jpg": cat for number in range(animals)}
+    for name, picture in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.resize(tuple(np.minimum(picture.size, most_side))).save(folder / name, quality=95)
+
+
 def write_boxes(folder: Path, **changes: str) -> None:
     """Write boxes.csv with one face and one uncertain place in each split's web/one.jpg."""
     rows = []
@@ -39,7 +57,4 @@ def write_boxes(folder: Path, **changes: str) -> None:
             row |= {f"{name}_x": str(x), f"{name}_y": str(y)}
         rows.append(row | changes)
         rows.append(row | {"x": "90", "y": "90", "width": "12", "height": "16", "uncertain": "1"})
-    with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "boxes.csv", rows)

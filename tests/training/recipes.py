@@ -1,6 +1,5 @@
 """Write data sets and a recipe that are learned in a second, and run commands on them."""
 
-import csv
 import signal
 import subprocess
 import sys
@@ -77,11 +76,6 @@ def write_recipe(folder: Path) -> Path:
     path = folder / "tiny.toml"
     path.write_text(RECIPE.format(folder=folder / "data"))
     return path
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def run(*arguments: str | Path) -> Result:

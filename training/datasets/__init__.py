@@ -1,1 +1,5 @@
 """Prepare, check, load and augment data sets."""
+
+import numpy as np
+
+Random = np.random.Generator

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from app.vision.geometry import square_corners
+from training.datasets import Random
 from training.datasets.loading import PICTURE_SUFFIXES, read_picture
 from training.recipe import DataError
 
@@ -147,9 +148,8 @@ def paste_face(
     moved = cv2.warpAffine(crop, turn, size, borderMode=cv2.BORDER_REPLICATE)
     shown = cv2.warpAffine(coverage, turn, size)
     composite = canvas.copy()
-    composite[top : top + size[1], left : left + size[0]] = np.rint(
-        below + (moved - below.astype(np.float32)) * shown
-    )
+    mixed = below + (moved - below.astype(np.float32)) * shown
+    composite[top : top + size[1], left : left + size[0]] = np.rint(mixed)
     return composite
 
 
@@ -160,7 +160,7 @@ def _feather(shape: tuple[int, ...], fade: int) -> np.ndarray:
     return cv2.blur(mask, (2 * fade + 1,) * 2, borderType=cv2.BORDER_CONSTANT)
 
 
-def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -> np.ndarray:
+def sample_background(files: tuple[Path, ...], generator: Random) -> np.ndarray:
     """Sample a canvas of 320 to 640 pixels: a crop of a picture, sometimes uniform grey."""
     width = int(generator.integers(320, 641))
     height = round(width * generator.uniform(0.7, 1.0))
@@ -168,16 +168,15 @@ def sample_background(files: tuple[Path, ...], generator: np.random.Generator) -
         return np.full((height, width), generator.integers(256), np.uint8)
     picture = read_grey(files[generator.integers(len(files))])
     zoom = max(width / picture.shape[1], height / picture.shape[0]) * generator.uniform(1.0, 1.6)
-    size = [
-        max(s, round(p * zoom)) for s, p in zip((width, height), picture.shape[::-1], strict=True)
-    ]
+    sides = zip((width, height), picture.shape[::-1], strict=True)
+    size = [max(wanted, round(side * zoom)) for wanted, side in sides]
     larger = cv2.resize(picture, size)
     left = int(generator.integers(size[0] - width + 1))
     top = int(generator.integers(size[1] - height + 1))
     return larger[top : top + height, left : left + width]
 
 
-def degrade(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def degrade(picture: np.ndarray, generator: Random) -> np.ndarray:
     """Darken or lighten, blur, add noise and compress a grey picture, each at random."""
     levels = np.linspace(0, 1, 256)
     if generator.random() < 0.6:

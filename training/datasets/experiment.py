@@ -10,7 +10,7 @@ from app.vision.imaging.crops import CropShape
 from training.datasets.loading import Split, SubsetSpec, find_shared, list_answers, read_split
 from training.datasets.ood import append_ood, check_ood, read_ood
 from training.recipe import DataError, Recipe
-from training.runs import RECIPE, is_finished, read_recipe
+from training.runs import RECIPE, read_recipe
 
 Splits = tuple[Split, Split]
 
@@ -29,16 +29,6 @@ class Experiment:
                 f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
             )
         self.recipe, self.run, self._given = recipe, run, splits
-
-    @classmethod
-    def open(cls, run: Path) -> "Experiment":
-        """Return the experiment of an existing run. Raises `DataError` and `RecipeError`."""
-        return cls(read_recipe(run), run)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run holds the fitted network."""
-        return is_finished(self.run)
 
     @cached_property
     def splits(self) -> Splits:

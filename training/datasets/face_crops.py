@@ -8,10 +8,10 @@ that the cascade and the network propose where there is no face.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import astuple, dataclass, replace
+from itertools import chain, repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,17 +25,13 @@ from app.vision.detection.network_proposer import NetworkProposer
 from app.vision.detection.proposals import CascadeProposer
 from app.vision.geometry import iou, overlap_over_min
 from app.vision.imaging.crops import CropShape, cut_squares
-from training.datasets.composites import (
-    PlacedFace,
-    Sources,
-    degrade,
-    list_sources,
-    read_grey,
-)
+from training.datasets import Random
+from training.datasets.composites import PlacedFace, Sources, degrade, list_sources, read_grey
 from training.datasets.hard_faces import HardPhoto, read_hard_photos
 from training.datasets.loading import PLACE_VALUES, PLACES_FILE, REASONS_FILE
 from training.datasets.made_scenes import SeenFace, sample_composite, sample_photo
-from training.datasets.proposal_crops import Row, write_rows
+from training.datasets.proposal_crops import Row, make_folders
+from training.runs import write_csv
 
 Cut = Callable[[int], list["Sample"]]
 Rows = tuple[Row, Row]  # of its face's offset, and of the reasons; shorter where unknown
@@ -89,24 +85,16 @@ def prepare_candidates(
     if not mistakes_of:
         return _prepare(stage, source, out, seed)
     stage = replace(stage, classifier=mistakes_of / FACE_CLASSIFIER)
-    worker = _list_work(stage, source, out, "train", seed)
-    return {"train": len(list(_cut_all(worker)))}
+    return {"train": len(_cut_all(stage, source, out, "train", seed))}
 
 
 def _prepare(stage: _Stage, source: Path, out: Path, seed: int) -> dict[str, int]:
-    counts = {}
-    rows: list[Rows] = []
-    for split in ("train", "validation"):
-        for name in ("face", "other"):
-            (out / split / name).mkdir(parents=True, exist_ok=True)
-        written = list(_cut_all(_list_work(stage, source, out, split, seed)))
-        counts[split] = len(written)
-        rows += written
-    tables = ((PLACES_FILE, PLACE_VALUES), (REASONS_FILE, REASONS))
-    for (table, columns), numbers in zip(tables, zip(*rows, strict=True), strict=True):
-        known = [row for row in numbers if len(row) > 1]
-        write_rows(out / table, columns, known)
-    return counts
+    make_folders(out)
+    rows = {s: _cut_all(stage, source, out, s, seed) for s in ("train", "validation")}
+    columns = zip(*chain.from_iterable(rows.values()), strict=True)
+    for table, numbers in zip((PLACES_FILE, REASONS_FILE), columns, strict=True):
+        write_csv(out / table, [row for row in numbers if len(row) > 1])
+    return {split: len(written) for split, written in rows.items()}
 
 
 def relate(face: PlacedFace, square: PlacedFace) -> tuple[float, ...]:
@@ -149,15 +137,6 @@ class _Worker:
     split: str
     seed: tuple[int, int, int]
 
-    @property
-    def jobs(self) -> dict[Cut, int]:
-        more = self.stage.more
-        return {
-            _cut_composite: more * COMPOSITES[self.split],
-            _cut_background: more * BACKGROUNDS[self.split],
-            _cut_photo: more * ROUNDS_OF_PHOTOS[self.split] * len(self.photos),
-        }
-
 
 _worker: _Worker
 _proposer: CascadeProposer
@@ -166,19 +145,20 @@ _refiner: FaceClassifier | None
 _classifier: FaceClassifier | None
 
 
-def _list_work(stage: _Stage, source: Path, out: Path, split: str, seed: int) -> _Worker:
+def _cut_all(stage: _Stage, source: Path, out: Path, split: str, seed: int) -> list[Rows]:
     sources, photos = list_sources(source, split, seed), read_hard_photos(source, split)
     numbers = (seed, int(split == "validation"), int(stage.classifier is not None))
-    return _Worker(stage, sources, photos, out, split, numbers)
-
-
-def _cut_all(worker: _Worker) -> Iterator[Rows]:
+    worker = _Worker(stage, sources, photos, out, split, numbers)
+    jobs: dict[Cut, int] = {
+        _cut_composite: stage.more * COMPOSITES[split],
+        _cut_background: stage.more * BACKGROUNDS[split],
+        _cut_photo: stage.more * ROUNDS_OF_PHOTOS[split] * len(photos),
+    }
+    cuts = chain.from_iterable(repeat(cut, count) for cut, count in jobs.items())
+    numbered = chain.from_iterable(map(range, jobs.values()))
     # A forked copy of a process in which TensorFlow has run would deadlock on its threads.
-    spawning = get_context("spawn")
-    with ProcessPoolExecutor(None, spawning, _start_worker, (worker,)) as pool:
-        for cut, count in worker.jobs.items():
-            for rows in pool.map(_write_samples, repeat(cut), range(count), chunksize=10):
-                yield from rows
+    with ProcessPoolExecutor(None, get_context("spawn"), _start_worker, (worker,)) as pool:
+        return list(chain.from_iterable(pool.map(_write_samples, cuts, numbered, chunksize=10)))
 
 
 def _start_worker(worker: _Worker) -> None:
@@ -204,8 +184,11 @@ def _write_samples(cut: Cut, number: int) -> list[Rows]:
             kind += f"-of-{_classifier.digest[:6]}-"
         file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
-        place = [f"{value:.4f}" for value in sample.place or ()]
-        rows.append(([file, *place], [file, *(f"{value:.0f}" for value in sample.reasons)]))
+        place = (f"{value:.4f}" for value in sample.place or ())
+        reasons = (f"{value:.0f}" for value in sample.reasons)
+        own = ((PLACE_VALUES, place), (REASONS, reasons))
+        one, other = ({"file": file, **dict(zip(*each, strict=False))} for each in own)
+        rows.append((one, other))
     return rows
 
 
@@ -223,10 +206,7 @@ def _cut_photo(number: int) -> list[Sample]:
 
 
 def _cut_seen(
-    picture: np.ndarray,
-    faces: list[SeenFace],
-    unsure: list[PlacedFace],
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: list[SeenFace], unsure: list[PlacedFace], generator: Random
 ) -> list[Sample]:
     """Cut squares near faces, and proposals: positives, or negatives away from every place."""
     samples = []
@@ -257,31 +237,27 @@ def _cut_positive(picture: np.ndarray, face: SeenFace, square: PlacedFace) -> Sa
 
 def _cut_background(number: int) -> list[Sample]:
     generator = np.random.default_rng((*_worker.seed, 1, number))
-    picture = _read_background(number, generator)
+    # A stride that no folder's size is a multiple of: all kinds of pictures are used.
+    files = _worker.sources.backgrounds
+    picture = read_grey(files[number * STRIDE % len(files)])
+    zoom = generator.uniform(1.0, 2.2)
+    picture = degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
     squares = _propose(picture, 0.0) + _propose(picture, float(generator.choice(ROLLS[1:])))
     return _sample_negatives(picture, squares, 24, generator)
 
 
 def _sample_negatives(
-    picture: np.ndarray, squares: list[PlacedFace], most: int, generator: np.random.Generator
+    picture: np.ndarray, squares: list[PlacedFace], most: int, generator: Random
 ) -> list[Sample]:
     if _classifier:
-        places = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in squares], np.float32)
-        answers = _classifier.classify(picture, places.reshape(-1, 4), mirrored=True)
+        places = np.array([astuple(each)[:4] for each in squares], np.float32).reshape(-1, 4)
+        answers = _classifier.classify(picture, places, mirrored=True)
         squares = [squares[index] for index in np.flatnonzero(answers.scores > MISTAKEN)]
     chosen = generator.permutation(len(squares))[:most]
     return [Sample(_cut(picture, squares[index]), None) for index in chosen]
 
 
-def _read_background(number: int, generator: np.random.Generator) -> np.ndarray:
-    # A stride that no folder's size is a multiple of: all kinds of pictures are used.
-    files = _worker.sources.backgrounds
-    picture = read_grey(files[number * STRIDE % len(files)])
-    zoom = generator.uniform(1.0, 2.2)
-    return degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
-
-
-def _sample_nearby(face: PlacedFace, loose: bool, generator: np.random.Generator) -> PlacedFace:
+def _sample_nearby(face: PlacedFace, loose: bool, generator: Random) -> PlacedFace:
     shift, size, roll = (0.22, 0.4, LARGEST_ROLL) if loose else (0.06, 0.12, 15.0)
     side = face.side * math.exp(generator.uniform(-size, size))
     x, y = (face.x, face.y) + generator.uniform(-shift, shift, 2) * max(side, face.side)
@@ -293,9 +269,8 @@ def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    squares = [
-        (x, y, side, roll) for x, y, side, _ in _proposer.propose(working, 4, roll)[2][:30].tolist()
-    ]
+    by_cascade = _proposer.propose(working, 4, roll)[2][:30, :3].tolist()
+    squares = [(*square, roll) for square in by_cascade]
     if not roll:
         squares += _network.propose(working, 5)[:40, :4].tolist()
     proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
@@ -306,5 +281,5 @@ def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
 
 
 def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
-    place = np.array([(square.x, square.y, square.side, square.roll_degrees)], np.float32)
+    place = np.array([astuple(square)[:4]], np.float32)
     return cut_squares(picture, place, _worker.stage.shape)[0]

@@ -5,7 +5,6 @@ upright frontal faces, as its README.md says. `REVIEWED` says of uncertain place
 part, looked at by one person, which are faces and which aren't; the others stay uncertain.
 """
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from training.datasets import Random
 from training.datasets.composites import PlacedFace, read_grey
 from training.recipe import DataError
+from training.runs import read_csv
 
 FOLDER = "hard-faces"
 BOXES = "boxes.csv"
@@ -74,16 +75,14 @@ def read_hard_photos(data: Path, split: str) -> list[HardPhoto]:
     folder = data / FOLDER
     if not (folder / BOXES).is_file():
         raise DataError(f"There is no {folder / BOXES}.")
-    with REVIEWED.open(newline="", encoding="utf-8") as stream:
-        reviewed = {(r["file"], r["x"], r["y"]): r["face"] == "1" for r in csv.DictReader(stream)}
+    reviewed = {(r["file"], r["x"], r["y"]): r["face"] == "1" for r in read_csv(REVIEWED)}
     rows: dict[str, list[dict[str, str]]] = {}
-    with (folder / BOXES).open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            is_face = reviewed.get((row["file"], row["x"], row["y"]))
-            if is_face:
-                row["uncertain"] = "0"
-            if is_face is not False:
-                rows.setdefault(row["file"], []).append(row)
+    for row in read_csv(folder / BOXES):
+        is_face = reviewed.get((row["file"], row["x"], row["y"]))
+        if is_face:
+            row["uncertain"] = "0"
+        if is_face is not False:
+            rows.setdefault(row["file"], []).append(row)
     photos = []
     for file in sorted((folder / split).rglob("*.jpg")):
         of_file = rows.get(file.relative_to(folder).as_posix(), [])
@@ -137,7 +136,7 @@ def _side_of_landmarks(row: dict[str, str]) -> float:
     return float(max(across, down))
 
 
-def darkened(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def darkened(pixels: np.ndarray, generator: Random) -> np.ndarray:
     """Return a photo as a small sensor takes it in near-darkness: a twelfth of the light, noise.
 
     `pixels` is uint8 of any shape; so is the result, with a mean of about 25.
@@ -147,10 +146,8 @@ def darkened(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.rint(255 * np.clip(noisy, 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
-def drawn(pixels: np.ndarray, _: np.random.Generator) -> np.ndarray:
+def drawn(pixels: np.ndarray, _: Random) -> np.ndarray:
     """Return a photo as a pencil drawing, its ratio to a blurred copy. Both are RGB uint8."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    lines = cv2.divide(
-        grey, cv2.GaussianBlur(grey, (0, 0), max(1.0, min(grey.shape) / 60)), scale=245
-    )
-    return cv2.cvtColor(lines, cv2.COLOR_GRAY2RGB)
+    blurred = cv2.GaussianBlur(grey, (0, 0), max(1.0, min(grey.shape) / 60))
+    return cv2.cvtColor(cv2.divide(grey, blurred, scale=245), cv2.COLOR_GRAY2RGB)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from training.datasets import Random
 from training.datasets.composites import FacePlace, PlacedFace
 
 HALF_WIDTH, HALF_HEIGHT, DEPTH = 0.43, 0.66, 0.5  # of the head's ellipsoid
@@ -48,7 +49,7 @@ class RotatedHead:
 
 
 def rotate_head(
-    crop: np.ndarray, face: PlacedFace, yaw: float, pitch: float, generator: np.random.Generator
+    crop: np.ndarray, face: PlacedFace, yaw: float, pitch: float, generator: Random
 ) -> RotatedHead:
     """Rotate the head in a grey crop by `yaw` and `pitch` degrees, about the ears' axis.
 
@@ -78,7 +79,7 @@ def rotate_head(
 
 
 def _surface(
-    crop: np.ndarray, face: PlacedFace, generator: np.random.Generator
+    crop: np.ndarray, face: PlacedFace, generator: Random
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y, z and the grey of points on a head's front and back, and on a neck."""
     across = np.linspace(-1, 1, MESH)

@@ -5,13 +5,15 @@ each says why it can't be read.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from app.vision.geometry import iou
+from training.datasets import Random
 from training.datasets.composites import (
     PHOTO_PLACE,
     UTKFACE_PLACE,
@@ -52,9 +54,7 @@ class SeenFace:
     coverable: bool = True  # by things that are drawn on a face seen from the front
 
 
-def sample_composite(
-    sources: Sources, generator: np.random.Generator
-) -> tuple[np.ndarray, list[SeenFace]]:
+def sample_composite(sources: Sources, generator: Random) -> tuple[np.ndarray, list[SeenFace]]:
     """Sample a picture of one to four faces at random sizes and rolls, half of them covered."""
     canvas = sample_background(sources.backgrounds, generator)
     faces: list[SeenFace] = []
@@ -79,35 +79,25 @@ def sample_composite(
 
 
 def _paste_upright(
-    canvas: np.ndarray,
-    crop: np.ndarray,
-    place: FacePlace,
-    face: PlacedFace,
-    generator: np.random.Generator,
+    canvas: np.ndarray, crop: np.ndarray, place: FacePlace, face: PlacedFace, generator: Random
 ) -> np.ndarray:
     feather = generator.choice((0.0, 0.03, 0.1))
     if place.side > 1:
         room = crop.shape[0] // 8  # the box is larger than the crop
         crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
         grown = crop.shape[0] / (crop.shape[0] - 2 * room)
-        place = FacePlace(
-            0.5 + (place.x - 0.5) / grown, 0.5 + (place.y - 0.5) / grown, place.side / grown
-        )
+        x, y = (0.5 + (each - 0.5) / grown for each in (place.x, place.y))
+        place = FacePlace(x, y, place.side / grown)
     return paste_face(canvas, crop, place, face, feather)
 
 
 def _paste_rotated(
-    canvas: np.ndarray,
-    crop: np.ndarray,
-    face: PlacedFace,
-    sources: Sources,
-    generator: np.random.Generator,
+    canvas: np.ndarray, crop: np.ndarray, face: PlacedFace, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, SeenFace]:
     """Paste the face of an aligned crop as a profile, or looking up or down; a third covered."""
     side = crop.shape[0]
-    frontal = PlacedFace(
-        UTKFACE_PLACE.x * side, UTKFACE_PLACE.y * side, UTKFACE_PLACE.side * side, 0.0
-    )
+    x, y, length = (share * side for share in astuple(UTKFACE_PLACE)[:3])
+    frontal = PlacedFace(x, y, length, 0.0)
     lower = eyes = 0.0
     if generator.random() < COVERED_ROTATED:
         texture = sample_background(sources.backgrounds, generator)
@@ -124,14 +114,14 @@ def _paste_rotated(
     return pasted, SeenFace(face, (lower, eyes, turned, 0.0), copies, coverable=False)
 
 
-def _sample_face(sources: Sources, generator: np.random.Generator) -> tuple[Path, FacePlace]:
+def _sample_face(sources: Sources, generator: Random) -> tuple[Path, FacePlace]:
     photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
     if generator.random() < 0.35:
         return sources.faces[generator.integers(photos)]
     return sources.faces[generator.integers(photos, len(sources.faces))]
 
 
-def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Generator) -> PlacedFace:
+def _sample_position(canvas: np.ndarray, known: bool, generator: Random) -> PlacedFace:
     height, width = canvas.shape
     side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
     x, y = (
@@ -145,7 +135,7 @@ def _sample_position(canvas: np.ndarray, known: bool, generator: np.random.Gener
 
 
 def sample_photo(
-    photo: HardPhoto, sources: Sources, generator: np.random.Generator
+    photo: HardPhoto, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
     """Change a photo at random; return it, its faces, and the places that are neither."""
     picture = read_grey(photo.file)
@@ -154,12 +144,13 @@ def sample_photo(
         turn = generator.normal(0, 20) if chance < 0.35 else generator.uniform(-180, 180)
     # Narrowed heads look further turned, and other.
     narrow = generator.uniform(0.75, 1.1) if generator.random() < 0.3 else 1.0
-    change = _Change(picture, turn, generator.uniform(0.6, 1.0), narrow, generator.random() < 0.5)
+    scale, mirrored = generator.uniform(0.6, 1.0), generator.random() < 0.5
+    picture, move = _change(picture, turn, scale, narrow, mirrored)
     faces: list[SeenFace] = []
     unsure: list[PlacedFace] = []
     for index in generator.permutation(len(photo.faces)):
         face = photo.faces[index]
-        place = change.move(face.place)
+        place = move(face.place)
         if face.certain and len(faces) < MOST_FACES and place.side >= 13:
             turned = 1.0 if face.yaw >= TURNED else 0.0 if face.yaw <= FACING else UNKNOWN
             reasons = (float(face.kind == "mask"), float(face.sunglasses), turned, UNKNOWN)
@@ -167,7 +158,6 @@ def sample_photo(
             faces.append(SeenFace(place, reasons, copies))
         else:
             unsure.append(place)
-    picture = change.picture
     if faces and generator.random() < 0.12:
         picture, faces, unsure = _cut_border(picture, faces, unsure, generator)
     height, width = picture.shape
@@ -177,39 +167,29 @@ def sample_photo(
     return changed, spoilt, unsure
 
 
-class _Change:
-    """Turn, shrink, narrow and mirror a picture, and the squares in it."""
+def _change(
+    picture: np.ndarray, turn: float, scale: float, narrow: float, mirrored: bool
+) -> tuple[np.ndarray, Callable[[PlacedFace], PlacedFace]]:
+    """Turn, shrink, narrow and mirror a picture; return it, and what moves the squares in it."""
+    height = max(8, round(picture.shape[0] * scale))
+    width = max(8, round(picture.shape[1] * scale * narrow))
+    smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
+    turned = cv2.warpAffine(smaller, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
-    def __init__(
-        self, picture: np.ndarray, turn: float, scale: float, narrow: float, mirrored: bool
-    ) -> None:
-        height = max(8, round(picture.shape[0] * scale))
-        width = max(8, round(picture.shape[1] * scale * narrow))
-        smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        self._scale, self._narrow, self._turn = scale, narrow, turn
-        self._mirrored, self._width = mirrored, width
-        self._matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
-        turned = cv2.warpAffine(
-            smaller, self._matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
-        )
-        self.picture = np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned
-
-    def move(self, face: PlacedFace) -> PlacedFace:
-        """Return where a square of the picture is now."""
-        x, y = self._matrix[:, :2] @ (face.x * self._scale * self._narrow, face.y * self._scale)
-        x, y = x + self._matrix[0, 2], y + self._matrix[1, 2]
-        roll = face.roll_degrees + self._turn
-        if self._mirrored:
-            x, roll = self._width - 1 - x, -roll
-        side = face.side * self._scale * math.sqrt(self._narrow)
+    def move(face: PlacedFace) -> PlacedFace:
+        x, y = matrix[:, :2] @ (face.x * scale * narrow, face.y * scale) + matrix[:, 2]
+        roll = face.roll_degrees + turn
+        if mirrored:
+            x, roll = width - 1 - x, -roll
+        side = face.side * scale * math.sqrt(narrow)
         return PlacedFace(x, y, side, (roll + 180) % 360 - 180, face.known)
+
+    return np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned, move
 
 
 def _cut_border(
-    picture: np.ndarray,
-    faces: list[SeenFace],
-    unsure: list[PlacedFace],
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: list[SeenFace], unsure: list[PlacedFace], generator: Random
 ) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
     """Cut the picture through a face, so that half of it or more is left."""
     face = faces[generator.integers(len(faces))].place
@@ -232,11 +212,7 @@ def _shift(place: PlacedFace, left: int, top: int) -> PlacedFace:
 
 
 def _spoil(
-    picture: np.ndarray,
-    faces: list[SeenFace],
-    covered: float,
-    sources: Sources,
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: list[SeenFace], covered: float, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, list[SeenFace]]:
     """Cover a share of the faces, blur some pictures, and degrade; the reasons follow."""
     spoilt = []

@@ -11,6 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from training.datasets import Random
 from training.datasets.composites import PlacedFace
 
 EYES = ((-0.21, -0.137), (0.21, -0.137))
@@ -20,7 +21,6 @@ COVERED, FREE = 0.7, 0.2  # shares from which a part counts as covered, and up t
 REACH = 1.7  # sides from the centre within which everything is drawn
 FINE = 4  # bits of a pixel's fraction that OpenCV draws with
 
-Random = np.random.Generator
 Points = list[tuple[float, float]]
 Layer = tuple[np.ndarray, np.ndarray]  # coverage, 0 to 1, and grey values
 
@@ -32,9 +32,8 @@ class _Canvas:
         self.coverage = np.zeros(shape, np.uint8)
         self.side = face.side
         roll = math.radians(face.roll_degrees)
-        self._axes = face.side * np.array(
-            [[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]]
-        )
+        cosine, sine = math.cos(roll), math.sin(roll)
+        self._axes = face.side * np.array([[cosine, -sine], [sine, cosine]])
         self._centre = np.array((face.x, face.y))
         self._roll = face.roll_degrees
 
@@ -43,11 +42,9 @@ class _Canvas:
         return np.asarray(points) @ self._axes.T + self._centre
 
     def polygon(self, points: Points, value: int = 255) -> None:
-        """Fill a polygon."""
         cv2.fillPoly(self.coverage, [self._fix(points)], value, cv2.LINE_AA, FINE)
 
     def ellipse(self, centre: tuple[float, float], radii: tuple[float, float], value: int) -> None:
-        """Fill an ellipse."""
         x, y = self.pixels([centre])[0]
         size = (2 * radii[0] * self.side, 2 * radii[1] * self.side)
         cv2.ellipse(self.coverage, ((x, y), size, self._roll), value, -1, cv2.LINE_AA)
@@ -88,10 +85,10 @@ def cover_face(
     if not around.size:
         return picture, 0.0, 0.0
     canvas = _Canvas(around.shape, face)
-    names, shares = zip(*((draw, share) for draw, share in THINGS), strict=True)
-    draw = names[generator.choice(len(names), p=shares)]
-    opacity = draw(canvas, generator)
-    coverage = canvas.coverage.astype(np.float32) / 255 * opacity
+    draw = list(THINGS)[generator.choice(len(THINGS), p=list(THINGS.values()))]
+    draw(canvas, generator)
+    opacity = float(generator.uniform(0.75, 1.0)) if draw is _sunglasses else 1.0
+    coverage: np.ndarray = canvas.coverage.astype(np.float32) / 255 * opacity
     if generator.random() < 0.5:
         coverage = cv2.GaussianBlur(coverage, (0, 0), max(0.3, 0.01 * face.side))
     looks = _look(around, face, texture, draw is _sunglasses, generator)
@@ -103,9 +100,7 @@ def cover_face(
 
 
 def _decide(least: float, most: float) -> float:
-    if least >= COVERED:
-        return 1.0
-    return 0.0 if most <= FREE else -1.0
+    return 1.0 if least >= COVERED else 0.0 if most <= FREE else -1.0
 
 
 def _look(
@@ -135,7 +130,7 @@ def _look(
     return np.asarray(np.clip(looks, 0, 255), np.float32)
 
 
-def _mask(canvas: _Canvas, generator: Random) -> float:
+def _mask(canvas: _Canvas, generator: Random) -> None:
     # Over the nose, below it, or on the chin.
     top = generator.choice((0.0, 0.17, 0.38), p=(0.75, 0.17, 0.08)) + generator.uniform(-0.04, 0.05)
     wide, low = generator.uniform(0.3, 0.46), generator.uniform(0.47, 0.62)
@@ -148,10 +143,9 @@ def _mask(canvas: _Canvas, generator: Random) -> float:
     if generator.random() < 0.6:
         for sign in (-1, 1):
             canvas.line([(sign * wide, top + bend), (sign * 0.52, -0.02)], 0.02)
-    return 1.0
 
 
-def _sunglasses(canvas: _Canvas, generator: Random) -> float:
+def _sunglasses(canvas: _Canvas, generator: Random) -> None:
     width, height = generator.uniform(0.12, 0.19), generator.uniform(0.08, 0.15)
     low = generator.uniform(-0.03, 0.04)
     for x, y in EYES:
@@ -163,10 +157,9 @@ def _sunglasses(canvas: _Canvas, generator: Random) -> float:
             canvas.polygon([*upper, (x + lower, foot), (x - lower, foot)])
         canvas.line([(x, y + low - height / 2), (2.3 * x, y - 0.03)], 0.025)
     canvas.line([(-0.1, EYES[0][1] + low), (0.1, EYES[0][1] + low)], 0.03)
-    return float(generator.uniform(0.75, 1.0))
 
 
-def _hand(canvas: _Canvas, generator: Random) -> float:
+def _hand(canvas: _Canvas, generator: Random) -> None:
     x, y = generator.uniform(-0.35, 0.35), generator.uniform(-0.25, 0.4)
     angle = generator.uniform(0, 2 * np.pi)
     along = np.array((math.cos(angle), math.sin(angle)))
@@ -178,64 +171,56 @@ def _hand(canvas: _Canvas, generator: Random) -> float:
         canvas.line([tuple(start), tuple(end)], width)
     palm = np.array((x, y)) - along * 0.6
     canvas.ellipse((float(palm[0]), float(palm[1])), (0.26, 0.26), 255)
-    return 1.0
 
 
-def _scarf(canvas: _Canvas, generator: Random) -> float:
+def _scarf(canvas: _Canvas, generator: Random) -> None:
     top, slope = generator.uniform(0.05, 0.4), generator.uniform(-0.1, 0.1)
-    canvas.polygon(
-        [(-0.8, top + slope), (0.0, top + 0.05), (0.8, top - slope), (1.0, 1.5), (-1.0, 1.5)]
-    )
-    return 1.0
+    edge = [(-0.8, top + slope), (0.0, top + 0.05), (0.8, top - slope)]
+    canvas.polygon([*edge, (1.0, 1.5), (-1.0, 1.5)])
 
 
-def _microphone(canvas: _Canvas, generator: Random) -> float:
+def _microphone(canvas: _Canvas, generator: Random) -> None:
     x, y = generator.uniform(-0.12, 0.12), generator.uniform(0.22, 0.42)
     radius = generator.uniform(0.08, 0.2)
     canvas.line([(x, y), (x + generator.uniform(-0.5, 0.5), 1.3)], generator.uniform(0.06, 0.12))
     canvas.ellipse((x, y), (radius, radius * generator.uniform(0.8, 1.3)), 255)
-    return 1.0
 
 
-def _veil(canvas: _Canvas, generator: Random) -> float:
+def _veil(canvas: _Canvas, generator: Random) -> None:
     canvas.ellipse((0.0, 0.1), (generator.uniform(0.55, 0.7), generator.uniform(0.8, 1.0)), 255)
     high, low = generator.uniform(-0.3, -0.21), generator.uniform(-0.07, 0.02)
     wide = generator.uniform(0.34, 0.44)
     canvas.polygon([(-wide, high), (wide, high), (wide, low), (-wide, low)], 0)
-    return 1.0
 
 
-def _hijab(canvas: _Canvas, generator: Random) -> float:
+def _hijab(canvas: _Canvas, generator: Random) -> None:
     canvas.ellipse((0.0, 0.1), (generator.uniform(0.6, 0.75), generator.uniform(0.8, 1.0)), 255)
     canvas.ellipse((0.0, 0.1), (generator.uniform(0.38, 0.46), generator.uniform(0.5, 0.6)), 0)
-    return 1.0
 
 
-def _hat(canvas: _Canvas, generator: Random) -> float:
+def _hat(canvas: _Canvas, generator: Random) -> None:
     low = generator.uniform(-0.45, -0.24)
     wide = generator.uniform(0.45, 0.75)
     canvas.polygon([(-wide, low), (0, low - 0.04), (wide, low), (0.45, -1.0), (-0.45, -1.0)])
-    return 1.0
 
 
-def _phone(canvas: _Canvas, generator: Random) -> float:
+def _phone(canvas: _Canvas, generator: Random) -> None:
     x, y = generator.uniform(-0.5, 0.5), generator.uniform(-0.3, 0.4)
     wide, high = generator.uniform(0.12, 0.2), generator.uniform(0.2, 0.35)
     if generator.random() < 0.5:
         wide, high = high, wide
     canvas.polygon([(x + i * wide, y + j * high) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
-    return 1.0
 
 
 # What covers a face, and how often.
-THINGS: tuple[tuple[Callable[[_Canvas, Random], float], float], ...] = (
-    (_mask, 0.36),
-    (_sunglasses, 0.2),
-    (_hand, 0.12),
-    (_scarf, 0.08),
-    (_microphone, 0.06),
-    (_veil, 0.06),
-    (_hijab, 0.04),
-    (_hat, 0.04),
-    (_phone, 0.04),
-)
+THINGS: dict[Callable[[_Canvas, Random], None], float] = {
+    _mask: 0.36,
+    _sunglasses: 0.2,
+    _hand: 0.12,
+    _scarf: 0.08,
+    _microphone: 0.06,
+    _veil: 0.06,
+    _hijab: 0.04,
+    _hat: 0.04,
+    _phone: 0.04,
+}

@@ -18,6 +18,7 @@ from PIL import Image
 from training.datasets.loading import (
     NO_EXPRESSION,
     PICTURE_SUFFIXES,
+    SPLITS,
     VOTED_CLASSES,
     VOTES_FILE,
     read_picture,
@@ -40,9 +41,7 @@ FER_SIDE = 48
 VOTE_COLUMNS = (*sorted(set(VOTED_CLASSES.values())), *NO_EXPRESSION)
 UTKFACE_CLASSES = ("male", "female")  # in the order of the file names' numbers
 VALIDATION_SHARE = 0.15
-SPLIT_NAMES = {"train": "train", "test": "test"} | dict.fromkeys(
-    ("val", "valid", "validation"), "validation"
-)
+SPLIT_NAMES = {"val": "validation", "valid": "validation"} | {name: name for name in SPLITS}
 # scikit-image's pictures, without duplicates, line drawings and frames of a series.
 NO_SCENES = {"chessboard_GRAY.png", "motorcycle_right.png", "phantom.png"}
 SCENES = sorted({p.name for p in Path(skimage.data.data_dir).glob("*.[jp][pn]g")} - NO_SCENES)

@@ -6,20 +6,17 @@ as face nor as background.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from app.files import atomic_write
 from app.vision.detection.detector import shrink
+from training.datasets import Random
 from training.datasets.composites import (
     PlacedFace,
     Sources,
@@ -31,6 +28,7 @@ from training.datasets.composites import (
 from training.datasets.hard_faces import HardPhoto, read_hard_photos
 from training.datasets.loading import BOX_COLUMNS, BOXES_FILE
 from training.datasets.made_scenes import sample_composite
+from training.runs import write_csv
 
 SIDE = 96  # of a crop, in pixels
 SIDES = (13.0, 30.0)  # of the face that a crop is cut for: the range of one pyramid level
@@ -42,7 +40,8 @@ CROPS_OF_PHOTO = {"train": 3, "validation": 1}  # anywhere
 COMPOSITES = {"train": 3000, "validation": 300}
 
 Faces = list[tuple[PlacedFace, bool]]  # and whether it is certainly a face
-Row = list[str]
+Scene = tuple[np.ndarray, Faces, list[PlacedFace]]  # with the squares to cut crops around
+Row = dict[str, str]  # a crop's file, and numbers of what it shows
 
 
 def prepare_proposals(source: Path, out: Path, seed: int) -> dict[str, int]:
@@ -50,11 +49,10 @@ def prepare_proposals(source: Path, out: Path, seed: int) -> dict[str, int]:
 
     Raises `DataError` if a source is missing.
     """
+    make_folders(out)
     counts = {}
     rows: list[Row] = []
     for split in ("train", "validation"):
-        for name in ("face", "other"):
-            (out / split / name).mkdir(parents=True, exist_ok=True)
         photos = read_hard_photos(source, split)
         sources = list_sources(source, split, seed)
         worker = _Worker(photos, sources, out, split, (seed, split == "validation"))
@@ -66,15 +64,15 @@ def prepare_proposals(source: Path, out: Path, seed: int) -> dict[str, int]:
             for written, count in pool.map(_cut_job, jobs, chunksize=20):
                 rows += written
                 counts[split] += count
-    write_rows(out / BOXES_FILE, BOX_COLUMNS, rows)
+    write_csv(out / BOXES_FILE, rows)
     return counts
 
 
-def write_rows(path: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
-    """Write a table of what is in the crops: rows of a file and its numbers."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([["file", *columns], *rows])
-    atomic_write(path, lambda stream: stream.write(text.getvalue().encode()))
+def make_folders(out: Path) -> None:
+    """Make the folders of both classes in both splits."""
+    for split in ("train", "validation"):
+        for name in ("face", "other"):
+            (out / split / name).mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True)
@@ -110,14 +108,12 @@ def _cut_job(job: tuple[str, int]) -> tuple[list[Row], int]:
         name = f"{folder}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / name), crop)
         for face, known in shown:
-            values = (face.x, face.y, face.side, face.roll_degrees)
-            rows.append([name, *(f"{value:.2f}" for value in values), str(int(known))])
+            numbers = (*(f"{value:.2f}" for value in astuple(face)[:4]), str(int(known)))
+            rows.append({"file": name, **dict(zip(BOX_COLUMNS, numbers, strict=True))})
     return rows, len(targets)
 
 
-def _cut_photo(
-    number: int, generator: np.random.Generator
-) -> tuple[np.ndarray, Faces, list[PlacedFace]]:
+def _cut_photo(number: int, generator: Random) -> Scene:
     photo = _worker.photos[number]
     picture = read_grey(photo.file)
     targets = [_anywhere(picture, generator) for _ in range(CROPS_OF_PHOTO[_worker.split])]
@@ -130,38 +126,28 @@ def _cut_photo(
     return picture, [(face.place, face.certain) for face in photo.faces], targets
 
 
-def _cut_composite(
-    number: int, generator: np.random.Generator
-) -> tuple[np.ndarray, Faces, list[PlacedFace]]:
+def _cut_composite(_: int, generator: Random) -> Scene:
     picture, faces = sample_composite(_worker.sources, generator)
     places = [face.place for face in faces]
     return picture, [(place, True) for place in places], places
 
 
-def _cut_background(
-    number: int, generator: np.random.Generator
-) -> tuple[np.ndarray, Faces, list[PlacedFace]]:
+def _cut_background(number: int, generator: Random) -> Scene:
     picture = read_grey(_worker.sources.backgrounds[number])
     return picture, [], [_anywhere(picture, generator) for _ in range(2)]
 
 
-_JOBS: dict[
-    str, Callable[[int, np.random.Generator], tuple[np.ndarray, Faces, list[PlacedFace]]]
-] = {"photo": _cut_photo, "composite": _cut_composite, "background": _cut_background}
+_JOBS = {"photo": _cut_photo, "composite": _cut_composite, "background": _cut_background}
 
 
-def _anywhere(picture: np.ndarray, generator: np.random.Generator) -> PlacedFace:
+def _anywhere(picture: np.ndarray, generator: Random) -> PlacedFace:
     height, width = picture.shape
     side = math.exp(generator.uniform(math.log(12), math.log(max(13, min(height, width)))))
     return PlacedFace(generator.uniform(0, width), generator.uniform(0, height), side, 0.0)
 
 
 def cut_part(
-    picture: np.ndarray,
-    faces: Faces,
-    target: PlacedFace,
-    behind: np.ndarray,
-    generator: np.random.Generator,
+    picture: np.ndarray, faces: Faces, target: PlacedFace, behind: np.ndarray, generator: Random
 ) -> tuple[np.ndarray, Faces]:
     """Cut a crop around a square, which gets a size in `SIDES` and any angle.
 

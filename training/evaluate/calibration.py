@@ -7,18 +7,15 @@ from app.vision.models.cards import ONE_CLASS, ConditionalThreshold, Head
 from app.vision.models.classifiers import Network, read_answers, read_probabilities
 from training.datasets.loading import CHILDREN, Split
 from training.datasets.ood import fit_ood_threshold, read_ood
+from training.evaluate import Heads, Logits
 from training.evaluate.joining import fit_join, gather_evidence
 from training.evaluate.network import run_network, true_labels
 from training.recipe import JOINED, Recipe
 
 
 def calibrate_heads(
-    recipe: Recipe,
-    heads: dict[str, Head],
-    network: Network,
-    logits: dict[str, np.ndarray],
-    split: Split,
-) -> dict[str, Head]:
+    recipe: Recipe, heads: Heads, network: Network, logits: Logits, split: Split
+) -> Heads:
     """Return the heads with their temperatures and thresholds.
 
     `logits` are the network's for the split's pictures, (count, classes) for each head. A threshold
@@ -50,9 +47,9 @@ def calibrate_heads(
             thresholds.append(select_threshold(best, right, recipe.target_precision))
         change: dict[str, object] = {"threshold": thresholds[0]}
         if condition:
-            change["conditional_threshold"] = ConditionalThreshold(
-                head=condition, found=CHILDREN[0], threshold=max(thresholds)
-            )
+            least = max(thresholds)
+            second = ConditionalThreshold(head=condition, found=CHILDREN[0], threshold=least)
+            change["conditional_threshold"] = second
         calibrated[name] = head.model_copy(update=change)
     if recipe.join:
         evidences = gather_evidence(recipe, heads[JOINED], network, logits, split)
@@ -60,21 +57,18 @@ def calibrate_heads(
     return calibrated
 
 
-def _fit_ood(
-    recipe: Recipe, heads: dict[str, Head], network: Network, logits: dict[str, np.ndarray]
-) -> dict[str, Head]:
+def _fit_ood(recipe: Recipe, heads: Heads, network: Network, logits: Logits) -> Heads:
     rates = {name: head.ood_fpr for name, head in recipe.heads.items() if head.ood_fpr}
     if not rates:
         return {}
     known = {name: settings for name, settings in recipe.data.ood.items() if settings.train_on}
     sets = read_ood(known, "validation", recipe.data.size, recipe.seed)
     ood = run_network(network, np.concatenate([split.pictures for split in sets.values()]))
-    return {
-        name: heads[name].model_copy(
-            update={"ood": fit_ood_threshold(heads[name], logits[name], ood[name], rate)}
-        )
-        for name, rate in rates.items()
-    }
+    fitted = {}
+    for name, rate in rates.items():
+        threshold = fit_ood_threshold(heads[name], logits[name], ood[name], rate)
+        fitted[name] = heads[name].model_copy(update={"ood": threshold})
+    return fitted
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Head:

@@ -1,7 +1,6 @@
 """Measure all figures of a model folder's card from the data, for `export` and for `verify`."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from app.vision.models.files import FILES
 from training.datasets.experiment import read_validation
 from training.datasets.loading import Split, find_shared, read_split
 from training.datasets.ood import read_ood
+from training.evaluate import Figures, Logits
 from training.evaluate.calibration import calibrate_heads
 from training.evaluate.end_to_end import list_task_heads, measure_photos
 from training.evaluate.joining import cross_validate, gather_evidence, measure_risks
@@ -40,11 +40,11 @@ WEAK_UNANSWERED = 0.9
 HIDDEN = ("masked", "profile", "sunglasses")  # kinds of faces that should stay unanswered
 
 
-def measure_model(folder: Path) -> dict[str, Any]:
+def measure_model(folder: Path) -> Figures:
     """Measure the model in a folder on the data that its card names.
 
-    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed, weaknesses and
-    the command. Raises `DataError` for missing data and `ModelError` for a bad model.
+    Returns the card's `figures`: the heads' own, groups, robustness, photos, speed and weaknesses.
+    Raises `DataError` for missing data and `ModelError` for a bad model.
     """
     card = load_card(folder)
     recipe = parse_recipe(card.training["recipe"])
@@ -55,9 +55,8 @@ def measure_model(folder: Path) -> dict[str, Any]:
     unseen = np.ones(len(split.labels), dtype=bool)
     if recipe.data.leakage != "drop":  # else pictures in both splits were not trained on
         unseen = ~find_shared(split, read_split(recipe.data.folder, "train", card.shape))
-    figures: dict[str, Any] = {
+    figures: Figures = {
         "part": SPLIT,
-        **name_command(folder),
         "heads": measure_heads(card, logits, split, unseen),
         "groups": [],
         "robustness": [],
@@ -99,7 +98,7 @@ def calibrate_model(folder: Path) -> Card:
 
 
 def calibrate_card(
-    recipe: Recipe, card: Card, network: Network, logits: dict[str, np.ndarray], split: Split
+    recipe: Recipe, card: Card, network: Network, logits: Logits, split: Split
 ) -> Card:
     """Return a card with its heads calibrated, and its limits of what can't be seen.
 
@@ -114,16 +113,11 @@ def calibrate_card(
     return card.model_copy(update={"visibility": limits})
 
 
-def name_command(folder: Path) -> dict[str, str]:
-    """Return the command that measures a model folder's figures, for its card."""
-    return {"command": f"python -m training verify {folder.parent}"}
-
-
-def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[dict[str, Any]]:
+def list_weaknesses(card: Card, figures: Figures) -> list[Figures]:
     """List where the default head is weak, each a code of `weaknesses.MESSAGES` with parameters."""
     own = figures["heads"][card.default_head]
     low_recall = "low_recall_faces" if card.region == "face" else "low_recall_images"
-    found: list[dict[str, Any]] = [
+    found: list[Figures] = [
         {"code": low_recall, "label": name, "recall": recall}
         for name, recall in own["recall"].items()
         if recall is not None and recall < WEAK_RECALL
@@ -158,27 +152,25 @@ def list_weaknesses(card: Card, figures: dict[str, Any]) -> list[dict[str, Any]]
     return found
 
 
-def _measure_photos(folder: Path, card: Card, photos: Path) -> dict[str, Any]:
+def _measure_photos(folder: Path, card: Card, photos: Path) -> Figures:
     by_head = {head: load_classifier(folder, head=head) for head in list_task_heads(card)}
     return {head: measure_photos(classifier, photos) for head, classifier in by_head.items()}
 
 
-def _is_behind(group: dict[str, Any], overall: dict[str, Any]) -> bool:
+def _is_behind(group: Figures, overall: Figures) -> bool:
     behind: bool = overall["accuracy"] - group["accuracy"] > WEAK_BELOW_ALL
     return behind and group["count"] >= FEWEST_IN_GROUP
 
 
-def _compare(group: dict[str, Any], overall: dict[str, Any]) -> dict[str, Any]:
+def _compare(group: Figures, overall: Figures) -> Figures:
     shown = {name: group[name] for name in ("count", "accuracy")}
     return {**shown, "overall": overall["accuracy"]}
 
 
-def _measure_ood(
-    classifier: Classifier, recipe: Recipe, logits: dict[str, np.ndarray]
-) -> list[dict[str, Any]]:
+def _measure_ood(classifier: Classifier, recipe: Recipe, logits: Logits) -> list[Figures]:
     name, head = classifier.head_name, classifier.head
     # The pictures of the classes come first: they are refused wrongly.
-    kinds: dict[str, np.ndarray] = {recipe.task: logits[name]}
+    kinds: Logits = {recipe.task: logits[name]}
     for kind, ood in read_ood(recipe.data.ood, SPLIT, classifier.card.size, recipe.seed).items():
         kinds[kind] = run_network(classifier, ood.pictures)[name]
     none = head.labels.index(NONE_OF_THESE)
@@ -186,9 +178,7 @@ def _measure_ood(
     return [{"kind": kind, **measure_share(each, "refused")} for kind, each in refused.items()]
 
 
-def _measure_groups(
-    classifier: Classifier, logits: dict[str, np.ndarray], split: Split
-) -> list[dict[str, Any]]:
+def _measure_groups(classifier: Classifier, logits: Logits, split: Split) -> list[Figures]:
     head = classifier.head
     probabilities = read_answers(head, logits[classifier.head_name])
     right = probabilities.argmax(axis=1) == true_labels(head, split)
@@ -196,7 +186,7 @@ def _measure_groups(
     return measure_subgroups(split, right, probabilities.max(axis=1) >= thresholds)
 
 
-def _measure_accuracy(classifier: Classifier, crops: np.ndarray, split: Split) -> dict[str, Any]:
+def _measure_accuracy(classifier: Classifier, crops: np.ndarray, split: Split) -> Figures:
     logits = run_network(classifier, crops)[classifier.head_name]
     probabilities = read_answers(classifier.head, logits)
     labels = true_labels(classifier.head, split)

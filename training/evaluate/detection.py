@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
 from app.vision.geometry import iou
 from bench.machine import describe_hardware
+from training.datasets import Random
 from training.datasets.composites import (
     PHOTO_PLACE,
     PlacedFace,
@@ -31,7 +33,7 @@ from training.datasets.composites import (
     paste_face,
     read_grey,
 )
-from training.evaluate.reports import save_figure
+from training.evaluate.reports import save_figure, write_sections
 from training.runs import write_csv
 
 TURNS = (0, 20, -20, 40, -40, 90, -90, 180)
@@ -48,14 +50,8 @@ AXES = {
 SCORES = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability table
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Hold a picture, RGB uint8, and the faces in it."""
-
-    pixels: np.ndarray
-    faces: tuple[PlacedFace, ...]
-
-
+Result = TypeVar("Result")
+Picture = tuple[np.ndarray, list[PlacedFace]]  # RGB uint8, and the faces in it
 # A detected face with its score (None if the detector gives none).
 Detection = tuple[PlacedFace, float | None]
 Detector = Callable[[np.ndarray], list[Detection]]
@@ -93,17 +89,13 @@ def evaluate_detector(
     reads; its validation split is measured, with at most `limit` photos of people. Returns the
     rows. Raises `DataError` if a source is missing.
     """
-    shares = count_processors()
-    measure = partial(_measure_cases, data, models, seed, limit, shares)
-    with ProcessPoolExecutor(shares, get_context("spawn")) as pool:
-        measured = dict(chain.from_iterable(pool.map(measure, range(shares))))
-    rows: list[Row] = []
-    scores: dict[str, list[Score]] = {effort: [] for effort in EFFORTS}
-    for _, results in sorted(measured.items()):
-        for row, scored in results:
-            rows.append(row)
-            if row.detector in scores:
-                scores[row.detector] += scored
+    measured = dict(share_out(partial(_measure_cases, data, models, seed, limit)))
+    results = [result for _, results in sorted(measured.items()) for result in results]
+    rows = [row for row, _ in results]
+    scores: dict[str, list[Score]] = {
+        effort: [score for row, scored in results if row.detector == effort for score in scored]
+        for effort in EFFORTS
+    }
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "detection.csv", [asdict(row) for row in rows])
     _write_page(rows, scores, FaceDetector.load(models).face_classifier.digest, out)
@@ -111,12 +103,23 @@ def evaluate_detector(
     return rows
 
 
+def share_out(measure: Callable[[int, int], list[Result]]) -> list[Result]:
+    """Measure in a process for each processor; `measure` gets their number and its own."""
+    shares = count_processors()
+    with ProcessPoolExecutor(shares, get_context("spawn")) as pool:
+        return list(chain.from_iterable(pool.map(measure, repeat(shares), range(shares))))
+
+
+def load_detectors(models: Path) -> dict[str, Detector]:
+    """Return plain Haar, and the detector among `models` at every effort."""
+    detect = partial(detect_faces, FaceDetector.load(models))
+    return {"haar": plain_haar(), **{effort: partial(detect, effort) for effort in EFFORTS}}
+
+
 def _measure_cases(
     data: Path, models: Path, seed: int, limit: int | None, shares: int, share: int
 ) -> list[tuple[int, list[Measured]]]:
-    detector = FaceDetector.load(models)
-    detectors: dict[str, Detector] = {"haar": plain_haar()}
-    detectors |= {effort: partial(detect_faces, detector, effort) for effort in EFFORTS}
+    detectors = load_detectors(models)
     return [
         (number, [_measure(case, name, detect, pictures) for name, detect in detectors.items()])
         for number, (case, pictures) in enumerate(_make_cases(data, seed, limit))
@@ -128,9 +131,8 @@ def detect_faces(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> 
     """Return the faces that a detector finds, each with its score."""
     found: list[Detection] = []
     for face in detector.detect(pixels, effort):
-        box = face.box
-        x, y = box.x + box.width / 2, box.y + box.height / 2
-        found.append((PlacedFace(x, y, box.width, face.roll_degrees), face.score))
+        x, y = face.box.corners.reshape(2, 2).mean(axis=0).tolist()
+        found.append((PlacedFace(x, y, face.box.width, face.roll_degrees), face.score))
     return found
 
 
@@ -149,39 +151,30 @@ def plain_haar() -> Detector:
 def _measure(case: str, name: str, detect: Detector, pictures: list[Picture]) -> Measured:
     found = false = count = 0
     milliseconds, roll_errors, scored = [], [], []
-    for picture in pictures:
+    for pixels, faces in pictures:
         # The CPU time of one thread does not depend on the machine's load.
         started = time.process_time()
-        boxes = detect(picture.pixels)
+        boxes = detect(pixels)
         milliseconds.append((time.process_time() - started) * 1000)
-        for face in picture.faces:
-            nearest = max(
-                (box for box, _ in boxes),
-                key=lambda box: iou(face.corners, box.corners),
-                default=None,
-            )
-            count += 1
-            if nearest and iou(face.corners, nearest.corners) >= MINIMUM_IOU:
-                found += 1
-                difference = face.roll_degrees - nearest.roll_degrees
-                roll_errors.append(abs((difference + 180) % 360 - 180))
-        for box, score in boxes:
-            is_face = any(iou(face.corners, box.corners) >= MINIMUM_IOU for face in picture.faces)
+        corners = np.array([box.corners for box, _ in boxes]).reshape(-1, 4)
+        shared = np.array([iou(face.corners, corners) for face in faces])
+        hits = shared.reshape(len(faces), len(boxes)) >= MINIMUM_IOU
+        count += len(faces)
+        for index in np.flatnonzero(hits.any(axis=1)):
+            found += 1
+            nearest, _ = boxes[shared[index].argmax()]
+            difference = faces[index].roll_degrees - nearest.roll_degrees
+            roll_errors.append(abs((difference + 180) % 360 - 180))
+        for (_, score), is_face in zip(boxes, map(any, hits.T), strict=True):
             false += not is_face
             if score is not None:
                 scored.append((score, is_face))
-    low, high = wilson_interval(found, count)
-    row = Row(
-        case=case,
-        detector=name,
-        pictures=len(pictures),
-        recall=round(found / count, 4) if count else None,
-        recall_low=round(low, 4) if count else None,
-        recall_high=round(high, 4) if count else None,
-        false_boxes=round(false / len(pictures), 4),
-        roll_error=round(float(np.median(roll_errors)), 1) if roll_errors else None,
-        milliseconds=round(float(np.median(milliseconds)), 1),
-    )
+    shares = (found / max(1, count), *wilson_interval(found, count))
+    recall, low, high = (round(share, 4) if count else None for share in shares)
+    false_boxes = round(false / len(pictures), 4)
+    roll_error = round(float(np.median(roll_errors)), 1) if roll_errors else None
+    median = round(float(np.median(milliseconds)), 1)
+    row = Row(case, name, len(pictures), recall, low, high, false_boxes, roll_error, median)
     return row, scored
 
 
@@ -195,14 +188,10 @@ def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         scene = scenes[generator.integers(len(scenes))]
         canvas = cv2.resize(scene, FRAME[::-1])
         room = min(FRAME[0] / 2, side * (1.0 if turn else 0.7))
-        face = PlacedFace(
-            generator.uniform(room, FRAME[1] - room),
-            generator.uniform(room, FRAME[0] - room),
-            side,
-            turn,
-        )
-        pixels = paste_face(canvas, photo, PHOTO_PLACE, face, 0.0)
-        return Picture(_as_rgb((255 * (pixels / 255) ** gamma).astype(np.uint8)), (face,))
+        x, y = (generator.uniform(room, length - room) for length in reversed(FRAME))
+        face = PlacedFace(x, y, side, turn)
+        pixels = paste_face(canvas, photo, PHOTO_PLACE, face)
+        return _as_rgb((255 * (pixels / 255) ** gamma).astype(np.uint8)), [face]
 
     yield "plain", [_portrait(photo) for photo in photos]
     yield "framed", [frame(photo, FACE_SIDE) for photo in photos]
@@ -212,65 +201,47 @@ def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         yield f"size {side}", [frame(photo, side) for photo in photos]
     for gamma in GAMMAS:
         yield f"gamma {gamma}", [frame(photo, FACE_SIDE, gamma=gamma) for photo in photos]
-    yield (
-        "six faces",
-        [_group(photos, scenes, generator) for _ in range(math.ceil(len(photos) / 3))],
-    )
-    yield "no face, scenes", [Picture(_as_rgb(scene), ()) for scene in scenes]
-    animals = [read_grey(file) for file in sources.animals]
-    yield "no face, animals", [Picture(_as_rgb(animal), ()) for animal in animals]
+    groups = math.ceil(len(photos) / 3)
+    yield "six faces", [_group(photos, scenes, generator) for _ in range(groups)]
+    yield "no face, scenes", [(_as_rgb(scene), []) for scene in scenes]
+    yield "no face, animals", [(_as_rgb(read_grey(file)), []) for file in sources.animals]
 
 
 def _portrait(photo: np.ndarray) -> Picture:
     """Return a photo as it is."""
     side = photo.shape[0]
     face = PlacedFace(PHOTO_PLACE.x * side, PHOTO_PLACE.y * side, PHOTO_PLACE.side * side, 0.0)
-    return Picture(_as_rgb(photo), (face,))
+    return _as_rgb(photo), [face]
 
 
-def _group(
-    photos: list[np.ndarray], scenes: list[np.ndarray], generator: np.random.Generator
-) -> Picture:
+def _group(photos: list[np.ndarray], scenes: list[np.ndarray], generator: Random) -> Picture:
     """Paste six faces of 60 to 160 pixels into 1280 x 800."""
     canvas = cv2.resize(scenes[generator.integers(len(scenes))], (1280, 800))
     faces = []
     for number in range(6):
         side = generator.uniform(60, 160)
         left, top = (number % 3) * 426, (number // 3) * 400
-        face = PlacedFace(
-            left + generator.uniform(120, 306), top + generator.uniform(120, 280), side, 0.0
-        )
+        x, y = left + generator.uniform(120, 306), top + generator.uniform(120, 280)
+        faces.append(PlacedFace(x, y, side, 0.0))
         photo = photos[generator.integers(len(photos))]
-        canvas = paste_face(canvas, photo, PHOTO_PLACE, face, 0.0)
-        faces.append(face)
-    return Picture(_as_rgb(canvas), tuple(faces))
+        canvas = paste_face(canvas, photo, PHOTO_PLACE, faces[-1])
+    return _as_rgb(canvas), faces
 
 
 def _as_rgb(grey: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
 
 
-def _write_page(
-    rows: list[Row], scores: dict[str, list[Score]], face_classifier: str, out: Path
-) -> None:
+def _write_page(rows: list[Row], scores: dict[str, list[Score]], digest: str, out: Path) -> None:
     cases: dict[str, list[Row]] = {}
     for row in rows:
         cases.setdefault(row.case, []).append(row)
-    table = [
-        [
-            case,
-            of_case[0].pictures,
-            *(
-                f"{percent(row.recall)} / {row.false_boxes:.3f} / {row.milliseconds:.0f}"
-                for row in of_case
-            ),
-        ]
-        for case, of_case in cases.items()
-    ]
+    table = [[case, own[0].pictures, *map(_describe, own)] for case, own in cases.items()]
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    text = [
+    write_sections(
+        out / "README.md",
         "# Face detection",
-        f"{date}, {describe_hardware()['processor']}, face classifier {face_classifier[:12]}.",
+        f"{date}, {describe_hardware()['processor']}, face classifier {digest[:12]}.",
         "Recall / false boxes per picture / median milliseconds on one core. "
         "detection.csv has the recalls' 95% intervals.",
         "Photos of people and pictures of clothes and animals that no model was trained on. Faces "
@@ -281,20 +252,20 @@ def _write_page(
         "Share of faces among the boxes with such a score, over all cases / number of boxes.",
         markdown_table(_rate_scores(scores), ["score", *EFFORTS]),
         "Generated by `python -m training evaluate-detector DIR`; do not edit.",
-    ]
-    (out / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    )
+
+
+def _describe(row: Row) -> str:
+    return f"{percent(row.recall)} / {row.false_boxes:.3f} / {row.milliseconds:.0f}"
 
 
 def _rate_scores(scores: dict[str, list[Score]]) -> list[list[str]]:
     rows = []
     for low, high in pairwise(SCORES):
-        cells = []
-        for effort in EFFORTS:
-            right = [
-                face for score, face in scores[effort] if low <= score < high or score == high == 1
-            ]
-            cells.append(f"{np.mean(right):.1%} / {len(right)}" if right else "")
-        rows.append([f"{low} to {high}", *cells])
+        rows.append([f"{low} to {high}"])
+        for scored in scores.values():
+            right = [face for score, face in scored if low <= score < high or score == high == 1]
+            rows[-1].append(f"{np.mean(right):.1%} / {len(right)}" if right else "")
     return rows
 
 

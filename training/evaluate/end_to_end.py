@@ -80,12 +80,11 @@ def find_main_face(file: Path) -> Detection | None:
     photo = LazyImage.of(read_picture(file))
     faces = _load_detector().detect(photo, "balanced")
     middle = (photo.width / 2, photo.height / 2)
-
-    def distance(face: Detection) -> float:
-        box = face.box
-        return math.dist((box.x + box.width / 2, box.y + box.height / 2), middle)
-
-    return min(faces, key=distance, default=None)
+    return min(
+        faces,
+        key=lambda face: math.dist(face.box.corners.reshape(2, 2).mean(axis=0), middle),
+        default=None,
+    )
 
 
 _load_detector = cache(partial(FaceDetector.load, SERVED))
@@ -100,17 +99,13 @@ def read_photos(classifier: Classifier, photos: list[LabelledPhoto]) -> Iterator
         yield Result(photo, readings[0] if readings else None)
 
 
-@dataclass(frozen=True)
-class MainFaces:
-    """Hold main faces, uint8 (count, size, size, channels), their labels and people, (count,)."""
+def cut_main_faces(
+    folder: Path, task: str, shape: CropShape
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut the main face of each labelled photo in which one is detected.
 
-    crops: np.ndarray
-    labels: np.ndarray
-    people: np.ndarray
-
-
-def cut_main_faces(folder: Path, task: str, shape: CropShape) -> MainFaces:
-    """Cut the main face of each labelled photo in which one is detected."""
+    Returns the crops, uint8 (count, size, size, channels), their labels and people, (count,).
+    """
     found = [
         (
             cut_from_photo(LazyImage.of(read_picture(photo.file)), face, shape),
@@ -120,7 +115,8 @@ def cut_main_faces(folder: Path, task: str, shape: CropShape) -> MainFaces:
         for photo in list_photos(folder)
         if photo.labels.get(task) and (face := find_main_face(photo.file))
     ]
-    return MainFaces(*(np.array(each) for each in zip(*found, strict=True)))
+    crops, labels, people = map(np.array, zip(*found, strict=True))
+    return crops, labels, people
 
 
 def measure_photos(classifier: Classifier, folder: Path) -> dict[str, Any]:
@@ -178,9 +174,8 @@ def draw_contact_sheet(model: Path, folder: Path, path: Path, most: int | None =
     heads = list_task_heads(card)
     by_head = [read_photos(load_classifier(model, head=head), photos) for head in heads]
     own = heads.index(card.default_head)
-    wrong = [
-        answers for answers in zip(*by_head, strict=True) if not answers[own].is_right(card.task)
-    ]
+    by_photo = zip(*by_head, strict=True)
+    wrong = [answers for answers in by_photo if not answers[own].is_right(card.task)]
     predictions = [answers[own].prediction(card.task) for answers in wrong]
     order = np.argsort([-each.probability if each else 0.0 for each in predictions])[:most]
     tiles = [_draw_tile(wrong[index], card.task)[..., ::-1] for index in order]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -16,14 +14,12 @@ import numpy as np
 
 from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
-from app.settings import count_processors
-from app.vision.detection.detector import EFFORTS, FaceDetector
 from app.vision.geometry import iou, overlap_over_min
 from training.datasets.composites import PlacedFace
 from training.datasets.hard_faces import KINDS, HardPhoto, darkened, drawn, read_hard_photos
 from training.datasets.loading import read_picture
-from training.evaluate.detection import MINIMUM_IOU, Detector, detect_faces, plain_haar
-from training.evaluate.reports import write_sheet
+from training.evaluate.detection import MINIMUM_IOU, Detector, load_detectors, share_out
+from training.evaluate.reports import write_sections, write_sheet
 from training.runs import write_csv
 
 SMALLEST = 20.0  # side in pixels from which a face has to be found
@@ -72,6 +68,10 @@ class PhotoResult:
     milliseconds: float
 
 
+Named = tuple[str, PhotoResult]  # with the detector's name
+Tables = tuple[list[KindRow], list[FalseRow]]
+
+
 def judge_photo(photo: HardPhoto, detect: Detector, change: str | None = None) -> PhotoResult:
     """Run a detector on a photo, or on one of `CHANGES`, of which only frontal faces count."""
     pixels = read_picture(photo.file)
@@ -91,25 +91,19 @@ def judge_photo(photo: HardPhoto, detect: Detector, change: str | None = None) -
             kinds = (change,) if "frontal" in kinds else ()
         found.append((kinds, hit))
     places = np.array([face.place.corners for face in photo.faces]).reshape(-1, 4)
-    false = tuple(
-        box for box in boxes if not (overlap_over_min(box.corners, places) >= TOUCHING).any()
-    )
+    touching = [(overlap_over_min(each, places) >= TOUCHING).any() for each in corners]
+    false = tuple(box for box, touches in zip(boxes, touching, strict=True) if not touches)
     return PhotoResult(photo.file, bool(len(photo.faces)), tuple(found), false, milliseconds)
 
 
-def evaluate_faces(
-    data: Path, models: Path, out: Path | None, sheet: Path | None
-) -> tuple[list[KindRow], list[FalseRow]]:
+def evaluate_faces(data: Path, models: Path, out: Path | None, sheet: Path | None) -> Tables:
     """Measure plain Haar and every effort on hard-faces' validation photos, on all processors.
 
     Writes the tables to `out` and the false boxes of `balanced` to the PNG `sheet`. Raises
     `DataError` if the data is missing.
     """
     photos = read_hard_photos(data, "validation")
-    shares = count_processors()
-    measure = partial(_measure_share, photos, models, shares)
-    with ProcessPoolExecutor(shares, get_context("spawn")) as pool:
-        results = list(chain.from_iterable(pool.map(measure, range(shares))))
+    results = share_out(partial(_measure_share, photos, models))
     kinds, false = summarize(results)
     if out:
         write_tables(kinds, false, out)
@@ -118,18 +112,11 @@ def evaluate_faces(
     return kinds, false
 
 
-def _measure_share(
-    photos: list[HardPhoto], models: Path, shares: int, share: int
-) -> list[tuple[str, PhotoResult]]:
-    detector = FaceDetector.load(models)
-    detectors: dict[str, Detector] = {"haar": plain_haar()}
-    detectors |= {effort: partial(detect_faces, detector, effort) for effort in EFFORTS}
-    return list(judge_photos(photos[share::shares], detectors))
+def _measure_share(photos: list[HardPhoto], models: Path, shares: int, share: int) -> list[Named]:
+    return list(judge_photos(photos[share::shares], load_detectors(models)))
 
 
-def judge_photos(
-    photos: list[HardPhoto], detectors: dict[str, Detector]
-) -> Iterator[tuple[str, PhotoResult]]:
+def judge_photos(photos: list[HardPhoto], detectors: dict[str, Detector]) -> Iterator[Named]:
     """Run each detector on each photo, and on the changed ones of those with frontal faces."""
     for photo in photos:
         frontal = any(face.certain and face.kind == "frontal" for face in photo.faces)
@@ -138,9 +125,7 @@ def judge_photos(
                 yield name, judge_photo(photo, detect, change)
 
 
-def summarize(
-    results: list[tuple[str, PhotoResult]],
-) -> tuple[list[KindRow], list[FalseRow]]:
+def summarize(results: list[Named]) -> Tables:
     """Return the recalls by detector and kind, and the false boxes by detector."""
     kind_rows, false_rows = [], []
     for name in dict.fromkeys(name for name, _ in results):
@@ -148,11 +133,8 @@ def summarize(
         faces = list(chain.from_iterable(result.found for result in mine))
         for kind in (*KINDS, *CHANGES):
             hits = [hit for kinds, hit in faces if kind in kinds]
-            low, high = wilson_interval(sum(hits), len(hits))
-            share = sum(hits) / max(1, len(hits))
-            kind_rows.append(
-                KindRow(name, kind, len(hits), round(share, 4), round(low, 4), round(high, 4))
-            )
+            shares = (sum(hits) / max(1, len(hits)), *wilson_interval(sum(hits), len(hits)))
+            kind_rows.append(KindRow(name, kind, len(hits), *(round(each, 4) for each in shares)))
         for with_faces in (True, False):
             chosen = [result for result in mine if result.with_faces == with_faces]
             count = sum(len(result.false_boxes) for result in chosen)
@@ -167,45 +149,29 @@ def write_tables(kinds: list[KindRow], false: list[FalseRow], out: Path) -> None
     write_csv(out / "kinds.csv", [asdict(row) for row in kinds])
     write_csv(out / "false-boxes.csv", [asdict(row) for row in false])
     detectors = list(dict.fromkeys(row.detector for row in kinds))
-    cells = {(row.detector, row.kind): row for row in kinds}
-    table = [
-        [
-            kind,
-            cells[detectors[0], kind].faces,
-            *(
-                f"{percent(cells[name, kind].recall)} "
-                f"({100 * cells[name, kind].low:.0f} to {100 * cells[name, kind].high:.0f})"
-                for name in detectors
-            ),
-        ]
-        for kind in dict.fromkeys(row.kind for row in kinds)
-    ]
-    wrong = [
-        [
-            "with faces" if with_faces else "without faces",
-            next(row.photos for row in false if row.with_faces == with_faces),
-            *(
-                f"{row.false_boxes} / {row.milliseconds:.1f} ms"
-                for row in false
-                if row.with_faces == with_faces
-            ),
-        ]
-        for with_faces in (True, False)
-    ]
-    text = [
+    table: dict[str, list[object]] = {}
+    for row in kinds:
+        cell = f"{percent(row.recall)} ({100 * row.low:.0f} to {100 * row.high:.0f})"
+        table.setdefault(row.kind, [row.kind, row.faces]).append(cell)
+    wrong: dict[bool, list[object]] = {}
+    for counted in false:
+        photos = "with faces" if counted.with_faces else "without faces"
+        cell = f"{counted.false_boxes} / {counted.milliseconds:.1f} ms"
+        wrong.setdefault(counted.with_faces, [photos, counted.photos]).append(cell)
+    write_sections(
+        out / "README.md",
         "# Faces found, by kind",
         f"Recall with 95% intervals (Wilson) on the validation photos of hard-faces; faces of "
         f"{SMALLEST:.0f} pixels and more. The kind `cut` has at least half of its square in the "
         "photo, `small` has 20 to 32 pixels, `dark` a mean grey below 45; the frontal faces of "
         "`dark, made` are in photos with a twelfth of the light, and noise. Those of `drawn, made` "
         "are in pencil drawings of the photos: what is found there is no face.",
-        markdown_table(table, ["kind", "faces", *detectors]),
+        markdown_table(table.values(), ["kind", "faces", *detectors]),
         "False boxes, which touch neither a face nor an uncertain place, and median milliseconds "
         "on one core. Changed photos count once more.",
-        markdown_table(wrong, ["photos", "count", *detectors]),
+        markdown_table(wrong.values(), ["photos", "count", *detectors]),
         "Generated by `python -m training evaluate-faces DIR`; do not edit.",
-    ]
-    (out / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    )
 
 
 def draw_false_boxes(results: list[PhotoResult], path: Path) -> None:
@@ -214,8 +180,7 @@ def draw_false_boxes(results: list[PhotoResult], path: Path) -> None:
     for result in results:
         pixels = cv2.cvtColor(read_picture(result.file), cv2.COLOR_RGB2BGR)
         for box in result.false_boxes:
-            # Twice the side, so that one sees what it is.
-            size = (round(2 * box.side),) * 2
-            tile = cv2.getRectSubPix(pixels, size, (box.x, box.y))
+            side = round(2 * box.side)  # twice the box's, so that one sees what it is
+            tile = cv2.getRectSubPix(pixels, (side, side), (box.x, box.y))
             tiles.append(cv2.resize(tile, (TILE, TILE)))
     write_sheet(tiles, TILES_PER_ROW, path)

@@ -1,9 +1,8 @@
 """Fit the head that joins the others' evidence: weights, prior, temperature and thresholds."""
 
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -18,10 +17,11 @@ from app.vision.models.classifiers import (
     read_answers,
 )
 from training.datasets.loading import Split
+from training.evaluate import Figures, Heads, Logits
 from training.evaluate.end_to_end import cut_main_faces
 from training.evaluate.metrics import measure_given, measure_share
 from training.evaluate.network import run_network, true_labels
-from training.recipe import JOINED, JoinSettings, Recipe
+from training.recipe import JOINED, Recipe
 
 WEIGHTS = np.linspace(0, 1, 11)  # of the first head; the second has the rest
 STRENGTHS = np.linspace(0, 1.5, 16)  # of the correction by the prior
@@ -39,7 +39,7 @@ class Evidence:
     where they are known.
     """
 
-    logits: dict[str, np.ndarray]
+    logits: Logits
     labels: np.ndarray
     people: np.ndarray | None = None
 
@@ -52,22 +52,17 @@ class Evidence:
             people=None if self.people is None else self.people[chosen],
         )
 
-    def read(self, heads: dict[str, Head], head: Head) -> np.ndarray:
+    def read(self, heads: Heads, head: Head) -> np.ndarray:
         """Return the probabilities of a joined head, float64 (count, classes)."""
         return read_answers(head, join_heads(heads | {JOINED: head}, self.logits)[JOINED])
 
 
-@dataclass(frozen=True)
-class Evidences:
-    """Hold validation faces, faces of whole photos of a natural mix, and of photos by class."""
-
-    faces: Evidence
-    natural: Evidence
-    by_class: Evidence
+# Validation "faces", faces of whole photos of a "natural" mix, and of photos "by_class".
+Evidences = dict[str, Evidence]
 
 
 def gather_evidence(
-    recipe: Recipe, head: Head, network: Network, logits: dict[str, np.ndarray], split: Split
+    recipe: Recipe, head: Head, network: Network, logits: Logits, split: Split
 ) -> Evidences:
     """Read the faces that a joined head is fitted on; `logits` are those of the split."""
     labels = true_labels(head, split)
@@ -76,15 +71,15 @@ def gather_evidence(
     assert recipe.data.photos
     assert recipe.join
     averaging = MirrorAveraging(network) if recipe.mirror_averaging else network
-    photos = []
-    for folder in (recipe.data.photos, recipe.join.photos):
-        cut = cut_main_faces(folder, recipe.task, shape)
-        indices = np.array([head.classes.index(name) for name in cut.labels])
-        photos.append(Evidence(run_network(averaging, cut.crops), indices, cut.people))
-    return Evidences(faces, *photos)
+    evidences = {"faces": faces}
+    for name, folder in (("natural", recipe.data.photos), ("by_class", recipe.join.photos)):
+        crops, names, people = cut_main_faces(folder, recipe.task, shape)
+        indices = np.array([head.classes.index(each) for each in names])
+        evidences[name] = Evidence(run_network(averaging, crops), indices, people)
+    return evidences
 
 
-def fit_join(recipe: Recipe, heads: dict[str, Head], evidences: Evidences) -> Head:
+def fit_join(recipe: Recipe, heads: Heads, evidences: Evidences) -> Head:
     """Fit the head that joins the calibrated `heads`.
 
     Weights, strength and temperature minimise the negative log-likelihood of the photos' labels:
@@ -94,43 +89,26 @@ def fit_join(recipe: Recipe, heads: dict[str, Head], evidences: Evidences) -> He
     often than `target_precision` has a higher one.
     """
     assert recipe.join is not None
-    settings, head = recipe.join, heads[JOINED]
-    tried = (
-        _fit_temperature(
-            heads, _join(heads, head, settings, evidences.faces, weight, strength), evidences
-        )
-        for weight, strength in product(WEIGHTS, STRENGTHS)
-    )
-    _, best = min(tried, key=lambda each: each[0])
-    return _select_thresholds(settings, heads, best, evidences, recipe.target_precision)
-
-
-def _join(
-    heads: dict[str, Head],
-    head: Head,
-    settings: JoinSettings,
-    faces: Evidence,
-    weight: float,
-    strength: float,
-) -> Head:
-    weights = dict(zip(settings.heads, (weight, 1 - weight), strict=True))
+    head, labels = heads[JOINED], evidences["faces"].labels
     # The parts of FER2013 were drawn at random: the validation part has the training part's prior.
-    shares = np.bincount(faces.labels, minlength=len(head.classes)) / len(faces.labels)
-    join = Join(
-        weights={name: round(float(each), 4) for name, each in weights.items()},
-        prior={n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)},
-        strength=round(float(strength), 4),
-    )
-    return head.model_copy(update={"join": join})
+    shares = np.bincount(labels, minlength=len(head.classes)) / len(labels)
+    prior = {n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)}
+    tried = []
+    for first, strength in product(WEIGHTS, STRENGTHS):
+        both = (round(float(weight), 4) for weight in (first, 1 - first))
+        weights = dict(zip(recipe.join.heads, both, strict=True))
+        join = Join(weights=weights, prior=prior, strength=round(float(strength), 4))
+        joined = head.model_copy(update={"join": join})
+        tried.append(_fit_temperature(heads, joined, evidences))
+    _, best = min(tried, key=lambda each: each[0])
+    return _select_thresholds(recipe, heads, best, evidences)
 
 
-def _fit_temperature(
-    heads: dict[str, Head], head: Head, evidences: Evidences
-) -> tuple[float, Head]:
+def _fit_temperature(heads: Heads, head: Head, evidences: Evidences) -> tuple[float, Head]:
     """Return the least loss over temperatures, and the head with that temperature."""
     single = head.model_copy(update={"temperature": 1.0})
     parts = []
-    for evidence, balanced in ((evidences.natural, False), (evidences.by_class, True)):
+    for evidence, balanced in ((evidences["natural"], False), (evidences["by_class"], True)):
         counts = np.bincount(evidence.labels, minlength=len(head.classes))
         weights = (counts >= FEWEST) / np.maximum(counts, 1) if balanced else np.ones(len(counts))
         weights = weights[evidence.labels] / weights[evidence.labels].sum()
@@ -148,24 +126,19 @@ def _fit_temperature(
     return found.fun, head.model_copy(update={"temperature": round(float(found.x), 4)})
 
 
-def _select_thresholds(
-    settings: JoinSettings,
-    heads: dict[str, Head],
-    head: Head,
-    evidences: Evidences,
-    target_precision: float,
-) -> Head:
+def _select_thresholds(recipe: Recipe, heads: Heads, head: Head, evidences: Evidences) -> Head:
     """Return the head with its threshold, and with the higher ones of classes that need them."""
+    assert recipe.join is not None
     natural, by_class, faces = (
-        (each.read(heads, head), each.labels)
-        for each in (evidences.natural, evidences.by_class, evidences.faces)
+        (evidences[name].read(heads, head), evidences[name].labels)
+        for name in ("natural", "by_class", "faces")
     )
-    asked = ((*natural, settings.precision_on_photos), (*by_class, settings.precision_by_class))
-    threshold = _lowest_threshold(asked)
+    on_photos, of_classes = recipe.join.precision_on_photos, recipe.join.precision_by_class
+    threshold = _lowest_threshold(((*natural, on_photos), (*by_class, of_classes)))
     higher = {}
     for index, name in enumerate(head.classes):
         own = faces[0].argmax(axis=1) == index
-        answered = ((faces[0][own], faces[1][own], target_precision),)
+        answered = ((faces[0][own], faces[1][own], recipe.target_precision),)
         if (chosen := _lowest_threshold(answered, threshold)) > threshold:
             higher[name] = round(chosen, 4)
     return head.model_copy(update={"threshold": round(threshold, 4), "class_thresholds": higher})
@@ -186,30 +159,25 @@ def _lowest_threshold(
     return 1.0
 
 
-def cross_validate(
-    recipe: Recipe, heads: dict[str, Head], evidences: Evidences
-) -> dict[str, dict[str, Any]]:
+def cross_validate(recipe: Recipe, heads: Heads, evidences: Evidences) -> dict[str, Figures]:
     """Measure the joined head on people of whose photos nothing was fitted.
 
     The photos' people are dealt into `FOLDS` folds; each fold is read by a head that was fitted on
     the others. Returns the figures of `measure_given` for the natural mix and for the photos by
     class.
     """
-    right: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
-    given: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
+    answers: dict[str, list[np.ndarray]] = {"natural": [], "by_class": []}
     for fold in range(FOLDS):
-        held = {name: _deal(getattr(evidences, name)) == fold for name in right}
-        rest = {name: getattr(evidences, name).take(~held[name]) for name in right}
-        head = fit_join(recipe, heads, replace(evidences, **rest))
-        for name in right:
-            unseen = getattr(evidences, name).take(held[name])
+        held = {name: _deal(evidences[name]) == fold for name in answers}
+        rest = {name: evidences[name].take(~held[name]) for name in answers}
+        head = fit_join(recipe, heads, evidences | rest)
+        for name, found in answers.items():
+            unseen = evidences[name].take(held[name])
             probabilities = unseen.read(heads, head)
-            right[name].append(probabilities.argmax(axis=1) == unseen.labels)
-            given[name].append(probabilities.max(axis=1) >= choose_thresholds(head, probabilities))
-    return {
-        name: measure_given(np.concatenate(right[name]), np.concatenate(given[name]))
-        for name in right
-    }
+            right = probabilities.argmax(axis=1) == unseen.labels
+            given = probabilities.max(axis=1) >= choose_thresholds(head, probabilities)
+            found.append(np.stack([right, given]))
+    return {name: measure_given(*np.concatenate(found, axis=1)) for name, found in answers.items()}
 
 
 def _deal(evidence: Evidence) -> np.ndarray:
@@ -219,15 +187,15 @@ def _deal(evidence: Evidence) -> np.ndarray:
 
 
 def measure_risks(
-    heads: dict[str, Head], head: Head, evidences: Evidences
+    heads: Heads, head: Head, evidences: Evidences
 ) -> dict[str, list[dict[str, float]]]:
     """Measure risk against coverage: how many of the most probable answers are right.
 
     Returns, for each set of faces, rows of `coverage` (the share that is answered), `threshold`
     (the least probability among them) and `right`, with its 95% interval.
     """
-    sets = {each.name: getattr(evidences, each.name) for each in fields(evidences)}
-    return {name: _measure_risk(each.read(heads, head), each.labels) for name, each in sets.items()}
+    read = {name: (each.read(heads, head), each.labels) for name, each in evidences.items()}
+    return {name: _measure_risk(*each) for name, each in read.items()}
 
 
 def _measure_risk(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:

@@ -22,23 +22,21 @@ def measure_answers(
     given = probabilities.max(axis=1) >= limits
     confusion = confusion_matrix(labels, answers, labels=range(len(classes)))
     # Sampling pictures with replacement samples cells of the matrix by their shares (Efron 1979).
-    cells = np.random.default_rng(0).multinomial(
-        len(labels), confusion.ravel() / len(labels), RESAMPLES
-    )
+    shares = confusion.ravel() / len(labels)
+    cells = np.random.default_rng(0).multinomial(len(labels), shares, RESAMPLES)
     resampled = cells.reshape(RESAMPLES, *confusion.shape)
     # A sample has more calibration error than all by chance alone, so that the interval lies high.
     generator = np.random.default_rng(0)
     samples = (generator.integers(0, len(right), len(right)) for _ in range(RESAMPLES))
     errors = [calibration_error(probabilities[each], right[each]) for each in samples]
     recalls, recall_samples = find_recalls(confusion), find_recalls(resampled)
+    balanced = np.nanmean(recall_samples, axis=-1)
     precisions = find_recalls(confusion.T)
     hits = np.trace(resampled, axis1=-2, axis2=-1)
     return {
         **measure_given(right, given),
         **_with_interval("accuracy", right.mean(), hits / len(labels)),
-        **_with_interval(
-            "balanced_accuracy", np.nanmean(recalls), np.nanmean(recall_samples, axis=-1)
-        ),
+        **_with_interval("balanced_accuracy", np.nanmean(recalls), balanced),
         **_with_interval("macro_f1", find_macro_f1(confusion), find_macro_f1(resampled)),
         "recall": _by_class(classes, recalls),
         "recall_interval": {
@@ -76,9 +74,8 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
 
     Source: Guo et al., "On calibration of modern neural networks" (2017), equation 3.
     """
-    return sum(
-        abs(share * (mean - hits)) for share, mean, hits in reliability(probabilities, right)
-    )
+    bins = reliability(probabilities, right)
+    return sum(abs(share * (mean - hits)) for share, mean, hits in bins)
 
 
 def reliability(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[float, float, float]]:

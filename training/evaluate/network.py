@@ -24,6 +24,7 @@ from training.datasets.loading import (
     list_answers,
     read_split,
 )
+from training.evaluate import Figures, Heads, Logits
 from training.evaluate.metrics import describe_reliability, measure_answers
 from training.recipe import DataError
 
@@ -32,7 +33,7 @@ PROPOSED = 0.2  # score from which a position is proposed
 MOST_PIXELS = 2**18  # per batch: the feature maps of more take gigabytes in each network
 
 
-def evaluate(model: Path, data: Path, split: str) -> dict[str, Any]:
+def evaluate(model: Path, data: Path, split: str) -> Figures:
     """Measure each head of a model against its own labels.
 
     Returns `accuracy` (the labels' head), `accuracy_<head>` of the others, and each head's figures,
@@ -55,7 +56,7 @@ def evaluate(model: Path, data: Path, split: str) -> dict[str, Any]:
     return {"model": card.name, "part": split, "heads": figures, **accuracies}
 
 
-def run_network(network: Network, pictures: np.ndarray) -> dict[str, np.ndarray]:
+def run_network(network: Network, pictures: np.ndarray) -> Logits:
     """Run pictures through a network in batches: head → logits (count, classes)."""
     return run_in_batches(network, pictures, choose_batch(pictures))
 
@@ -65,14 +66,12 @@ def choose_batch(pictures: np.ndarray) -> int:
     return max(1, min(BATCH, MOST_PIXELS // int(np.prod(pictures.shape[1:3]))))
 
 
-def measure_heads(
-    card: Card, logits: dict[str, np.ndarray], split: Split, new: np.ndarray
-) -> dict[str, Any]:
+def measure_heads(card: Card, logits: Logits, split: Split, new: np.ndarray) -> Figures:
     """Return each head's figures; `new` marks the pictures that are not in the training split.
 
     A head without known labels has no figures.
     """
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for name, head in card.heads.items():
         if head.targets in MEASURES and _has_answers(head, split):
             figures[name] = MEASURES[head.targets](logits[name], split)
@@ -86,9 +85,8 @@ def measure_heads(
         figures[name] = measure_answers(*seen)
         raw = head.model_copy(update={"temperature": 1.0})
         uncalibrated = read_answers(raw, logits[name][known])
-        figures[name]["reliability_uncalibrated"] = describe_reliability(
-            uncalibrated, uncalibrated.argmax(axis=1) == labels[known]
-        )
+        right = uncalibrated.argmax(axis=1) == labels[known]
+        figures[name]["reliability_uncalibrated"] = describe_reliability(uncalibrated, right)
         if not new.all():
             kept = known & new
             unseen = (probabilities[kept], labels[kept], head.labels, thresholds[kept])
@@ -98,10 +96,7 @@ def measure_heads(
 
 
 def compare_quantized(
-    heads: dict[str, Head],
-    exact: dict[str, np.ndarray],
-    quantized: dict[str, np.ndarray],
-    split: Split,
+    heads: Heads, exact: Logits, quantized: Logits, split: Split
 ) -> dict[str, dict[str, float]]:
     """Return each head's accuracy by both networks' logits, as `exact` and `quantized`."""
     exact, quantized = join_heads(heads, exact), join_heads(heads, quantized)

@@ -12,12 +12,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from app.files import write_text
 from app.markdown import markdown_table, percent
 from app.vision.models.cards import ONE_CLASS, Card
 from app.vision.models.files import FILES
 from app.vision.models.weaknesses import weakness_in_english
 from training.evaluate.subgroups import ALL
 from training.recipe import Recipe, parse_recipe
+from training.runs import History, Row
 
 FIGURES = "figures"
 TEMPLATE = "README.md.jinja"
@@ -41,26 +43,29 @@ def write_model_report(folder: Path, card: Card) -> None:
     (folder / "README.md").write_text(render_readme(card), encoding="utf-8")
 
 
-def write_run_report(
-    run: Path, recipe: Recipe, history: list[dict[str, Any]], best: dict[str, Any]
-) -> None:
+def write_run_report(run: Path, recipe: Recipe, history: History, best: Row) -> None:
     """Write a finished run's curves and `report.md`: the recipe, the best and the last epoch."""
     plot_curves(history, run / "curves.png")
     kept = "both of which are kept" if recipe.schedule.keep_best else "which is kept"
     titles = list(history[0])
     rows = [[str(row[title]) for title in titles] for row in (best, history[-1])]
-    sections = [
+    write_sections(
+        run / "report.md",
         f"# {recipe.name}",
         f"{len(history)} epochs in {history[-1]['seconds'] / 60:.1f} minutes. "
         f"The best epoch by {recipe.name_figure(recipe.best_by)}, and the last one, {kept}:",
         markdown_table(rows, titles),
         "![curves](curves.png)",
         f"```json\n{recipe.model_dump_json(indent=2)}\n```",
-    ]
-    (run / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    )
 
 
-def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
+def write_sections(path: Path, *sections: str) -> None:
+    """Write a report in Markdown, its sections apart by empty lines."""
+    write_text("\n\n".join(sections) + "\n", path)
+
+
+def plot_curves(rows: History, path: Path) -> None:
     """Plot loss and accuracy over the epochs of a run's history.
 
     Training accuracy and validation loss are plotted where the history has them.

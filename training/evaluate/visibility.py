@@ -1,7 +1,7 @@
 """Choose which faces a model no longer reads, and measure how many hidden ones it still answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,10 @@ from training.datasets.loading import Split, read_picture
 from training.evaluate.end_to_end import SERVED
 from training.evaluate.metrics import measure_share
 from training.evaluate.network import true_labels
-from training.evaluate.robustness import shrink
+from training.evaluate.robustness import Change, shrink
 
 SPREAD = 1200  # validation faces, evenly spaced
 NOISE = 2.0  # standard deviation of a camera's noise in grey levels, which darkness doesn't dim
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """Hold a change of crops with its levels, mildest first, and what it does to a crop.
-
-    `change` maps uint8 crops and a level to such crops; `measure` maps one of them and the level to
-    the number that its limit bounds.
-    """
-
-    change: Callable[[np.ndarray, float], np.ndarray]
-    levels: tuple[float, ...]
-    measure: Callable[[np.ndarray, float], float]
 
 
 def _shrink(crops: np.ndarray, side: float) -> np.ndarray:
@@ -54,11 +41,13 @@ def _darken(crops: np.ndarray, factor: float) -> np.ndarray:
     return np.clip(np.round(crops * factor + noise), 0, 255).astype(np.uint8)
 
 
+Measure = Callable[[np.ndarray, float], float]
 DARKER, BLURRIER = (0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03), (0.5, 1, 1.5, 2, 2.5, 3, 4, 5)
-DEGRADATIONS = {
-    "tiny": Degradation(_shrink, (40, 32, 28, 24, 20, 16, 14, 12, 10, 8), lambda _, side: side),
-    "dark": Degradation(_darken, DARKER, lambda crop, _: measure_light(crop)),
-    "blurred": Degradation(_blur, BLURRIER, lambda crop, _: measure_sharpness(crop)),
+# A change of crops, its levels, mildest first, and the number of a crop that the limit bounds.
+DEGRADATIONS: dict[str, tuple[Change, tuple[float, ...], Measure]] = {
+    "tiny": (_shrink, (40, 32, 28, 24, 20, 16, 14, 12, 10, 8), lambda _, side: side),
+    "dark": (_darken, DARKER, lambda crop, _: measure_light(crop)),
+    "blurred": (_blur, BLURRIER, lambda crop, _: measure_sharpness(crop)),
 }
 
 
@@ -74,11 +63,11 @@ def fit_visibility(classifier: Classifier, split: Split, least: float) -> Visibi
     faces, labels = faces.subset(labels >= 0), labels[labels >= 0]
     answers = classifier.head.labels
     limits = {}
-    for name, degradation in DEGRADATIONS.items():
+    for name, (change, levels, measure) in DEGRADATIONS.items():
         last, limits[name] = None, 0.0
-        for level in degradation.levels:
-            crops = degradation.change(faces.pictures, level)
-            measured = float(np.median([degradation.measure(crop, level) for crop in crops]))
+        for level in levels:
+            crops = change(faces.pictures, level)
+            measured = float(np.median([measure(crop, level) for crop in crops]))
             predictions = classifier.predict(crops)
             given = np.array([each.confident for each in predictions])
             right = np.array([answers.index(each.label) for each in predictions]) == labels
@@ -103,13 +92,11 @@ def measure_hidden(classifier: Classifier, folder: Path) -> list[dict[str, Any]]
         known = [face for face in photo.faces if face.certain and face.place.side >= SMALL[0]]
         if not known:
             continue
-        places = [face.place for face in known]
-        squares = np.array([(p.x, p.y, p.side, p.roll_degrees) for p in places], np.float32)
+        squares = np.array([astuple(face.place)[:4] for face in known], np.float32)
         found = faces.classify(read_grey(photo.file), squares, mirrored=True).to_detections()
         image = LazyImage.of(read_picture(photo.file))
-        for face, reading in zip(
-            known, read_faces(image, found, [classifier], Trace(), True), strict=True
-        ):
+        readings = read_faces(image, found, [classifier], Trace(), True)
+        for face, reading in zip(known, readings, strict=True):
             unanswered.append(not reading.predictions[classifier.card.task].confident)
             kinds.append([kind for kind, holds in KINDS.items() if holds(face)])
     return [

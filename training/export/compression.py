@@ -38,10 +38,9 @@ def store_half_precision(path: Path) -> None:
         if half is None or half.size < SMALLEST_COMPRESSED or (half != values).any():
             continue
         graph.initializer.remove(tensor)
-        graph.initializer.append(numpy_helper.from_array(half, f"{tensor.name}_half"))
-        cast = helper.make_node(
-            "Cast", [f"{tensor.name}_half"], [tensor.name], to=onnx.TensorProto.FLOAT
-        )
+        stored = f"{tensor.name}_half"
+        graph.initializer.append(numpy_helper.from_array(half, stored))
+        cast = helper.make_node("Cast", [stored], [tensor.name], to=onnx.TensorProto.FLOAT)
         graph.node.insert(0, cast)
     onnx.checker.check_model(model)
     onnx.save(model, path)

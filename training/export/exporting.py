@@ -24,7 +24,8 @@ from app.vision.models.files import FILES, choose_file, hash_file, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
 from training.datasets.experiment import Experiment, list_heads, read_splits, read_validation
 from training.datasets.loading import Split, shape_pictures
-from training.evaluate.card_metrics import calibrate_card, measure_model, name_command
+from training.evaluate import Heads, Logits
+from training.evaluate.card_metrics import calibrate_card, measure_model
 from training.evaluate.network import choose_batch, compare_quantized, run_network
 from training.evaluate.reports import (
     NEEDED_MINUTES,
@@ -37,15 +38,12 @@ from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
 from training.recipe import JOINED, WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
-from training.runs import MODEL, load_run, read_history
+from training.runs import MODEL, History, load_run, read_history
 
 # Relative to the largest logit: standardising a nearly uniform crop amplifies rounding.
 LARGEST_DIFFERENCE = 2e-4
 # Of a map, some of whose millions of positions see only an even part: a score differs by 0.005.
 LARGEST_DIFFERENCE_OF_MAPS = 3e-3
-
-Logits = dict[str, np.ndarray]  # head → (count, classes)
-History = list[dict[str, Any]]
 
 
 class ParityError(ModelError):
@@ -58,12 +56,29 @@ def export(experiment: Experiment, folder: Path) -> Card:
     Files are moved there at the end, the card last: a failure leaves the previous model intact.
     Raises `DataError` for an unfinished run, `ParityError` if Keras and ONNX Runtime differ.
     """
-    for remark in _list_obstacles(experiment.recipe, folder):
+    recipe, run = experiment.recipe, experiment.run
+    for remark in _list_obstacles(recipe, folder):
         _tell(remark)
-    with tempfile.TemporaryDirectory(dir=experiment.run) as made:
-        card = _make(experiment, Path(made), folder)
-        _move_files(Path(made), folder)
-    return card
+    _, trained = load_run(run)
+    (train, validation), classes = experiment.splits, experiment.classes
+    # A network of maps takes pictures of any size.
+    any_size = recipe.heads[recipe.default_head].targets == "boxes"
+    model = build_network(recipe, classes, normalization=None, any_size=any_size)
+    fold_normalization(trained, model)
+    with tempfile.TemporaryDirectory(dir=run) as aside:
+        made = Path(aside)
+        _tell(f"{recipe.name}: writing its files")
+        model.save(made / FILES["keras"])
+        pack(made / FILES["keras"])
+        # Keras exports only a model that has run before.
+        batch = choose_batch(validation.pictures)
+        expected = model.predict(validation.pictures, batch_size=batch, verbose=0)
+        _export_onnx(model, made / FILES["onnx"])
+        exact = run_network(_load(made, "onnx"), validation.pictures)
+        _check_parity(expected, exact)
+        card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
+        card = _calibrate(recipe, card, made, train, validation, exact)
+        return _complete(card, made, folder, read_history(run))
 
 
 _tell = partial(click.echo, err=True)
@@ -100,9 +115,7 @@ def quantize_model(folder: Path) -> Card:
         heads = describe_heads(recipe, classes, validation)
         uncalibrated = card.model_copy(update={"heads": heads, **_current_texts(card, recipe)})
         calibrated = _calibrate(recipe, uncalibrated, made, train, validation, exact)
-        card = _complete(calibrated, made, folder, card.figures["history"])
-        _move_files(made, folder)
-    return card
+        return _complete(calibrated, made, folder, card.figures["history"])
 
 
 def recalibrate_model(folder: Path) -> Card:
@@ -118,13 +131,8 @@ def recalibrate_model(folder: Path) -> Card:
     recipe = load_recipe(card.name) if changes else fitted
     validation = read_validation(recipe)
     heads = describe_heads(recipe, list_heads(recipe, validation), validation)
-    card = card.model_copy(
-        update={
-            **changes,
-            "heads": heads,
-            **recipe.model_dump(include={"default_head", "mirror_averaging"}),
-        }
-    )
+    changes |= recipe.model_dump(include={"default_head", "mirror_averaging"})
+    card = card.model_copy(update={**changes, "heads": heads})
     with tempfile.TemporaryDirectory() as aside:
         made = Path(aside)
         for name in card.files:
@@ -132,9 +140,7 @@ def recalibrate_model(folder: Path) -> Card:
         network = _load(made, choose_file("auto", card))
         logits = run_network(network, validation.pictures)
         card = calibrate_card(recipe, card, network, logits, validation)
-        card = _complete(card, made, folder, card.figures["history"])
-        _move_files(made, folder)
-    return card
+        return _complete(card, made, folder, card.figures["history"])
 
 
 def _read_card(folder: Path) -> tuple[Card, Recipe]:
@@ -175,39 +181,26 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {key: value for key, value in flat.items() if value is not None}
 
 
-def _make(experiment: Experiment, made: Path, folder: Path) -> Card:
-    recipe, run = experiment.recipe, experiment.run
-    _, trained = load_run(run)
-    train, validation = experiment.splits
-    classes = experiment.classes
-    # A network of maps takes pictures of any size.
-    any_size = recipe.heads[recipe.default_head].targets == "boxes"
-    model = build_network(recipe, classes, normalization=None, any_size=any_size)
-    fold_normalization(trained, model)
-    _tell(f"{recipe.name}: writing its files")
-    model.save(made / FILES["keras"])
-    pack(made / FILES["keras"])
-    # Keras exports only a model that has run before.
-    batch = choose_batch(validation.pictures)
-    expected = model.predict(validation.pictures, batch_size=batch, verbose=0)
-    _export_onnx(model, made / FILES["onnx"])
-    exact = run_network(_load(made, "onnx"), validation.pictures)
-    _check_parity(expected, exact)
-    card = _describe_model(recipe, run, describe_heads(recipe, classes, validation))
-    card = _calibrate(recipe, card, made, train, validation, exact)
-    return _complete(card, made, folder, read_history(run))
-
-
 def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
+    """Measure a model's files, write its card and report, and move all to its folder."""
     forms = [made / name for name in FILES.values() if (made / name).is_file()]
     files = {path.name: hash_file(path.read_bytes()) for path in forms}
     _tell(f"{card.name}: measuring it, also on changed pictures")
     card = card.model_copy(update={"files": files})
     write_card(made, card)
-    figures = {**measure_model(made), **name_command(folder), "history": history}
+    command = f"python -m training verify {folder.parent}"
+    figures = {**measure_model(made), "command": command, "history": history}
     card = card.model_copy(update={"figures": figures})
     write_card(made, card)
     write_model_report(made, card)
+    files_made = [path for path in made.rglob("*") if path.is_file()]
+    for file in sorted(files_made, key=lambda path: path.name == CARD):
+        target = folder / file.relative_to(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, methodcaller("write", file.read_bytes()))
+    for name in FILES.values():
+        if not (made / name).is_file():  # Nothing loads what the card doesn't name.
+            (folder / name).unlink(missing_ok=True)
     return card
 
 
@@ -235,17 +228,6 @@ def _load(made: Path, form: str) -> OnnxNetwork:
     return OnnxNetwork((made / FILES[form]).read_bytes(), threads=0)
 
 
-def _move_files(made: Path, folder: Path) -> None:
-    files = [path for path in made.rglob("*") if path.is_file()]
-    for file in sorted(files, key=lambda path: path.name == CARD):
-        target = folder / file.relative_to(made)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, methodcaller("write", file.read_bytes()))
-    for name in FILES.values():
-        if not (made / name).is_file():  # Nothing loads what the card doesn't name.
-            (folder / name).unlink(missing_ok=True)
-
-
 def write_card(folder: Path, card: Card) -> None:
     """Write a model folder's card."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -262,7 +244,7 @@ def _export_onnx(model: keras.Model, path: Path) -> None:
         shutil.copyfile(written, path)
 
 
-def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> None:
+def _check_parity(expected: Logits, logits: Logits) -> None:
     for name, values in expected.items():
         # Logits differ more than probabilities, so this is the stricter test.
         difference = float(np.abs(values - logits[name]).max())
@@ -271,23 +253,16 @@ def _check_parity(expected: dict[str, np.ndarray], logits: dict[str, np.ndarray]
             raise ParityError(f"The ONNX export's {name} logits differ by {difference:.2g}.")
 
 
-def describe_heads(
-    recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split
-) -> dict[str, Head]:
+def describe_heads(recipe: Recipe, classes: Mapping[str, Sequence[str]], split: Split) -> Heads:
     """Return the heads before calibration; voted classes without labels are excluded.
 
     A head that joins two others gives both the same weight.
     """
-    heads = {
-        name: Head(
-            targets=head.targets,
-            classes=list(classes[name]),
-            excluded=[c for c in classes[name] if c not in split.classes]
-            if head.targets == "votes"
-            else [],
-        )
-        for name, head in recipe.heads.items()
-    }
+    heads = {}
+    for name, head in recipe.heads.items():
+        missing = [each for each in classes[name] if each not in split.classes]
+        excluded = missing if head.targets == "votes" else []
+        heads[name] = Head(targets=head.targets, classes=list(classes[name]), excluded=excluded)
     if recipe.join:
         answered = list(split.classes)
         join = Join(
@@ -299,31 +274,26 @@ def describe_heads(
     return heads
 
 
-def _describe_model(recipe: Recipe, run: Path, heads: dict[str, Head]) -> Card:
+def _describe_model(recipe: Recipe, run: Path, heads: Heads) -> Card:
     data = recipe.data
+    words = {"name", "task", "region", "default_head", "mirror_averaging", *WORDS}
     return Card(
-        **recipe.model_dump(
-            include={"name", "task", "region", "default_head", "mirror_averaging", *WORDS}
-        ),
+        **recipe.model_dump(include=words),
         **data.model_dump(include={"size", "channels", "margin"}),
         heads=heads,
         files={},
         data=data.model_dump(include={"source", "licence", "leakage"}),
-        training=_describe_training(recipe, run),
+        training={
+            **_describe_recipe(recipe),
+            "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
+            "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
+            **_count_needed_minutes(recipe),
+            TEACHERS: _describe_teachers(recipe),
+            "processor": platform.machine(),
+            "keras": keras.__version__,
+        },
         figures={},
     )
-
-
-def _describe_training(recipe: Recipe, run: Path) -> dict[str, Any]:
-    return {
-        **_describe_recipe(recipe),
-        "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
-        "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
-        **_count_needed_minutes(recipe),
-        TEACHERS: _describe_teachers(recipe),
-        "processor": platform.machine(),
-        "keras": keras.__version__,
-    }
 
 
 def _count_needed_minutes(recipe: Recipe) -> dict[str, float]:

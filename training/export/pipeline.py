@@ -52,7 +52,7 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
         elif find_recipe(beside).is_file() and not fitted.trains_like(load_recipe(beside)):
             raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
     experiment = Experiment(recipe, RUNS / recipe.name)
-    if not experiment.is_finished:
+    if not is_finished(experiment.run):
         check_network(recipe.network)
         if recipe.data.mining:
             mine(recipe, recipe.data.mining, RUNS)
@@ -80,7 +80,7 @@ def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
         if following.exists():
             continue
         experiment = Experiment(short, run)
-        if not experiment.is_finished:
+        if not is_finished(experiment.run):
             fit(experiment)
         models = run / "models"
         if not (models / FACE_CLASSIFIER / CARD).is_file():

@@ -57,6 +57,7 @@ MOST_OF_GROUP = 2  # samples of one person or recording among those of the curve
 EPOCHS, BATCH, RATE, EMA_DECAY = 20, 32, 0.005, 0.95  # of fine-tuning: few pictures, fitted weights
 
 Tell = Callable[[str], None]
+Linear = tuple[np.ndarray, np.ndarray]  # weights (classes, length) and bias (classes,)
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,6 @@ class Lesson:
         return np.stack([sample.features for sample in self.samples])
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Hold a linear head, float64 (classes, length) and (classes,), and its L2 strength."""
-
-    weights: np.ndarray
-    bias: np.ndarray
-    strength: float
-
-
 # Threads of these small products would only wait for each other.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def teach(
@@ -102,7 +94,7 @@ def teach(
     teacher = Teacher(analyzer)
     network = teacher.network(region)
     lesson = read_lesson(teacher, folder, region, tell)
-    fitted, logits = fit_by_folds(lesson)
+    (weights, bias), strength, logits = fit_by_folds(lesson)
     head = calibrate(Head(classes=lesson.classes), logits, lesson.labels)
     _, probabilities = read_probabilities(head, logits)
     right = probabilities.argmax(axis=1) == lesson.labels
@@ -117,8 +109,8 @@ def teach(
     taught = TaughtHead(
         name=name,
         labels=lesson.words,
-        weights=fitted.weights.astype(np.float32),
-        bias=fitted.bias.astype(np.float32),
+        weights=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
         temperature=head.temperature,
         threshold=threshold,
         figures=figures,
@@ -131,10 +123,10 @@ def teach(
         atomic_write(out / file, methodcaller("write", files[file]))
     low, high = figures["accuracy_interval"]
     interval = f"{low:.1%} to {high:.1%}"
-    tell(f"{figures['accuracy']:.1%} right by cross-validation ({interval}), C {fitted.strength:g}")
+    tell(f"{figures['accuracy']:.1%} right by cross-validation ({interval}), C {strength:g}")
     tell(f"{figures['unanswered']:.1%} unsure below {threshold:.2f}; written to {out}")
     if curve:
-        for count, mean, spread in learning_curve(lesson, fitted.strength):
+        for count, mean, spread in learning_curve(lesson, strength):
             tell(f"{count:>4} a class: {mean:.1%} (deviation {spread:.1%} over {DRAWS} draws)")
 
 
@@ -212,18 +204,18 @@ class Space:
         left, sizes, self._axes = np.linalg.svd((wide - self._mean) / self._scale, False)
         self.points = left * sizes
 
-    def unfold(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def unfold(self, weights: np.ndarray, bias: np.ndarray) -> Linear:
         """Return a head of the points as one of the features."""
         unfolded = weights @ self._axes / self._scale
         return unfolded, bias - unfolded @ self._mean
 
 
-def fit_by_folds(lesson: Lesson) -> tuple[Fitted, np.ndarray]:
+def fit_by_folds(lesson: Lesson) -> tuple[Linear, float, np.ndarray]:
     """Fit the head whose strength has the least log loss on the folds held out.
 
-    Returns it, fitted to all samples, and the logits of each sample by the fit without its fold,
-    float64 (count, classes). The folds that choose among the strengths also measure the result, and
-    all samples are standardised together, which sees no label.
+    Returns it, fitted to all samples, its L2 strength, and the logits of each sample by the fit
+    without its fold, float64 (count, classes). The folds that choose among the strengths also
+    measure the result, and all samples are standardised together, which sees no label.
     """
     space, labels, classes = Space(lesson.features), lesson.labels, len(lesson.classes)
     fewest = min(len(set(lesson.groups[labels == label])) for label in range(classes))
@@ -236,12 +228,10 @@ def fit_by_folds(lesson: Lesson) -> tuple[Fitted, np.ndarray]:
             weights, bias = _fit(space.points[train], labels[train], strength, classes)
             held[strength][validation] = space.points[validation] @ weights.T + bias
     best = min(STRENGTHS, key=lambda each: log_loss(labels, softmax(held[each])))
-    return Fitted(*space.unfold(*_fit(space.points, labels, best, classes)), best), held[best]
+    return space.unfold(*_fit(space.points, labels, best, classes)), best, held[best]
 
 
-def fit_head(
-    features: np.ndarray, labels: np.ndarray, strength: float, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def fit_head(features: np.ndarray, labels: np.ndarray, strength: float, classes: int) -> Linear:
     """Return weights (classes, length) and bias (classes,) of multinomial logistic regression.
 
     `strength` is scikit-learn's C for standardised features over the root of their number.
@@ -250,9 +240,7 @@ def fit_head(
     return space.unfold(*_fit(space.points, labels, strength, classes))
 
 
-def _fit(
-    points: np.ndarray, labels: np.ndarray, strength: float, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _fit(points: np.ndarray, labels: np.ndarray, strength: float, classes: int) -> Linear:
     """Return the weights and bias of each class; one that a fold lacks is never answered."""
     model = LogisticRegression(C=strength, max_iter=1000).fit(points, labels)
     weights, bias = model.coef_, model.intercept_

@@ -13,8 +13,7 @@ TOLERANCE = 0.001
 # A threshold is the probability of one picture, and the next one may be this far away;
 # temperatures and energies follow the rounding of all.
 LIMIT_TOLERANCE = 0.05
-# Depend on the machine, on the other figures, or on the folder's path.
-NOT_COMPARED = (SPEED, "weaknesses", "command")
+NOT_COMPARED = (SPEED, "weaknesses")  # depend on the machine, or on the other figures
 
 
 def verify_models(models: Path) -> Iterator[str]:

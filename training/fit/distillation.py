@@ -6,13 +6,12 @@ from app.vision.geometry import softmax
 from app.vision.models.cards import ONE_CLASS
 from app.vision.models.classifiers import Classifier, load_classifier
 from training.datasets.loading import OOD, Split, shape_pictures
+from training.evaluate import Logits
 from training.evaluate.network import run_network
 from training.recipe import DataError, Distillation
 
 
-def distillation_targets(
-    targets: dict[str, np.ndarray], train: Split, distillation: Distillation
-) -> dict[str, np.ndarray]:
+def distillation_targets(targets: Logits, train: Split, distillation: Distillation) -> Logits:
     """Return each head's targets, float32 (count, classes), mixed with the teachers' predictions.
 
     A head that no teacher has, or whose answers are no probabilities, keeps its targets, as do OOD
@@ -46,14 +45,13 @@ def distillation_targets(
     return mixed
 
 
-def _predict(teacher: Classifier, split: Split) -> dict[str, np.ndarray]:
+def _predict(teacher: Classifier, split: Split) -> Logits:
     """Return a teacher's probabilities, summed over each picture and its mirror image.
 
     A picture that is in the split several times is predicted once.
     """
-    _, first, inverse = np.unique(
-        [str(file) for file in split.files], return_index=True, return_inverse=True
-    )
+    names = [str(file) for file in split.files]
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
     pictures = shape_pictures(split.pictures[first], teacher.card.shape)
     plain, mirrored = (
         run_network(teacher.network, np.ascontiguousarray(side))

@@ -186,9 +186,8 @@ def dense(
     Batches are normalised only if `normalized`.
     """
     x = inputs
-    for width, kernel, stride, padding, pool in zip(
-        widths, kernels, strides, paddings, pools, strict=True
-    ):
+    stages = zip(widths, kernels, strides, paddings, pools, strict=True)
+    for width, kernel, stride, padding, pool in stages:
         x = layers.ZeroPadding2D(padding)(x) if padding else x
         x = layers.Conv2D(width, kernel, stride)(x)
         x = normalization()(x) if normalized and normalization else x

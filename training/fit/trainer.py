@@ -30,7 +30,7 @@ from training.evaluate.reports import write_run_report
 from training.fit.distillation import distillation_targets
 from training.fit.networks import FusedBatchNormalization, build_network, check_network, compute_in
 from training.fit.transfer import load_backbone
-from training.recipe import DataError
+from training.recipe import DataError, Recipe
 
 HUBER_LIMIT = 0.1
 BOX_WEIGHT = 0.3  # of a proposal's square beside its score
@@ -41,7 +41,7 @@ CHECKPOINTS_ON_DISK = 2  # the last one, and the next one aside until it is whol
 MODELS_ON_DISK = 2  # the finished network, and slack for history and curves
 
 
-def fit(experiment: Experiment, tensorboard: bool = False) -> list[dict[str, Any]]:
+def fit(experiment: Experiment, tensorboard: bool = False) -> runs.History:
     """Fit the recipe's network; go on from the run's checkpoint if it has one.
 
     Leaves in the run's folder the recipe, the checkpoint, `history.csv` (a row per epoch),
@@ -111,16 +111,13 @@ class Trainer:
         self.served = build_network(recipe, self.heads)
         self.served.set_weights(self.network.get_weights())
         optimizer = recipe.schedule.optimizer
-        self.optimizer = (
-            keras.optimizers.SGD(momentum=recipe.schedule.momentum, nesterov=True)
-            if optimizer == "sgd"
-            else keras.optimizers.get(optimizer)
-        )
+        sgd = keras.optimizers.SGD(momentum=recipe.schedule.momentum, nesterov=True)
+        self.optimizer = sgd if optimizer == "sgd" else keras.optimizers.get(optimizer)
         self.optimizer.build(self.network.trainable_variables)
         # A last, smaller batch of an epoch is left out.
         self.steps_per_epoch = max(1, len(self.train.labels) // recipe.schedule.batch)
         self.total_steps = self.steps_per_epoch * recipe.schedule.epochs
-        self.history: list[dict[str, Any]] = []
+        self.history: runs.History = []
         self.step, self.seconds, self.loss_sum = 0, 0.0, 0.0
         self.right_sums = dict.fromkeys(self.heads, 0.0)
         self._take_step = {size: self._compile(size) for _, size in self._sizes()}
@@ -242,16 +239,12 @@ class Trainer:
                 crops = augment(recipe.augmentation, pictures, size, seed)
             with tf.GradientTape() as tape:
                 logits = network(crops, training=True)
-                loss = sum(
-                    head.weight * LOSSES[head.targets](targets[name], logits[name])
-                    for name, head in recipe.heads.items()
-                )
+                loss = _add_losses(recipe, targets, logits)
             variables = network.trainable_variables
+            fitted = zip(tape.gradient(loss, variables), variables, decayed, strict=True)
             gradients = [
                 gradient + schedule.weight_decay * variable if decays else gradient
-                for gradient, variable, decays in zip(
-                    tape.gradient(loss, variables), variables, decayed, strict=True
-                )
+                for gradient, variable, decays in fitted
             ]
             optimizer.learning_rate.assign(rate)
             optimizer.apply(gradients, variables)
@@ -273,20 +266,16 @@ class Trainer:
             "learning_rate": round(self.learning_rate(self.step - 1), 6),
             "loss": round(self.loss_sum / self.steps_per_epoch, 4),
         }
-        losses = [
-            head.weight
-            * LOSSES[head.targets](np.float32(self._targets(name, self.validation)), logits[name])
-            for name, head in self.recipe.heads.items()
-        ]
-        row["validation_loss"] = round(float(sum(losses)), 4)
+        targets = {n: np.float32(self._targets(n, self.validation)) for n in self.heads}
+        row["validation_loss"] = round(float(_add_losses(self.recipe, targets, logits)), 4)
         for name in self.heads:
-            targets = self.recipe.heads[name].targets
-            if targets in MEASURES:
-                figures = MEASURES[targets](logits[name], self.validation)
+            kind = self.recipe.heads[name].targets
+            if kind in MEASURES:
+                figures = MEASURES[kind](logits[name], self.validation)
                 row |= {f"validation_{value}_{name}": figure for value, figure in figures.items()}
                 continue
             row[f"accuracy_{name}"] = round(self.right_sums[name] / self.steps_per_epoch, 4)
-            _, labels = list_answers(self.validation, targets)
+            _, labels = list_answers(self.validation, kind)
             right = logits[name].argmax(axis=1) == labels
             counted = labels >= 0
             row[f"validation_accuracy_{name}"] = round(float(right[counted].mean()), 4)
@@ -361,6 +350,10 @@ def _boxes(targets: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 
 # How far a head's values are from its targets.
-LOSSES = {"places": _distance, "reasons": _independent, "boxes": _boxes} | dict.fromkeys(
-    ONE_CLASS, _cross_entropy
-)
+LOSSES = {"places": _distance, "reasons": _independent, "boxes": _boxes}
+LOSSES |= dict.fromkeys(ONE_CLASS, _cross_entropy)
+
+
+def _add_losses(recipe: Recipe, targets: dict[str, Any], logits: dict[str, Any]) -> Any:
+    weighted = ((each.weight, LOSSES[each.targets], name) for name, each in recipe.heads.items())
+    return sum(weight * loss(targets[name], logits[name]) for weight, loss, name in weighted)

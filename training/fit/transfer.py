@@ -70,9 +70,8 @@ def fold_normalization(network: keras.Model, folded: keras.Model) -> None:
             weights[-2:] = [kernel * scale, beta + (bias - mean) * scale]
     targets = [layer for layer in folded.layers if isinstance(layer, WITH_KERNELS)]
     for layer, (*kernels, bias) in zip(targets, learned.values(), strict=True):
-        layer.set_weights(
-            [*(kernel.astype(np.float16).astype(np.float32) for kernel in kernels), bias]
-        )
+        rounded = (kernel.astype(np.float16).astype(np.float32) for kernel in kernels)
+        layer.set_weights([*rounded, bias])
 
 
 def unfold_normalization(folded: keras.Model, network: keras.Model, pictures: np.ndarray) -> None:

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from app.files import write_text
 from app.markdown import markdown_table
 from app.vision.imaging.crops import CropShape
-from app.vision.models.cards import Head
 from app.vision.models.classifiers import join_heads, read_answers
 from training.datasets.experiment import Experiment, list_heads, read_validation
 from training.datasets.loading import Split
+from training.evaluate import Heads
 from training.evaluate.network import choose_batch, true_labels
+from training.evaluate.reports import write_sections
 from training.evaluate.robustness import measure_robustness
 from training.export.exporting import describe_heads
 from training.fit.trainer import fit
 from training.recipe import Recipe, StrictModel, change_recipe, load_recipe, read_toml, validate
-from training.runs import load_run, read_history, write_csv
+from training.runs import is_finished, load_run, read_history, write_csv
 
 ABLATIONS = Path(__file__).parent / "ablations"
 WHOLE = "nothing"
@@ -54,11 +54,9 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     against the whole recipe, and its standard error. Raises `DataError` for another recipe's run.
     """
     recipe = change_recipe(load_recipe(ablation.recipe), ablation.common)
-    changes = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
-    changes |= ablation.variants
-    variants = {WHOLE: recipe} | {
-        name: change_recipe(recipe, changed) for name, changed in changes.items()
-    }
+    seeds = {f"{WHOLE}, seed {seed}": {"seed": seed} for seed in ablation.seeds}
+    changes: dict[str, dict[str, Any]] = {WHOLE: {}, **seeds, **ablation.variants}
+    variants = {name: change_recipe(recipe, changed) for name, changed in changes.items()}
     results.mkdir(parents=True, exist_ok=True)
     validation = read_validation(recipe)
     whole: Scores = {}
@@ -66,7 +64,7 @@ def ablate(ablation: Ablation, command: str, runs: Path, results: Path) -> list[
     for name, variant in variants.items():
         run = runs / name.replace(" ", "-")
         experiment = Experiment(variant, run)
-        if not experiment.is_finished:
+        if not is_finished(run):
             fit(experiment)
         scores = score_network(variant, run, validation)
         whole = whole or scores
@@ -105,7 +103,7 @@ def score_network(recipe: Recipe, run: Path, validation: Split) -> Scores:
     return scores
 
 
-def _judge(network: Any, heads: dict[str, Head], split: Split) -> Scores:
+def _judge(network: Any, heads: Heads, split: Split) -> Scores:
     batch = choose_batch(split.pictures)
     logits = join_heads(heads, network.predict(split.pictures, batch_size=batch, verbose=0))
     judged: Scores = {}
@@ -142,7 +140,8 @@ def _write(
         judged = _judge_switch(figures, row, spreads)
         cells.append([row["left out"], *shares, judged, row["minutes"]])
     chance = ", ".join(f"{name} {100 * spread:.1f}" for name, spread in spreads.items())
-    text = [
+    write_sections(
+        results / "report.md",
         "# Effect of each switch",
         f"`{command}`, one training per row, measured on the validation split. In brackets: the "
         "difference to the whole recipe in points, with its standard error on the same pictures.",
@@ -151,8 +150,7 @@ def _write(
         f"(in points: {chance}). For the others one training is not enough to say.",
         *ablation.notes,
         markdown_table(cells, ["left out", *figures, "the switch", "minutes"]),
-    ]
-    write_text("\n\n".join(text) + "\n", results / "report.md")
+    )
 
 
 def _write_figure(name: str, row: dict[str, Any], is_whole: bool) -> str:

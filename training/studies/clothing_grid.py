@@ -31,10 +31,11 @@ from training.fit.pretrained import (
     read_seconds,
 )
 from training.recipe import WORDS, OODSet, change_recipe, load_recipe, parse_recipe
-from training.runs import load_run
+from training.runs import History, load_run
 from training.studies.grid import Measure, share_grid
-from training.studies.reporting import add_training
+from training.studies.reporting import describe_training
 from training.studies.session import (
+    LABELS_HEAD,
     Findings,
     Point,
     Session,
@@ -81,8 +82,9 @@ def run(session: Session) -> Findings:
     findings.sections.append(_compare_bases(findings.rows, features, final))
     for row in final:
         findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
+        findings.histories[row["base"]] = row["curves"]
         confusion, classes = np.array(row["confusion"]), tuple(row["classes"])
-        add_training(findings, session, row["base"], row["curves"], confusion, classes)
+        findings.sections.append(describe_training(session, row["base"], confusion, classes))
     if outside := winner["outside"]:
         count, refused = (sum(row[key] for row in outside) for key in ("count", "refused"))
         findings.figures["outside_accepted"] = (count - refused) / count
@@ -142,12 +144,9 @@ class _Search:
             features = self._compute_features(point["base"], split)
             return predict_run(self.session.work / trial.name, features)
 
-        return {
-            **self._measure_run(point["size"], predict, self._pictures(point)[1]),
-            **describe_end(trial.history),
-            "parameters": body.count_params() + (width + 1) * len(trial.classes),
-            "curves": list_curves(trial.history),
-        }
+        parameters = body.count_params() + (width + 1) * len(trial.classes)
+        measured = self._measure_run(point["size"], predict, self._pictures(point)[1])
+        return measured | _describe_run(trial.history, LABELS_HEAD, parameters)
 
     def measure_fitted(self, point: Point) -> Row:
         _read.cache_clear()  # Training needs the memory.
@@ -158,13 +157,9 @@ class _Search:
         validation = read_validation(self.fitted)
         one_view = confuse(predict_head(network, head, validation), validation.labels)
         predict = partial(_predict_both_views, network, head)
-        return {
-            **self._measure_run(point["size"], predict, validation),
-            "one_view_macro_f1": _score(one_view)["macro_f1"],
-            **describe_end(history, head),
-            "parameters": network.count_params(),
-            "curves": list_curves(history, head),
-        }
+        measured = self._measure_run(point["size"], predict, validation)
+        measured["one_view_macro_f1"] = _score(one_view)["macro_f1"]
+        return measured | _describe_run(history, head, network.count_params())
 
     def _measure_run(self, size: int, predict: Predict, validation: Split) -> Row:
         logits = predict(validation)
@@ -242,6 +237,11 @@ def _predict_both_views(network: keras.Model, head: str, split: Split) -> np.nda
     return np.asarray(np.mean(views, axis=0))
 
 
+def _describe_run(history: History, head: str, parameters: int) -> Row:
+    curves = list_curves(history, head)
+    return {**describe_end(history, head), "parameters": parameters, "curves": curves}
+
+
 def _score(confusion: np.ndarray) -> dict[str, float]:
     """Return precision, recall and F1, each averaged over the classes."""
     return {
@@ -275,13 +275,10 @@ def _compare_bases(rows: list[Row], features: list[Row], final: list[Row]) -> st
 
 
 def _describe_ood(network: Row) -> str:
-    rows = [
-        [
-            *(row[key] for key in ("kind", "count", "answered")),
-            *map(percent, (row["probability"], row["refused"] / row["count"])),
-        ]
-        for row in network["outside"]
-    ]
+    rows = []
+    for row in network["outside"]:
+        shares = map(percent, (row["probability"], row["refused"] / row["count"]))
+        rows.append([row["kind"], row["count"], row["answered"], *shares])
     columns = ["pictures of", "count", "most frequent prediction", "mean probability", "refused"]
     return (
         f"## Out-of-distribution pictures, {network['base']}\n\n"

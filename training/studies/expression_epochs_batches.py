@@ -51,9 +51,5 @@ def _measure(
 def sample_photos(split: Split, per_class: int, seed: int) -> np.ndarray:
     """Sample `per_class` pictures of each class: int64 indices into the split."""
     generator = np.random.default_rng(seed)
-    return np.concatenate(
-        [
-            generator.choice(np.flatnonzero(split.labels == label), per_class, replace=False)
-            for label in range(len(split.classes))
-        ]
-    )
+    by_class = (np.flatnonzero(split.labels == label) for label in range(len(split.classes)))
+    return np.concatenate([generator.choice(own, per_class, replace=False) for own in by_class])

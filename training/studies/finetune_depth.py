@@ -13,6 +13,7 @@ from training.datasets.loading import Split, read_split
 from training.datasets.splitting import split_in_folds, train_validation_test_split
 from training.fit.pretrained import compute_features, head_options
 from training.recipe import DataError, Recipe, change_recipe
+from training.runs import History
 from training.studies.reporting import add_trial
 from training.studies.session import LABELS_HEAD, Findings, Point, Session, Trial, iterate_grid
 
@@ -47,7 +48,7 @@ def run(session: Session) -> Findings:
     return findings
 
 
-def judge(history: list[dict[str, Any]], options: dict[str, Any]) -> str:
+def judge(history: History, options: dict[str, Any]) -> str:
     """Call learning curves "underfit", "good" or "overfit" by the rule of the study's TOML."""
     last = history[-options["verdict_epochs"] :]
     training = float(np.mean([row[f"accuracy_{LABELS_HEAD}"] for row in last]))
@@ -59,17 +60,13 @@ def judge(history: list[dict[str, Any]], options: dict[str, Any]) -> str:
 
 def _compare_depths(session: Session, pictures: Split) -> list[Trial]:
     splits = train_validation_test_split(pictures, session.recipe.seed)
-    depths = [
-        {"base": base, "depth": depth}
-        for base in session.bases
-        for depth in session.study.options["depths"][base]
-    ]
+    options = session.study.options
     points = [
-        {**depth, **point}
-        for depth in depths
+        {"base": base, "depth": depth, **point}
+        for base in session.bases
+        for depth in options["depths"][base]
         for point in iterate_grid(session.study.grid)
-        if point["epochs"] not in session.study.options["frozen_only"]
-        or not _count_fitted(session, depth)
+        if point["epochs"] not in options["frozen_only"] or not _count_fitted(session, base, depth)
     ]
     return session.map_by_epochs(partial(_measure, session, splits), points)
 
@@ -104,12 +101,13 @@ def _measure_fold(session: Session, pictures: Split, folds: Folds, job: tuple[Po
 
 
 def _compute_features(session: Session, split: Split, point: Point) -> Split:
-    fitted, precision = _count_fitted(session, point), session.recipe.schedule.precision
+    fitted = _count_fitted(session, point["base"], point["depth"])
+    precision = session.recipe.schedule.precision
     return compute_features(split, point["base"], fitted, False, session.work, precision)
 
 
 def _change(session: Session, point: Point) -> Recipe:
-    base, fitted = point["base"], _count_fitted(session, point)
+    base, fitted = point["base"], _count_fitted(session, point["base"], point["depth"])
     head = {"pooling": "average", "dense": session.study.options["dense"][base], "dropout": 0.5}
     options = head_options(base, session.recipe.data.size, fitted, False, **head)
     changes = {f"schedule.{key}": point[key] for key in ("epochs", "optimizer")}
@@ -118,10 +116,9 @@ def _change(session: Session, point: Point) -> Recipe:
     return change_recipe(session.recipe, {"network.options": options, **changes})
 
 
-def _count_fitted(session: Session, point: Point) -> int:
+def _count_fitted(session: Session, base: str, depth: int) -> int:
     """Return how many of the body's layers are trainable at a depth, counted from the output."""
     # The head always is: the pooling, a dense layer and a dropout for each width, and the logits.
-    base, depth = point["base"], point["depth"]
     top = 2 + 2 * len(session.study.options["dense"][base])
     if depth < top - 1:  # The pooling has no weights.
         raise DataError(f"{base} has {top} layers on top; a depth of {depth} would freeze some.")

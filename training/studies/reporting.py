@@ -13,10 +13,9 @@ from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
 from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES, plot_confusion
+from training.evaluate.reports import FIGURES, plot_confusion, write_sections
 from training.runs import list_columns, write_csv
 from training.studies.session import (
-    Curves,
     Findings,
     PaperFigure,
     Published,
@@ -31,24 +30,19 @@ PACKAGES = ("keras", "tensorflow", "numpy", "sklearn", "optuna")  # by the names
 def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
     """Add a trial's row, curves and section to the findings."""
     findings.rows.append(trial.row)
-    curves = list_curves(trial.history)
-    add_training(findings, session, trial.name, curves, trial.confusion, trial.classes)
+    findings.histories[trial.name] = list_curves(trial.history)
+    section = describe_training(session, trial.name, trial.confusion, trial.classes)
+    findings.sections.append(section)
 
 
-def add_training(
-    findings: Findings,
-    session: Session,
-    name: str,
-    curves: Curves,
-    confusion: np.ndarray,
-    classes: tuple[str, ...],
-) -> None:
-    """Add a training's curves and its section, with a plot of the confusion matrix."""
-    file = name.replace("=", "-").replace(".", "_")
-    plot_confusion(confusion, list(classes), session.figure(f"{file}-confusion"))
-    matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}-confusion.png)"
-    findings.sections.append(f"## {name}\n\n{matrix}\n\n{describe_classes(confusion, classes)}")
-    findings.histories[name] = curves
+def describe_training(
+    session: Session, name: str, confusion: np.ndarray, classes: tuple[str, ...]
+) -> str:
+    """Return the section on a training, with a plot of the confusion matrix."""
+    file = f"{name.replace('=', '-').replace('.', '_')}-confusion"
+    plot_confusion(confusion, list(classes), session.figure(file))
+    matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}.png)"
+    return f"## {name}\n\n{matrix}\n\n{describe_classes(confusion, classes)}"
 
 
 def describe_classes(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -86,9 +80,7 @@ def write_results(session: Session, findings: Findings) -> None:
         write_csv(folder / "results.csv", findings.rows)
     results = {
         "study": session.name,
-        "title": study.title,
-        "question": study.question,
-        "differences": study.differences,
+        **study.model_dump(include={"title", "question", "differences"}),
         "comparison": compared,
         "published": published,
         "source": recipe.data.source,
@@ -102,12 +94,8 @@ def write_results(session: Session, findings: Findings) -> None:
         },
         "hardware": hardware,
         "recipe": recipe.model_dump(mode="json"),
-        "grid": study.grid,
-        "options": study.options,
-        "figures": findings.figures,
-        "missing": findings.missing,
-        "rows": findings.rows,
-        "histories": findings.histories,
+        **study.model_dump(include={"grid", "options"}),
+        **{name: getattr(findings, name) for name in ("figures", "missing", "rows", "histories")},
     }
     write_text(write_json(results), folder / "results.json")
     sections = [
@@ -137,7 +125,7 @@ def write_results(session: Session, findings: Findings) -> None:
         rows = [[row.get(column) for column in columns] for row in findings.rows]
         sections += ["## All trainings", markdown_table(rows, columns)]
         sections.append("The losses and accuracies of each epoch are in results.json.")
-    write_text("\n\n".join(sections + findings.sections) + "\n", folder / "report.md")
+    write_sections(folder / "report.md", *sections, *findings.sections)
 
 
 def write_json(results: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES
 from training.fit.trainer import fit
 from training.recipe import Recipe, StrictModel
-from training.runs import BEST, CHECKPOINT, load_run, read_history
+from training.runs import BEST, CHECKPOINT, History, is_finished, load_run, read_history
 from training.studies.executors import Executor
 
 LABELS_HEAD = "label"  # the only head of the networks that only a study fits
@@ -88,7 +88,7 @@ class Trial:
 
     name: str
     row: dict[str, Any]
-    history: list[dict[str, Any]]
+    history: History
     logits: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
@@ -215,7 +215,7 @@ def name_point(point: Point) -> str:
 
 def train(
     recipe: Recipe, run: Path, splits: Splits | None = None, shorter: Path | None = None
-) -> list[dict[str, Any]]:
+) -> History:
     """Fit a recipe, resuming the run; a finished run is kept. Return the history.
 
     `splits` are training and validation in memory; without them the recipe's folder is read.
@@ -224,7 +224,7 @@ def train(
     if `run` was fitted by another recipe.
     """
     experiment = Experiment(recipe, run, splits)
-    if not experiment.is_finished:
+    if not is_finished(run):
         if shorter and recipe.schedule.decay == "none" and not (run / CHECKPOINT).is_file():
             run.mkdir(parents=True, exist_ok=True)
             if recipe.schedule.keep_best:
@@ -252,7 +252,7 @@ def confuse(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(confusion_matrix(labels, answers, labels=classes))
 
 
-def list_curves(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> Curves:
+def list_curves(history: History, head: str = LABELS_HEAD) -> Curves:
     """Return the losses and a head's accuracies, by their names in results.csv."""
     columns = {
         "training_accuracy": f"accuracy_{head}",
@@ -263,7 +263,7 @@ def list_curves(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> Curve
     return {name: [row[column] for row in history] for name, column in columns.items()}
 
 
-def describe_end(history: list[dict[str, Any]], head: str = LABELS_HEAD) -> dict[str, Any]:
+def describe_end(history: History, head: str = LABELS_HEAD) -> dict[str, Any]:
     """Return the last epoch's figures by their names in results.csv."""
     last = {name: values[-1] for name, values in list_curves(history, head).items()}
     return {"epochs_run": len(history), **last, "seconds": history[-1]["seconds"]}

@@ -28,18 +28,17 @@ def test_class_folders_without_splits_are_checked_too(data: Path) -> None:
     fail("nor class folders with pictures", "data", "check", data / "train" / "one")
 
 
-def test_the_same_picture_in_two_splits_fails_unless_allowed(data: Path) -> None:
-    shutil.copyfile(data / "train" / "one" / "0.png", data / "validation" / "one" / "copy.png")
-    for words in ("Leakage: 1 pictures are in two splits", "copy.png"):
-        fail(words, "data", "check", data)
-    succeed("data", "check", data, "--allow-leakage")
-
-
-def test_near_duplicates_in_two_splits_fail_unless_allowed(data: Path) -> None:
-    picture = Image.open(data / "train" / "one" / "0.png")
-    picture.save(data / "validation" / "one" / "again.jpg", quality=95)
-    for words in ("1 groups of near-duplicates are in two splits", "again.jpg"):
-        fail(words, "data", "check", data)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("copy.png", "1 pictures"), ("again.jpg", "1 groups of near-duplicates")],
+)
+def test_pictures_alike_in_two_splits_fail_unless_allowed(
+    data: Path, name: str, words: str
+) -> None:
+    with Image.open(data / "train" / "one" / "0.png") as picture:
+        picture.save(data / "validation" / "one" / name, quality=95)
+    for told in (f"Leakage: {words} are in two splits", name):
+        fail(told, "data", "check", data)
     succeed("data", "check", data, "--allow-leakage")
 
 

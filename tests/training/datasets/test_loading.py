@@ -1,4 +1,3 @@
-import csv
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.training.recipes import fail, make_pictures, read_csv, succeed
+from tests.training.recipes import fail, make_pictures, succeed
+from training.runs import read_csv, write_csv
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -43,14 +43,10 @@ def refuse(message: str, name: str, *arguments: str | Path) -> None:
 def test_kaggle_s_table_becomes_folders(tmp_path: Path, header: str) -> None:
     write_fer2013(tmp_path / "fer2013.csv", header)
     prepare("fer2013", tmp_path / "fer2013.csv", tmp_path / "out")
-    pictures = sorted(p.relative_to(tmp_path / "out") for p in tmp_path.glob("out/*/*/*.png"))
-    assert [str(p.parent) for p in pictures] == [
-        "test/neutral",
-        "train/angry",
-        "train/sad",
-        "validation/happy",
-    ]
-    happy = np.asarray(Image.open(tmp_path / "out" / pictures[3]))
+    pictures = sorted((tmp_path / "out").glob("*/*/*.png"))
+    folders = ["test/neutral", "train/angry", "train/sad", "validation/happy"]
+    assert [f"{p.parts[-3]}/{p.parts[-2]}" for p in pictures] == folders
+    happy = np.asarray(Image.open(pictures[3]))
     assert happy[0, :3].tolist() == [90, 91, 92]
 
 
@@ -70,11 +66,8 @@ def test_kaggle_s_archive_is_taken_as_downloaded(tmp_path: Path, form: str) -> N
 
 def test_of_the_competition_s_training_table_a_stated_share_is_held_out(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    rows = [
-        f"{emotion},{' '.join(map(str, random.integers(0, 256, 48 * 48)))}"
-        for emotion in (0, 3)
-        for _ in range(10)
-    ]
+    pixels = (" ".join(map(str, random.integers(0, 256, 48 * 48))) for _ in range(20))
+    rows = [f"{number % 2 * 3},{each}" for number, each in enumerate(pixels)]
     (tmp_path / "train.csv").write_text("\n".join(["emotion,pixels", *rows]))
     counts = prepare("fer2013", tmp_path / "train.csv", tmp_path / "out", "--validation", "0.2")
     assert counts == {"train": 16, "validation": 4}
@@ -99,12 +92,6 @@ def test_ferplus_leaves_out_what_is_no_face_and_brings_the_votes(tmp_path: Path)
     assert not list(tmp_path.glob("out/train/sad/*"))
 
 
-def test_a_table_of_another_form_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    message = "lacks the columns emotion, pixels of"
-    refuse(message, "fer2013", tmp_path / "other.csv", tmp_path / "out")
-
-
 @pytest.mark.parametrize(
     ("column", "value", "answer"),
     [
@@ -120,26 +107,32 @@ def test_bad_values_are_told_by_row(tmp_path: Path, column: str, value: str, ans
     write_fer2013(tmp_path / "fer2013.csv")
     rows = read_csv(tmp_path / "fer2013.csv")
     rows[1][column] = value
-    with (tmp_path / "fer2013.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(tmp_path / "fer2013.csv", rows)
     refuse(answer, "fer2013", tmp_path / "fer2013.csv", tmp_path / "out")
 
 
-@pytest.mark.parametrize("cut", ["in a row", "no text"])
-def test_a_table_that_breaks_off_is_refused(tmp_path: Path, cut: str) -> None:
-    table = tmp_path / "fer2013.csv"
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        ("fer2013.csv", "lacks the columns emotion, pixels of"),
+        ("votes.csv", "votes.csv lacks the columns"),
+        ("no text", "fer2013.csv can't be read as CSV in UTF-8"),
+        ("cut off", "pixels must be 2304 numbers from 0 to 255"),
+    ],
+)
+def test_a_table_that_breaks_off_or_has_another_form_is_refused(
+    tmp_path: Path, fault: str, answer: str
+) -> None:
+    table, votes = tmp_path / "fer2013.csv", tmp_path / "votes.csv"
     write_fer2013(table)
-    table.write_bytes(table.read_bytes()[:20_000] if cut == "in a row" else b"\xff\xfe\0\0")
-    refuse(f"Error: {table}", "fer2013", table, tmp_path / "out")
-
-
-def test_votes_of_another_form_are_refused(tmp_path: Path) -> None:
-    write_fer2013(tmp_path / "fer2013.csv")
-    (tmp_path / "votes.csv").write_text("a\n1\n2\n3\n4\n")
-    arguments = (tmp_path / "fer2013.csv", tmp_path / "out", "--votes", tmp_path / "votes.csv")
-    refuse("votes.csv lacks the columns", "fer2013", *arguments)
+    written = table.read_bytes()
+    contents = {"no text": b"\xff\xfe\0\0", "cut off": written[:20_000]}
+    table.write_bytes(contents.get(fault, written))
+    votes.write_text("")
+    if fault.endswith(".csv"):
+        (tmp_path / fault).write_text("a\n1\n2\n3\n4\n")
+    options = ("--votes", votes) if fault == "votes.csv" else ()
+    refuse(answer, "fer2013", table, tmp_path / "out", *options)
 
 
 def write_picture(path: Path, number: int) -> None:
@@ -192,11 +185,9 @@ def test_a_missing_validation_split_is_cut_off(tmp_path: Path, command: tuple[st
     archive = pack(tmp_path / "download", "zip")
     output = succeed("data", *command, archive, tmp_path / "out", "--validation", "0.25")
     assert "1  skipped: no picture by the name" in output
-    counts = {
-        split: len(list((tmp_path / "out" / split).glob("*/*"))) for split in ("train", "test")
-    }
-    assert counts["train"] in (15, 16)
-    assert counts["test"] == (4 if "prepare" in command else 0)
+    train, test = (len(list(tmp_path.glob(f"out/{split}/*/*"))) for split in ("train", "test"))
+    assert train in (15, 16)
+    assert test == (4 if "prepare" in command else 0)
     twins = [path.parts[-3] for path in tmp_path.glob("out/*/sad/*") if path.stem in ("0", "again")]
     assert len(set(twins) - {"test"}) == 1
     too_few = ("--validation", "0.01")
@@ -221,6 +212,8 @@ def test_a_missing_validation_split_is_cut_off(tmp_path: Path, command: tuple[st
             "distillation.teacherz: there is no such key. Did you mean 'teachers'?",
         ),
         ("data.ood.cups.windw=0.4", "Did you mean 'window'?"),
+        ("data.ood.a={folder='a',jigsaw=500}", "a.jigsaw: 24 pixels can't be cut into 500 pieces"),
+        ("heads.original.ood_fpr=0.1", "ood_fpr: there are no pictures to train it on; add some"),
         ("data.subset.train=1.0", "give a whole number of pictures, 2 or more, or a share below 1"),
         ("data.subset.trian=5", "data.subset.trian: Input should be 'train' or 'validation'"),
         ("network.name=vgh", "network.name: there is no network 'vgh'. Did you mean 'vgg'?"),
@@ -270,9 +263,8 @@ def test_cut_outs_are_pasted_on_backgrounds_and_no_source_is_in_both_splits(tmp_
     (sources / "clothes").mkdir(parents=True)
     random = np.random.default_rng(1)
     for number in range(5):
-        Image.fromarray(random.integers(0, 256, (800, 900, 3), np.uint8)).save(
-            sources / f"wallpaper-{number}.png"
-        )
+        wallpaper = Image.fromarray(random.integers(0, 256, (800, 900, 3), np.uint8))
+        wallpaper.save(sources / f"wallpaper-{number}.png")
         thing = np.zeros((40, 40, 4), np.uint8)
         thing[10:30, 10:30] = (255, 0, 0, 255)
         for folder in (sources, sources / "clothes"):

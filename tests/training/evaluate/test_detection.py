@@ -1,37 +1,17 @@
 from pathlib import Path
 
-import numpy as np
-import pytest
 import skimage.data
 from PIL import Image
 
-from tests.training.hard_faces import write_hard_faces
-from tests.training.recipes import read_csv, succeed
+from tests.training.hard_faces import write_hard_faces, write_sources
+from tests.training.recipes import succeed
+from training.runs import read_csv
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Folders as the report reads them: two people's photos, a scene and a cat."""
-    # The place that a photo's face has in the data set of photos.
-    face = Image.fromarray(skimage.data.astronaut()[58:171, 168:281])
-    cat, scene = Image.fromarray(skimage.data.chelsea()), Image.fromarray(skimage.data.coffee())
-    files = {
-        "photos/One_0001.jpg": face,
-        "photos/Other_0001.jpg": face,
-        "gender/validation/female/1.jpg": face,
-        "fer2013/validation/happy/1.jpg": face,
-        "clothing/validation/cup/1.jpg": scene,
-        **{f"animals/{kind}/1.jpg": cat for kind in ("cats", "dogs", "horses")},
-    }
-    for name, picture in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        picture.resize(tuple(np.minimum(picture.size, 320))).save(tmp_path / name, quality=95)
-    return tmp_path
-
-
-def test_finding_faces_is_reported_beside_plain_haar(pictures: Path, tmp_path: Path) -> None:
+def test_finding_faces_is_reported_beside_plain_haar(tmp_path: Path) -> None:
+    write_sources(tmp_path, ("validation",), 320)
     out = tmp_path / "report"
-    succeed("evaluate-detector", pictures, "--out", out)
+    succeed("evaluate-detector", tmp_path, "--out", out)
     rows = {(row["case"], row["detector"]): row for row in read_csv(out / "detection.csv")}
     assert float(rows["turn 40", "haar"]["recall"]) == 0
     assert float(rows["turn 40", "balanced"]["recall"]) == 1
@@ -55,9 +35,5 @@ def test_faces_are_counted_by_kind(tmp_path: Path) -> None:
     assert rows["balanced", "masked"]["faces"] == "0"
     assert float(rows["balanced", "frontal"]["recall"]) == 1
     assert "without faces" in (out / "README.md").read_text()
-    (counts,) = (
-        row
-        for row in read_csv(out / "false-boxes.csv")
-        if (row["detector"], row["with_faces"]) == ("balanced", "False")
-    )
-    assert counts["false_boxes"] == "0"
+    counts = {(r["detector"], r["with_faces"]): r for r in read_csv(out / "false-boxes.csv")}
+    assert counts["balanced", "False"]["false_boxes"] == "0"

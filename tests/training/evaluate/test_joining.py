@@ -31,9 +31,8 @@ def make_evidence(prior: np.ndarray, count: int, seed: int) -> Evidence:
 @pytest.fixture(scope="module")
 def evidences() -> Evidences:
     even = np.ones(len(CLASSES))
-    return Evidences(
-        make_evidence(PRIOR, 2000, 1), make_evidence(PRIOR, 500, 2), make_evidence(even, 500, 3)
-    )
+    sets = {"faces": (PRIOR, 2000), "natural": (PRIOR, 500), "by_class": (even, 500)}
+    return {name: make_evidence(*each, seed) for seed, (name, each) in enumerate(sets.items(), 1)}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,8 @@ def heads(recipe: Recipe, evidences: Evidences) -> dict[str, Head]:
     described = describe_heads(recipe, classes, split)
     for name in classes:
         order = [described[name].answerable.index(each) for each in CLASSES]
-        labels = np.array(order)[evidences.faces.labels]
-        described[name] = calibrate(described[name], evidences.faces.logits[name], labels)
+        labels = np.array(order)[evidences["faces"].labels]
+        described[name] = calibrate(described[name], evidences["faces"].logits[name], labels)
     described[JOINED] = fit_join(recipe, described, evidences)
     return described
 

@@ -42,8 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_of_classes_becomes_a_model_that_tells_new_pictures(folder: Path) -> None:
     out = folder.parent / "directions"
-    result = run(folder, "--name", "directions", "--out", str(out))
-    assert result.exit_code == 0, result.output
+    recipes.succeed("teach", folder, "--region", "image", "--name", "directions", "--out", out)
     classifier = load_classifier(out)
     classifier.warm_up()
     for across in (True, False):
@@ -91,15 +90,13 @@ def test_a_head_is_scikit_learns_on_the_standardised_features(classes: int) -> N
     features[:, 5] = 1.0  # a feature that says nothing
     weights, bias = fit_head(features, labels, 50.0, classes)
     ours = softmax(features @ weights.T + bias)
-    plain = make_pipeline(
-        StandardScaler(), LogisticRegression(C=50.0 / 70, tol=1e-9, max_iter=9999)
-    )
-    assert ours == pytest.approx(plain.fit(features, labels).predict_proba(features), abs=2e-3)
+    regression = LogisticRegression(C=50.0 / 70, tol=1e-9, max_iter=9999)
+    plain = make_pipeline(StandardScaler(), regression).fit(features, labels)
+    assert ours == pytest.approx(plain.predict_proba(features), abs=2e-3)
 
 
 def test_an_interval_over_recordings_is_wider_than_over_their_samples() -> None:
     right = np.repeat([True, False, True, True, False, True, True, True], 10)
-    together, alone = (
-        group_interval(right, groups) for groups in (np.repeat(np.arange(8), 10), np.arange(80))
-    )
+    together = group_interval(right, np.repeat(np.arange(8), 10))
+    alone = group_interval(right, np.arange(80))
     assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])

@@ -28,9 +28,8 @@ CONTEMPT = {"contempt": 6, "sadness": 4}
 def write_heads(folder: Path) -> Path:
     """Add votes and ages; two validation pictures have no majority among the answerable classes."""
     recipe = write_recipe(folder)
-    guarded = recipe.read_text().replace(
-        "label_smoothing = 0.1", 'label_smoothing = 0.1\nguarded_by = "child"'
-    )
+    smoothing = "label_smoothing = 0.1\n"
+    guarded = recipe.read_text().replace(smoothing, f'{smoothing}guarded_by = "child"\n')
     recipe.write_text(guarded.replace("[network]", f"{HEADS}[network]", 1))
     rows = []
     for picture in sorted((folder / "data").glob("*/*/*.png")):
@@ -83,11 +82,8 @@ def test_a_child_s_face_has_a_higher_threshold(made: Path, card: Card) -> None:
     head = card.heads["original"]
     assert head.conditional_threshold
     assert (head.conditional_threshold.head, head.conditional_threshold.found) == ("child", "child")
-    ages = {
-        group["age"]: group["count"]
-        for group in card.figures["groups"]
-        if group["race"] == group["gender"] == "all"
-    }
+    groups = [each for each in card.figures["groups"] if each["race"] == each["gender"] == "all"]
+    ages = {group["age"]: group["count"] for group in groups}
     assert ages == {"all": COUNT, "3-12": COUNT // 2, "18-59": COUNT // 2}
     assert "a face taken for “child” from" in (made / "model" / "README.md").read_text()
 
@@ -103,9 +99,7 @@ def test_missing_votes_and_ages_are_reported_before_training(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_epoch_of_a_network_without_an_accuracy_has_the_lowest_loss(
-    tmp_path: Path,
-) -> None:
+def test_the_best_epoch_of_a_network_without_accuracy_has_the_lowest_loss(tmp_path: Path) -> None:
     rows = []
     for number, part in enumerate(product(("train", "validation"), ("face", "other"))):
         folder = tmp_path.joinpath(*part)

@@ -56,15 +56,13 @@ def test_a_body_is_given_pictures_as_its_paper_has_them(
 
 def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    keras.applications.ResNet50(include_top=False, weights=None).save_weights(
-        tmp_path / "resnet50.weights.h5"
-    )
+    body = keras.applications.ResNet50(include_top=False, weights=None)
+    body.save_weights(tmp_path / "resnet50.weights.h5")
     whole = pretrained.compute_features(split, "resnet50", 0, True, tmp_path).pictures
     for fitted in (10, 32):  # one and three blocks
         frozen = pretrained.compute_features(split, "resnet50", fitted, False, tmp_path).pictures
-        options: dict[str, Any] = pretrained.head_options(
-            "resnet50", SIZE, fitted, False, pooling="average", dense=[]
-        )
+        head: dict[str, Any] = {"pooling": "average", "dense": []}
+        options = pretrained.head_options("resnet50", SIZE, fitted, False, **head)
         inputs = keras.Input(options["shape"])
         upper = keras.Model(inputs, pretrained.backbone_head(inputs, None, **options))
         assert upper.predict(frozen, verbose=0) == pytest.approx(whole, rel=0.02, abs=0.02)

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.recipes import fit, kill_when, read_csv, run, succeed
+from tests.training.recipes import fit, kill_when, run, succeed
+from training.runs import read_csv
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 CHANGES = ("schedule.epochs=4", "schedule.progressive_sizes=[[0.5, 16], [1.0, 24]]")

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from tests.training.recipes import make_pictures, read_csv
+from tests.training.recipes import make_pictures
+from training.runs import read_csv
 
 
 def write_data(folder: Path) -> Path:

@@ -8,13 +8,7 @@ import pytest
 from app.studies import read_studies
 from tests.helpers.processes import list_children
 from tests.training.recipes import fail, kill_when, start, succeed
-from tests.training.studies.smoke import (
-    read_figures,
-    read_report,
-    read_results,
-    study,
-    write_data,
-)
+from tests.training.studies.smoke import read_figures, read_report, read_results, study, write_data
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 
