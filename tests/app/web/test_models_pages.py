@@ -158,6 +158,7 @@ def test_a_guarded_head_tells_both_limits_and_how_its_guard_is_judged(client: Fl
 def test_a_joined_head_tells_its_evidence_and_its_risk_at_each_coverage(
     client: FlaskClient, rival_app: Flask
 ) -> None:
+    assert "Joins the evidence of original, ferplus." in read(client, "/models")
     page = read(client, "/models/expression")
     assert "original: 10%, ferplus: 90%" in page
     assert f"its side is below {EXPRESSION['visibility']['tiny']:g} pixels" in page
