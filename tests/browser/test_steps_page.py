@@ -225,7 +225,7 @@ def test_two_photos_side_by_side_and_an_error_are_accessible(walk: Page) -> None
 
 def test_the_photo_page_requests_the_chosen_label_set(live_server: str, page: Page) -> None:
     page.goto(f"{live_server}/models")
-    page.get_by_label("ferplus").check()
+    page.get_by_role("radio", name="expression · ferplus").check()
     page.get_by_role("button", name="Save this choice").click()
     page.goto(live_server)
     with page.expect_response("**/api/v1/analyze") as waiting:
