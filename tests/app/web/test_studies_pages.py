@@ -63,12 +63,12 @@ TRANSLATED = [
 def test_the_epochs_of_each_training_are_drawn_over_axes_with_names(
     tmp_path: Path, language: str, words: list[str]
 ) -> None:
-    (file,) = STUDIES.glob("finetune-depth/*/results.json")
-    target = tmp_path / "finetune-depth" / "2026-01-01" / "results.json"
+    (file,) = STUDIES.glob("gender-fast-transfer/*/results.json")
+    target = tmp_path / "gender-fast-transfer" / "2026-01-01" / "results.json"
     target.parent.mkdir(parents=True)
     target.write_text(json.dumps(json.loads(file.read_text()) | {"histories": HISTORIES}))
     client = create_app(Settings(studies=tmp_path)).test_client()
-    address = "/models/studies/finetune-depth"
+    address = "/models/studies/gender-fast-transfer"
     text = client.get(address, headers={"Accept-Language": language}).text
     assert all(each in text for each in words)
     assert text.count('class="chart-axis chart-across"') == 3  # "Epoch" under each
@@ -103,11 +103,12 @@ def test_the_studies_pages_speak_indonesian(client: FlaskClient) -> None:
 
 
 def test_a_study_s_page_has_its_curves_and_names_its_paper(client: FlaskClient) -> None:
-    text = client.get("/models/studies/finetune-depth").get_data(as_text=True)
-    assert "Dina Chahyati" in text
-    assert "2023" in text
-    curves = re.findall(r'src="(/models/studies/finetune-depth/figures/[^"]+)"', text)
-    assert len(curves) == 16
+    address = "/models/studies/expression-epochs-batches"
+    text = client.get(address).text
+    assert "Rudy Arijanto" in text
+    assert "2020" in text
+    curves = re.findall(rf'src="({address}/figures/[^"]+)"', text)
+    assert len(curves) == 4
     with client.get(curves[0]) as curve:
         assert curve.mimetype == "image/png"
-    assert client.get("/models/studies/finetune-depth/figures/..%2Fresults.json").status_code == 404
+    assert client.get(f"{address}/figures/..%2Fresults.json").status_code == 404
