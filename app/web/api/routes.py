@@ -18,7 +18,7 @@ blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 def analyze() -> Response:
     """Read one photo."""
     with state().admission.photo():
-        data = read_upload(request)
+        data = read_upload()
         return jsonify(uploads.analyze(data, named_choice(request.form)).to_json())
 
 
@@ -26,7 +26,7 @@ def analyze() -> Response:
 def features() -> Response:
     """Return what new classes are taught with: the features of one photo."""
     with state().admission.photo():
-        data = read_upload(request)
+        data = read_upload()
         return jsonify(teach.read_features(data, request.form.get(teach.REGION, "face")))
 
 

@@ -13,7 +13,7 @@ from app.settings import FORM_BYTES
 from app.vision.budget import Budget
 from app.vision.imaging.decoding import FORMATS
 from app.vision.readings import Analysis
-from app.web.api.model_selection import DETECTOR, EFFORT, LABELS, Choice, model_names
+from app.web.api.model_selection import DETECTOR, LABELS, Choice, effort_of, model_names
 from app.web.server.bridge import BUDGET
 from app.web.server.logging import record_stages
 from app.web.server.metrics import count_stages
@@ -46,9 +46,8 @@ class MemoryOnlyRequest(Request):
 
 def analyze(data: bytes, choice: Choice) -> Analysis:
     """Analyze a photo with the models, effort and detector of a choice. Raises `RautError`."""
-    effort = choice.get(EFFORT) or state().settings.effort
-    names, labels = model_names(choice), choice.get(LABELS)
     analyzer = state().analyzer.with_detector(choice.get(DETECTOR))
+    names, labels, effort = model_names(choice), choice.get(LABELS), effort_of(choice)
     analysis = analyzer.analyze_file(data, names, labels, effort, budget=request_budget())
     count_stages(analysis.timings_ms)
     record_stages(analysis.timings_ms)
@@ -60,28 +59,28 @@ def request_budget() -> Budget:
     return request.environ.get(BUDGET) or Budget(state().settings.analysis_timeout)
 
 
-def read_upload(request: Request, field: str = FIELD) -> bytes:
-    """Return the content of the photo in a request's form. Raises `RautError` where it has none."""
-    upload = find_upload(request, field)
+def read_upload() -> bytes:
+    """Return the content of the request's photo. Raises `RautError` where its form has none."""
+    upload = find_upload(FIELD)
     if upload is None:
         raise RautError(
             "image_missing",
-            f"The form has no file in a field named {field!r}. Send one photo as "
+            f"The form has no file in a field named {FIELD!r}. Send one photo as "
             "multipart/form-data.",
-            field=field,
+            field=FIELD,
         )
     return upload.stream.read()
 
 
-def find_upload(request: Request, field: str) -> FileStorage | None:
-    """Return a file of a request's form, if it has one.
+def find_upload(field: str) -> FileStorage | None:
+    """Return a file of the request's form, if it has one.
 
     Raises `RautError` for one too large, and for several.
     """
     try:
         files = request.files.getlist(field)
     except RequestEntityTooLarge as error:
-        raise _form_too_large(request) from error
+        raise _form_too_large() from error
     sizes = {upload: upload.stream.seek(0, io.SEEK_END) for upload in files}
     # A browser sends an unchosen file as one without name and content.
     uploads = [upload for upload, size in sizes.items() if upload.filename or size]
@@ -101,7 +100,7 @@ def find_upload(request: Request, field: str) -> FileStorage | None:
     return upload
 
 
-def _form_too_large(request: Request) -> RautError:
+def _form_too_large() -> RautError:
     """Refuse what Werkzeug stopped reading: a form over the limit, or a long field in one."""
     length = request.content_length
     if length is None or length > state().settings.most_body_bytes:

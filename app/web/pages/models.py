@@ -25,8 +25,7 @@ blueprint = Blueprint("models", __name__)
 def page() -> str:
     """Show every loaded model, and which of them answer."""
     analyzer = state().analyzer
-    choice = model_selection.shown_choice(request, analyzer)
-    answering = model_selection.choose(analyzer, choice)
+    answering = model_selection.choose(model_selection.shown_choice())
     return render_template(
         "models.html",
         classifiers=analyzer.classifiers,
@@ -45,7 +44,7 @@ def keep_choice() -> Response:
         response.delete_cookie(COOKIE)
         return response
     choice = _read_answers()
-    model_selection.choose(state().analyzer, choice)
+    model_selection.choose(choice)
     keep_in_cookie(response, COOKIE, urlencode(choice))
     return response
 

@@ -1,8 +1,8 @@
-"""The pages that people open in a browser."""
+"""The photo page, and the form that a browser without JavaScript sends from it."""
 
 from typing import Any
 
-from flask import Blueprint, abort, current_app, render_template, request
+from flask import Blueprint, abort, current_app, render_template
 from flask.typing import ResponseReturnValue
 
 from app.errors import RautError
@@ -10,10 +10,10 @@ from app.vision.models.classifiers import Classifier
 from app.vision.pipeline import of_region
 from app.vision.table import list_columns, list_versions
 from app.web.api import uploads
-from app.web.api.model_selection import EFFORT, choose, shown_choice, visitors_choice
+from app.web.api.model_selection import choose, effort_of, shown_choice, visitors_choice
 from app.web.api.uploads import read_upload
 from app.web.i18n import strings
-from app.web.server.error_responses import find_status, list_headers, render_error
+from app.web.server.error_responses import error_on_page
 from app.web.server.state import state
 
 CLOTHING = "clothing"
@@ -50,18 +50,17 @@ def photo_without_script() -> ResponseReturnValue:
     """Answer the plain form of a browser that runs no JavaScript."""
     try:
         with state().admission.photo():
-            data = read_upload(request)
-            analysis = uploads.analyze(data, visitors_choice(request, state().analyzer))
+            data = read_upload()
+            analysis = uploads.analyze(data, visitors_choice())
     except RautError as error:
-        page = photo_page(problem=render_error(error))
-        return page, find_status(error), list_headers(error)
+        return error_on_page(photo_page, error)
     return photo_page(analysis=analysis)
 
 
 def photo_page(**outcome: Any) -> str:
     """Render the photo page with what came of a photo, if one was sent."""
-    choice = shown_choice(request, state().analyzer)
-    models = choose(state().analyzer, choice)
+    choice = shown_choice()
+    models = choose(choice)
     answering = list(models.values())
     return render_template(
         "photo.html",
@@ -71,7 +70,7 @@ def photo_page(**outcome: Any) -> str:
         regions={classifier.card.region for classifier in answering},
         strings=strings.PHOTO_PAGE,
         table=_describe_table(models),
-        effort=choice.get(EFFORT) or state().settings.effort,
+        effort=effort_of(choice),
         samples=state().samples,
         **outcome,
     )

@@ -15,13 +15,13 @@ from app.vision.detection.detector import DETECTORS, EFFORTS
 from app.vision.explain.explanation import ADJUSTABLE, Explanation
 from app.vision.pipeline import of_region
 from app.web.api import model_selection
-from app.web.api.model_selection import DETECTOR, EFFORT, LABELS
+from app.web.api.model_selection import DETECTOR, LABELS
 from app.web.api.uploads import FIELD, find_upload, read_upload, request_budget
 from app.web.i18n import formats, strings
 from app.web.i18n.step_text import STEPS
 from app.web.pages import step_views
 from app.web.pages.step_views import View
-from app.web.server.error_responses import find_status, list_headers, render_error
+from app.web.server.error_responses import error_on_page
 from app.web.server.rate_limit import consume_quota
 from app.web.server.state import state
 
@@ -55,7 +55,7 @@ def show() -> ResponseReturnValue:
     try:
         return _page(panels=_explain_uploads())
     except RautError as error:
-        return _error_page(error)
+        return error_on_page(_page, error)
 
 
 @blueprint.post("/stages.zip")
@@ -64,7 +64,7 @@ def download() -> ResponseReturnValue:
     try:
         panels = _explain_uploads()
     except RautError as error:
-        return _error_page(error)
+        return error_on_page(_page, error)
     headers = {"Content-Disposition": 'attachment; filename="raut-steps.zip"'}
     return Response(_zip(panels), mimetype="application/zip", headers=headers)
 
@@ -80,9 +80,9 @@ def download_nothing() -> ResponseReturnValue:
 
 def _page(**outcome: Any) -> str:
     analyzer = state().analyzer
-    choice = model_selection.shown_choice(request, analyzer)
-    panels, sent = outcome.get("panels", []), model_selection.sent_form(request)
-    models = model_selection.choose(analyzer, choice) | analyzer.choose(analyzer.image_models)
+    choice = model_selection.shown_choice()
+    panels, sent = outcome.get("panels", []), model_selection.sent_form()
+    models = model_selection.choose(choice) | analyzer.choose(analyzer.image_models)
     return render_template(
         "steps.html",
         strings=strings.STEPS_PAGE,
@@ -91,7 +91,7 @@ def _page(**outcome: Any) -> str:
         model=sent.get("model", ""),
         faces={field: sent.get(field, "1") for field in FACES.values()},
         efforts=[(name, formats.effort(name)) for name in EFFORTS],
-        effort=choice.get(EFFORT) or state().settings.effort,
+        effort=model_selection.effort_of(choice),
         detectors=[(name, formats.detector(name)) for name in DETECTORS],
         detector=choice.get(DETECTOR) or state().settings.detector,
         adjustable=ADJUSTABLE,
@@ -103,16 +103,11 @@ def _page(**outcome: Any) -> str:
     )
 
 
-def _error_page(error: RautError) -> ResponseReturnValue:
-    page = _page(problem=render_error(error))
-    return page, find_status(error), list_headers(error)
-
-
 def _explain_uploads() -> list[Panel]:
     """Explain the form's photo, and the second one where there is one. Raises `RautError`."""
     with state().admission.photo():
-        photos = {FIELD: read_upload(request)}
-        if second := find_upload(request, SECOND):
+        photos = {FIELD: read_upload()}
+        if second := find_upload(SECOND):
             photos[SECOND] = second.stream.read()
         consume_quota(PHOTOS_PER_EXPLANATION * len(photos) - 1)  # One is counted for any request.
         return [_explain(field, data) for field, data in photos.items()]
@@ -120,10 +115,9 @@ def _explain_uploads() -> list[Panel]:
 
 def _explain(field: str, data: bytes) -> Panel:
     """Explain the model that the form names, or else the first that answers."""
-    analyzer = state().analyzer
-    choice = model_selection.visitors_choice(request, analyzer)
-    model = request.form.get("model") or next(iter(model_selection.choose(analyzer, choice)))
-    reads_whole = model in of_region(analyzer.classifiers, "image")
+    choice = model_selection.visitors_choice()
+    model = request.form.get("model") or next(iter(model_selection.choose(choice)))
+    reads_whole = model in of_region(state().analyzer.classifiers, "image")
     explanation = state().explainer.explain(
         data,
         model,
@@ -131,7 +125,7 @@ def _explain(field: str, data: bytes) -> Panel:
         # A model of whole pictures answers where it is asked, and then alone.
         models=[model] if reads_whole else model_selection.model_names(choice),
         label_set=choice.get(LABELS),
-        effort=choice.get(EFFORT) or state().settings.effort,
+        effort=model_selection.effort_of(choice),
         detector=choice.get(DETECTOR),
         adjustments={name: _number(name) for name in ADJUSTABLE if request.form.get(name)},
         budget=request_budget(),

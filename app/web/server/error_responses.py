@@ -1,6 +1,7 @@
 """Answer refusals and faults: programs as problem+json (RFC 9457), a person's browser as a page."""
 
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from flask import (
     render_template,
     request,
 )
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from app.errors import RautError
@@ -108,6 +110,11 @@ def render_error(error: RautError) -> dict[str, str]:
     """Count an error, and return its code and the sentence for the page that shows it."""
     _count_error(error)
     return {"code": error.code, "sentence": error_sentence(error)}
+
+
+def error_on_page(page: Callable[..., str], error: RautError) -> ResponseReturnValue:
+    """Answer an error by a page that shows it as its `problem`."""
+    return page(problem=render_error(error)), find_status(error), list_headers(error)
 
 
 def error_response(error: RautError, status: int | None = None) -> Response:
