@@ -7,7 +7,7 @@ import numpy as np
 
 from app.errors import RautError
 from app.vision.budget import Budget
-from app.vision.detection.detector import suppress_overlaps
+from app.vision.geometry import nms
 from app.vision.imaging.decoding import LazyImage, decode_frame
 from app.vision.imaging.shots import Shots
 from app.vision.models.classifiers import Classifier
@@ -124,10 +124,17 @@ class LiveReader:
         if since < SEARCH_SECONDS:
             found = self._analyzer.detector.detect_near(image, last)
             if since < SEARCH_AGAIN_SECONDS or (last and None not in found):
-                return suppress_overlaps([face for face in found if face], SAME_FACE)
+                return _suppress_overlaps([face for face in found if face])
         self._searched_at = now
         detector = self._analyzer.detector
         return detector.keep_best(detector.detect(image, effort="fast", budget=budget))
+
+
+def _suppress_overlaps(detections: list[Detection]) -> list[Detection]:
+    """Return what non-maximum suppression keeps of detections, best score first."""
+    boxes = np.array([detection.box.corners for detection in detections]).reshape(-1, 4)
+    scores = np.array([detection.score for detection in detections])
+    return [detections[index] for index in nms(boxes, scores, SAME_FACE)]
 
 
 def _head_names(classifiers: dict[str, Classifier]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Load the analyzer that the settings describe, for the server and the command line."""
 
 import logging
+from dataclasses import replace
 
 from app.settings import Settings
 from app.vision.models.cards import ModelError
@@ -57,9 +58,9 @@ def _move_to_server(local: FaceAnalyzer, settings: Settings, patient: bool) -> F
     for name, classifier in local.classifiers.items():
         assert isinstance(classifier.network, OnnxNetwork)
         networks.append(KServeNetwork(server, classifier.card, classifier.network))
-        classifiers[name] = classifier.running_on(networks[-1])
+        classifiers[name] = replace(classifier, network=networks[-1])
     # The face classifier stays local: it runs several times a photo, one after another.
-    analyzer = FaceAnalyzer(classifiers, local.detector, local.mirror_averaging)
+    analyzer = replace(local, classifiers=classifiers)
     try:
         for network in networks:
             network.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +32,17 @@ from app.vision.tracing import Trace
 EXPRESSION = "expression"
 
 
+@dataclass(eq=False)
 class FaceAnalyzer:
     """Find the faces of a photo and read each with every model.
 
-    One analyzer serves any number of threads: it keeps nothing of a photo.
+    One analyzer serves any number of threads: it keeps nothing of a photo. `mirror_averaging` is as
+    in `read_faces`.
     """
 
-    def __init__(
-        self,
-        classifiers: dict[str, Classifier],
-        detector: FaceDetector,
-        mirror_averaging: bool = True,
-    ) -> None:
-        """Join models and a detector; `mirror_averaging` is as in `read_faces`."""
-        self.classifiers = classifiers
-        self.detector = detector
-        self.mirror_averaging = mirror_averaging
+    classifiers: dict[str, Classifier]
+    detector: FaceDetector
+    mirror_averaging: bool = True
 
     @classmethod
     def load(
@@ -82,7 +78,7 @@ class FaceAnalyzer:
             for name in (needed(cards) if needed else cards)
         }
         loaded = FaceDetector.load(Path(models), runtime, threads)
-        analyzer = cls(classifiers, loaded.named(detector), mirror_averaging)
+        analyzer = cls(classifiers, replace(loaded, name=detector), mirror_averaging)
         analyzer.warm_up()
         return analyzer
 
@@ -109,8 +105,7 @@ class FaceAnalyzer:
             return self
         for known in DETECTORS:
             if name == known:
-                named = self.detector.named(known)
-                return FaceAnalyzer(self.classifiers, named, self.mirror_averaging)
+                return replace(self, detector=replace(self.detector, name=known))
         raise unknown_choice("unknown_detector", f"There is no detector {name!r}.", DETECTORS)
 
     def analyze_file(
@@ -170,7 +165,7 @@ class FaceAnalyzer:
                 raise unknown_choice("unknown_labels", sentence, choices)
             for name, classifier in chosen.items():
                 if label_set in labels_of(classifier):
-                    chosen[name] = classifier.with_head(label_set)
+                    chosen[name] = replace(classifier, head_name=label_set)
         return chosen
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.vision.detection.detector import shrink
+from app.vision.detection.pyramid import shrink
 from training.datasets import Random
 from training.datasets.composites import (
     PlacedFace,

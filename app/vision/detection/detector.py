@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,7 +13,7 @@ from app.vision.budget import Budget
 from app.vision.detection.face_classifier import PROMISING, Candidates, FaceClassifier
 from app.vision.detection.network_proposer import SMALLEST, NetworkProposer
 from app.vision.detection.proposals import WINDOW, CascadeProposer
-from app.vision.geometry import nms
+from app.vision.detection.pyramid import Pyramid, cut_tiles, equalize
 from app.vision.imaging.decoding import LazyImage
 from app.vision.models.files import Runtime
 from app.vision.readings import Detection
@@ -29,13 +27,9 @@ DEFAULT_DETECTOR: DetectorName = "combined"
 # Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
 ALL_OCTAVES = 6
 FINEST_LEVELS = 2  # the octave from which a level has millions of places
-TILE, TILE_OVERLAP = 640, 64  # pixels of a pyramid level
-# Pixels of the finest level searched: all of a 12 megapixel photo. A finer level of a larger one
-# would take four times as long, for faces of 14 of its pixels.
-MOST_SEARCHED = 4096 * 3072
-# A side's ratio to the other, and how often the copy of such a photo without a face so far is
-# doubled: its faces are small beside its longest side.
-PANORAMA, OCTAVES_OF_PANORAMA = 2.5, 4
+# How often the copy of a panorama without a face so far is doubled: its faces are small beside its
+# longest side.
+OCTAVES_OF_PANORAMA = 4
 # Folders among the models.
 PROPOSER, FACE_REFINER, FACE_CLASSIFIER = "proposer", "face_refiner", "face_classifier"
 DETECTOR_FOLDERS = (PROPOSER, FACE_REFINER, FACE_CLASSIFIER)
@@ -134,25 +128,16 @@ class PassResult:
         return sum(self.stages_ms)
 
 
+@dataclass(frozen=True, eq=False)
 class FaceDetector:
-    """Find faces at any rotation."""
+    """Find faces at any rotation; the one named `haar` has the cascade alone propose."""
 
-    def __init__(
-        self,
-        face_refiner: FaceClassifier,
-        face_classifier: FaceClassifier,
-        settings: DetectionSettings | None = None,
-        cascade: CascadeProposer | None = None,
-        network: NetworkProposer | None = None,
-        name: DetectorName = "combined",
-    ) -> None:
-        """Join the parts; without `network`, or by the name `haar`, the cascade proposes alone."""
-        self.settings = settings or DetectionSettings()
-        self.face_refiner = face_refiner
-        self.face_classifier = face_classifier
-        self.network = network if name == "combined" else None
-        self._name, self._loaded = name, network
-        self._cascade = cascade or CascadeProposer()
+    face_refiner: FaceClassifier
+    face_classifier: FaceClassifier
+    proposer: NetworkProposer
+    cascade: CascadeProposer = field(default_factory=CascadeProposer)
+    name: DetectorName = DEFAULT_DETECTOR
+    settings: DetectionSettings = DetectionSettings()
 
     @classmethod
     def load(cls, models: Path, runtime: Runtime = "auto", threads: int = 1) -> FaceDetector:
@@ -162,20 +147,18 @@ class FaceDetector:
         return cls(
             FaceClassifier.load(models / FACE_REFINER, runtime, threads),
             FaceClassifier.load(models / FACE_CLASSIFIER, runtime, threads),
-            network=NetworkProposer.load(models / PROPOSER, runtime, threads),
-            name=DEFAULT_DETECTOR,
+            NetworkProposer.load(models / PROPOSER, runtime, threads),
         )
+
+    @property
+    def network(self) -> NetworkProposer | None:
+        """Return the network that proposes; None where the cascade does alone."""
+        return self.proposer if self.name == "combined" else None
 
     def adjusted(self, **changes: float) -> FaceDetector:
         """Return a detector with some settings changed, and the same network and cascade."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
-        parts = (self._cascade, self._loaded, self._name)
-        return FaceDetector(self.face_refiner, self.face_classifier, settings, *parts)
-
-    def named(self, name: DetectorName) -> FaceDetector:
-        """Return a detector of the same parts by another of `DETECTORS`."""
-        parts = (self._cascade, self._loaded, name)
-        return FaceDetector(self.face_refiner, self.face_classifier, self.settings, *parts)
+        return replace(self, settings=settings)
 
     def detect(
         self,
@@ -193,7 +176,7 @@ class FaceDetector:
         """
         passes = [] if passes is None else passes
         photo = image if isinstance(image, LazyImage) else LazyImage.of(image)
-        pyramid = _Pyramid(photo, self.settings.working_side, budget)
+        pyramid = Pyramid(photo, self.settings.working_side, budget)
         found = self._run_pass(pyramid, UPRIGHT, passes)
         for octave in range(1, pyramid.finest_octave() + 1):
             if not self._needs_octave(pyramid, octave, effort, found, passes):
@@ -218,7 +201,7 @@ class FaceDetector:
 
     def first_scale(self, photo: LazyImage, effort: Effort) -> float:
         """Return the coarsest scale at which a photo has to be decoded, whatever is found."""
-        pyramid = _Pyramid(photo, self.settings.working_side)
+        pyramid = Pyramid(photo, self.settings.working_side)
         octave = 0
         if effort == "thorough":
             octave = pyramid.finest_octave()
@@ -252,7 +235,7 @@ class FaceDetector:
         return [face if face.score >= self.settings.still_there else None for face in found]
 
     def _run_pass(
-        self, pyramid: _Pyramid, search_pass: SearchPass, passes: list[PassResult]
+        self, pyramid: Pyramid, search_pass: SearchPass, passes: list[PassResult]
     ) -> Candidates:
         """Search a photo once, and append the result to the passes."""
         pyramid.level(search_pass.octave + 1)  # on which the proposals are classified
@@ -276,7 +259,7 @@ class FaceDetector:
         return faces
 
     def _propose_cascade(
-        self, pyramid: _Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
+        self, pyramid: Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run the cascade: the picture searched, its windows, and squares in the photo's pixels.
 
@@ -292,8 +275,8 @@ class FaceDetector:
                 return level, windows, found[0]
             image, larger = pyramid.level(-1)
             image = equalize(image) if search_pass.equalized else image
-        for left, top, tile in pyramid.budget.over(_cut_tiles(image)):
-            searched, windows, squares = self._cascade.propose(tile, octaves, search_pass.rotation)
+        for left, top, tile in pyramid.budget.over(cut_tiles(image)):
+            searched, windows, squares = self.cascade.propose(tile, octaves, search_pass.rotation)
             squares = squares[: self.settings.most_proposals] + np.array((left, top, 0, 0))
             found.append(squares)
         supported = np.concatenate(found)
@@ -305,13 +288,13 @@ class FaceDetector:
         return searched, windows, squares
 
     def _propose_network(
-        self, pyramid: _Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
+        self, pyramid: Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the network: squares (count, 5) in the level's pixels, (count, 4) in the photo's."""
         found = [np.zeros((0, 5), np.float32)]
         if self.network and not search_pass.rotation:
             octaves = 1 if search_pass.octave else ALL_OCTAVES
-            for left, top, tile in pyramid.budget.over(_cut_tiles(level)):
+            for left, top, tile in pyramid.budget.over(cut_tiles(level)):
                 squares = self.network.propose(tile, octaves)[: self.settings.most_squares]
                 found.append(squares + np.array((left, top, 0, 0, 0), np.float32))
         scored = np.concatenate(found)
@@ -320,7 +303,7 @@ class FaceDetector:
         return squares, squares[:, :4] * np.array((scale, scale, scale, 1), np.float32)
 
     def _classify(
-        self, pyramid: _Pyramid, search_pass: SearchPass, squares: np.ndarray
+        self, pyramid: Pyramid, search_pass: SearchPass, squares: np.ndarray
     ) -> tuple[Candidates, Candidates]:
         """Score proposals, and return them and the faces among them, refined twice."""
         # Crops are cut from the next finer level, where the smallest face has at least the
@@ -347,7 +330,7 @@ class FaceDetector:
 
     def _needs_octave(
         self,
-        pyramid: _Pyramid,
+        pyramid: Pyramid,
         octave: int,
         effort: Effort,
         found: Candidates,
@@ -371,103 +354,5 @@ class FaceDetector:
         smallest = side * pyramid.scale(octave - 1)
         return bool((last.squares[:, 2] < self.settings.finer * smallest).any())
 
-    def _is_large(self, pyramid: _Pyramid) -> bool:
+    def _is_large(self, pyramid: Pyramid) -> bool:
         return pyramid.scale(0) > self.settings.large
-
-
-class _Pyramid:
-    """Compute a photo's grey levels, each twice as fine as the one before, each once."""
-
-    def __init__(self, photo: LazyImage, working_side: int, budget: Budget | None = None) -> None:
-        self.budget = budget or Budget()
-        self._since = time.perf_counter()
-        self._photo = photo
-        self._working_side = working_side
-        self._greys: dict[int, np.ndarray] = {}
-        self._levels: dict[int, tuple[np.ndarray, float]] = {}
-
-    def lap(self) -> float:
-        """Return the milliseconds since the last call, or since construction."""
-        before, self._since = self._since, time.perf_counter()
-        return (self._since - before) * 1000
-
-    def scale(self, octave: int) -> float:
-        """Return the photo's pixels for each of the level's; 1 for the photo itself."""
-        longest = max(self._photo.width, self._photo.height)
-        return max(1.0, longest / (self._working_side * 2**octave))
-
-    @property
-    def is_panorama(self) -> bool:
-        """Return whether one side is much longer than the other."""
-        sides = (self._photo.width, self._photo.height)
-        return max(sides) > PANORAMA * min(sides)
-
-    def finest_octave(self) -> int:
-        """Return the octave whose level has the photo's own size, or is the largest allowed."""
-        octave = 0
-        while self.scale(octave) > 1 and self._count_pixels(octave + 1) <= MOST_SEARCHED:
-            octave += 1
-        return octave
-
-    def _count_pixels(self, octave: int) -> float:
-        return self._photo.width * self._photo.height / self.scale(octave) ** 2
-
-    def level(self, octave: int) -> tuple[np.ndarray, float]:
-        """Return a grey level, uint8 (height, width), and its scale, while there is time."""
-        self.budget.check()
-        if octave not in self._levels:
-            scale = self.scale(octave)
-            finer, _ = self._levels.get(octave + 1, (None, 0.0))
-            level = self._grey(scale) if finer is None else finer
-            if scale > 1:
-                sides = (self._photo.width, self._photo.height)
-                width, height = (max(1, round(side / scale)) for side in sides)
-                level = shrink(level, width, height)
-            self._levels[octave] = (level, scale)
-        return self._levels[octave]
-
-    def _grey(self, scale: float) -> np.ndarray:
-        pixels, decoded = self._photo.pixels(scale)
-        if decoded not in self._greys:
-            self._greys[decoded] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-        return self._greys[decoded]
-
-
-def _cut_tiles(level: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield left, top and pixels of tiles, which bound the proposals and memory of each search.
-
-    They overlap by more than the largest face of a finer pass.
-    """
-    height, width = level.shape
-    for top in range(0, max(1, height - TILE_OVERLAP), TILE - TILE_OVERLAP):
-        for left in range(0, max(1, width - TILE_OVERLAP), TILE - TILE_OVERLAP):
-            yield left, top, level[top : top + TILE, left : left + TILE]
-
-
-def suppress_overlaps(detections: list[Detection], overlap: float) -> list[Detection]:
-    """Return what non-maximum suppression keeps of detections, best score first.
-
-    Two overlap where they share more than `overlap` of the smaller one's area.
-    """
-    boxes = np.array([detection.box.corners for detection in detections]).reshape(-1, 4)
-    scores = np.array([detection.score for detection in detections])
-    return [detections[index] for index in nms(boxes, scores, overlap)]
-
-
-def shrink(grey: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Shrink an image: by halves first, whose means are fast, then by less than a half.
-
-    Area interpolation at other ratios takes ten times as long in OpenCV.
-    """
-    while grey.shape[1] >= 2 * width and grey.shape[0] >= 2 * height:
-        half = (grey.shape[1] // 2, grey.shape[0] // 2)
-        grey = cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
-    return cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def equalize(grey: np.ndarray) -> np.ndarray:
-    """Equalize the contrast of a grey image locally (CLAHE).
-
-    Source: Zuiderveld, "Contrast limited adaptive histogram equalization" (1994).
-    """
-    return cv2.createCLAHE(clipLimit=4.0, tileGridSize=(4, 4)).apply(grey)

@@ -74,15 +74,17 @@ class Candidates:
 
     def to_detections(self) -> list[Detection]:
         """Return the candidates as detections, in whole pixels of the photo."""
-        found = [
-            _to_detection(square, float(score))
-            for square, score in zip(self.squares, self.scores, strict=True)
-        ]
-        if self.reasons is None:
-            return found
+        unasked: list[list[float]] = [[]] * len(self)
+        reasons = unasked if self.reasons is None else self.reasons.tolist()
+        rows = zip(self.squares.tolist(), self.scores.tolist(), reasons, strict=True)
         return [
-            face.model_copy(update={"reasons": dict(zip(REASONS, reasons.tolist(), strict=True))})
-            for face, reasons in zip(found, self.reasons, strict=True)
+            Detection(
+                box=to_box(x, y, side),
+                score=score,
+                roll_degrees=roll,
+                reasons=dict(zip(REASONS, row, strict=False)),
+            )
+            for (x, y, side, roll), score, row in rows
         ]
 
 
@@ -189,11 +191,6 @@ def _refine(squares: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         ],
         axis=1,
     ).astype(np.float32)
-
-
-def _to_detection(square: np.ndarray, score: float) -> Detection:
-    x, y, side, roll = map(float, square)
-    return Detection(box=to_box(x, y, side), score=score, roll_degrees=roll)
 
 
 def to_box(x: float, y: float, side: float) -> Box:

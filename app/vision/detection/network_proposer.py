@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from app.vision.detection.box_maps import BOX_VALUES, STRIDE, read_map
+from app.vision.detection.pyramid import halvings
 from app.vision.geometry import iou, nms, square_corners
 from app.vision.models.cards import ModelError
 from app.vision.models.classifiers import Classifier, load_classifier
@@ -46,13 +47,11 @@ class NetworkProposer:
         roll in degrees, and score.
         """
         found = [np.zeros((0, 5), np.float32)]
-        for octave in range(octaves):
-            if octave:
-                grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            squares = self._run(grey)
+        for octave, level in enumerate(halvings(grey, octaves)):
+            squares = self._run(level)
             squares[:, :3] *= 2**octave
             found.append(squares)
-            if max(grey.shape) < 2 * SMALLEST or min(grey.shape) < 2:
+            if max(level.shape) < 2 * SMALLEST:
                 break
         squares = np.concatenate(found)
         squares = squares[np.argsort(-squares[:, 4], kind="stable")][:MOST_SQUARES]

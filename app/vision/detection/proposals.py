@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from app.vision.detection.pyramid import halvings
 from app.vision.geometry import iou
 
 WINDOW = 24  # the side of the cascade's own window, in pixels
@@ -63,13 +64,11 @@ class CascadeProposer:
     def windows(self, grey: np.ndarray, octaves: int) -> np.ndarray:
         """List the windows that pass the cascade, float32 (count, 3): left, top, side."""
         found = [np.zeros((0, 3), np.float32)]
-        for octave in range(octaves):
-            # OpenCV steps by two pixels only near the window's own size: a level for each octave
-            # costs half of what one call for all sizes does.
-            if octave:
-                grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        # OpenCV steps by two pixels only near the window's own size: a level for each octave costs
+        # half of what one call for all sizes does.
+        for octave, level in enumerate(halvings(grey, octaves)):
             # Without room around it, a face that touches the edge has no window of its own.
-            padded = cv2.copyMakeBorder(grey, *(ROOM,) * 4, cv2.BORDER_REPLICATE)
+            padded = cv2.copyMakeBorder(level, *(ROOM,) * 4, cv2.BORDER_REPLICATE)
             if min(padded.shape) < WINDOW:
                 break
             boxes = self._cascade().detectMultiScale(
@@ -83,8 +82,6 @@ class CascadeProposer:
                 windows = np.asarray(boxes, np.float32)[:, :3]
                 windows[:, :2] -= ROOM
                 found.append(windows * 2**octave)
-            if min(grey.shape) < 2:
-                break
         return np.concatenate(found)
 
     def merge(self, windows: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -135,8 +135,7 @@ class Explainer:
                 raise RautError("not_a_whole_number", f"{name} must be a whole number.", name=name)
         if not adjustments:
             return self.analyzer
-        detector = self.analyzer.detector.adjusted(**adjustments)
-        return FaceAnalyzer(self.analyzer.classifiers, detector, self.analyzer.mirror_averaging)
+        return replace(self.analyzer, detector=self.analyzer.detector.adjusted(**adjustments))
 
     def _read(
         self, classifier: Classifier, trace: Trace, index: int, prediction: Prediction

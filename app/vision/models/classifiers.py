@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -42,27 +43,23 @@ class MirrorAveraging:
         return {name: (v[: len(crops)] + v[len(crops) :]) / 2 for name, v in both.items()}
 
 
+@dataclass(eq=False)
 class Classifier:
-    """Classify crops by one model, as its card says."""
+    """Classify crops by one model, as its card says, and by one head, the card's own by default."""
 
-    def __init__(
-        self, card: Card, network: Network, digest: str, folder: Path, head: str | None = None
-    ) -> None:
-        """Join a card and a network; `head` names the head to use, by default the card's own."""
-        self.card = card
-        self.network = network
-        self.digest = digest
-        self.folder = folder
-        self.head_name = head or card.default_head
-        self.head = card.heads[self.head_name]
+    card: Card
+    network: Network
+    digest: str
+    folder: Path
+    head_name: str = ""
 
-    def with_head(self, head: str) -> Classifier:
-        """Return the same model using another of its heads."""
-        return Classifier(self.card, self.network, self.digest, self.folder, head)
+    def __post_init__(self) -> None:
+        self.head_name = self.head_name or self.card.default_head
 
-    def running_on(self, network: Network) -> Classifier:
-        """Return the same model run by another network object."""
-        return Classifier(self.card, network, self.digest, self.folder, self.head_name)
+    @property
+    def head(self) -> Head:
+        """Return the head that answers."""
+        return self.card.heads[self.head_name]
 
     def warm_up(self) -> None:
         """Run the network once, as the first run takes longest.
@@ -250,4 +247,4 @@ def load_classifier(
         ) from error
     except Exception as error:  # Each runtime has its own for unreadable content.
         raise ModelError(f"{path} can't be read as a model: {error}") from error
-    return Classifier(card, network, hash_file(content), folder, head)
+    return Classifier(card, network, hash_file(content), folder, head or "")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 import skimage.data
 
-from app.vision.detection.detector import EFFORTS, MOST_SEARCHED, FaceDetector, PassResult
+from app.vision.detection.detector import EFFORTS, FaceDetector, PassResult
 from app.vision.detection.face_classifier import REASON
 from app.vision.detection.network_proposer import NetworkProposer
+from app.vision.detection.pyramid import MOST_SEARCHED
 from app.vision.geometry import Box
 from app.vision.imaging.crops import CropShape, cut_crop
 from app.vision.imaging.decoding import JPEG_SCALES, LazyImage
@@ -239,7 +241,7 @@ def test_faces_too_many_are_told_as_truncated(analyzer: FaceAnalyzer, head: np.n
     narrow = head[:, 25:135]
     photo = place([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480)
     whole = analyzer.analyze(photo)
-    few = FaceAnalyzer(analyzer.classifiers, analyzer.detector.adjusted(max_faces=1))
+    few = replace(analyzer, detector=analyzer.detector.adjusted(max_faces=1))
     cut = few.analyze(photo)
     assert (len(whole.faces), whole.truncated) == (2, False)
     assert (len(cut.faces), cut.truncated) == (1, True)
@@ -277,11 +279,9 @@ def test_another_model_is_no_proposer() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 20, -20])
 def test_the_network_proposes_a_face_with_its_turn(detector: FaceDetector, degrees: int) -> None:
-    network = detector.named("combined").network
-    assert network
     grey = cv2.cvtColor(turn(ASTRONAUT, degrees), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
-    squares = network.propose(small, 6)
+    squares = detector.proposer.propose(small, 6)
     x, y = 0.4 * np.array(centre_of_turned(degrees, grey.shape))
     near = squares[np.hypot(squares[:, 0] - x, squares[:, 1] - y) < 8]
     fitting = near[abs(near[:, 2] / (0.4 * FACE.width) - 1) < 0.35]

@@ -3,6 +3,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_the_likeliest_label_is_answered_unsure_below_the_threshold(classifier: 
         def logits(self, crops: np.ndarray) -> dict[str, np.ndarray]:
             return {"clothes": np.array([[5.6, 5.6, *[0.0] * (len(CLASSES) - 2)]], np.float32)}
 
-    torn = Classifier(classifier.card, Torn(), classifier.digest, classifier.folder)
+    torn = replace(classifier, network=Torn())
     answer = torn.predict(fill(RED, SIZE)[None])[0]
     assert answer.probabilities["dress"] < answer.probability < 0.5
     assert (answer.label, answer.confident) == ("none_of_these", False)

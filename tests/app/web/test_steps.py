@@ -20,7 +20,7 @@ from PIL import Image
 
 from app import create_app
 from app.settings import Settings
-from app.vision.detection import detector
+from app.vision.detection.proposals import CascadeProposer
 from tests.helpers.forms import ASTRONAUT_PNG, analyze, encode, post
 
 # Prints how many threads a model whose insides are laid open adds to a process.
@@ -175,7 +175,7 @@ def test_settings_make_no_new_cascade(client: FlaskClient, monkeypatch: pytest.M
     def refuse(*_: Any) -> None:
         raise AssertionError("Another cascade was made.")
 
-    monkeypatch.setattr(detector, "CascadeProposer", refuse)
+    monkeypatch.setattr(CascadeProposer, "__init__", refuse)
     assert post(client, "/steps", {"image": ASTRONAUT_PNG}, accepted="0.9").status_code == 200
 
 
