@@ -8,8 +8,8 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from app.vision.imaging.decoding import decode_image
-from bench.load import Clients, run_clients
+from bench.load import Clients
 from bench.moving import encode_frame, move_picture
 from bench.report import figures_table
 from bench.serving import ANSWER_SECONDS, Usage, percentile, server_at, slope_per_hour, usage
@@ -94,10 +94,13 @@ def measure_streams(
     photo = picture.read_bytes()
     frames = [encode_frame(frame) for frame in move_picture(decode_image(photo), FRAMES)]
     streams = [Client() for _ in range(clients)]
-    with server_at(url) as (address, pid), ThreadPoolExecutor(clients + 1) as pool:
+    with (
+        server_at(url) as (address, pid),
+        closing(Clients(address, photo, 1)) as sender,
+        ThreadPoolExecutor(clients + 1) as pool,
+    ):
         ends = time.monotonic() + seconds
-        sending = partial(Clients.open_loop, rate=PHOTO_RATE, seconds=seconds)
-        photos = pool.submit(run_clients, address, photo, 1, sending)
+        photos = pool.submit(sender.open_loop, PHOTO_RATE, seconds)
         running: set[Future[Any]] = {photos} | {
             pool.submit(client.play, address, frames, rate, number / clients, ends)
             for number, client in enumerate(streams)

@@ -3,13 +3,14 @@
 Latency counts from when a request was due: a late client hides nothing (coordinated omission).
 """
 
-import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +41,13 @@ class Round:
     seconds: float
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
+    @property
+    def answered(self) -> list[float]:
+        """Return the latencies of photos read. Raises `BenchmarkError` where none was."""
+        if OK not in self.latencies:
+            raise BenchmarkError("No photo was answered.")
+        return self.latencies[OK]
+
     def to_json(self) -> dict[str, Any]:
         """Return the round's figures."""
         answered, refused = self.latencies.get(OK, []), self.latencies.get(BUSY, [])
@@ -66,75 +74,67 @@ class Clients:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise BenchmarkError(f"{url} is no address of the form http://host:port.")
-        self._address = (parts.hostname, parts.port or 80)
-        body, kind = write_form(photo)
-        head = (
-            f"POST /api/v1/analyze HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {kind}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
+        self._netloc = parts.netloc
+        self._form, self._kind = write_form(photo)
+        self._count = count
         # The connection idle for longest goes next, as it would with many clients.
-        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
-        self._limit = asyncio.Semaphore(count)
+        self._idle: deque[HTTPConnection] = deque()
 
-    async def send(self, figures: Round, due: float) -> None:
-        """Send the photo, and record the status and the latency since it was due."""
-        async with self._limit:
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    status = await self._exchange()
-            except (OSError, EOFError, TimeoutError, ValueError):
-                status = 0
-        figures.latencies.setdefault(status, []).append((time.monotonic() - due) * 1000)
-
-    async def closed_loop(self, seconds: float, concurrency: int = 1) -> Round:
+    def closed_loop(self, seconds: float, concurrency: int = 1) -> Round:
         """Send the next photo once the one before was answered, `concurrency` at a time."""
         figures = Round(0.0, seconds)
         ends = time.monotonic() + seconds
 
-        async def send_all() -> None:
+        def send_all(_: int) -> None:
             while (now := time.monotonic()) < ends:
-                await self.send(figures, now)
+                self._send(figures, now)
 
-        await asyncio.gather(*(send_all() for _ in range(concurrency)))
+        with ThreadPoolExecutor(concurrency) as pool:
+            list(pool.map(send_all, range(concurrency)))
         return figures
 
-    async def open_loop(self, rate: float, seconds: float) -> Round:
+    def open_loop(self, rate: float, seconds: float) -> Round:
         """Send photos at a steady rate, answered or not."""
         figures = Round(rate, seconds)
         started = time.monotonic()
-        async with asyncio.TaskGroup() as sending:
+        with ThreadPoolExecutor(self._count) as pool:
             for number in range(round(rate * seconds)):
                 due = started + number / rate
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                sending.create_task(self.send(figures, due))
+                time.sleep(max(0.0, due - time.monotonic()))
+                pool.submit(self._send, figures, due)
         return figures
 
     def close(self) -> None:
         """Close all connections."""
-        for _, writer in self._idle:
-            writer.close()
+        for connection in self._idle:
+            connection.close()
 
-    async def _exchange(self) -> int:
-        connection = self._idle.popleft() if self._idle else None
+    def _send(self, figures: Round, due: float) -> None:
+        """Send the photo, and record the status and the latency since it was due."""
         try:
-            reader, writer = connection or await asyncio.open_connection(*self._address)
-            writer.write(self._request)
-            head = await reader.readuntil(b"\r\n\r\n")
-        except (OSError, EOFError):
-            if connection is None:
+            status = self._exchange()
+        except (OSError, HTTPException):
+            status = 0
+        figures.latencies.setdefault(status, []).append((time.monotonic() - due) * 1000)
+
+    def _exchange(self) -> int:
+        try:
+            connection = self._idle.popleft()
+        except IndexError:
+            connection = HTTPConnection(self._netloc, timeout=ANSWER_SECONDS)
+        kept = connection.sock is not None
+        try:
+            connection.request("POST", "/api/v1/analyze", self._form, {"Content-Type": self._kind})
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, HTTPException):
+            connection.close()
+            if not kept:
                 raise
             # A server may close an idle connection at any time.
-            return await self._exchange()
-        first, *lines = head.decode("latin-1").split("\r\n")
-        pairs = (line.partition(":") for line in lines if line)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        await reader.readexactly(int(headers.get("content-length", 0)))
-        if headers.get("connection") == "close":
-            writer.close()
-        else:
-            self._idle.append((reader, writer))
-        return int(first.split()[1])
+            return self._exchange()
+        self._idle.append(connection)
+        return answer.status
 
 
 def measure_load(
@@ -145,61 +145,30 @@ def measure_load(
     `rates` are in requests a second, `LOADS` times the server's capacity by default. Raises
     `BenchmarkError` where the server can't be reached.
     """
-    with server_at(url) as (address, pid):
-        return asyncio.run(_measure(address, picture.read_bytes(), clients, seconds, rates, pid))
+    with (
+        server_at(url) as (address, pid),
+        closing(Clients(address, picture.read_bytes(), clients)) as senders,
+    ):
+        return _measure(senders, seconds, rates, pid)
 
 
-def measure_concurrency(picture: Path, count: int, seconds: float, url: str) -> list[float]:
-    """Return the latencies, in milliseconds, of `count` clients that send photo after photo.
-
-    Raises `BenchmarkError` where nothing was answered.
-    """
-    figures = run_clients(
-        url, picture.read_bytes(), count, lambda clients: clients.closed_loop(seconds, count)
-    )
-    return _answered(figures, url)
-
-
-def run_clients(
-    url: str, photo: bytes, count: int, work: Callable[[Clients], Awaitable[Round]]
-) -> Round:
-    """Run one round of `count` clients, on an event loop of its own."""
-
-    async def run() -> Round:
-        with closing(Clients(url, photo, count)) as clients:
-            return await work(clients)
-
-    return asyncio.run(run())
-
-
-def _answered(figures: Round, url: str) -> list[float]:
-    if OK not in figures.latencies:
-        raise BenchmarkError(f"No photo was answered at {url}.")
-    return figures.latencies[OK]
-
-
-async def _measure(
-    url: str, photo: bytes, count: int, seconds: float, rates: Sequence[float], pid: int | None
+def _measure(
+    clients: Clients, seconds: float, rates: Sequence[float], pid: int | None
 ) -> dict[str, Any]:
-    clients = Clients(url, photo, count)
     processors = os.cpu_count() or 1
     # Warms up each worker.
-    await clients.closed_loop(min(2.0, seconds), processors)
-    alone = await clients.closed_loop(seconds)
-    _answered(alone, url)
-    together = await clients.closed_loop(seconds, 2 * processors)
-    capacity = len(together.latencies.get(OK, [])) / seconds
+    clients.closed_loop(min(2.0, seconds), processors)
+    alone = clients.closed_loop(seconds)
+    together = clients.closed_loop(seconds, 2 * processors)
+    capacity = len(together.answered) / seconds
     before = (usage(pid), list_children(pid)) if pid else None
     rates = rates or [load * capacity for load in LOADS]
-    loaded = [await clients.open_loop(rate, seconds) for rate in rates]
-    again = await clients.closed_loop(seconds)
-    clients.close()
     figures: dict[str, Any] = {
         "processor_count": processors,
         "alone": alone.to_json(),
         "served_per_second": round(capacity, 2),
-        "rounds": [each.to_json() for each in loaded],
-        "alone_again": again.to_json(),
+        "rounds": [clients.open_loop(rate, seconds).to_json() for rate in rates],
+        "alone_again": clients.closed_loop(seconds).to_json(),
     }
     if pid and before:
         same = before[1] == list_children(pid)

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from bench import ROOT, BenchmarkError
 from bench.drivers import started
 from bench.environments import Installed
 from bench.live import measure_streams
-from bench.load import measure_concurrency, measure_load
+from bench.load import Clients
 from bench.pictures import SIX_FACES, make_group, make_growing_groups, make_growing_photos
 from bench.report import OURS
 from bench.serving import own_server, usage
@@ -161,18 +161,18 @@ def measure_networks(bench: Bench) -> dict[str, Any]:
 def measure_server(bench: Bench) -> dict[str, Any]:
     """Measure the server's capacity with 1 and 2 workers, and the latency at half of it."""
     figures: dict[str, Any] = {}
-    photo, concurrency = bench.pictures[0], 2 * count_processors()
+    photo, concurrency = bench.pictures[0].read_bytes(), 2 * count_processors()
     for workers in WORKERS:
         # The queue has room for all clients, so that none is refused at full load.
         room = {"WEB_CONCURRENCY": str(workers), "RAUT_QUEUE_SECONDS": "60"}
-        with own_server(**room) as (url, pid):
+        with own_server(**room) as (url, pid), closing(Clients(url, photo, 64)) as clients:
             at_rest = usage(pid).memory_mb
-            measure_concurrency(photo, concurrency, WARM_UP_SECONDS, url)
+            clients.closed_loop(WARM_UP_SECONDS, concurrency)
             began = time.perf_counter()
-            served = len(measure_concurrency(photo, concurrency, SERVER_SECONDS, url))
+            served = len(clients.closed_loop(SERVER_SECONDS, concurrency).answered)
             # The last answers come after SERVER_SECONDS.
             rate = served / (time.perf_counter() - began)
-            half = measure_load(photo, 64, SERVER_SECONDS, [rate / 2], url)["rounds"][0]
+            half = clients.open_loop(rate / 2, SERVER_SECONDS).to_json()
             figures[str(workers)] = {
                 "photos_per_second": rate,
                 "half_rate": rate / 2,
@@ -188,9 +188,13 @@ def measure_server(bench: Bench) -> dict[str, Any]:
 def measure_clients(bench: Bench) -> dict[str, Any]:
     """Time a photo against the number of clients at a time, none of which is refused."""
     points = []
-    with own_server(RAUT_QUEUE_SECONDS="60") as (url, _):
+    photo = bench.pictures[0].read_bytes()
+    with (
+        own_server(RAUT_QUEUE_SECONDS="60") as (url, _),
+        closing(Clients(url, photo, max(CLIENTS))) as clients,
+    ):
         for count in CLIENTS:
-            delays = measure_concurrency(bench.pictures[0], count, SERVER_SECONDS, url)
+            delays = clients.closed_loop(SERVER_SECONDS, count).answered
             points.append({"x": count, **summarize(delays)})
     return _growth(points)
 
