@@ -126,7 +126,7 @@ def _draw(pixels: np.ndarray, row: Row) -> None:
     corners = cv2.boxPoints((centre, (size, size), row["roll_degrees"]))
     cv2.polylines(pixels, [corners.round().astype(np.int32)], True, colour, thickness, cv2.LINE_AA)
     label = row.get("expression_label", "") if row.get("expression_confident", True) else "unsure"
-    text, place = f"{row['track'] or ''} {label}".strip(), (left, top - 2 * thickness)
+    text, start = f"{row['track'] or ''} {label}".strip(), (left, top - 2 * thickness)
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, len(pixels) / 800
     for ink, width in (((0, 0, 0), 3 * thickness), (colour, thickness)):
-        cv2.putText(pixels, text, place, font, scale, ink, width, cv2.LINE_AA)
+        cv2.putText(pixels, text, start, font, scale, ink, width, cv2.LINE_AA)

@@ -48,7 +48,7 @@ class PictureReader:
         self.film_effort = effort or FILM_EFFORT
         self.names = names
         self._threads = threads
-        self._film: tuple[str, Any] = ("", None)  # the one read last, with its place in it
+        self._film: tuple[str, Any] = ("", None)  # the one read last, and where it stands
         self._shots = Shots()
         self._shown: float | None = None  # the time of its last frame
         self._analyzer = load_analyzer(settings, needed=partial(choose_names, names=names))
@@ -109,14 +109,14 @@ class PictureReader:
                 self._shown = None
             film = self._film[1]
             if self._shown != picture.before_s:
-                self._shots = self._look_back(film, picture.before_s)
+                self._shots = self._shots_before(film, picture.before_s)
             time, pixels = film.frame_at(picture.time_s)
             self._shown = picture.time_s
             return named | {"time_s": round(time, 6), "cut": self._shots.begins(pixels)}, pixels
         except Exception as error:
             return named, error
 
-    def _look_back(self, film: Any, before_s: float | None) -> Shots:
+    def _shots_before(self, film: Any, before_s: float | None) -> Shots:
         """Return the shots of a film that is entered after the frame at a time."""
         shots = Shots()
         if before_s is not None:

@@ -1,4 +1,4 @@
-"""Number the faces of films by their places alone: which face is that of the frame before."""
+"""Number the faces of films by their positions alone: which face is that of the frame before."""
 
 from itertools import groupby
 

@@ -26,7 +26,7 @@ class Box:
 
 
 def square_corners(squares: np.ndarray) -> np.ndarray:
-    """Return the corners (count, 4) of unturned squares.
+    """Return the corners (count, 4) of squares, before their rotation.
 
     Each row of `squares` (count, 3 or more) begins with centre x, centre y and side.
     """

@@ -220,8 +220,8 @@ class FaceAnalyzer:
         times = (sum(each) for each in zip(*(each.stages_ms for each in passes), strict=True))
         image_ms, proposed_ms, classifier_ms = times
         trace.add("working_copy", "", image_ms, picture=shown.image, scale=shown.scale)
-        trace.add("windows", "", proposed_ms, windows=shown.windows, squares=shown.squares)
-        trace.add("proposals", "", classifier_ms, squares=shown.proposals, passes=passes)
+        trace.add("windows", "", proposed_ms, windows=shown.windows, boxes=shown.network_boxes)
+        trace.add("proposals", "", classifier_ms, proposals=shown.proposals, passes=passes)
         return detections
 
 

@@ -13,7 +13,7 @@ from app.web.server.state import state_of
 
 TICK_SECONDS = 1.0
 # No request takes a fraction of this: an analysis ends within its budget. A thread that never ends
-# would keep its place in the pool.
+# would stay in the pool.
 STUCK_SECONDS = 60.0
 
 

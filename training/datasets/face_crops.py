@@ -276,7 +276,7 @@ def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
     proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
     if _refiner:
         proposals = np.array(proposed, np.float32).reshape(-1, 4)
-        proposed = _refiner.refine(picture, proposals)[1].squares.tolist()
+        proposed = _refiner.refine(picture, proposals)[1].boxes.tolist()
     return [PlacedFace(*square) for square in proposed]
 
 

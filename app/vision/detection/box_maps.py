@@ -1,4 +1,4 @@
-"""Write and read the maps of a proposing network: for each position a score and a face's square."""
+"""Write and read the maps of a proposing network: for each position a score and a face's box."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def positions(length: int) -> np.ndarray:
     return np.arange(length) * STRIDE + (STRIDE - 1) / 2
 
 
-def draw_map(squares: np.ndarray, size: int) -> np.ndarray:
-    """Draw the map that a network has to give for a picture of `size` pixels in square.
+def draw_map(boxes: np.ndarray, size: int) -> np.ndarray:
+    """Draw the map that a network has to give for a picture of `size` pixels a side.
 
-    `squares` is (count, 5): centre x, centre y, side, clockwise roll in degrees, and whether it is
+    `boxes` is (count, 5): centre x, centre y, side, clockwise roll in degrees, and whether it is
     certainly a face. Returns float16 (size / STRIDE, size / STRIDE, len(BOX_VALUES)); the score
     is 1 for a face, 0 for background and -1 where either is right.
     """
     at = positions(size // STRIDE)
     drawn = np.zeros((len(at), len(at), len(BOX_VALUES)), np.float16)
     nearest = np.full(drawn.shape[:2], np.inf)
-    for x, y, side, roll, certain in squares:
+    for x, y, side, roll, certain in boxes:
         dx, dy = x - at[None, :], y - at[:, None]
         if not certain or not POSITIVE_SIDES[0] <= side <= POSITIVE_SIDES[1]:
             if side < IGNORED_SIDES[1] or not certain:
@@ -41,8 +41,8 @@ def draw_map(squares: np.ndarray, size: int) -> np.ndarray:
         core = (distance <= max(CORE * side, distance.min() + 1e-6)) & (distance < nearest)
         nearest[core] = distance[core]
         rows, columns = np.nonzero(core)
-        turn = np.radians(roll)
-        same = (np.log(side / MIDDLE), np.sin(turn), np.cos(turn))
+        angle = np.radians(roll)
+        same = (np.log(side / MIDDLE), np.sin(angle), np.cos(angle))
         drawn[core] = np.column_stack(
             [
                 np.ones(len(rows)),
@@ -55,7 +55,7 @@ def draw_map(squares: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_map(values: np.ndarray, least: float) -> np.ndarray:
-    """Return the squares of a network's map, best score first.
+    """Return the boxes of a network's map, best score first.
 
     `values` is float32 (height, width, len(BOX_VALUES)), with a logit for the score; positions
     whose score is a local maximum and at least `least` count. Returns float32 (count, 5): centre

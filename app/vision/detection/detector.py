@@ -26,7 +26,7 @@ DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 DEFAULT_DETECTOR: DetectorName = "combined"
 # Halvings of a level: the first pass is for all sizes, a finer one only adds the smaller faces.
 ALL_OCTAVES = 6
-FINEST_LEVELS = 2  # the octave from which a level has millions of places
+FINEST_LEVELS = 2  # the octave from which a level has millions of positions
 # How often the copy of a panorama without a face so far is doubled: its faces are small beside its
 # longest side.
 OCTAVES_OF_PANORAMA = 4
@@ -71,7 +71,7 @@ class DetectionSettings:
     # Proposals of the cascade classified in a tile at most, best supported first; a photo has 30.
     most_proposals: int = 64
     # Proposals of the network classified in a tile at most, best first; a crowd has 100 faces.
-    most_squares: int = 192
+    most_network_boxes: int = 192
     # Proposals classified in a pass at most: bounds the time for an image full of small faces.
     max_candidates_per_pass: int = 1024
     # Refiner's score from which a proposal is refined and classified.
@@ -107,7 +107,7 @@ class PassResult:
 
     `image` is the grey pyramid level searched (of several tiles the last), upright, with `scale`
     of the photo's pixels for each of its own. In its pixels, `windows`, float32 (count, 3), are
-    left, top and side of what passed the cascade, and `squares`, float32 (count, 5), what the
+    left, top and side of what passed the cascade, and `network_boxes`, float32 (count, 5), what the
     network proposed; `proposals` are both and `faces` those accepted, in the photo's pixels.
     `stages_ms` are the milliseconds of computing the pyramid, of proposing and of the face
     classifier.
@@ -117,7 +117,7 @@ class PassResult:
     image: np.ndarray
     scale: float
     windows: np.ndarray
-    squares: np.ndarray
+    network_boxes: np.ndarray
     proposals: Candidates
     faces: Candidates
     stages_ms: tuple[float, float, float]
@@ -226,11 +226,11 @@ class FaceDetector:
             np.float32,
         )
         steps = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float32) * 0.25
-        squares = np.repeat(last, len(steps), axis=0)
-        squares[:, :2] += np.tile(steps, (len(last), 1)) * squares[:, 2:3]
-        refined = self.face_refiner.classify(grey, squares)
+        boxes = np.repeat(last, len(steps), axis=0)
+        boxes[:, :2] += np.tile(steps, (len(last), 1)) * boxes[:, 2:3]
+        refined = self.face_refiner.classify(grey, boxes)
         best = refined.scores.reshape(len(last), -1).argmax(axis=1)
-        chosen = refined.squares[best + np.arange(len(last)) * len(steps)]
+        chosen = refined.boxes[best + np.arange(len(last)) * len(steps)]
         found = self.face_classifier.classify(grey, chosen, mirrored=True).to_detections()
         return [face if face.score >= self.settings.still_there else None for face in found]
 
@@ -244,24 +244,25 @@ class FaceDetector:
             level = equalize(level)
         pyramid_ms = pyramid.lap()
         searched, windows, of_cascade = self._propose_cascade(pyramid, search_pass, level, scale)
-        squares, of_network = self._propose_network(pyramid, search_pass, level, scale)
+        boxes, of_network = self._propose_network(pyramid, search_pass, level, scale)
         if search_pass.rotation and passes:
             # The network proposes any face, but its roll is only right for those nearly upright.
-            upright = passes[0].squares[:, :4] * np.array((*(passes[0].scale,) * 3, 0), np.float32)
+            first = passes[0]
+            upright = first.network_boxes[:, :4] * np.array((*[first.scale] * 3, 0), np.float32)
             of_network = upright + np.array((0, 0, 0, search_pass.rotation), np.float32)
         proposed_ms = pyramid.lap()
         both = np.concatenate([of_network, of_cascade])
         proposals, faces = self._classify(pyramid, search_pass, both)
         times = (pyramid_ms, proposed_ms, pyramid.lap())
         passes.append(
-            PassResult(search_pass, searched, scale, windows, squares, proposals, faces, times)
+            PassResult(search_pass, searched, scale, windows, boxes, proposals, faces, times)
         )
         return faces
 
     def _propose_cascade(
         self, pyramid: Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run the cascade: the picture searched, its windows, and squares in the photo's pixels.
+        """Run the cascade: the picture searched, its windows, and boxes in the photo's pixels.
 
         Beside the network's run it takes a copy of half the size, where it costs a quarter.
         """
@@ -276,34 +277,34 @@ class FaceDetector:
             image, larger = pyramid.level(-1)
             image = equalize(image) if search_pass.equalized else image
         for left, top, tile in pyramid.budget.over(cut_tiles(image)):
-            searched, windows, squares = self.cascade.propose(tile, octaves, search_pass.rotation)
-            squares = squares[: self.settings.most_proposals] + np.array((left, top, 0, 0))
-            found.append(squares)
+            searched, windows, boxes = self.cascade.propose(tile, octaves, search_pass.rotation)
+            boxes = boxes[: self.settings.most_proposals] + np.array((left, top, 0, 0))
+            found.append(boxes)
         supported = np.concatenate(found)
         best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.max_candidates_per_pass]
         rolls = np.full((len(best), 1), search_pass.rotation)
-        squares = np.hstack([supported[best, :3] * larger, rolls]).astype(np.float32)
+        boxes = np.hstack([supported[best, :3] * larger, rolls]).astype(np.float32)
         if beside:
-            return level, windows * (larger / scale), squares
-        return searched, windows, squares
+            return level, windows * (larger / scale), boxes
+        return searched, windows, boxes
 
     def _propose_network(
         self, pyramid: Pyramid, search_pass: SearchPass, level: np.ndarray, scale: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run the network: squares (count, 5) in the level's pixels, (count, 4) in the photo's."""
+        """Run the network: boxes (count, 5) in the level's pixels, (count, 4) in the photo's."""
         found = [np.zeros((0, 5), np.float32)]
         if self.network and not search_pass.rotation:
             octaves = 1 if search_pass.octave else ALL_OCTAVES
             for left, top, tile in pyramid.budget.over(cut_tiles(level)):
-                squares = self.network.propose(tile, octaves)[: self.settings.most_squares]
-                found.append(squares + np.array((left, top, 0, 0, 0), np.float32))
+                boxes = self.network.propose(tile, octaves)[: self.settings.most_network_boxes]
+                found.append(boxes + np.array((left, top, 0, 0, 0), np.float32))
         scored = np.concatenate(found)
         best = np.argsort(-scored[:, 4], kind="stable")[: self.settings.max_candidates_per_pass]
-        squares = scored[best]
-        return squares, squares[:, :4] * np.array((scale, scale, scale, 1), np.float32)
+        boxes = scored[best]
+        return boxes, boxes[:, :4] * np.array((scale, scale, scale, 1), np.float32)
 
     def _classify(
-        self, pyramid: Pyramid, search_pass: SearchPass, squares: np.ndarray
+        self, pyramid: Pyramid, search_pass: SearchPass, boxes: np.ndarray
     ) -> tuple[Candidates, Candidates]:
         """Score proposals, and return them and the faces among them, refined twice."""
         # Crops are cut from the next finer level, where the smallest face has at least the
@@ -312,21 +313,21 @@ class FaceDetector:
         if search_pass.equalized:
             grey = equalize(grey)
         unit = np.array([scale, scale, scale, 1], np.float32)
-        first, left = self.face_refiner.refine(grey, squares / unit, self.settings.promising)
-        final = self.face_classifier.decide(grey, left.squares)
+        first, left = self.face_refiner.refine(grey, boxes / unit, self.settings.promising)
+        final = self.face_classifier.decide(grey, left.boxes)
         # A face rotated otherwise than its pass is found better by another pass.
-        off = (final.squares[:, 3] - search_pass.rotation + 180) % 360 - 180
+        off = (final.boxes[:, 3] - search_pass.rotation + 180) % 360 - 180
         expected = (abs(off) <= self.settings.rotation_tolerance) | (search_pass.rotation == 0)
         rare = (
             (search_pass.rotation != 0)
             | (search_pass.octave >= FINEST_LEVELS)
-            | (final.squares[:, 2] * scale < self.settings.small)
+            | (final.boxes[:, 2] * scale < self.settings.small)
             | (abs(off) > self.settings.rotated)
         )
         limit = np.where(rare, self.settings.accepted_rare, self.settings.accepted)
         faces = final.take((final.scores >= limit) & expected).suppress()
-        located = Candidates(faces.squares * unit, faces.scores, faces.reasons)
-        return Candidates(squares, first.scores), located
+        located = Candidates(faces.boxes * unit, faces.scores, faces.reasons)
+        return Candidates(boxes, first.scores), located
 
     def _needs_octave(
         self,
@@ -352,7 +353,7 @@ class FaceDetector:
             last = passes[-1].faces if len(passes[-1].faces) else found
         side = SMALLEST if self.network else WINDOW
         smallest = side * pyramid.scale(octave - 1)
-        return bool((last.squares[:, 2] < self.settings.finer * smallest).any())
+        return bool((last.boxes[:, 2] < self.settings.finer * smallest).any())
 
     def _is_large(self, pyramid: Pyramid) -> bool:
         return pyramid.scale(0) > self.settings.large

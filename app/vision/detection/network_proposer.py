@@ -1,4 +1,4 @@
-"""Propose squares by a small fully convolutional network, run on a grey pyramid: any pose."""
+"""Propose boxes by a small fully convolutional network, run on a grey pyramid: any pose."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BOXES = "boxes"  # the head in the card
 SMALLEST = 14  # side of the smallest face that is found on a level, in pixels
 ROOM = 8  # pixels of the edge repeated around a level, so that a cut face has its centre on it
 LEAST_SCORE = 0.2  # of a position that is proposed
-MOST_SQUARES = 1024  # compared with each other; a photo has fifty
-MERGE_IOU = 0.5  # from which squares of neighbouring positions and levels are one proposal
+MOST_BOXES = 1024  # compared with each other; a photo has fifty
+MERGE_IOU = 0.5  # from which boxes of neighbouring positions and levels are one proposal
 
 
 class NetworkProposer:
-    """Propose squares of faces of any pose and roll, and of something else."""
+    """Propose boxes of faces of any pose and roll, and of something else."""
 
     def __init__(self, network: Classifier) -> None:
         self.card = network.card
@@ -40,7 +40,7 @@ class NetworkProposer:
         return cls(network)
 
     def propose(self, grey: np.ndarray, octaves: int) -> np.ndarray:
-        """Propose the squares of faces, best score first.
+        """Propose the boxes of faces, best score first.
 
         `grey` is uint8 (height, width). Faces have from `SMALLEST` pixels to 2 ** `octaves` times
         as many. Returns float32 (count, 5): centre x, centre y and side in its pixels, clockwise
@@ -48,14 +48,14 @@ class NetworkProposer:
         """
         found = [np.zeros((0, 5), np.float32)]
         for octave, level in enumerate(halvings(grey, octaves)):
-            squares = self._run(level)
-            squares[:, :3] *= 2**octave
-            found.append(squares)
+            boxes = self._run(level)
+            boxes[:, :3] *= 2**octave
+            found.append(boxes)
             if max(level.shape) < 2 * SMALLEST:
                 break
-        squares = np.concatenate(found)
-        squares = squares[np.argsort(-squares[:, 4], kind="stable")][:MOST_SQUARES]
-        return squares[nms(square_corners(squares), squares[:, 4], MERGE_IOU, iou)]
+        boxes = np.concatenate(found)
+        boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")][:MOST_BOXES]
+        return boxes[nms(square_corners(boxes), boxes[:, 4], MERGE_IOU, iou)]
 
     def _run(self, grey: np.ndarray) -> np.ndarray:
         height, width = grey.shape
@@ -63,6 +63,6 @@ class NetworkProposer:
         below, right = (ROOM + -(side + 2 * ROOM) % STRIDE for side in (height, width))
         padded = cv2.copyMakeBorder(grey, ROOM, below, ROOM, right, cv2.BORDER_REPLICATE)
         values = self._network.logits(padded[None, :, :, None])[BOXES][0]
-        squares = read_map(values, LEAST_SCORE)
-        squares[:, :2] -= ROOM
-        return squares
+        boxes = read_map(values, LEAST_SCORE)
+        boxes[:, :2] -= ROOM
+        return boxes

@@ -1,4 +1,4 @@
-"""Propose squares that may hold a face: the first stages of OpenCV's Haar cascade."""
+"""Propose boxes that may hold a face: the first stages of OpenCV's Haar cascade."""
 
 import math
 import threading
@@ -18,7 +18,7 @@ FRONTAL = "haarcascade_frontalface_default.xml"
 ROOM = 8  # pixels added on each side of a level: a third of the smallest face
 
 
-# Stages run, of 25. Each later one rejects faces as well as other squares, those rotated by 20
+# Stages run, of 25. Each later one rejects faces as well as other boxes, those rotated by 20
 # degrees first; after 12 the scan takes no longer, and some 30 proposals of a photo are left.
 STAGES = 12
 # Step between window sizes, two for each doubling: the face classifier refines the rest.
@@ -27,7 +27,7 @@ MERGE_IOU = 0.45  # from which windows are one proposal
 
 
 class CascadeProposer:
-    """Propose squares of upright, frontal faces and of much else."""
+    """Propose boxes of upright, frontal faces and of much else."""
 
     def __init__(self) -> None:
         self._text = _truncate_cascade(STAGES)
@@ -36,7 +36,7 @@ class CascadeProposer:
     def propose(
         self, grey: np.ndarray, octaves: int, rotation: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Propose squares of faces rotated by about `rotation` degrees clockwise.
+        """Propose boxes of faces rotated by about `rotation` degrees clockwise.
 
         `grey` is uint8 (height, width). Faces have from 24 pixels to 2 ** `octaves` times as many.
         Returns the image rotated upright, the windows that pass in it as `windows` returns them,

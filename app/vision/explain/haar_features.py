@@ -56,6 +56,6 @@ def first_features(count: int) -> tuple[Feature, ...]:
 def _read_feature(element: ElementTree.Element) -> Feature:
     """Read one feature: the first rectangle is the whole one, with a negative weight."""
     # A rectangle is: left, top, width, height, weight of its sum.
-    places = ((each.text or "").split()[:4] for each in element.findall("rects/_"))
-    whole, *bright = (Box(*map(int, place)) for place in places)
+    rows = ((each.text or "").split()[:4] for each in element.findall("rects/_"))
+    whole, *bright = (Box(*map(int, row)) for row in rows)
     return Feature(whole, tuple(bright))

@@ -7,7 +7,7 @@ import numpy as np
 # 99% are below; of frames 0.2 s apart in a pan that takes 3 s for a picture's width, 91% are above.
 SAME_SHOT = 0.5
 THUMBNAIL = (32, 24)
-BLACK = 16  # grey level below which a place may be a bar beside the picture
+BLACK = 16  # grey level below which a pixel may be of a bar beside the picture
 FLAT = 3.0  # deviation in grey levels below which a frame tells nothing
 
 

@@ -10,19 +10,19 @@ from app.vision.models.classifiers import Classifier
 from app.vision.models.files import FILES, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
 
-PLACES = 3  # along each side of a feature map: what is where matters, and not only what there is
+CELLS = 3  # along each side of a feature map: what is where matters, and not only what there is
 OUTPUT = "features"
 WEIGHTS, BIAS = "taught/weights", "taught/bias"
 
 
 class FeatureNetwork:
-    """Run a model's body up to the feature maps that its card names, pooled to 3 x 3 places."""
+    """Run a model's body up to the feature maps that its card names, pooled to 3 x 3 cells."""
 
     def __init__(self, body: Classifier, threads: int = 1) -> None:
         """Load the exact ONNX file, verified. Raises `ModelError` where it lacks the maps."""
         card = body.card
         self.name, self.shape, self.region = card.name, card.shape, card.region
-        told = (card.files[FILES["onnx"]], card.features, PLACES)
+        told = (card.files[FILES["onnx"]], card.features, CELLS)
         self.version = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
         self._crop = np.zeros((1, card.size, card.size, card.channels), np.uint8)
         self._model = self._build(read_verified(body.folder / FILES["onnx"], card), card.features)
@@ -69,8 +69,8 @@ class FeatureNetwork:
         graph, make_node = model.graph, onnx.helper.make_node
         maps = OnnxNetwork(model.SerializeToString(), 1).logits(self._crop)
         for name in names:
-            stride = maps[name].shape[2] // PLACES
-            window = maps[name].shape[2] - (PLACES - 1) * stride
+            stride = maps[name].shape[2] // CELLS
+            window = maps[name].shape[2] - (CELLS - 1) * stride
             pool: dict[str, Any] = {"kernel_shape": [window] * 2, "strides": [stride] * 2}
             graph.node.append(make_node("AveragePool", [name], [f"{name}/pooled"], **pool))
             graph.node.append(make_node("Flatten", [f"{name}/pooled"], [f"{name}/flat"]))

@@ -166,7 +166,7 @@ class StreamSession:
         self._came.set()
 
     async def _take_frame(self, data: bytes) -> None:
-        """Let a frame wait; a camera's newest replaces another, a film's has its turn."""
+        """Let a frame wait; a camera's newest replaces another, a film's waits."""
         while self._settings or (self._media and len(self._frames) >= MOST_FRAMES_AHEAD):
             self._handled.clear()
             await self._handled.wait()
@@ -268,11 +268,11 @@ def _parse_settings(message: str) -> StreamSettings:
         raise _invalid_settings(".".join(map(str, fault["loc"])), fault["msg"]) from error
 
 
-def _invalid_settings(place: str, fault: str) -> RautError:
+def _invalid_settings(name: str, fault: str) -> RautError:
     return RautError(
         "settings_invalid",
         "A text message holds settings as a JSON object whose smoothing_seconds is from 0 to "
-        f"{MOST_SMOOTHING_SECONDS:g}. {place or 'This one'}: {fault}. "
+        f"{MOST_SMOOTHING_SECONDS:g}. {name or 'This one'}: {fault}. "
         "Frames go as binary messages.",
     )
 

@@ -100,9 +100,9 @@ Ranges = list[tuple[float, float]]  # from the least to the greatest value: of x
 
 @dataclass(frozen=True)
 class Tick:
-    """Mark a value on an axis at a place in the drawing."""
+    """Mark a value on an axis at a coordinate of the drawing."""
 
-    place: float
+    at: float
     value: float
 
 

@@ -182,7 +182,7 @@ def _features(explanation: Explanation) -> View | None:
 
 
 def _name_pass(index: int, each: SearchPass) -> str:
-    """Name a pass by its place and by what it searches differently from the first."""
+    """Name a pass by its number and by what it searches differently from the first."""
     kinds = [gettext("rotated by %(degrees)s°", degrees=decimal(each.rotation))]
     if not each.rotation:
         kinds = [gettext("upright")]
@@ -202,7 +202,7 @@ def _list_passes(explanation: Explanation) -> list[tuple[str, str]]:
             gettext(
                 "%(windows)s windows, %(squares)s squares, %(faces)s faces",
                 windows=number(len(each.windows)),
-                squares=number(len(each.squares)),
+                squares=number(len(each.network_boxes)),
                 faces=number(len(each.faces)),
             ),
         )
@@ -231,10 +231,10 @@ def _windows(explanation: Explanation) -> View | None:
         drawn_pass = next(n for n, p in enumerate(passes, start=1) if p.windows is stage["windows"])
         caption = gettext("Every window of pass %(number)s", number=drawn_pass)
     view = View([_figure("windows", drawn, caption)], values)
-    if len(stage["squares"]):
+    if len(stage["boxes"]):
         boxes = [
             Box(round(x - side / 2), round(y - side / 2), round(side), round(side))
-            for x, y, side in stage["squares"][:, :3].tolist()
+            for x, y, side in stage["boxes"][:, :3].tolist()
         ]
         drawn = visualization.draw_boxes(copy, boxes, 1.0)
         view.figures.append(_figure("squares", drawn, gettext("What the network proposes")))
@@ -430,10 +430,10 @@ def _best_detection(explanation: Explanation) -> Detection | None:
     """Return the explained face, or else the proposal with the best score."""
     if explanation.face is not None:
         return explanation.analysis.faces[explanation.face]
-    squares = _stage(explanation, "proposals").get("squares")
-    if squares is None or not len(squares):
+    proposals = _stage(explanation, "proposals").get("proposals")
+    if not proposals:
         return None
-    best: Detection = squares.take([int(squares.scores.argmax())]).to_detections()[0]
+    best: Detection = max(proposals.to_detections(), key=lambda each: each.score)
     return best
 
 

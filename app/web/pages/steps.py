@@ -152,9 +152,9 @@ def _zip(panels: list[Panel]) -> bytes:
     # The pictures are compressed already.
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for panel in panels:
-            for place, (step, view) in enumerate(panel.views.items(), start=1):
+            for number, (step, view) in enumerate(panel.views.items(), start=1):
                 for figure in view.all_figures():
-                    name = f"{panel.field}/{place:02}-{step}-{figure.name}.{figure.picture.kind}"
+                    name = f"{panel.field}/{number:02}-{step}-{figure.name}.{figure.picture.kind}"
                     archive.writestr(name, figure.picture.content)
             numbers = step_views.list_numbers(panel.explanation)
             archive.writestr(f"{panel.field}/numbers.json", json.dumps(numbers, indent=2))

@@ -1,4 +1,4 @@
-"""Let the analyses of one process take turns: photos before frames, and no long wait.
+"""Share out the processors among the analyses of one process: photos first, and no long wait.
 
 More at once than there are processors would only be switched between, and all would answer late.
 """
@@ -48,7 +48,7 @@ class Load:
 
 
 class AdmissionQueue:
-    """Give turns in the order of asking, photos first; between two photos one frame may go.
+    """Give slots in the order of asking, photos first; between two photos one frame may go.
 
     A photo is refused that would wait for more than `queue_seconds`, or behind `MOST_QUEUED`.
     """
@@ -85,7 +85,7 @@ class AdmissionQueue:
 
     @contextmanager
     def photo(self) -> Iterator[None]:
-        """Hold a turn for a photo. Raises `RautError` with the code `busy` where too many wait."""
+        """Hold a slot for a photo. Raises `RautError` with the code `busy` where too many wait."""
         with self._changed:
             if self.full:
                 raise busy()
@@ -101,7 +101,7 @@ class AdmissionQueue:
 
     @contextmanager
     def frame(self) -> Iterator[None]:
-        """Hold a turn for a live frame; its own socket never sends a second one meanwhile."""
+        """Hold a slot for a live frame; its own socket never sends a second one meanwhile."""
         with self._changed:
             self._wait(self._frames)
             self._photo_went_last = False

@@ -37,7 +37,7 @@ Environ = dict[str, Any]
 # handshake, which the application sees as a plain request.
 BUDGET = "raut.budget"
 HANDSHAKE = "raut.handshake"
-# Endpoints whose photos wait for their turn, if there is room.
+# Endpoints whose photos wait for a slot, if there is room.
 QUEUED = ("api.analyze", "api.features")
 THREADS = 24  # more than photos that wait (`admission.MOST_QUEUED`)
 # Requests that are whole and wait for a thread; a page takes milliseconds.

@@ -29,7 +29,7 @@ MOST_BURDEN = 4
 POLITE_STREAK = 16
 MOST_DOUBLINGS = 6
 RETRY_SECONDS = 0.1  # where no descriptor is left
-TICK_SECONDS = 1.0  # between two looks for connections whose time is over
+TICK_SECONDS = 1.0  # between two searches for connections whose time is over
 
 _current: ContextVar[Connection] = ContextVar("connection")
 

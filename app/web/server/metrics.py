@@ -39,7 +39,7 @@ OVERLOADED = Gauge(
     multiprocess_mode="livesum",
 )
 
-# Looks are parts of finding faces, and the total is of all: they would be counted twice.
+# Search passes are parts of `detect`, and the total is of all: they would be counted twice.
 STAGES = ("decode", "detect", "classify")
 
 blueprint = Blueprint("metrics", __name__)

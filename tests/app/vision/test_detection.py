@@ -212,7 +212,7 @@ def test_the_trace_tells_each_stage(detector: FaceDetector) -> None:
     assert search_pass.proposals is not None
     assert search_pass.faces is not None
     assert (
-        len(search_pass.windows) + len(search_pass.squares)
+        len(search_pass.windows) + len(search_pass.network_boxes)
         >= len(search_pass.proposals)
         > len(search_pass.faces)
         == len(faces)
@@ -253,7 +253,7 @@ def test_the_cascade_alone_asks_no_network(analyzer: FaceAnalyzer) -> None:
     passes: list[PassResult] = []
     (face,) = alone.detector.detect(ASTRONAUT, "balanced", passes)
     assert centre(face) == pytest.approx((224, 113), abs=15)
-    assert all(len(each.squares) == 0 < len(each.windows) for each in passes)
+    assert all(len(each.network_boxes) == 0 < len(each.windows) for each in passes)
     assert alone.with_detector("combined").detector.network
     assert analyzer.with_detector(None) is analyzer
 
@@ -281,8 +281,8 @@ def test_another_model_is_no_proposer() -> None:
 def test_the_network_proposes_a_face_with_its_turn(detector: FaceDetector, degrees: int) -> None:
     grey = cv2.cvtColor(turn(ASTRONAUT, degrees), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
-    squares = detector.proposer.propose(small, 6)
+    boxes = detector.proposer.propose(small, 6)
     x, y = 0.4 * np.array(centre_of_turned(degrees, grey.shape))
-    near = squares[np.hypot(squares[:, 0] - x, squares[:, 1] - y) < 8]
+    near = boxes[np.hypot(boxes[:, 0] - x, boxes[:, 1] - y) < 8]
     fitting = near[abs(near[:, 2] / (0.4 * FACE.width) - 1) < 0.35]
     assert min(abs((roll - degrees + 180) % 360 - 180) for roll in fitting[:, 3]) < 30

@@ -133,7 +133,7 @@ def test_each_detector_finds_a_frontal_face(client: FlaskClient, detector: str) 
     assert len(analyze(client, ASTRONAUT_PNG, detector=detector).get_json()["faces"]) == 1
 
 
-def test_a_found_face_costs_no_further_look(client: FlaskClient) -> None:
+def test_a_found_face_costs_no_further_pass(client: FlaskClient) -> None:
     timings = analyze(client, ASTRONAUT_PNG, effort="fast").get_json()["timings_ms"]
     assert timings["detect_first_pass"] > 0
     assert timings["detect_more_passes"] == 0
