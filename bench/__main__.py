@@ -1,7 +1,6 @@
 """Declare the benchmarks: python -m bench peers|accuracy|live|load|film|archive|simulate|faces."""
 
 import datetime
-import importlib.metadata
 import os
 import subprocess
 import tempfile
@@ -24,7 +23,6 @@ from bench.report import OURS, merge_figures, write_report
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_PARTS = ("photos", "cold")
-PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "simplejpeg")
 
 
 class Benchmarks(Commands):
@@ -62,9 +60,9 @@ url_option = click.option("--url", help="Measure this server instead of a local 
     help="Frames a second of each camera; 0 sends as fast as answers come.",
 )
 @url_option
-def measure_live(url: str | None, **options: Any) -> None:
+def measure_live(**options: Any) -> None:
     """Measure live streams with several clients, and plain requests beside them."""
-    click.echo(live.write_table(live.measure_streams(url=url and url.rstrip("/"), **options)))
+    click.echo(live.write_table(live.measure_streams(**options)))
 
 
 @cli.command("load")
@@ -79,12 +77,12 @@ def measure_live(url: str | None, **options: Any) -> None:
     help="Requests a second, repeatable; 1, 2, 4 and 8 times the server's capacity by default.",
 )
 @url_option
-def measure_load(url: str | None, **options: Any) -> None:
+def measure_load(**options: Any) -> None:
     """Measure an open load of photos, which arrive whether or not the server keeps up.
 
     First one at a time, then at the server's capacity, then at each rate, and one at a time again.
     """
-    click.echo(load.write_table(load.measure_load(url=url and url.rstrip("/"), **options)))
+    click.echo(load.write_table(load.measure_load(**options)))
 
 
 @cli.command("film")
@@ -173,14 +171,13 @@ def _install(environments: Path) -> tuple[dict[str, Installed], dict[str, str]]:
 
 
 def describe_run() -> dict[str, Any]:
-    """Return the commit, the hardware, the load before the run and the packages' versions."""
+    """Return the commit, the hardware and the load before the run."""
     command = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return {
         "commit": found.stdout.strip() or "unknown",
         "hardware": describe_hardware(),
         "load_before": os.getloadavg()[0],
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 

@@ -64,7 +64,7 @@ def _rows() -> Rows:
 
 def measure_photos(bench: Bench) -> dict[str, Any]:
     """Time each photo with each peer in turn, after one warm-up round."""
-    times, stages = _rows(), _rows()
+    times = _rows()
     faces: dict[str, dict[str, int]] = defaultdict(dict)
     memory: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
@@ -75,17 +75,13 @@ def measure_photos(bench: Bench) -> dict[str, Any]:
                 for name in [name for name in drivers if name not in failed]:
                     with recording(failed, name):
                         milliseconds, answer = drivers[name].analyze(picture)
-                        faces[picture.stem][name] = len(answer.pop("faces"))
+                        faces[picture.stem][name] = len(answer["faces"])
                         if number:
                             times[picture.stem][name].append(milliseconds)
-                        if number and name == OURS:
-                            for stage, spent in answer.items():
-                                stages[picture.stem][stage].append(spent)
         memory = {name: drivers[name].memory() for name in drivers if name not in failed}
     return {
         "milliseconds": summarize_rows(times),
         "faces": faces,
-        "stages": summarize_rows(stages),
         "memory": memory,
         "failed": failed,
     }

@@ -58,18 +58,8 @@ def _describe_run(figures: dict[str, Any]) -> list[str]:
 
 
 def _describe_photos(photos: dict[str, Any]) -> list[str]:
-    times = photos["milliseconds"]
-    ratios = {
-        photo: {
-            name: each["median"] / row[OURS]["median"] for name, each in row.items() if name != OURS
-        }
-        for photo, row in times.items()
-        if OURS in row
-    }
     return [
-        *_table("Time per photo, ms", times),
-        *_table("Time relative to Raut", ratios),
-        *_table("Stages of Raut, ms", photos["stages"]),
+        *_table("Time per photo, ms", photos["milliseconds"]),
         *_table("Faces found", photos["faces"], str),
         *_table("Memory after all photos, MB", photos["memory"], _whole),
     ]

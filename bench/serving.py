@@ -50,6 +50,7 @@ def server_at(url: str | None) -> AbstractContextManager[tuple[str, int | None]]
     """
     if not url:
         return own_server()
+    url = url.rstrip("/")
     try:
         # The address is the caller's own.
         with urllib.request.urlopen(f"{url}/healthz", timeout=ANSWER_SECONDS):  # nosec B310

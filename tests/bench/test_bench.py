@@ -54,7 +54,7 @@ def test_photos_are_timed_failed_peers_named_and_parts_merged(bench: Bench, tmp_
     report = write_report(figures)
     assert "| photo |" in report
     assert "| none | can't be installed |" in report
-    assert "## Time relative to Raut" in report
+    assert "## Time per photo, ms" in report
 
 
 def test_a_cold_start_has_its_memory(bench: Bench) -> None:

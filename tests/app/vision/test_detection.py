@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,19 +111,16 @@ def test_two_heads_close_together_are_two_faces(detector: FaceDetector, head: np
     assert len(faces) == 2
 
 
-def test_fifty_faces_in_one_photo_are_all_found(detector: FaceDetector, head: np.ndarray) -> None:
-    small = cv2.resize(head, (100, 100), interpolation=cv2.INTER_AREA)
-    heads = [(small, 10 + 125 * column, 10 + 150 * row) for row in range(5) for column in range(10)]
-    faces = detector.detect(place(heads, 760, 1270))
-    assert len(faces) == 50
-
-
-def test_a_crowd_of_small_faces_is_found(detector: FaceDetector, head: np.ndarray) -> None:
-    small = cv2.resize(head, (80, 80), interpolation=cv2.INTER_AREA)
-    heads = [(small, 20 + 150 * column, 35 + 150 * row) for row in range(8) for column in range(8)]
-    faces = detector.detect(place(heads, 1200, 1600))
-    assert len(faces) == 64
-    assert max(face.box.width for face in faces) < 60
+@pytest.mark.parametrize(("side", "rows", "columns"), [(100, 5, 10), (80, 8, 8)])
+def test_all_faces_of_a_crowd_are_found(
+    detector: FaceDetector, head: np.ndarray, side: int, rows: int, columns: int
+) -> None:
+    small = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
+    corners = itertools.product(range(columns), range(rows))
+    heads = [(small, 20 + 150 * column, 35 + 150 * row) for column, row in corners]
+    faces = detector.detect(place(heads, 150 * rows, 150 * columns + 20))
+    assert len(faces) == rows * columns
+    assert max(face.box.width for face in faces) < 0.75 * side
 
 
 def test_a_large_photo_is_read_alike_from_its_file_and_all_pixels(analyzer: FaceAnalyzer) -> None:
