@@ -1,6 +1,6 @@
 """Teach new classes from a few samples: the features of photos, and heads fitted to them."""
 
-import threading
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -83,9 +83,7 @@ class Teacher:
 
     def __init__(self, analyzer: FaceAnalyzer, threads: int = 1) -> None:
         self._analyzer = analyzer
-        self._threads = threads
-        self._networks: dict[str, FeatureNetwork] = {}
-        self._lock = threading.Lock()
+        self._load = functools.cache(lambda region: FeatureNetwork(self.bodies[region], threads))
 
     @property
     def bodies(self) -> dict[str, Classifier]:
@@ -95,15 +93,11 @@ class Teacher:
 
     def network(self, region: str) -> FeatureNetwork:
         """Return the body that serves a region, loaded at first use. Raises `RautError`."""
-        bodies = self.bodies
-        if region not in bodies:
+        if region not in self.bodies:
             raise unknown_choice(
-                "unknown_region", f"No model has features of {region!r}.", sorted(bodies)
+                "unknown_region", f"No model has features of {region!r}.", sorted(self.bodies)
             )
-        with self._lock:
-            if region not in self._networks:
-                self._networks[region] = FeatureNetwork(bodies[region], self._threads)
-            return self._networks[region]
+        return self._load(region)
 
     def read(
         self, data: bytes, region: str, effort: str = "balanced", budget: Budget | None = None

@@ -280,10 +280,9 @@ class FaceDetector:
             searched, windows, boxes = self.cascade.propose(tile, octaves, search_pass.rotation)
             boxes = boxes[: self.settings.most_proposals] + np.array((left, top, 0, 0))
             found.append(boxes)
-        supported = np.concatenate(found)
-        best = np.argsort(-supported[:, 3], kind="stable")[: self.settings.max_candidates_per_pass]
-        rolls = np.full((len(best), 1), search_pass.rotation)
-        boxes = np.hstack([supported[best, :3] * larger, rolls]).astype(np.float32)
+        supported = self._join_best(found)
+        rolls = np.full((len(supported), 1), search_pass.rotation)
+        boxes = np.hstack([supported[:, :3] * larger, rolls]).astype(np.float32)
         if beside:
             return level, windows * (larger / scale), boxes
         return searched, windows, boxes
@@ -298,10 +297,14 @@ class FaceDetector:
             for left, top, tile in pyramid.budget.over(cut_tiles(level)):
                 boxes = self.network.propose(tile, octaves)[: self.settings.most_network_boxes]
                 found.append(boxes + np.array((left, top, 0, 0, 0), np.float32))
-        scored = np.concatenate(found)
-        best = np.argsort(-scored[:, 4], kind="stable")[: self.settings.max_candidates_per_pass]
-        boxes = scored[best]
+        boxes = self._join_best(found)
         return boxes, boxes[:, :4] * np.array((scale, scale, scale, 1), np.float32)
+
+    def _join_best(self, found: list[np.ndarray]) -> np.ndarray:
+        """Concatenate proposals, whose last column is their score, and keep the best of a pass."""
+        scored = np.concatenate(found)
+        best = np.argsort(-scored[:, -1], kind="stable")
+        return scored[best[: self.settings.max_candidates_per_pass]]
 
     def _classify(
         self, pyramid: Pyramid, search_pass: SearchPass, boxes: np.ndarray

@@ -26,8 +26,6 @@ class NetworkProposer:
     """Propose boxes of faces of any pose and roll, and of something else."""
 
     def __init__(self, network: Classifier) -> None:
-        self.card = network.card
-        self.digest = network.digest
         self._network = network.network
 
     @classmethod

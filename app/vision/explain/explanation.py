@@ -1,6 +1,6 @@
 """Run a photo through the analyzer's call list, and keep every stage for the steps page."""
 
-import threading
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -79,8 +79,7 @@ class Explainer:
     def __init__(self, analyzer: FaceAnalyzer, threads: int = 1) -> None:
         self.analyzer = analyzer
         self._threads = threads
-        self._extractors: dict[str, FeatureExtractor] = {}
-        self._lock = threading.Lock()
+        self._extractor = functools.cache(self._load_extractor)
 
     def explain(
         self,
@@ -149,7 +148,7 @@ class Explainer:
         row = logits.values["logits"][index]
         names, shares = read_probabilities(classifier.head, row[None])
         kept = classifier.head.answerable_indices
-        extractor = self._extractor(classifier)
+        extractor = self._extractor(name)
         return Reading(
             classifier=classifier,
             crop=crop,
@@ -165,11 +164,6 @@ class Explainer:
             cam=grad_cam(classifier, crop),
         )
 
-    def _extractor(self, classifier: Classifier) -> FeatureExtractor:
-        with self._lock:
-            name = classifier.card.name
-            if name not in self._extractors:
-                self._extractors[name] = FeatureExtractor(
-                    classifier.folder, classifier.card, self._threads
-                )
-            return self._extractors[name]
+    def _load_extractor(self, name: str) -> FeatureExtractor:
+        classifier = self.analyzer.classifiers[name]
+        return FeatureExtractor(classifier.folder, classifier.card, self._threads)

@@ -94,7 +94,7 @@ class KServeClient:
     """Client of one server for any number of threads."""
 
     def __init__(
-        self, url: str, timeout: float = 2.0, breaker_threshold: int = 5, breaker_reset: float = 10
+        self, url: str, timeout: float, breaker_threshold: int, breaker_reset: float
     ) -> None:
         """Prepare to call the server at `url`, http or https.
 
@@ -162,7 +162,7 @@ class KServeClient:
         crops: np.ndarray,
         heads: Mapping[str, int],
         deadline: float,
-        binary: bool = True,
+        binary: bool,
     ) -> dict[str, np.ndarray]:
         """Run a model on crops as one batch and return each head's logits.
 
@@ -198,6 +198,9 @@ class KServeClient:
         The pauses have full jitter (Brooker, "Exponential backoff and jitter", 2015), so that
         many clients don't return together.
         """
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise self._late()
         try:
             response = self._pool.urlopen(
                 method,
@@ -205,10 +208,10 @@ class KServeClient:
                 body,
                 {**HEADERS, **(headers or {})},
                 redirect=False,
-                timeout=urllib3.Timeout(total=self._remaining(deadline)),
+                timeout=urllib3.Timeout(total=remaining),
                 preload_content=False,
             )
-            content = self._read(response, deadline)
+            content = _read(response)
         except (NewConnectionError, ProtocolError) as error:
             raise TransientError(f"{path} can't be reached ({type(error).__name__}).") from None
         except TimeoutError:  # Comes after NewConnectionError, which is one to urllib3.
@@ -220,31 +223,24 @@ class KServeClient:
             raise kind(f"{path} answered with status {response.status}.")
         return response.headers, content
 
-    def _read(self, response: BaseHTTPResponse, deadline: float) -> bytes:
-        """Read in pieces, none decoded, so that a response of any length is bounded."""
-        content = bytearray()
-        try:
-            if "Content-Encoding" in response.headers:
-                raise ResponseError("it answered in a content encoding, which wasn't accepted.")
-            while piece := response.read1(READ_BYTES, decode_content=False):
-                content += piece
-                if len(content) > MOST_RESPONSE_BYTES:
-                    raise ResponseError(f"it answered more than {MOST_RESPONSE_BYTES} bytes.")
-                self._remaining(deadline)
-        except BaseException:
-            response.close()  # Unread bytes would be taken for the next response.
-            raise
-        return bytes(content)
-
-    def _remaining(self, deadline: float) -> float:
-        """Return the seconds left. Raises `InferenceError` after the deadline."""
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise self._late()
-        return remaining
-
     def _late(self) -> InferenceError:
         return InferenceError(f"no answer came within {self._timeout:g} s.")
+
+
+def _read(response: BaseHTTPResponse) -> bytes:
+    """Read in pieces, none decoded, so that a response of any length is bounded."""
+    content = bytearray()
+    try:
+        if "Content-Encoding" in response.headers:
+            raise ResponseError("it answered in a content encoding, which wasn't accepted.")
+        while piece := response.read1(READ_BYTES, decode_content=False):
+            content += piece
+            if len(content) > MOST_RESPONSE_BYTES:
+                raise ResponseError(f"it answered more than {MOST_RESPONSE_BYTES} bytes.")
+    except BaseException:
+        response.close()  # Unread bytes would be taken for the next response.
+        raise
+    return bytes(content)
 
 
 def _unavailable(breaker: CircuitBreaker) -> RautError:
