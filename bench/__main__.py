@@ -16,10 +16,10 @@ from bench.archive import archive
 from bench.environments import PEERS, Installed, install_peer
 from bench.faces import faces
 from bench.load_simulation import simulate
-from bench.machine import describe_hardware
 from bench.measurements import PARTS, Bench, recording
 from bench.pictures import make_pictures
 from bench.report import OURS, merge_figures, write_report
+from training.machine import describe_hardware
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_PARTS = ("photos", "cold")

@@ -21,6 +21,7 @@ from bench.serving import percentile
 INSTANCES = (10, 100, 1000)
 LOADS = (0.7, 0.9, 1.1, 1.5)
 MOST_ATTEMPTS = 5
+CAMERA_RATE = 5.0  # frames a second
 WARM_UP_SECONDS = 6.0  # until retries are as frequent as they get: MOST_ATTEMPTS times a second
 
 Events = Generator[simpy.Event, None, None]
@@ -146,7 +147,8 @@ class Simulation:
                 chosen = self.balance(self._active, self._rng)
                 # The worker with the least to do accepts.
                 worker = min(self._instances[chosen], key=lambda each: each.active)
-                if not worker.active or self._may_wait(worker.active):
+                waits = worker.active * self.costs.photo <= self.queue_seconds
+                if not worker.active or (waits and worker.active <= MOST_QUEUED):
                     self._active[chosen] += 1
                     yield from worker.process(lambda: self.costs.photo_seconds(self._rng))
                     self._active[chosen] -= 1
@@ -157,9 +159,6 @@ class Simulation:
             self._refused += 1
             yield self._world.timeout(RETRY_SECONDS + self.jitter * self._rng.random())
         self._gave_up += 1
-
-    def _may_wait(self, ahead: int) -> bool:
-        return ahead <= MOST_QUEUED and ahead * self.costs.photo <= self.queue_seconds
 
     def _film(self, worker: Worker, rate: float, phase: float) -> Events:
         number = 0
@@ -210,14 +209,12 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
 @click.option("--refusal-ms", default=1.0, show_default=True)
 @click.option("--spread", default=0.1, show_default=True)
 @click.option("--cameras", multiple=True, type=click.IntRange(1), help="Cameras of each instance.")
-@click.option("--camera-rate", default=5.0, show_default=True, help="Frames a second.")
 @click.option("--evenly", is_flag=True, help="Photos arrive evenly, as `bench load` sends them.")
 def simulate(
     instances: tuple[int, ...],
     loads: tuple[float, ...],
     at_once: tuple[int, ...],
     cameras: tuple[int, ...],
-    camera_rate: float,
     balance: str,
     seconds: float,
     evenly: bool,
@@ -231,7 +228,7 @@ def simulate(
         simulation = Simulation(count, costs=costs, balance=BALANCES[balance], **options)
         if cameras:
             row = {"cameras": count * amount}
-            figures = simulation.play_cameras(count * int(amount), camera_rate, seconds)
+            figures = simulation.play_cameras(count * int(amount), CAMERA_RATE, seconds)
         elif at_once:
             row = {"load": 0.0, "rate": amount}
             figures = simulation.play_at_once(int(amount))

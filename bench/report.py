@@ -57,14 +57,6 @@ def _describe_run(figures: dict[str, Any]) -> list[str]:
     return [described, *([f"Measured at other commits: {', '.join(others)}."] if others else [])]
 
 
-def _describe_photos(photos: dict[str, Any]) -> list[str]:
-    return [
-        *_table("Time per photo, ms", photos["milliseconds"]),
-        *_table("Faces found", photos["faces"], str),
-        *_table("Memory after all photos, MB", photos["memory"], _whole),
-    ]
-
-
 def _describe_growth(part: str) -> Callable[[dict[str, Any]], list[str]]:
     def describe(growth: dict[str, Any]) -> list[str]:
         rows = {
@@ -113,7 +105,11 @@ def _whole(value: float | None) -> str:
 
 
 PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    "photos": _describe_photos,
+    "photos": lambda part: [
+        *_table("Time per photo, ms", part["milliseconds"]),
+        *_table("Faces found", part["faces"], str),
+        *_table("Memory after all photos, MB", part["memory"], _whole),
+    ],
     "cold": lambda part: _table("First answer of a new process", part["first_answer"]),
     "install": lambda part: _table("Installation", part, _whole),
     "stages": lambda part: [

@@ -92,7 +92,9 @@ def _time_stages(
         # The first round decodes; in the later ones making a working copy is copying only.
         found = analyzer.detector.detect(photo, EFFORT, results[-1])
     passes = results[-1]
-    copies = _working_copies(photo, passes)
+    # Each pass searches one copy, and runs the face classifier on the next finer one.
+    scales = {scale for each in passes for scale in (each.scale, max(1.0, each.scale / 2))}
+    copies = {s: (round(photo.height / s), round(photo.width / s)) for s in scales}
     decoded = {scale: pixels.nbytes for pixels, scale in map(photo.pixels, copies)}
     copied = sum(decoded.values()) + sum(map(math.prod, copies.values()))
     proposed = sum(len(each.proposals) for each in passes)
@@ -155,9 +157,3 @@ def _open(analyzer: FaceAnalyzer, data: bytes) -> LazyImage:
     photo = open_image(data)
     photo.pixels(analyzer.detector.first_scale(photo, EFFORT))
     return photo
-
-
-def _working_copies(photo: LazyImage, passes: list[PassResult]) -> dict[float, tuple[int, int]]:
-    # Each pass searches one, and runs the face classifier on the next finer one.
-    scales = {scale for each in passes for scale in (each.scale, max(1.0, each.scale / 2))}
-    return {scale: (round(photo.height / scale), round(photo.width / scale)) for scale in scales}

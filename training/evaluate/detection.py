@@ -23,7 +23,6 @@ from app.markdown import markdown_table, percent
 from app.settings import count_processors
 from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
 from app.vision.geometry import iou
-from bench.machine import describe_hardware
 from training.datasets import Random
 from training.datasets.composites import (
     PHOTO_PLACE,
@@ -34,6 +33,7 @@ from training.datasets.composites import (
     read_grey,
 )
 from training.evaluate.reports import save_figure, write_sections
+from training.machine import describe_hardware
 from training.runs import write_csv
 
 TURNS = (0, 20, -20, 40, -40, 90, -90, 180)

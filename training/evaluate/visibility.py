@@ -13,9 +13,9 @@ from app.vision.detection.face_classifier import FaceClassifier
 from app.vision.imaging.decoding import LazyImage
 from app.vision.models.cards import VisibilityLimits
 from app.vision.models.classifiers import Classifier
+from app.vision.models.visibility import measure_light, measure_sharpness
 from app.vision.pipeline import read_faces
 from app.vision.tracing import Trace
-from app.vision.visibility import measure_light, measure_sharpness
 from training.datasets.composites import read_grey
 from training.datasets.hard_faces import KINDS, SMALL, read_hard_photos
 from training.datasets.loading import Split, read_picture

@@ -11,9 +11,9 @@ import numpy as np
 from app.files import write_text
 from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
-from bench.machine import describe_hardware
 from training.evaluate.metrics import find_recalls
 from training.evaluate.reports import FIGURES, plot_confusion, write_sections
+from training.machine import describe_hardware
 from training.runs import list_columns, write_csv
 from training.studies.session import (
     Findings,

@@ -45,13 +45,10 @@ class Pyramid:
 
     def finest_octave(self) -> int:
         """Return the octave whose level has the photo's own size, or is the largest allowed."""
-        octave = 0
-        while self.scale(octave) > 1 and self._count_pixels(octave + 1) <= MOST_SEARCHED:
+        octave, pixels = 0, self._photo.width * self._photo.height
+        while self.scale(octave) > 1 and pixels / self.scale(octave + 1) ** 2 <= MOST_SEARCHED:
             octave += 1
         return octave
-
-    def _count_pixels(self, octave: int) -> float:
-        return self._photo.width * self._photo.height / self.scale(octave) ** 2
 
     def level(self, octave: int) -> tuple[np.ndarray, float]:
         """Return a grey level, uint8 (height, width), and its scale, while there is time."""

@@ -6,7 +6,6 @@ Source: Viola and Jones, "Rapid object detection using a boosted cascade of simp
 
 from dataclasses import dataclass
 from functools import cache
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -50,12 +49,11 @@ def first_features(count: int) -> tuple[Feature, ...]:
     features = cascade.findall("features/_")
     # A node is: left leaf, right leaf, index of the feature, threshold.
     indices = [int((node.text or "").split()[2]) for node in nodes[:count]]
-    return tuple(_read_feature(features[index]) for index in indices)
-
-
-def _read_feature(element: ElementTree.Element) -> Feature:
-    """Read one feature: the first rectangle is the whole one, with a negative weight."""
-    # A rectangle is: left, top, width, height, weight of its sum.
-    rows = ((each.text or "").split()[:4] for each in element.findall("rects/_"))
-    whole, *bright = (Box(*map(int, row)) for row in rows)
-    return Feature(whole, tuple(bright))
+    read = []
+    for index in indices:
+        # A rectangle is: left, top, width, height, weight of its sum; that of the whole one, the
+        # first, is negative.
+        rows = [(each.text or "").split() for each in features[index].findall("rects/_")]
+        whole, *bright = (Box(*map(int, row[:4])) for row in rows)
+        read.append(Feature(whole, tuple(bright)))
+    return tuple(read)

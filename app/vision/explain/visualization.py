@@ -117,7 +117,7 @@ def tile_maps(maps: np.ndarray) -> Tiles:
     # One outlier would leave all else black.
     top = float(np.percentile(maps, 99.5)) or 1.0
     grey = (np.clip(maps / top, 0, 1) ** 0.7 * 255).astype(np.uint8)
-    return _tile([_colour(each) for each in grey])
+    return _tile([_colour(each, cv2.COLORMAP_VIRIDIS) for each in grey])
 
 
 def tile_filters(filters: np.ndarray) -> Tiles:
@@ -128,10 +128,9 @@ def tile_filters(filters: np.ndarray) -> Tiles:
     return _tile(tiles)
 
 
-def _colour(grey: np.ndarray) -> np.ndarray:
-    """Colour a grey image from dark violet to yellow, in order of brightness, too."""
-    coloured = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
-    return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB))
+def _colour(grey: np.ndarray, colours: int) -> np.ndarray:
+    """Colour a grey image by one of OpenCV's maps."""
+    return np.asarray(cv2.cvtColor(cv2.applyColorMap(grey, colours), cv2.COLOR_BGR2RGB))
 
 
 def _tile(pictures: Sequence[np.ndarray]) -> Tiles:
@@ -155,7 +154,7 @@ def draw_heat(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
     shown = as_rgb(enlarge(crop)).astype(np.float64)
     positive = np.clip(heat, 0, None) / max(float(heat.max()), 1e-9)
     smooth = cv2.resize(positive, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_LINEAR)
-    coloured = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    coloured = _colour((smooth * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     strength = (smooth * 0.75)[..., None]
-    mixed = shown * (1 - strength) + cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB) * strength
+    mixed = shown * (1 - strength) + coloured * strength
     return mixed.astype(np.uint8)

@@ -62,8 +62,8 @@ class VisibilityLimits(StrictModel):
     """Say which faces a model does not read, as its answers there were wrong too often.
 
     These are faces whose box has a side below `tiny` pixels, whose light is below `dark` or whose
-    sharpness is below `blurred` (`app.vision.visibility` measures both), and those rotated by more
-    than `turned` degrees.
+    sharpness is below `blurred` (both as `app.vision.models.visibility` measures them), and those
+    rotated by more than `turned` degrees.
     """
 
     tiny: float = Field(0.0, ge=0)

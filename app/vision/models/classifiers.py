@@ -16,9 +16,9 @@ from app.vision.models.cards import Card, Head, ModelError, load_card
 from app.vision.models.files import FILES, Runtime, choose_file, hash_file, read_verified
 from app.vision.models.keras_network import KerasNetwork
 from app.vision.models.onnx_network import OnnxNetwork
+from app.vision.models.visibility import find_reasons
 from app.vision.readings import Detection, Prediction, Reason
 from app.vision.tracing import Trace
-from app.vision.visibility import find_reasons
 
 # A head's probability of 0 must not outweigh all that another head has seen.
 LEAST_PROBABILITY = 1e-6

@@ -138,7 +138,8 @@ class WSGIBridge:
         """Return the answer, and whether the request was received to its end or given up."""
         endpoint = self._find_endpoint(scope)
         most = most_body_bytes(endpoint, self._state.settings)
-        declared = _content_length(scope)
+        lengths = (int(value) for name, value in scope["headers"] if name == b"content-length")
+        declared = next(lengths, 0)
         try:
             body, whole = b"", declared <= most
             if whole:
@@ -287,11 +288,6 @@ async def _discard(receive: Receive) -> None:
             while (message := await receive())["type"] != "http.disconnect":
                 if not message.get("more_body"):
                     break
-
-
-def _content_length(scope: Scope) -> int:
-    lengths = [int(value) for name, value in scope["headers"] if name == b"content-length"]
-    return lengths[0] if lengths else 0
 
 
 def _problem(error: RautError) -> Answer:

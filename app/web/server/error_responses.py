@@ -12,7 +12,6 @@ from flask import (
     g,
     has_app_context,
     json,
-    make_response,
     render_template,
     request,
 )
@@ -121,7 +120,8 @@ def error_response(error: RautError, status: int | None = None) -> Response:
     """Answer an error as a page or a problem document; `status` is its code's by default."""
     status = status or find_status(error)
     if _wants_html():
-        return _error_page(error, status)
+        page = render_template("error.html", status=status, **render_error(error))
+        return Response(page, status, list_headers(error), content_type="text/html; charset=utf-8")
     _count_error(error)
     problem = json.dumps(problem_details(error, status))
     return Response(problem, status, list_headers(error), content_type=PROBLEM_TYPE)
@@ -141,11 +141,6 @@ def _wants_html() -> bool:
     kinds = request.accept_mimetypes
     wanted = kinds.best_match([PROBLEM_TYPE, "application/json", PAGE_TYPE])
     return wanted == PAGE_TYPE and not request.path.startswith(PROGRAMS_PATH)
-
-
-def _error_page(error: RautError, status: int) -> Response:
-    page = render_template("error.html", status=status, **render_error(error))
-    return make_response(page, status, list_headers(error))
 
 
 def _http_error_response(error: HTTPException) -> Response:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from app.vision.geometry import Box
+from app.vision.models.visibility import find_reasons
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.readings import Detection, FaceReading, Prediction
-from app.vision.visibility import find_reasons
 from tests.helpers.cards import rewrite_card
 from tests.helpers.forms import ASTRONAUT
 
