@@ -6,7 +6,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -62,62 +62,127 @@ class Sampling:
     end: float | None = None
 
 
-@dataclass(frozen=True)
-class PassedOver:
-    """Hold the names of what a listing left out: hidden files and folders, unreadable folders."""
+class Listing:
+    """List pictures, and keep what is left out.
 
-    hidden: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-
-
-def list_pictures(
-    paths: Iterable[Path], passed_over: PassedOver, sampling: Sampling
-) -> list[Picture]:
-    """Return the pictures of folders, tar archives (.tar), lists of URLs (.txt), photos and films.
-
-    The order is that of the paths, within a folder alphabetical; what is left out is added to
-    `passed_over`. Films give the frames that `sampling` selects. Raises `ArchiveError` where a path
-    doesn't exist, an archive is damaged or compressed, a line is no readable URL, films can't be
-    read here, or there is no picture.
+    That is in `hidden`, the names of hidden files and folders, and in `unreadable`, the folders and
+    films that can't be read, with the reason.
     """
-    pictures: list[Picture] = []
-    for path in paths:
-        if path.is_dir():
-            pictures += _list_folder(path, passed_over, sampling)
-        elif not path.is_file():
-            raise ArchiveError(f"{printable(str(path))}: there is no such file or folder.")
-        elif path.suffix.lower() == ".txt":
-            pictures += _list_urls(path, passed_over, sampling)
-        else:
-            pictures += _list_file(str(path), str(path.absolute()), passed_over, sampling)
-    if not pictures:
-        raise ArchiveError(
-            " ".join(f"{reason}." for reason in passed_over.unreadable)
-            or "There is no picture to read: no file that ends in "
-            f"{', '.join(sorted(SUFFIXES))}. See --verbose for what was passed over."
-        )
-    return pictures
 
+    def __init__(self, paths: Iterable[Path], sampling: Sampling) -> None:
+        """Name folders, tar archives (.tar), lists of URLs (.txt), photos and films.
 
-def _list_folder(top: Path, passed_over: PassedOver, sampling: Sampling) -> Iterator[Picture]:
-    def note(error: OSError) -> None:
-        passed_over.unreadable.append(printable(f"{error.filename}: {error.strerror}"))
+        Films give the frames that `sampling` selects.
+        """
+        self.hidden: list[str] = []
+        self.unreadable: list[str] = []
+        self._paths = paths
+        self._sampling = sampling
 
-    found: list[Path] = []
-    for folder, folders, files in os.walk(top, onerror=note):
-        hidden = {name for name in folders + files if _is_hidden(name)}
-        passed_over.hidden.extend(printable(str(Path(folder, name))) for name in sorted(hidden))
-        folders[:] = [name for name in folders if name not in hidden]
-        photos = (Path(folder, name) for name in files if name not in hidden)
-        found += [each for each in photos if each.suffix.lower() in SUFFIXES]
-    for path in sorted(found):
-        if path.is_file():
+    def pictures(self) -> list[Picture]:
+        """Return the pictures in the order of the paths, within a folder alphabetically.
+
+        Raises `ArchiveError` where a path doesn't exist, an archive is damaged or compressed, a
+        line is no readable URL, films can't be read here, or there is no picture.
+        """
+        pictures: list[Picture] = []
+        for path in self._paths:
+            if path.is_dir():
+                pictures += self._list_folder(path)
+            elif not path.is_file():
+                raise ArchiveError(f"{printable(str(path))}: there is no such file or folder.")
+            elif path.suffix.lower() == ".txt":
+                pictures += self._list_urls(path)
+            else:
+                pictures += self._list_file(str(path), str(path.absolute()))
+        if not pictures:
+            raise ArchiveError(
+                " ".join(f"{reason}." for reason in self.unreadable)
+                or "There is no picture to read: no file that ends in "
+                f"{', '.join(sorted(SUFFIXES))}. See --verbose for what was passed over."
+            )
+        return pictures
+
+    def _list_folder(self, top: Path) -> Iterator[Picture]:
+        def note(error: OSError) -> None:
+            self.unreadable.append(printable(f"{error.filename}: {error.strerror}"))
+
+        found: list[Path] = []
+        for folder, folders, files in os.walk(top, onerror=note):
+            hidden = {name for name in folders + files if _is_hidden(name)}
+            self.hidden.extend(printable(str(Path(folder, name))) for name in sorted(hidden))
+            folders[:] = [name for name in folders if name not in hidden]
+            photos = (Path(folder, name) for name in files if name not in hidden)
+            found += [each for each in photos if each.suffix.lower() in SUFFIXES]
+        for path in filter(Path.is_file, sorted(found)):
             try:
-                yield from _list_file(str(path), str(path.absolute()), passed_over, sampling)
+                yield from self._list_file(str(path), str(path.absolute()))
             except ArchiveError as error:  # It is no reason to leave the photos unread.
                 reason = f"Films in {printable(str(top))}: {error}"
-                if reason not in passed_over.unreadable:
-                    passed_over.unreadable.append(reason)
+                if reason not in self.unreadable:
+                    self.unreadable.append(reason)
+
+    def _list_urls(self, path: Path) -> Iterator[Picture]:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ArchiveError(f"{path} is no list of URLs in UTF-8.") from error
+        for number, line in enumerate(lines, start=1):
+            url = line.strip()
+            if url and not url.startswith("#"):
+                _check_url(url, f"{path}, line {number}")
+                yield from self._list_file(url, url)
+
+    def _list_file(self, name: str, location: str) -> Iterator[Picture]:
+        if PurePath(name).suffix.lower() in FILM_SUFFIXES:
+            yield from self._list_film(printable(name), location)
+        elif name.lower().endswith(COMPRESSED):
+            raise ArchiveError(
+                f"{printable(name)} is compressed, which allows no random access. Unpack it, or "
+                "pack it as .tar."
+            )
+        elif name.lower().endswith(".tar"):
+            try:
+                with _open(location) as stream:
+                    yield from self._list_members(stream, name, location)
+            except (tarfile.TarError, OSError) as error:
+                raise ArchiveError(
+                    f"{printable(name)} can't be read as a tar archive: {error}"
+                ) from error
+        else:
+            yield Picture(printable(name), location)
+
+    def _list_film(self, name: str, location: str) -> Iterator[Picture]:
+        try:
+            before = None
+            for frame, time in open_film(location).list_samples(*astuple(self._sampling)):
+                yield Picture(name, location, frame=frame, time_s=round(time, 6), before_s=before)
+                before = round(time, 6)
+        except (RautError, OSError):
+            yield Picture(name, location, frame=1)  # Reading it tells what is wrong.
+
+    def _list_members(self, stream: IO[bytes], name: str, location: str) -> Iterator[Picture]:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            while member := archive.next():
+                suffix, path = (
+                    PurePath(member.name).suffix.lower(),
+                    printable(f"{name}/{member.name}"),
+                )
+                if member.isfile() and suffix in SUFFIXES:
+                    if any(map(_is_hidden, PurePath(member.name).parts)):
+                        self.hidden.append(path)
+                    elif suffix in FILM_SUFFIXES:
+                        reason = "a film in an archive can't be read; unpack it"
+                        self.unreadable.append(f"{path}: {reason}")
+                    else:
+                        yield Picture(path, location, member.offset_data, member.size)
+                archive.members = []  # type: ignore[attr-defined]  # Else all members stay in memory.
+            # tarfile takes a damaged header for the end of the archive.
+            stream.seek(archive.offset)
+            if stream.read(tarfile.BLOCKSIZE) != END_OF_TAR:
+                raise tarfile.ReadError(
+                    f"it breaks off or is damaged at byte {archive.offset}. Pack it again."
+                )
 
 
 def _is_hidden(name: str) -> bool:
@@ -154,73 +219,6 @@ def open_film(location: str) -> Film:
     with _faults_as_os_error():
         filesystem, path = _resolve(location)
         return Film(filesystem.open(path, "rb"))
-
-
-def _list_film(name: str, location: str, sampling: Sampling) -> Iterator[Picture]:
-    try:
-        before = None
-        for frame, time in open_film(location).list_samples(*astuple(sampling)):
-            yield Picture(name, location, frame=frame, time_s=round(time, 6), before_s=before)
-            before = round(time, 6)
-    except (RautError, OSError):
-        yield Picture(name, location, frame=1)  # Reading it tells what is wrong.
-
-
-def _list_urls(path: Path, passed_over: PassedOver, sampling: Sampling) -> Iterator[Picture]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ArchiveError(f"{path} is no list of URLs in UTF-8.") from error
-    for number, line in enumerate(lines, start=1):
-        url = line.strip()
-        if url and not url.startswith("#"):
-            _check_url(url, f"{path}, line {number}")
-            yield from _list_file(url, url, passed_over, sampling)
-
-
-def _list_file(
-    name: str, location: str, passed_over: PassedOver, sampling: Sampling
-) -> Iterator[Picture]:
-    if PurePath(name).suffix.lower() in FILM_SUFFIXES:
-        yield from _list_film(printable(name), location, sampling)
-        return
-    if name.lower().endswith(COMPRESSED):
-        raise ArchiveError(
-            f"{printable(name)} is compressed, which allows no random access. Unpack it, or pack "
-            "it as .tar."
-        )
-    if not name.lower().endswith(".tar"):
-        yield Picture(printable(name), location)
-        return
-    try:
-        with _open(location) as stream:
-            yield from _list_members(stream, name, location, passed_over)
-    except (tarfile.TarError, OSError) as error:
-        raise ArchiveError(f"{printable(name)} can't be read as a tar archive: {error}") from error
-
-
-def _list_members(
-    stream: IO[bytes], name: str, location: str, passed_over: PassedOver
-) -> Iterator[Picture]:
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
-        while member := archive.next():
-            suffix, path = PurePath(member.name).suffix.lower(), printable(f"{name}/{member.name}")
-            if member.isfile() and suffix in SUFFIXES:
-                if any(map(_is_hidden, PurePath(member.name).parts)):
-                    passed_over.hidden.append(path)
-                elif suffix in FILM_SUFFIXES:
-                    passed_over.unreadable.append(
-                        f"{path}: a film in an archive can't be read; unpack it"
-                    )
-                else:
-                    yield Picture(path, location, member.offset_data, member.size)
-            archive.members = []  # type: ignore[attr-defined]  # Else all members stay in memory.
-        # tarfile takes a damaged header for the end of the archive.
-        stream.seek(archive.offset)
-        if stream.read(tarfile.BLOCKSIZE) != END_OF_TAR:
-            raise tarfile.ReadError(
-                f"it breaks off or is damaged at byte {archive.offset}. Pack it again."
-            )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from app.batch.film_outputs import annotated_film, captions
-from app.batch.inputs import FILM_SUFFIXES, ArchiveError, PassedOver, Sampling, list_pictures
+from app.batch.inputs import FILM_SUFFIXES, ArchiveError, Listing, Sampling
 from app.batch.progress import Progress
 from app.batch.ray_executor import read_by_ray
 from app.batch.report import Summary, render_report
@@ -79,9 +79,9 @@ def run_job(settings: Settings, job: BatchJob) -> int:
 
 
 def _read_photos(reader: PictureReader, job: BatchJob) -> int:
-    passed_over = PassedOver()
-    pictures = list_pictures(job.paths, passed_over, job.sampling)
-    _tell(passed_over, job.verbose)
+    listing = Listing(job.paths, job.sampling)
+    pictures = listing.pictures()
+    _tell(listing, job.verbose)
     progress = Progress(len(pictures), in_pipes=False)
     tracks = FilmTracks()
     failed: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def _read_photos(reader: PictureReader, job: BatchJob) -> int:
             progress.advance(1)
     for answer in failed:
         click.echo(f"{answer['file']}: {answer['error_detail']}", err=True)
-    return 1 if failed or passed_over.unreadable else 0
+    return 1 if failed or listing.unreadable else 0
 
 
 @contextmanager
@@ -136,10 +136,10 @@ def _film_outputs(job: BatchJob) -> Iterator[Callable[[list[Row]], None]]:
         yield write
 
 
-def _tell(passed_over: PassedOver, verbose: bool) -> None:
-    for folder in passed_over.unreadable:
+def _tell(listing: Listing, verbose: bool) -> None:
+    for folder in listing.unreadable:
         click.echo(f"{folder}. Its pictures are left out.", err=True)
-    for name in passed_over.hidden if verbose else ():
+    for name in listing.hidden if verbose else ():
         click.echo(f"{name}: hidden, left out.", err=True)
 
 
@@ -156,9 +156,9 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
     )
     try:
         with lock_folder(folder):
-            passed_over = PassedOver()
-            run = Run(folder, job.paths, description, reader.columns, passed_over)
-            _tell(passed_over, job.verbose)
+            listing = Listing(job.paths, job.sampling)
+            run = Run(folder, listing, description, reader.columns)
+            _tell(listing, job.verbose)
             pending = run.list_pending()
             sizes = {shard.number: len(shard.pictures) for shard in pending}
             progress = Progress(run.count, run.count - sum(sizes.values()))
@@ -184,4 +184,4 @@ def _read_archive(reader: PictureReader, job: BatchJob, folder: Path) -> int:
         f"{summary.errors.counts.total():,} pictures couldn't be read.",
         err=True,
     )
-    return 1 if passed_over.unreadable else 0
+    return 1 if listing.unreadable else 0

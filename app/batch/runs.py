@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.batch.inputs import ArchiveError, PassedOver, Picture, Sampling, list_pictures
+from app.batch.inputs import ArchiveError, Listing, Picture, Sampling
 from app.batch.tables import Columns, Format, read_table, write_table
 from app.batch.tracks import FilmTracks
 from app.files import atomic_write, write_text
@@ -54,14 +54,13 @@ class Run:
     def __init__(
         self,
         folder: Path,
-        paths: Iterable[Path],
+        listing: Listing,
         description: Description,
         columns: Columns,
-        passed_over: PassedOver,
     ) -> None:
-        """Begin a run over `paths`, or resume the one in the folder.
+        """Begin a run over the pictures of `listing`, or resume the one in the folder.
 
-        Raises `ArchiveError` where the folder holds another run, and as `list_pictures` does.
+        Raises `ArchiveError` where the folder holds another run, and as `listing` does.
         """
         self._folder = folder
         self._description = description
@@ -69,7 +68,7 @@ class Run:
         if (folder / RUN).exists():
             self._check_same()
         else:
-            self._begin(paths, passed_over)
+            self._begin(listing)
         lines = (folder / PICTURES).read_text(encoding="utf-8").splitlines()
         self._pictures = [Picture(*json.loads(line)) for line in lines]
         self.count = len(self._pictures)
@@ -115,14 +114,13 @@ class Run:
     def _part(self, number: int) -> Path:
         return self._folder / f"part-{number:05d}.{self._description.form}"
 
-    def _begin(self, paths: Iterable[Path], passed_over: PassedOver) -> None:
+    def _begin(self, listing: Listing) -> None:
         if any(self._folder.glob("part-*")):
             raise ArchiveError(
                 f"{self._folder} holds parts of a run, but no {RUN}. Choose another folder."
             )
         # A picture named twice is read once.
-        listed = list_pictures(paths, passed_over, self._description.sampling)
-        found = {(each.location, each.offset, each.frame): each for each in listed}
+        found = {(each.location, each.offset, each.frame): each for each in listing.pictures()}
         lines = [json.dumps(astuple(picture)) + "\n" for picture in found.values()]
         write_text("".join(lines), self._folder / PICTURES)
         write_text(json.dumps(asdict(self._description), indent=2), self._folder / RUN)
