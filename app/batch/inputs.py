@@ -164,12 +164,10 @@ class Listing:
     def _list_members(self, stream: IO[bytes], name: str, location: str) -> Iterator[Picture]:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             while member := archive.next():
-                suffix, path = (
-                    PurePath(member.name).suffix.lower(),
-                    printable(f"{name}/{member.name}"),
-                )
+                inner, path = PurePath(member.name), printable(f"{name}/{member.name}")
+                suffix = inner.suffix.lower()
                 if member.isfile() and suffix in SUFFIXES:
-                    if any(map(_is_hidden, PurePath(member.name).parts)):
+                    if any(map(_is_hidden, inner.parts)):
                         self.hidden.append(path)
                     elif suffix in FILM_SUFFIXES:
                         reason = "a film in an archive can't be read; unpack it"

@@ -52,11 +52,7 @@ class Run:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        listing: Listing,
-        description: Description,
-        columns: Columns,
+        self, folder: Path, listing: Listing, description: Description, columns: Columns
     ) -> None:
         """Begin a run over the pictures of `listing`, or resume the one in the folder.
 

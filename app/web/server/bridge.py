@@ -186,10 +186,18 @@ class WSGIBridge:
                     if more and self._held_bytes > self._most_bytes:
                         raise busy()
                     if chunks > MOST_CHUNKS + len(body) // LEAST_CHUNK_BYTES:
-                        raise _fragmented()
+                        raise RautError(
+                            "body_fragmented",
+                            f"The body came in chunks of fewer than {LEAST_CHUNK_BYTES} bytes. "
+                            "Send it with a Content-Length, or in larger chunks.",
+                        )
                     patience.reschedule(ends + len(body) / LEAST_BYTES_PER_SECOND)
         except TimeoutError:
-            raise _slow() from None
+            raise RautError(
+                "request_slow",
+                f"The request came in more slowly than {LEAST_BYTES_PER_SECOND // 1000} kB/s and "
+                "was given up. Send a smaller copy of the photo, or try a better connection.",
+            ) from None
         finally:
             self._held_bytes -= len(body)
         return bytes(body), len(body) <= most
@@ -302,19 +310,3 @@ def _problem(error: RautError) -> Answer:
         **list_headers(error),
     }
     return Answer(find_status(error), list(headers.items()), body)
-
-
-def _slow() -> RautError:
-    return RautError(
-        "request_slow",
-        f"The request came in more slowly than {LEAST_BYTES_PER_SECOND // 1000} kB/s and was given "
-        "up. Send a smaller copy of the photo, or try a better connection.",
-    )
-
-
-def _fragmented() -> RautError:
-    return RautError(
-        "body_fragmented",
-        f"The body came in chunks of fewer than {LEAST_CHUNK_BYTES} bytes. Send it with a "
-        "Content-Length, or in larger chunks.",
-    )

@@ -52,7 +52,7 @@ class RateLimiter:
         self._tried_again = 0.0
         self._trying = threading.Lock()
 
-    def spend(self, client: str, photos: int = 1) -> None:
+    def spend(self, client: str, photos: int) -> None:
         """Count photos. Raises `RautError` with the code `rate_limited` over the limit."""
         if self._photos:
             hit = partial(self._limiter.hit, cost=photos)
@@ -79,7 +79,14 @@ class RateLimiter:
         if self._note(lost=False):
             current_app.logger.info("photos are counted again")
         if not allowed:
-            raise _refusal(what, limit, ends)
+            seconds = max(1, math.ceil(ends - time.time()))
+            raise RautError(
+                "rate_limited",
+                f"More {what} came from this client than {limit}. "
+                f"Try again in {seconds} seconds, or ask the server's operator for more.",
+                limit=str(limit),
+                retry_after=seconds,
+            )
 
     def _may_try(self) -> bool:
         """Return whether to ask the storage: one photo tries now and then while it is lost."""
@@ -150,14 +157,3 @@ def spend_on_photos() -> None:
     """Count a request that has a photo read."""
     if request.endpoint in READING:
         consume_quota()
-
-
-def _refusal(what: str, limit: RateLimitItem, ends: float) -> RautError:
-    seconds = max(1, math.ceil(ends - time.time()))
-    return RautError(
-        "rate_limited",
-        f"More {what} came from this client than {limit}. "
-        f"Try again in {seconds} seconds, or ask the server's operator for more.",
-        limit=str(limit),
-        retry_after=seconds,
-    )
