@@ -42,8 +42,8 @@ def turn(picture: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
 
 
-def place(heads: list[tuple[np.ndarray, int, int]], height: int, width: int) -> np.ndarray:
-    """Set pictures into one of a cup, each at its left and top."""
+def paste(heads: list[tuple[np.ndarray, int, int]], height: int, width: int) -> np.ndarray:
+    """Paste pictures into one of a cup, each at its left and top."""
     canvas = cv2.resize(skimage.data.coffee(), (width, height))
     for picture, left, top in heads:
         rows, columns = picture.shape[:2]
@@ -107,7 +107,7 @@ def test_a_face_half_outside_the_picture_is_found(detector: FaceDetector) -> Non
 
 def test_two_heads_close_together_are_two_faces(detector: FaceDetector, head: np.ndarray) -> None:
     narrow = head[:, 25:135]
-    faces = detector.detect(place([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480))
+    faces = detector.detect(paste([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480))
     assert len(faces) == 2
 
 
@@ -118,7 +118,7 @@ def test_all_faces_of_a_crowd_are_found(
     small = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
     corners = itertools.product(range(columns), range(rows))
     heads = [(small, 20 + 150 * column, 35 + 150 * row) for column, row in corners]
-    faces = detector.detect(place(heads, 150 * rows, 150 * columns + 20))
+    faces = detector.detect(paste(heads, 150 * rows, 150 * columns + 20))
     assert len(faces) == rows * columns
     assert max(face.box.width for face in faces) < 0.75 * side
 
@@ -135,7 +135,7 @@ def test_a_large_photo_is_read_alike_from_its_file_and_all_pixels(analyzer: Face
         assert reading.probabilities == pytest.approx(expected, abs=0.05)
 
 
-def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_places(
+def test_a_picture_full_of_small_faces_asks_about_a_bounded_number_of_positions(
     detector: FaceDetector, head: np.ndarray
 ) -> None:
     small = cv2.resize(head, (48, 48), interpolation=cv2.INTER_AREA)
@@ -155,7 +155,7 @@ def test_small_faces_in_24_megapixels_are_found(detector: FaceDetector, head: np
     large = cv2.resize(head, (660, 660), interpolation=cv2.INTER_CUBIC)
     rear = [(small, 500 + 700 * number, 1100) for number in range(8)]
     front = [(large, 1000 + 1500 * number, 2500) for number in range(3)]
-    faces = detector.detect(place([*rear, *front], 4000, 6000), "thorough")
+    faces = detector.detect(paste([*rear, *front], 4000, 6000), "thorough")
     widths = sorted(face.box.width for face in faces)
     assert widths[:8] == pytest.approx([40] * 8, abs=8)
     assert widths[8:] == pytest.approx([400] * 3, abs=80)
@@ -170,7 +170,7 @@ def test_small_faces_in_24_megapixels_are_found(detector: FaceDetector, head: np
 def test_small_faces_in_a_panorama_are_found(detector: FaceDetector, head: np.ndarray) -> None:
     small = cv2.resize(head, (92, 92), interpolation=cv2.INTER_AREA)
     corners = [(900 + 1900 * number, 1400 + 60 * number) for number in range(6)]
-    panorama = place([(small, left, top) for left, top in corners], 3300, 12000)
+    panorama = paste([(small, left, top) for left, top in corners], 3300, 12000)
     boxes = sorted(
         (face.box for face in detector.detect(panorama, "balanced")), key=lambda box: box.x
     )
@@ -192,7 +192,7 @@ def test_no_face_is_found_without_people(detector: FaceDetector, scene: str, eff
     assert detector.detect(getattr(skimage.data, scene)(), effort) == []  # type: ignore[arg-type]
 
 
-def test_a_face_is_found_again_near_its_last_place_or_lost(detector: FaceDetector) -> None:
+def test_a_face_is_found_again_near_its_last_position_or_lost(detector: FaceDetector) -> None:
     previous = detector.detect(ASTRONAUT)
     moved = np.roll(ASTRONAUT, (9, 14), axis=(0, 1))
     (face,) = detector.detect_near(moved, previous)
@@ -234,7 +234,7 @@ def test_the_finest_search_of_a_huge_photo_is_bounded(detector: FaceDetector) ->
 
 def test_faces_too_many_are_told_as_truncated(analyzer: FaceAnalyzer, head: np.ndarray) -> None:
     narrow = head[:, 25:135]
-    photo = place([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480)
+    photo = paste([(narrow, 100, 100), (narrow[:, ::-1], 210, 100)], 360, 480)
     whole = analyzer.analyze(photo)
     few = replace(analyzer, detector=analyzer.detector.adjusted(max_faces=1))
     cut = few.analyze(photo)

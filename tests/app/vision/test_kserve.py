@@ -463,7 +463,7 @@ def test_the_steps_are_shown_as_without_a_server(
     before = server.batches
     pages = [post(each, "/steps", {"image": ASTRONAUT_PNG}).text for each in (remote, client)]
     assert pages[0].count('class="step"') == pages[1].count('class="step"') > 5
-    # Both models' readings, and the crop covered in 49 places beside itself and the known one.
+    # Both models' readings, and the crop covered at 49 positions beside itself and the known one.
     assert server.batches == before + 3
     assert [len(crops) for crops in server.crops[-3:]] == [3, 2, 51]
 

@@ -14,15 +14,15 @@ from tests.helpers.forms import ASTRONAUT_PNG, post
 
 
 class Waiting:
-    """Let threads ask for a place one after another, and note in which order they get it."""
+    """Let threads ask for a slot one after another, and note in which order they get it."""
 
     def __init__(self, admission: AdmissionQueue) -> None:
         self.order: list[str] = []
         self._queue = admission
         self._threads: list[threading.Thread] = []
 
-    def ask(self, name: str, place: Callable[[], AbstractContextManager[None]]) -> None:
-        thread = threading.Thread(target=self._take, args=(name, place))
+    def ask(self, name: str, slot: Callable[[], AbstractContextManager[None]]) -> None:
+        thread = threading.Thread(target=self._take, args=(name, slot))
         waiting = self._waiting()
         thread.start()
         self._threads.append(thread)
@@ -34,8 +34,8 @@ class Waiting:
             thread.join()
         return self.order
 
-    def _take(self, name: str, place: Callable[[], AbstractContextManager[None]]) -> None:
-        with place():
+    def _take(self, name: str, slot: Callable[[], AbstractContextManager[None]]) -> None:
+        with slot():
             self.order.append(name)
 
     def _waiting(self) -> int:
@@ -79,7 +79,7 @@ def test_the_slower_photos_are_the_fewer_may_wait(monkeypatch: pytest.MonkeyPatc
         assert len(waiting.finish()) == most
 
 
-def test_a_place_is_given_back_after_a_fault() -> None:
+def test_a_slot_is_given_back_after_a_fault() -> None:
     queue = AdmissionQueue(at_once=1, queue_seconds=0)
     with pytest.raises(ZeroDivisionError), queue.photo():
         1 / 0  # noqa: B018
@@ -89,7 +89,7 @@ def test_a_place_is_given_back_after_a_fault() -> None:
 
 @pytest.fixture
 def busy(app: Flask, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """An application all of whose places are taken."""
+    """An application all of whose slots are taken."""
     monkeypatch.setattr(state_of(app), "admission", AdmissionQueue(at_once=0, queue_seconds=0))
     return app.test_client()
 

@@ -115,8 +115,8 @@ def test_what_reads_no_photo_stays_open(stranger: FlaskClient, path: str) -> Non
 
 @pytest.fixture(scope="module")
 def address(guarded: Flask) -> Iterator[str]:
-    with serving(guarded) as place:
-        yield find_stream(place)
+    with serving(guarded) as server:
+        yield find_stream(server)
 
 
 def test_a_socket_closes_with_the_reason_unless_a_token_opens_it(address: str) -> None:

@@ -30,8 +30,8 @@ class Clients:
     """Open raw connections to a server."""
 
     def __init__(self, server: str, opened: ExitStack) -> None:
-        place = urlsplit(server)
-        self.address = place.hostname or "", place.port or 0
+        url = urlsplit(server)
+        self.address = url.hostname or "", url.port or 0
         self._opened = opened
 
     def send(self, data: bytes, receive_buffer: int = 0) -> socket.socket:

@@ -38,11 +38,11 @@ class Crowd:
         self.servers = [Server(process) for process in processes]
 
     @property
-    def places(self) -> dict[str, str]:
+    def addresses(self) -> dict[str, str]:
         return dict(zip(NAMES, (server.netloc for server in self.servers), strict=True))
 
     def restart(self, number: int) -> None:
-        """Tell a server to end, and start another one in its place."""
+        """Tell a server to end, and start another one instead."""
         old = self.servers[number]
         old.end()
         assert old.process.returncode == 0
@@ -138,7 +138,7 @@ def test_servers_are_restarted_one_after_another_and_no_visitor_fails(tmp_path: 
     crowd = Crowd()
     visitors = Visitors(front, ASTRONAUT_PNG)
     try:
-        with front.running(UPSTREAM.name, crowd.places), visitors.coming(photos=3, sockets=2):
+        with front.running(UPSTREAM.name, crowd.addresses), visitors.coming(photos=3, sockets=2):
             for number in range(len(NAMES)):
                 visitors.wait_for_more(photos=10, frames=10)
                 crowd.restart(number)

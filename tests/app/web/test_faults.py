@@ -58,7 +58,7 @@ class Upload:
 def uploads(server: Server, photo: bytes, count: int) -> Iterator[list[Upload]]:
     with ExitStack() as opened:
         yield [
-            Upload(opened.enter_context(socket.create_connection(server.place, PATIENCE)), photo)
+            Upload(opened.enter_context(socket.create_connection(server.address, PATIENCE)), photo)
             for _ in range(count)
         ]
 

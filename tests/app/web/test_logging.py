@@ -71,7 +71,7 @@ def test_no_line_quotes_a_broken_request_or_its_client() -> None:
     with started() as server:
         ports = []
         for request in BROKEN.values():
-            with socket.create_connection(server.place, 20) as client:
+            with socket.create_connection(server.address, 20) as client:
                 ports.append(client.getsockname()[1])
                 with suppress(ConnectionError):
                     client.sendall(request)

@@ -136,9 +136,9 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        place = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            [REDIS, *place, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
+            [REDIS, *options, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
         )
         wait_until_open(self.port, self._process)
 
@@ -190,9 +190,9 @@ def test_a_redis_that_hangs_is_not_asked_for_each_photo(monkeypatch: pytest.Monk
 
 
 def test_a_redis_out_of_reach_ends_the_start_with_a_sentence() -> None:
-    place = f"127.0.0.1:{find_free_port()}"
-    reason = f"can't start: RAUT_RATE_LIMIT_STORAGE is redis://:@{place}/0, where nothing answers."
-    storage = f"redis://:secret@{place}/0"
+    netloc = f"127.0.0.1:{find_free_port()}"
+    reason = f"can't start: RAUT_RATE_LIMIT_STORAGE is redis://:@{netloc}/0, where nothing answers."
+    storage = f"redis://:secret@{netloc}/0"
     fail_to_start(reason, RAUT_RATE_LIMIT="9/minute", RAUT_RATE_LIMIT_STORAGE=storage)
 
 

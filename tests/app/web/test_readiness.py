@@ -105,7 +105,7 @@ def test_a_server_that_drains_answers_and_sends_new_ones_elsewhere() -> None:
             server.process.send_signal(signal.SIGTERM)
             assert wait_until_not_ready(server) == (503, "draining")
             assert goodbye(live) == (1001, "server_stops")
-        with closing(HTTPConnection(*server.place, timeout=PATIENCE)) as kept:
+        with closing(HTTPConnection(*server.address, timeout=PATIENCE)) as kept:
             kept.request("GET", "/healthz")
             answer = kept.getresponse()
             answer.read()

@@ -22,9 +22,9 @@ def test_the_list_of_pages_is_complete(app: Flask, client: FlaskClient) -> None:
     assert {path for path in shown if answers[path].mimetype == "text/html"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("place", [*PAGES, "/api/v1/models", "/nowhere"])
-def test_every_answer_keeps_its_page_to_itself(client: FlaskClient, place: str) -> None:
-    headers = client.get(place).headers
+@pytest.mark.parametrize("path", [*PAGES, "/api/v1/models", "/nowhere"])
+def test_every_answer_keeps_its_page_to_itself(client: FlaskClient, path: str) -> None:
+    headers = client.get(path).headers
     policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "unsafe" not in policy
@@ -34,7 +34,7 @@ def test_every_answer_keeps_its_page_to_itself(client: FlaskClient, place: str) 
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     # The photo page holds nothing of a photo before one is read, and Back should return to it.
-    assert headers["Cache-Control"] == ("private, no-cache" if place == "/" else "no-store")
+    assert headers["Cache-Control"] == ("private, no-cache" if path == "/" else "no-store")
 
 
 @pytest.mark.parametrize("path", ["/", "/steps", "/api/v1/analyze", "/language", "/models/choice"])

@@ -32,7 +32,7 @@ def server() -> Iterator[Server]:
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection(server.place, PATIENCE)
+    return socket.create_connection(server.address, PATIENCE)
 
 
 def test_the_counts_are_told_and_left_nowhere() -> None:
@@ -50,7 +50,7 @@ def test_the_counts_are_told_and_left_nowhere() -> None:
 
 
 def test_nobody_is_believed_to_be_a_proxy_unasked(server: Server) -> None:
-    with closing(http.client.HTTPConnection(*server.place, timeout=PATIENCE)) as connection:
+    with closing(http.client.HTTPConnection(*server.address, timeout=PATIENCE)) as connection:
         connection.request("GET", "/", headers={"X-Forwarded-Proto": "https"})
         assert "Strict-Transport-Security" not in connection.getresponse().headers
 
@@ -109,10 +109,10 @@ def test_a_request_may_come_in_any_pieces(server: Server) -> None:
             head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked,
         ):
             # The head a byte at a time, the body in uneven pieces, all on one connection.
-            for place in range(300):
-                client.send(request[place : place + 1])
-            for place in range(300, len(request), 77_777):
-                client.sendall(request[place : place + 77_777])
+            for start in range(300):
+                client.send(request[start : start + 1])
+            for start in range(300, len(request), 77_777):
+                client.sendall(request[start : start + 77_777])
             assert len(read_answer(client)[1]["faces"]) == 1
 
 
@@ -146,7 +146,7 @@ def test_a_photo_refused_for_now_may_be_sent_again_on_its_connection() -> None:
         def send_five(_: int) -> list[tuple[int, bool]]:
             """The status of each answer, and whether the connection was kept."""
             seen = []
-            with closing(http.client.HTTPConnection(*alone.place, timeout=PATIENCE)) as connection:
+            with closing(http.client.HTTPConnection(alone.netloc, timeout=PATIENCE)) as connection:
                 for _ in range(5):
                     connection.request("POST", "/api/v1/analyze", body, {"Content-Type": kind})
                     answer = connection.getresponse()
