@@ -82,7 +82,7 @@ class Candidates:
                 box=to_box(x, y, side),
                 score=score,
                 roll_degrees=roll,
-                reasons=dict(zip(REASONS, row, strict=False)),
+                reasons=dict(zip(REASONS, row, strict=bool(row))),
             )
             for (x, y, side, roll), score, row in rows
         ]
