@@ -7,14 +7,15 @@ import numpy as np
 
 from app.vision.explain.explanation import Reading
 
-MOST_DEVIATION = 0.02  # of what is shown from the network's own maps
+EPSILON = 1e-4 * 255**2  # that the network's first layer adds to the variance, in grey levels
+MOST_DEVIATION = 0.005  # of what is shown from the network's own maps
 
 
 def first_convolution(reading: Reading) -> dict[str, Any] | None:
     """Return the first convolution in numbers: the normalised grey crop, filters and biases.
 
-    The crop is brought to mean 0 and variance 1, as the network's first layer does, and the biases
-    follow from the maps; None where that doesn't give the network's own maps.
+    The crop is brought to mean 0 and a variance below 1, as the network's first layer does, and the
+    biases follow from the maps; None where that doesn't give the network's own maps.
     """
     filters, layers = reading.filters, reading.layers
     if filters is None or filters.shape[1] != 1 or not layers:
@@ -22,7 +23,7 @@ def first_convolution(reading: Reading) -> dict[str, Any] | None:
     maps, crop = layers[0].maps, reading.crop.squeeze().astype(np.float32)
     if maps.shape != (len(filters), *crop.shape):
         return None
-    crop = (crop - crop.mean()) / (crop.std() or 1.0)
+    crop = (crop - crop.mean()) / np.sqrt(crop.var() + EPSILON)
     sums = np.stack(
         [cv2.filter2D(crop, -1, each[0], borderType=cv2.BORDER_CONSTANT) for each in filters]
     )

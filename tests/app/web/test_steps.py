@@ -112,6 +112,11 @@ def test_every_stage_is_shown_in_order_and_each_part_of_the_search_timed(explain
     assert steps_of(explained) == STEPS
 
 
+def test_one_convolution_is_laid_open_where_contrast_is_low_too(client: FlaskClient) -> None:
+    faint = (skimage.data.astronaut() * 0.3 + 90).astype(np.uint8)
+    assert 'class="convolution' in post(client, "/steps", {"image": encode(faint)}).text
+
+
 def test_a_photo_without_a_face_ends_after_the_search(client: FlaskClient) -> None:
     answer = post(client, "/steps", {"image": encode(skimage.data.coffee())})
     page = answer.text
