@@ -84,7 +84,7 @@ def run(session: Session) -> Findings:
         findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
         findings.histories[row["base"]] = row["curves"]
         confusion, classes = np.array(row["confusion"]), tuple(row["classes"])
-        findings.sections.append(describe_training(session, row["base"], confusion, classes))
+        findings.sections.append(describe_training(row["base"], confusion, classes))
     if outside := winner["outside"]:
         count, refused = (sum(row[key] for row in outside) for key in ("count", "refused"))
         findings.figures["outside_accepted"] = (count - refused) / count

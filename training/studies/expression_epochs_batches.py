@@ -21,7 +21,7 @@ def run(session: Session) -> Findings:
     findings = Findings()
     trials = session.map_by_epochs(measure, list(iterate_grid(session.study.grid)))
     for trial in trials:
-        add_trial(findings, session, trial)
+        add_trial(findings, trial)
     for network in session.study.grid["network"]:
         rows = [row for row in findings.rows if row["network"] == network]
         best = max(rows, key=lambda row: row["validation_accuracy"])

@@ -37,7 +37,7 @@ def run(session: Session) -> Findings:
     for base, row in best.items():
         for trial in trials:
             if trial.row["base"] == base:
-                add_trial(findings, session, trial)
+                add_trial(findings, trial)
                 findings.counts[f"{base}_test_accuracy"] = len(trial.labels)
         findings.sections.append(_describe_folds(base, row, accuracies[base]))
         findings.figures |= {

@@ -22,7 +22,7 @@ def run(session: Session) -> Findings:
         ways = [way for way in ways if way != "transfer"]
     points = list(iterate_grid({**session.study.grid, "way": ways}))
     for trial in session.executor.map(partial(_measure, session), points):
-        add_trial(findings, session, trial)
+        add_trial(findings, trial)
     for way in ways:
         rows = [row for row in findings.rows if row["way"] == way]
         for name in ("accuracy", "training_accuracy", "validation_loss", "whole_seconds"):

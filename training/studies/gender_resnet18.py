@@ -30,7 +30,7 @@ def run(session: Session) -> Findings:
             points.append(point)
     fewest = session.study.grid["photos"][0]
     for trial, photo in session.executor.map(partial(_measure, session), points):
-        add_trial(findings, session, trial)
+        add_trial(findings, trial)
         findings.sections.append(photo)
         count, start = "few" if trial.row["photos"] == fewest else "all", trial.row["start"]
         findings.figures[f"accuracy_{count}_{start}"] = trial.accuracy

@@ -12,7 +12,7 @@ from app.files import write_text
 from app.intervals import wilson_interval
 from app.markdown import markdown_table, percent
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES, plot_confusion, write_sections
+from training.evaluate.reports import write_sections
 from training.machine import describe_hardware
 from training.runs import list_columns, write_csv
 from training.studies.session import (
@@ -27,21 +27,17 @@ from training.studies.session import (
 PACKAGES = ("keras", "tensorflow", "numpy", "sklearn", "optuna")  # by the names of import
 
 
-def add_trial(findings: Findings, session: Session, trial: Trial) -> None:
+def add_trial(findings: Findings, trial: Trial) -> None:
     """Add a trial's row, curves and section to the findings."""
     findings.rows.append(trial.row)
     findings.histories[trial.name] = list_curves(trial.history)
-    section = describe_training(session, trial.name, trial.confusion, trial.classes)
-    findings.sections.append(section)
+    findings.sections.append(describe_training(trial.name, trial.confusion, trial.classes))
 
 
-def describe_training(
-    session: Session, name: str, confusion: np.ndarray, classes: tuple[str, ...]
-) -> str:
-    """Return the section on a training, with a plot of the confusion matrix."""
-    file = f"{name.replace('=', '-').replace('.', '_')}-confusion"
-    plot_confusion(confusion, list(classes), session.figure(file))
-    matrix = f"![confusion matrix, rows normalised]({FIGURES}/{file}.png)"
+def describe_training(name: str, confusion: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Return the section on a training, with its confusion matrix in counts."""
+    rows = [[label, *counts] for label, counts in zip(classes, confusion, strict=True)]
+    matrix = markdown_table(rows, ["labelled, answered", *classes])
     return f"## {name}\n\n{matrix}\n\n{describe_classes(confusion, classes)}"
 
 

@@ -17,7 +17,6 @@ from training.datasets.experiment import Experiment, Splits
 from training.datasets.inspection import Inspection
 from training.datasets.loading import Split
 from training.evaluate.metrics import find_recalls
-from training.evaluate.reports import FIGURES
 from training.fit.trainer import fit
 from training.recipe import Recipe, StrictModel
 from training.runs import BEST, CHECKPOINT, History, is_finished, load_run, read_history
@@ -147,12 +146,6 @@ class Session:
     command: str
     storage: str | None
     executor: Executor
-
-    def figure(self, name: str) -> Path:
-        """Return the path of one of the report's figures."""
-        folder = self.results / FIGURES
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.png"
 
     def fit(
         self,
