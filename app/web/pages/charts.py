@@ -117,9 +117,10 @@ class Plot:
 
 
 def plot_histories(histories: Mapping[str, Mapping[str, list[float]]]) -> dict[str, list[Plot]]:
-    """Plot the losses and the accuracies of each training, over axes that all of them share.
+    """Plot the losses and the accuracies of each training; a line's name ends with its last value.
 
-    A line's name ends with its last value.
+    All share the axes of epochs and accuracies. Each has its own of the loss: one outlier would
+    press the lines of all others onto zero.
     """
     plots: dict[str, list[Plot]] = {name: [] for name in histories}
     for figure, write in (("loss", formats.figure), ("accuracy", formats.share)):
@@ -136,7 +137,8 @@ def plot_histories(histories: Mapping[str, Mapping[str, list[float]]]) -> dict[s
         }
         ranges = find_ranges(line for each in lines.values() for line in each)
         for name, each in lines.items():
-            if plot := plot_lines(each, ranges, SMALL_RIGHT):
+            own = [ranges[0], *find_ranges(each)[1:]] if figure == "loss" and each else ranges
+            if plot := plot_lines(each, own, SMALL_RIGHT):
                 plots[name].append(plot)
     return plots
 

@@ -6,7 +6,7 @@ from flask import Blueprint, abort, render_template, send_from_directory
 from flask.typing import ResponseReturnValue
 from flask_babel import format_decimal, gettext
 
-from app.studies import StudyResults
+from app.studies import CURVES, StudyResults
 from app.web.i18n.formats import data_string
 from app.web.pages.charts import plot_histories
 from app.web.server.state import state
@@ -46,6 +46,7 @@ def page(name: str) -> str:
         study=study,
         paper=PAPERS.get(name),
         histories={_title(key): plots for key, plots in plot_histories(study.histories).items()},
+        pictures={file: _words(file.removesuffix(CURVES), "-") for file in study.curves},
         difference=_difference,
     )
 
@@ -65,10 +66,11 @@ def _find(name: str) -> StudyResults:
 
 def _title(training: str) -> str:
     """Return the words of a training's name, as `base=vgg16-epochs=10`."""
-    parts = SEPARATOR.split(training)
-    return ", ".join(
-        " ".join(data_string(word.replace("_", " ")) for word in part.split("=")) for part in parts
-    )
+    return ", ".join(_words(part, "=") for part in SEPARATOR.split(training))
+
+
+def _words(name: str, separator: str) -> str:
+    return " ".join(data_string(word.replace("_", " ")) for word in name.split(separator))
 
 
 def _difference(paper: str, ours: str) -> str:

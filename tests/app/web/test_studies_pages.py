@@ -53,7 +53,7 @@ ENGLISH = [
     "validation accuracy 62.5%",
 ]
 TRANSLATED = [
-    "jaringan polos, laju pembelajaran 0,5: Akurasi",
+    "jaringan sederhana, laju pembelajaran 0,5: Akurasi",
     "loss pelatihan 0,25",
     "akurasi validasi 62,5%",
 ]
@@ -72,8 +72,8 @@ def test_the_epochs_of_each_training_are_drawn_over_axes_with_names(
     text = client.get(address, headers={"Accept-Language": language}).text
     assert all(each in text for each in words)
     assert text.count('class="chart-axis chart-across"') == 3  # "Epoch" under each
-    # The first one ends half way of the three epochs of the other.
-    assert 'd="M56.0 108.0L178.0 228.0"' in text
+    # The first one ends half way of the other's three epochs, over its own axis of the loss.
+    assert 'd="M56.0 12.0L178.0 228.0"' in text
 
 
 def test_no_study_is_found_by_a_wrong_name_or_without_results(
@@ -112,3 +112,6 @@ def test_a_study_s_page_has_its_curves_and_names_its_paper(client: FlaskClient) 
     with client.get(curves[0]) as curve:
         assert curve.mimetype == "image/png"
     assert client.get(f"{address}/figures/..%2Fresults.json").status_code == 404
+    in_indonesian = client.get(address, headers={"Accept-Language": "id"}).text
+    assert "Loss dan akurasi sepanjang epoch: epoch 50 batch 64" in in_indonesian
+    assert "Kata-kata dalam gambar ini berbahasa Inggris" in in_indonesian
