@@ -474,7 +474,10 @@ def test_the_timeline_shows_the_selected_face_and_hides_classes(running: Page) -
     expect(running.locator("#timeline-summary")).to_contain_text("mostly happy")
     happy = classes.nth(3).locator("output")
     expect(happy).to_have_text("93%")
-    running.locator("#timeline").hover(position={"x": 60, "y": 50})  # a minute ago
+    timeline = running.locator("#timeline")
+    timeline.hover(position={"x": timeline.evaluate("each => each.clientWidth") - 5, "y": 50})
+    expect(happy).to_have_text("93%")  # beside the names, which is now
+    timeline.hover(position={"x": 60, "y": 50})  # a minute ago
     expect(happy).to_have_text("–")
 
 

@@ -116,7 +116,7 @@ DETECTORS = {
 
 EFFORTS = {
     "fast": _("Fast: one pass"),
-    "balanced": _("Balanced: again where no face was found"),
+    "balanced": _("Balanced: again where no face"),
     "thorough": _("Thorough: all rotations and sizes"),
 }
 

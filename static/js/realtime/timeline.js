@@ -79,8 +79,9 @@ function draw(now = performance.now()) {
   }
   drawLabels(area, labels);
   if (pointer === null) return writeValues(now);
-  drawPointer(area, pointer);
-  writeValues(now - ((area.right - pointer) / (area.right - area.left)) * SPAN_MS);
+  const place = Math.min(Math.max(pointer, area.left), area.right);
+  drawPointer(area, place);
+  writeValues(now - ((area.right - place) / (area.right - area.left)) * SPAN_MS);
 }
 
 function point(x) {
