@@ -17,6 +17,7 @@ from .helpers import (
     console_of,
     content,
     expect_usable,
+    expect_width,
     face,
     rows_of,
 )
@@ -576,6 +577,7 @@ def test_an_indonesian_browser_gets_indonesian(live: Page) -> None:
     live.click("#start")
     expect(state(live)).to_have_text("AKTIF")
     expect(cards(live).locator(".face-label")).to_have_text("senang")
+    expect_width(live, 320)
 
 
 def test_every_state_is_accessible_and_fits_a_narrow_phone(live: Page) -> None:

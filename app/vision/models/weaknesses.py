@@ -19,7 +19,7 @@ MESSAGES = {
     "out_of_distribution": N_(
         "Of pictures of %(kind)s only %(refused)s are answered by “none of these”."
     ),
-    "hidden_answered": N_("Of %(kind)s faces only %(unanswered)s are left unanswered."),
+    "hidden_answered": N_("Of faces (%(kind)s) only %(unanswered)s are left unanswered."),
     "not_robust": N_(
         "With %(change)s at level %(level)s, %(accuracy)s are right instead of %(overall)s."
     ),

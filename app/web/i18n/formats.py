@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from babel.lists import format_list
@@ -15,6 +15,7 @@ from flask_babel.speaklater import LazyString
 from markupsafe import Markup, escape
 
 from app.errors import RautError
+from app.intervals import wilson_interval
 from app.paths import DATA
 from app.vision.models.cards import LocalizedText
 from app.vision.models.weaknesses import MESSAGES, SHARES
@@ -63,6 +64,11 @@ def probability(value: float) -> str:
 def share(value: float | None) -> str:
     """Return a share as a percentage with one decimal; None as a dash."""
     return "–" if value is None else str(format_percent(value, "#,##0.0%"))
+
+
+def interval(found: Sequence[float], share: float, count: int) -> Sequence[float]:
+    """Return a share's interval; Wilson's where resampling found none, as all answers are alike."""
+    return wilson_interval(round(share * count), count) if found[0] == found[1] else found
 
 
 def percent(value: float) -> str:
@@ -188,11 +194,11 @@ def _write(value: Any) -> str:
     return number(value) if isinstance(value, (int, float)) else str(value)
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         *(probability, share, percent, number, figure, decimal, date),
-        *(localized, data_text, level, weakness, why_unsure),
+        *(localized, data_text, level, weakness, why_unsure, interval),
     )
 } | {
     "label": label,

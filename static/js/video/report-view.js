@@ -25,7 +25,7 @@ export function showReport(reports, settings) {
 function rows({ name, shares }) {
   return shares.map(({ state, share, low, high, longest_s }, index) => {
     const word = state === "unsure" ? text("unsure") : className(state);
-    const numbers = [formatShare(share), `${formatShare(low)} – ${formatShare(high)}`, formatTime(longest_s)];
+    const numbers = [formatShare(share), low === high ? "–" : `${formatShare(low)} – ${formatShare(high)}`, formatTime(longest_s)];
     return make(
       "tr",
       {},

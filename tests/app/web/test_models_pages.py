@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def test_a_figure_is_shown_where_the_card_has_it_and_only_there(
 ) -> None:
     assert f'id="{part}' in read(client, f"/models/{model}")
     assert f'id="{part}' not in read(rival_app.test_client(), "/models/rival")
+
+
+def test_a_share_of_all_is_no_certainty(client: FlaskClient) -> None:
+    page = read(client, "/models/clothing")
+    assert re.search(r"100\.0%<small>9\d\.\d% – 100\.0%", page)
+    assert "100.0% – 100.0%" not in page
 
 
 def test_each_kind_of_picture_on_a_card_has_a_name_in_indonesian(client: FlaskClient) -> None:
