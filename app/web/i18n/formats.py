@@ -92,8 +92,10 @@ def figure(value: float) -> str:
 
 
 def decimal(value: float, places: int = 0) -> str:
-    """Return a number with a fixed number of decimal places."""
-    return str(format_decimal(value, "#,##0" + ("." + "0" * places if places else "")))
+    """Return a number with a fixed number of decimal places, and no minus before a zero."""
+    return str(
+        format_decimal(round(value, places) + 0.0, "#,##0" + ("." + "0" * places if places else ""))
+    )
 
 
 def date(value: datetime.date) -> str:

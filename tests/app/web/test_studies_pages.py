@@ -1,5 +1,6 @@
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def test_a_study_s_page_has_the_paper_s_figures_beside_ours(client: FlaskClient,
     for figure in study.comparison:
         assert f">{escape(figure.paper)}<" in text
         assert f">{escape(figure.ours) or '–'}<" in text
+    repeated = [a.why == b.why for a, b in pairwise(study.comparison)]
+    assert text.count("<td>As above.</td>") == sum(repeated)
     lengths = [len(study.comparison), len(study.rows), *(len(t.rows) for t in study.published)]
     assert text.count("<tr>") == sum(lengths) + len(lengths)
 
