@@ -79,9 +79,9 @@ function draw(now = performance.now()) {
   }
   drawLabels(area, labels);
   if (pointer === null) return writeValues(now);
-  const place = Math.min(Math.max(pointer, area.left), area.right);
-  drawPointer(area, place);
-  writeValues(now - ((area.right - place) / (area.right - area.left)) * SPAN_MS);
+  const x = Math.min(Math.max(pointer, area.left), area.right);
+  drawPointer(area, x);
+  writeValues(now - ((area.right - x) / (area.right - area.left)) * SPAN_MS);
 }
 
 function point(x) {
