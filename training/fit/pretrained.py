@@ -236,10 +236,11 @@ def _preprocess(inputs: KerasTensor, mode: str) -> KerasTensor:
     if mode == "tf":
         return layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     if mode == "torch":
-        variance = [deviation**2 for deviation in TORCH_DEVIATION]
-        return layers.Normalization(mean=TORCH_MEAN, variance=variance)(inputs)
+        scale = [1 / deviation for deviation in TORCH_DEVIATION]
+        offset = [-mean * each for mean, each in zip(TORCH_MEAN, scale, strict=True)]
+        return layers.Rescaling(scale, offset)(inputs)
     if mode == "caffe":  # blue first
-        centred = layers.Normalization(mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0))(inputs)
+        centred = layers.Rescaling(1.0, [-mean for mean in CAFFE_MEAN])(inputs)
         return keras.ops.flip(centred, axis=-1)
     return layers.Rescaling(1 / 255 if mode == "unit" else 1.0)(inputs)
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from app.vision.imaging.crops import CropShape
+from app.vision.models.onnx_network import OnnxNetwork
 from tests.training.recipes import make_pictures
 from training.datasets.loading import Split, read_split
+from training.evaluate.network import run_network
+from training.export import exporting
 from training.fit import pretrained
 from training.recipe import DataError, RecipeError
 
@@ -52,6 +55,21 @@ def test_a_body_is_given_pictures_as_its_paper_has_them(
     given = pretrained.compute_features(split, name, 0, False, tmp_path).pictures
     expected = sys.modules[build.__module__].preprocess_input(split.pictures.astype(np.float32))
     assert given == pytest.approx(expected, rel=2e-3, abs=2e-3)  # kept in half precision
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch", "unit"])
+def test_an_exported_body_preprocesses_pictures_as_the_fitted_one(
+    split: Split, tmp_path: Path, mode: str
+) -> None:
+    crops = keras.Input((SIZE, SIZE, 3), dtype="uint8", name="crop")
+    preprocessing = keras.Model(crops, {"pixels": pretrained._preprocess(crops, mode)})
+    expected = preprocessing.predict(split.pictures, verbose=0)["pixels"]
+    exporting._export_onnx(preprocessing, tmp_path / "model.onnx")
+    exported = run_network(
+        OnnxNetwork((tmp_path / "model.onnx").read_bytes(), threads=1), split.pictures
+    )["pixels"]
+    # Constants are stored in half precision.
+    assert exported == pytest.approx(expected, rel=2e-3, abs=0.1)
 
 
 def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_path: Path) -> None:
