@@ -6,6 +6,7 @@ Each command imports what it needs: TensorFlow takes seconds to load.
 import errno
 import json
 import os
+import shlex
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -82,17 +83,19 @@ def fit(
     if resume:
         if recipe or out or changes:
             raise click.UsageError("--resume takes the run's own recipe: give it alone.")
-        _resumable_by("fit --resume", resume)
-        trainer.fit(Experiment(read_recipe(resume), resume), tensorboard)
-        return
-    if not recipe:
+        experiment = Experiment(read_recipe(resume), resume)
+    elif recipe:
+        chosen = load_recipe(recipe, changes)
+        run = out or Path("runs") / chosen.name
+        if (run / RECIPE).exists():
+            raise click.UsageError(f"{run} holds a run: use --resume {run}, or another --out.")
+        settings = [word for change in changes for word in ("--set", change)]
+        command = shlex.join(["python", "-m", "training", "fit", recipe, *settings])
+        experiment = Experiment(chosen, run, command=command)
+    else:
         raise click.UsageError("Name a recipe, or a run with --resume.")
-    chosen = load_recipe(recipe, changes)
-    run = out or Path("runs") / chosen.name
-    if (run / RECIPE).exists():
-        raise click.UsageError(f"{run} holds a run already: use --resume {run}, or another --out.")
-    _resumable_by("fit --resume", run)
-    trainer.fit(Experiment(chosen, run), tensorboard)
+    _resumable_by("fit --resume", experiment.run)
+    trainer.fit(experiment, tensorboard)
 
 
 @cli.command()

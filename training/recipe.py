@@ -231,8 +231,8 @@ class Recipe(StrictModel):
     @property
     def fitted_head(self) -> str:
         """Name the default head, or where that joins others the last of these."""
-        joins = self.join and self.default_head == JOINED
-        return self.join.heads[-1] if self.join and joins else self.default_head
+        joined = self.join if self.default_head == JOINED else None
+        return joined.heads[-1] if joined else self.default_head
 
     @property
     def needed_models(self) -> list[Path]:

@@ -1,7 +1,8 @@
 """Read and write a run: the folder that one training leaves.
 
-It holds `recipe.json`, `checkpoint.npz`, `history.csv` (a row per epoch), `model.keras` once the
-training is finished, `best.keras` if the recipe keeps the best epoch, and a report with curves.
+It holds `recipe.json`, `command.txt` if a command fits it, `checkpoint.npz`, `history.csv` (a row
+per epoch), `model.keras` once the training is finished, `best.keras` if the recipe keeps the best
+epoch, and a report with curves.
 Only `load_run` imports Keras.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MODEL = "model.keras"
 BEST = "best.keras"
 RECIPE = "recipe.json"
+COMMAND = "command.txt"
 HISTORY = "history.csv"
 CHECKPOINT = "checkpoint.npz"
 # The value of every variable, and the position as plain JSON values.
@@ -42,11 +44,6 @@ def read_recipe(run: Path) -> Recipe:
     if not (run / RECIPE).is_file():
         raise DataError(f"{run} holds no training: {RECIPE} is not there.")
     return parse_recipe(json.loads((run / RECIPE).read_text(encoding="utf-8")))
-
-
-def write_recipe(run: Path, recipe: Recipe) -> None:
-    """Write the recipe that a run is started with."""
-    write_text(recipe.model_dump_json(indent=2), run / RECIPE)
 
 
 def is_finished(run: Path) -> bool:
@@ -94,12 +91,6 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def list_columns(rows: list[dict[str, Any]]) -> list[str]:
     """List the keys of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def write_history(run: Path, history: History) -> None:
-    """Replace a run's history, a CSV row per epoch."""
-    # A run begun before a figure was measured has no number for its first epochs.
-    write_csv(run / HISTORY, history, missing="nan")
 
 
 def read_history(run: Path) -> History:

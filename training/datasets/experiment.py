@@ -20,15 +20,18 @@ class Experiment:
 
     The run is checked when the object is made; the splits are read and checked once, when they
     are first needed. Splits that are in memory already can be given: they may hold a frozen
-    base's features instead of pictures. Raises `DataError` if the run is another recipe's.
+    base's features instead of pictures. `command` is what begins the run, for the model's card.
+    Raises `DataError` if the run is another recipe's.
     """
 
-    def __init__(self, recipe: Recipe, run: Path, splits: Splits | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, run: Path, splits: Splits | None = None, command: str = ""
+    ) -> None:
         if (run / RECIPE).is_file() and not read_recipe(run).trains_like(recipe):
             raise DataError(
                 f"{run} was fitted by another recipe of the name {recipe.name!r}. Move it away."
             )
-        self.recipe, self.run, self._given = recipe, run, splits
+        self.recipe, self.run, self.command, self._given = recipe, run, command, splits
 
     @cached_property
     def splits(self) -> Splits:
@@ -66,7 +69,7 @@ def read_splits(recipe: Recipe) -> Splits:
             'Remove them, or set data.leakage = "drop" to train without them.'
         )
     list_heads(recipe, train)  # raises for targets that the data doesn't have
-    served = read_validation(recipe)
+    served = validation if data.size == data.stored_size else read_validation(recipe)
     learned = train.subset(~shared).repeat(data.oversample)
     if data.mirrored:
         learned = learned.with_mirror_images()

@@ -235,12 +235,12 @@ def shape_pictures(pictures: np.ndarray, shape: CropShape) -> np.ndarray:
 
 def read_ages(files: tuple[Path, ...]) -> np.ndarray:
     """Read ages from UTKFace's file names: int64 (count,), -1 where a name holds none."""
-    return np.array([_utkface_field(file, 0) for file in files])
+    return np.array([utkface_field(file, 0) for file in files])
 
 
 def read_races(files: tuple[Path, ...]) -> np.ndarray:
     """Read race labels from UTKFace's file names: int64 (count,) into `RACES`, -1 for none."""
-    return np.array([_utkface_field(file, 2) for file in files])
+    return np.array([utkface_field(file, 2) for file in files])
 
 
 def find_children(files: tuple[Path, ...]) -> np.ndarray:
@@ -267,7 +267,8 @@ def find_shared(split: Split, other: Split) -> np.ndarray:
     return np.array([digest_picture(picture) in known for picture in split.pictures], dtype=bool)
 
 
-def _utkface_field(file: Path, index: int) -> int:
+def utkface_field(file: Path, index: int) -> int:
+    """Return a number in the name of UTKFace's file: age, gender, race; -1 if it isn't so named."""
     fields = file.name.split("_")
     return int(fields[index]) if len(fields) == 4 and fields[index].isdigit() else -1
 

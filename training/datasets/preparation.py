@@ -22,6 +22,7 @@ from training.datasets.loading import (
     VOTED_CLASSES,
     VOTES_FILE,
     read_picture,
+    utkface_field,
 )
 from training.datasets.splitting import (
     group_hashes,
@@ -211,10 +212,8 @@ def _copy(file: Path, folder: Path) -> None:
 
 
 def _utkface_class(file: Path) -> str | None:
-    fields = file.name.split("_")
-    if len(fields) != 4 or not fields[0].isdigit() or fields[1] not in ("0", "1"):
-        return None
-    return UTKFACE_CLASSES[int(fields[1])]
+    age, gender = (utkface_field(file, index) for index in (0, 1))
+    return UTKFACE_CLASSES[gender] if age >= 0 and gender in (0, 1) else None
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
 from training.fit.transfer import fold_normalization
 from training.recipe import JOINED, WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
-from training.runs import MODEL, History, load_run, read_history
+from training.runs import COMMAND, MODEL, History, load_run, read_history
 
 # Relative to the largest logit: standardising a nearly uniform crop amplifies rounding.
 LARGEST_DIFFERENCE = 2e-4
@@ -160,15 +160,15 @@ def _current_texts(card: Card, fitted: Recipe) -> dict[str, Any]:
 
 def _describe_recipe(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe and the command that fits it, with a `--set` for each changed key."""
-    known = find_recipe(recipe.name).is_file()
-    named = load_recipe(recipe.name) if known else recipe
-    ours, theirs = (_flatten(r.model_dump(mode="json", exclude=WORDS)) for r in (recipe, named))
-    changes = {key: value for key, value in ours.items() if theirs.get(key) != value}
-    # JSON's values of these kinds are TOML's.
-    settings = [shlex.quote(f"{key}={json.dumps(value)}") for key, value in changes.items()]
-    way = "fit" if changes else "rebuild"
-    name = recipe.name if known else f"{recipe.name}.toml"
-    command = " --set ".join([f"python -m training {way} {name}", *settings])
+    command = f"python -m training rebuild {recipe.name}.toml"
+    if find_recipe(recipe.name).is_file():
+        both = (recipe, load_recipe(recipe.name))
+        ours, theirs = (_flatten(each.model_dump(mode="json", exclude=WORDS)) for each in both)
+        changes = {key: value for key, value in ours.items() if theirs.get(key) != value}
+        # JSON's values of these kinds are TOML's.
+        settings = [shlex.quote(f"{key}={json.dumps(value)}") for key, value in changes.items()]
+        way = "fit" if changes else "rebuild"
+        command = " --set ".join([f"python -m training {way} {recipe.name}", *settings])
     return {"command": command, "recipe": recipe.model_dump(mode="json")}
 
 
@@ -234,14 +234,11 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def _export_onnx(model: keras.Model, path: Path) -> None:
-    with tempfile.TemporaryDirectory() as aside:
-        written = Path(aside) / path.name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # Keras probes for np.object.
-            model.export(written, format="onnx", verbose=False)
-        store_half_precision(written)
-        flatten_scaling(written)
-        shutil.copyfile(written, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras probes for np.object.
+        model.export(path, format="onnx", verbose=False)
+    store_half_precision(path)
+    flatten_scaling(path)
 
 
 def _check_parity(expected: Logits, logits: Logits) -> None:
@@ -277,6 +274,10 @@ def describe_heads(recipe: Recipe, classes: Mapping[str, Sequence[str]], split: 
 def _describe_model(recipe: Recipe, run: Path, heads: Heads) -> Card:
     data = recipe.data
     words = {"name", "task", "region", "default_head", "mirror_averaging", *WORDS}
+    described = _describe_recipe(recipe)
+    # A recipe of one's own may have been changed by the command alone.
+    if (run / COMMAND).is_file() and not find_recipe(recipe.name).is_file():
+        described["command"] = (run / COMMAND).read_text(encoding="utf-8")
     return Card(
         **recipe.model_dump(include=words),
         **data.model_dump(include={"size", "channels", "margin"}),
@@ -284,7 +285,7 @@ def _describe_model(recipe: Recipe, run: Path, heads: Heads) -> Card:
         files={},
         data=data.model_dump(include={"source", "licence", "leakage"}),
         training={
-            **_describe_recipe(recipe),
+            **described,
             "date": f"{datetime.fromtimestamp((run / MODEL).stat().st_mtime, UTC):%Y-%m-%d}",
             "minutes": round(float(read_history(run)[-1]["seconds"]) / 60, 1),
             **_count_needed_minutes(recipe),

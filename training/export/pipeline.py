@@ -51,32 +51,33 @@ def rebuild(name: str, folder: Path | None = None) -> Iterator[Card]:
             yield from rebuild(beside, model)
         elif find_recipe(beside).is_file() and not fitted.trains_like(load_recipe(beside)):
             raise DataError(f"{model} was fitted by another recipe than {beside}. Move it away.")
-    experiment = Experiment(recipe, RUNS / recipe.name)
+    command = f"python -m training rebuild {name}"
+    experiment = Experiment(recipe, RUNS / recipe.name, command=command)
     if not is_finished(experiment.run):
         check_network(recipe.network)
         if recipe.data.mining:
-            mine(recipe, recipe.data.mining, RUNS)
+            mine(recipe, recipe.data.mining)
         fit(experiment)
     yield export(experiment, folder or MODELS / recipe.name)
 
 
-def mine(recipe: Recipe, mining: Mining, runs: Path) -> None:
+def mine(recipe: Recipe, mining: Mining) -> None:
     """Make the recipe's pictures if they are missing; mine hard negatives, round after round.
 
     Each round fits the face classifier and adds its false positives to the pictures. Source:
     Felzenszwalb et al., "Object detection with discriminatively trained part-based models" (2010),
     section 4.4.
 
-    The rounds' runs are below `runs`. Calling it again resumes: a round whose next one has begun
+    The rounds' runs are below `RUNS`. Calling it again resumes: a round whose next one has begun
     isn't repeated. To start over, remove the pictures with the runs. Raises `DataError` as
     preparing and fitting do.
     """
     folder = recipe.data.folder
     if not (folder / PLACES_FILE).is_file():
         prepare_candidates(mining.source, folder, recipe.seed)
-    rounds = [runs / f"{recipe.name}-round-{number + 1}" for number in range(mining.rounds)]
+    rounds = [RUNS / f"{recipe.name}-round-{number + 1}" for number in range(mining.rounds)]
     short = change_recipe(recipe, {"schedule.epochs": mining.epochs})
-    for run, following in pairwise([*rounds, runs / recipe.name]):
+    for run, following in pairwise([*rounds, RUNS / recipe.name]):
         if following.exists():
             continue
         experiment = Experiment(short, run)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import training.fit.pretrained  # noqa: F401 - registers its networks
+from app.files import write_text
 from app.vision.models.cards import CARD, ONE_CLASS
 from training import runs
 from training.datasets.augmentation import augment
@@ -65,7 +66,9 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> runs.History:
             f"The disk of {run} has {free // 10**6} MB free; this training needs "
             f"{-(-needed // 10**6)} MB. Make room, or choose another folder with --out."
         )
-    runs.write_recipe(run, recipe)
+    write_text(recipe.model_dump_json(indent=2), run / runs.RECIPE)
+    if experiment.command:
+        write_text(experiment.command, run / runs.COMMAND)
     if saved := runs.load_checkpoint(run):
         trainer.restore(saved)
     last_saved = time.monotonic()
@@ -75,7 +78,8 @@ def fit(experiment: Experiment, tensorboard: bool = False) -> runs.History:
         if epoch_ended:
             if recipe.schedule.keep_best and trainer.epochs_since_best(recipe.best_by) == 0:
                 runs.save_network(trainer.served, run / runs.BEST)
-            runs.write_history(run, trainer.history)
+            # A run begun before a figure was measured has no number for its first epochs.
+            runs.write_csv(run / runs.HISTORY, trainer.history, missing="nan")
         if epoch_ended or time.monotonic() - last_saved > recipe.schedule.checkpoint_seconds:
             runs.save_checkpoint(run, trainer.checkpoint())
             last_saved = time.monotonic()

@@ -127,6 +127,8 @@ def test_an_export_tells_what_serving_lacks_and_the_card_how_it_was_trained(
     assert "cp -r models/face_classifier" in output
     command = load_card(tmp_path / "other" / "mine").training["command"]
     assert command == "python -m training fit tiny --set schedule.epochs=3"
+    fitted = f"python -m training fit {made / 'tiny.toml'} --set schedule.epochs=3"
+    assert load_card(made / "models" / "tiny").training["command"] == fitted
 
 
 def test_a_prediction_is_of_the_main_face_unless_given_a_crop(made: Path, tmp_path: Path) -> None:
