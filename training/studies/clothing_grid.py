@@ -81,7 +81,8 @@ def run(session: Session) -> Findings:
         findings.figures["one_view_macro_f1"] = final[-1]["one_view_macro_f1"]
     findings.sections.append(_compare_bases(findings.rows, features, final))
     for row in final:
-        findings.figures[f"{row['base']}_macro_f1"] = row["macro_f1"]
+        for name in ("precision", "recall", "macro_f1"):
+            findings.figures[f"{row['base']}_{name}"] = row[name]
         findings.histories[row["base"]] = row["curves"]
         confusion, classes = np.array(row["confusion"]), tuple(row["classes"])
         findings.sections.append(describe_training(row["base"], confusion, classes))

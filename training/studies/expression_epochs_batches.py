@@ -45,6 +45,7 @@ def _measure(
     trial = session.fit(point, change_recipe(session.recipe, changes), splits, shorter=shorter)
     right = (trial.logits.argmax(axis=1) == trial.labels)[photos]
     trial.row |= {"photos_right": int(right.sum()), "photos": len(photos), **trial.recalls}
+    trial.row["recall_mean"] = round(float(np.mean(list(trial.recalls.values()))), 4)
     return trial
 
 

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
+from app.vision.geometry import softmax
 from training.datasets.experiment import read_splits
 from training.recipe import Recipe, change_recipe
 from training.runs import MODEL
