@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from app.files import atomic_write
-from app.vision.detection.detector import FACE_CLASSIFIER
+from app.vision.detection.detector import DETECTOR_FOLDERS
 from app.vision.models.cards import CARD, ONE_CLASS, Card, Head, Join, ModelError, load_card
 from app.vision.models.files import FILES, choose_file, hash_file, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
@@ -86,13 +86,12 @@ _tell = partial(click.echo, err=True)
 
 def _list_obstacles(recipe: Recipe, folder: Path) -> Iterator[str]:
     """Yield what keeps a server from taking the model of a folder."""
-    name, beside = recipe.name, folder.parent / FACE_CLASSIFIER
+    name, beside = recipe.name, folder.parent
     if folder.name != name:
         yield f"A server takes this model only from a folder named {name}: rename {folder} for it."
-    if recipe.region == "face" and name != FACE_CLASSIFIER and not (beside / CARD).is_file():
-        yield (
-            f"To serve it, put a face classifier beside it: cp -r models/{FACE_CLASSIFIER} {beside}"
-        )
+    missing = [f"models/{n}" for n in DETECTOR_FOLDERS if not (beside / n / CARD).is_file()]
+    if recipe.region == "face" and name not in DETECTOR_FOLDERS and missing:
+        yield f"To serve it, put the detector beside it: cp -r {' '.join(missing)} {beside}"
 
 
 def quantize_model(folder: Path) -> Card:

@@ -124,7 +124,8 @@ def test_an_export_tells_what_serving_lacks_and_the_card_how_it_was_trained(
     shutil.copytree(made / "run", tmp_path / "run")
     output = succeed("export", tmp_path / "run", tmp_path / "other" / "mine")
     assert "only from a folder named tiny" in output
-    assert "cp -r models/face_classifier" in output
+    needed = "models/proposer models/face_refiner models/face_classifier"
+    assert f"cp -r {needed} {tmp_path / 'other'}" in output
     command = load_card(tmp_path / "other" / "mine").training["command"]
     assert command == "python -m training fit tiny --set schedule.epochs=3"
     fitted = f"python -m training fit {made / 'tiny.toml'} --set schedule.epochs=3"
