@@ -12,7 +12,7 @@ from app.paths import MODELS
 from app.vision.detection.detector import EFFORTS, FaceDetector
 from bench.drivers import Driver, started
 from bench.environments import MTCNN, install_peer
-from training.datasets.hard_faces import place_of_box, read_hard_photos
+from training.datasets.hard_faces import read_hard_photos, rotated_box
 from training.evaluate import detection, face_kinds
 
 
@@ -38,4 +38,4 @@ def faces(data: Path, out: Path, models: Path, environments: Path) -> None:
 def _ask(driver: Driver, file: Path, pixels: np.ndarray) -> list[detection.Detection]:
     cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     _, answer = driver.analyze(file)
-    return [(place_of_box(*box), None) for box in answer["faces"]]
+    return [(rotated_box(*box), None) for box in answer["faces"]]

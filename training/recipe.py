@@ -113,7 +113,7 @@ class JoinSettings(StrictModel):
     """Configure the head `JOINED`, which joins two others' evidence and is fitted on photos.
 
     The confident answers reach both precisions on photos: `precision_on_photos` on `data.photos`,
-    which have a natural mix of classes, and `precision_by_class` on `photos`, drawn by class.
+    which have a natural mix of classes, and `precision_by_class` on `photos`, sampled by class.
     How many hidden faces stay unanswered is measured on `hard_faces`.
     """
 

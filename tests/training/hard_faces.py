@@ -28,7 +28,7 @@ def write_hard_faces(folder: Path, light: float = 1.0) -> None:
 
 def write_sources(folder: Path, splits: tuple[str, ...], most_side: int, animals: int = 1) -> None:
     """Write two people's photos, a scene in each split, and animals, as the detector's data."""
-    # The place that a photo's face has in the data set of photos.
+    # The box that a photo's face has in the data set of photos.
     face = Image.fromarray(skimage.data.astronaut()[58:171, 168:281])
     cat, scene = Image.fromarray(skimage.data.chelsea()), Image.fromarray(skimage.data.coffee())
     files = {"photos/One_0001.jpg": face, "photos/Other_0001.jpg": face}
@@ -44,7 +44,7 @@ def write_sources(folder: Path, splits: tuple[str, ...], most_side: int, animals
 
 
 def write_boxes(folder: Path, **changes: str) -> None:
-    """Write boxes.csv with one face and one uncertain place in each split's web/one.jpg."""
+    """Write boxes.csv with one face and one uncertain box in each split's web/one.jpg."""
     rows = []
     for split in ("train", "validation"):
         row = {

@@ -18,7 +18,7 @@ from training.recipe import DataError
 
 
 @dataclass(frozen=True)
-class FacePlace:
+class RelativeBox:
     """Hold the position of the face's box in a data set's crops, as shares of the crop's side.
 
     `known` is false if single faces differ too much from the median to train on it.
@@ -44,13 +44,13 @@ WITH_FACES = {
 }
 
 # Medians of detectMultiScale(1.05, 4) over 500 crops each, with edges repeated around them.
-UTKFACE_PLACE = FacePlace(0.491, 0.411, 1.036)
-PHOTO_PLACE = FacePlace(0.5, 0.493, 0.84)
-FER2013_PLACE = FacePlace(0.5, 0.5, 0.98, known=False)
+UTKFACE_BOX = RelativeBox(0.491, 0.411, 1.036)
+PHOTO_BOX = RelativeBox(0.5, 0.493, 0.84)
+FER2013_BOX = RelativeBox(0.5, 0.5, 0.98, known=False)
 
 
 @dataclass(frozen=True)
-class PlacedFace:
+class RotatedBox:
     """Hold a face's position in a composite: centre and side in pixels, clockwise roll."""
 
     x: float
@@ -69,7 +69,7 @@ class PlacedFace:
 class Sources:
     """List one split's pictures: of faces with the face's position, and without faces."""
 
-    faces: tuple[tuple[Path, FacePlace], ...]
+    faces: tuple[tuple[Path, RelativeBox], ...]
     scenes: tuple[Path, ...]
     animals: tuple[Path, ...]
 
@@ -98,9 +98,9 @@ def list_sources(data: Path, split: str, seed: int) -> Sources:
     Reads `photos`, `gender` (UTKFace, split), `fer2013`, `clothing`, and `animals` without
     humans, of which every fourth picture is for validation. Raises `DataError` if one is missing.
     """
-    photos = [(file, PHOTO_PLACE) for file in list_photos(data, split, seed)]
-    chips = [(file, UTKFACE_PLACE) for file in _list(data / "gender" / split)]
-    small = [(file, FER2013_PLACE) for file in _list(data / "fer2013" / split)]
+    photos = [(file, PHOTO_BOX) for file in list_photos(data, split, seed)]
+    chips = [(file, UTKFACE_BOX) for file in _list(data / "gender" / split)]
+    small = [(file, FER2013_BOX) for file in _list(data / "fer2013" / split)]
     animals = [f for kind in ("cats", "dogs", "horses") for f in _list(data / "animals" / kind)]
     ours = [f for i, f in enumerate(animals) if (i % 4 == 0) == (split == "validation")]
     scenes, animals = (
@@ -118,8 +118,8 @@ def read_grey(file: Path) -> np.ndarray:
 def paste_face(
     canvas: np.ndarray,
     crop: np.ndarray,
-    place: FacePlace,
-    face: PlacedFace,
+    box: RelativeBox,
+    face: RotatedBox,
     feather: float = 0.0,
     coverage: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -128,17 +128,17 @@ def paste_face(
     Both are grey uint8; `feather` is the share of the crop's side over which it fades at its
     edges, or `coverage`, float32 of its shape, says where it is opaque. Returns the composite.
     """
-    scale = face.side / (place.side * crop.shape[1])
+    scale = face.side / (box.side * crop.shape[1])
     if scale < 1:
         size = tuple(max(2, round(side * scale)) for side in crop.shape[::-1])
         crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-        scale = face.side / (place.side * crop.shape[1])
+        scale = face.side / (box.side * crop.shape[1])
     height, width = crop.shape
     if coverage is None:
         coverage = _feather(crop.shape, round(feather * width))
     elif coverage.shape != crop.shape:
         coverage = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_AREA)
-    x, y = place.x * width, place.y * height
+    x, y = box.x * width, box.y * height
     turn = cv2.getRotationMatrix2D((x, y), -face.roll_degrees, scale)
     reach = math.ceil(scale * math.hypot(width, height))
     left, top = max(0, round(face.x) - reach), max(0, round(face.y) - reach)

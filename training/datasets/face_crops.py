@@ -1,8 +1,8 @@
 """Cut the training crops of the face refiner and of the face classifier.
 
-The refiner's are what the detector proposes: squares near a face that is rotated, shrunk, covered,
-darkened, blurred and compressed, with the offset to the face and why it can't be read; and squares
-that the cascade and the network propose where there is no face.
+The refiner's are what the detector proposes: candidates near a face that is rotated, shrunk,
+covered, darkened, blurred and compressed, with the offset to the face and why it can't be read; and
+candidates that the cascade and the network propose where there is no face.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.vision.detection.proposals import CascadeProposer
 from app.vision.geometry import iou, overlap_over_min
 from app.vision.imaging.crops import CropShape, cut_squares
 from training.datasets import Random
-from training.datasets.composites import PlacedFace, Sources, degrade, list_sources, read_grey
+from training.datasets.composites import RotatedBox, Sources, degrade, list_sources, read_grey
 from training.datasets.hard_faces import HardPhoto, read_hard_photos
 from training.datasets.loading import PLACE_VALUES, PLACES_FILE, REASONS_FILE
 from training.datasets.made_scenes import SeenFace, sample_composite, sample_photo
@@ -40,10 +40,10 @@ CLASSIFIER_SHAPE = CropShape(48, 1, 0.3)  # with what is around a face: hair, ea
 # Between the detector's first pass and its next. With the proposals of exactly those two, 5
 # instead of 3 of 149 animals were false positives, and one framed face more was missed.
 WORKING_SIDE = 320
-MISTAKEN = 0.1  # score from which a square without a face is a hard negative
+MISTAKEN = 0.1  # score from which a candidate without a face is a hard negative
 ROLLS = (0.0, 40.0, -40.0, 90.0, -90.0, 140.0, -140.0, 180.0)
 LARGEST_ROLL = 60.0  # degrees beyond which a crop is no positive
-# Pictures with pasted faces, and without faces. The classifier sees fewer squares of each.
+# Pictures with pasted faces, and without faces. The classifier sees fewer candidates of each.
 COMPOSITES = {"train": 2500, "validation": 300}
 BACKGROUNDS = {"train": 1200, "validation": 300}
 MORE_FOR_CLASSIFIER = 2
@@ -61,7 +61,7 @@ class Sample:
     """
 
     crop: np.ndarray
-    place: tuple[float, ...] | None
+    offset: tuple[float, ...] | None
     reasons: tuple[float, ...] = ()
 
 
@@ -97,19 +97,19 @@ def _prepare(stage: _Stage, source: Path, out: Path, seed: int) -> dict[str, int
     return {split: len(written) for split, written in rows.items()}
 
 
-def relate(face: PlacedFace, square: PlacedFace) -> tuple[float, ...]:
-    """Return a face's offset from a square: the face classifier's regression targets.
+def relate(face: RotatedBox, candidate: RotatedBox) -> tuple[float, ...]:
+    """Return a face's offset from a candidate: the face classifier's regression targets.
 
-    x and y are shares of the square's side along its own, rotated axes; size is the logarithm of
-    the sides' ratio; sine and cosine are of the face's roll relative to the square's.
+    x and y are shares of the candidate's side along its own, rotated axes; size is the logarithm of
+    the sides' ratio; sine and cosine are of the face's roll relative to the candidate's.
     """
-    angle = math.radians(square.roll_degrees)
-    dx, dy = (face.x - square.x) / square.side, (face.y - square.y) / square.side
-    roll = math.radians(face.roll_degrees - square.roll_degrees)
+    angle = math.radians(candidate.roll_degrees)
+    dx, dy = (face.x - candidate.x) / candidate.side, (face.y - candidate.y) / candidate.side
+    roll = math.radians(face.roll_degrees - candidate.roll_degrees)
     return (
         dx * math.cos(angle) + dy * math.sin(angle),
         dy * math.cos(angle) - dx * math.sin(angle),
-        math.log(face.side / square.side),
+        math.log(face.side / candidate.side),
         math.sin(roll),
         math.cos(roll),
     )
@@ -175,18 +175,18 @@ def _start_worker(worker: _Worker) -> None:
 def _write_samples(cut: Cut, number: int) -> list[Rows]:
     rows: list[Rows] = []
     for index, sample in enumerate(cut(number)):
-        name = "other" if sample.place is None else "face"
+        name = "other" if sample.offset is None else "face"
         kind = cut.__name__.removeprefix("_cut_")
         if _classifier:
-            if sample.place is not None:
+            if sample.offset is not None:
                 continue
             # Another face classifier makes mistakes of its own.
             kind += f"-of-{_classifier.digest[:6]}-"
         file = f"{_worker.split}/{name}/{kind}{number:05d}-{index:02d}.png"
         cv2.imwrite(str(_worker.out / file), sample.crop)
-        place = (f"{value:.4f}" for value in sample.place or ())
+        offset = (f"{value:.4f}" for value in sample.offset or ())
         reasons = (f"{value:.0f}" for value in sample.reasons)
-        own = ((PLACE_VALUES, place), (REASONS, reasons))
+        own = ((PLACE_VALUES, offset), (REASONS, reasons))
         one, other = ({"file": file, **dict(zip(*each, strict=False))} for each in own)
         rows.append((one, other))
     return rows
@@ -206,33 +206,33 @@ def _cut_photo(number: int) -> list[Sample]:
 
 
 def _cut_seen(
-    picture: np.ndarray, faces: list[SeenFace], unsure: list[PlacedFace], generator: Random
+    picture: np.ndarray, faces: list[SeenFace], unsure: list[RotatedBox], generator: Random
 ) -> list[Sample]:
-    """Cut squares near faces, and proposals: positives, or negatives away from every place."""
+    """Cut candidates near faces, and proposals: positives, or negatives away from every box."""
     samples = []
     for face in faces:
         looser = () if _refiner else (True,) * 4
         for loose in (*looser, False, False, False, False) * face.copies:
-            square = _sample_nearby(face.place, loose, generator)
-            samples.append(_cut_positive(picture, face, square))
+            candidate = _sample_nearby(face.box, loose, generator)
+            samples.append(_cut_positive(picture, face, candidate))
     others = []
     roll = 0.0 if generator.random() < 0.5 else float(generator.choice(ROLLS[1:]))
-    for square in _propose(picture, roll):
-        near = max(faces, key=lambda face: iou(face.place.corners, square.corners), default=None)
-        share = iou(near.place.corners, square.corners) if near else 0.0
-        off = abs((near.place.roll_degrees - square.roll_degrees + 180) % 360 - 180) if near else 0
+    for candidate in _propose(picture, roll):
+        near = max(faces, key=lambda face: iou(face.box.corners, candidate.corners), default=None)
+        share = iou(near.box.corners, candidate.corners) if near else 0.0
+        off = abs((near.box.roll_degrees - candidate.roll_degrees + 180) % 360 - 180) if near else 0
         if near and share > NEAR and off <= LARGEST_ROLL:
-            samples.append(_cut_positive(picture, near, square))
-        elif all(overlap_over_min(place.corners, square.corners) < FAR for place in unsure) and (
+            samples.append(_cut_positive(picture, near, candidate))
+        elif all(overlap_over_min(box.corners, candidate.corners) < FAR for box in unsure) and (
             share < FAR or off > SMALLEST_WRONG_ROLL
         ):
-            others.append(square)
+            others.append(candidate)
     return samples + _sample_negatives(picture, others, 14, generator)
 
 
-def _cut_positive(picture: np.ndarray, face: SeenFace, square: PlacedFace) -> Sample:
-    place = relate(face.place, square) if face.place.known else ()
-    return Sample(_cut(picture, square), place, face.reasons)
+def _cut_positive(picture: np.ndarray, face: SeenFace, candidate: RotatedBox) -> Sample:
+    offset = relate(face.box, candidate) if face.box.known else ()
+    return Sample(_cut(picture, candidate), offset, face.reasons)
 
 
 def _cut_background(number: int) -> list[Sample]:
@@ -242,44 +242,44 @@ def _cut_background(number: int) -> list[Sample]:
     picture = read_grey(files[number * STRIDE % len(files)])
     zoom = generator.uniform(1.0, 2.2)
     picture = degrade(cv2.resize(picture, None, fx=zoom, fy=zoom), generator)
-    squares = _propose(picture, 0.0) + _propose(picture, float(generator.choice(ROLLS[1:])))
-    return _sample_negatives(picture, squares, 24, generator)
+    candidates = _propose(picture, 0.0) + _propose(picture, float(generator.choice(ROLLS[1:])))
+    return _sample_negatives(picture, candidates, 24, generator)
 
 
 def _sample_negatives(
-    picture: np.ndarray, squares: list[PlacedFace], most: int, generator: Random
+    picture: np.ndarray, candidates: list[RotatedBox], most: int, generator: Random
 ) -> list[Sample]:
     if _classifier:
-        places = np.array([astuple(each)[:4] for each in squares], np.float32).reshape(-1, 4)
-        answers = _classifier.classify(picture, places, mirrored=True)
-        squares = [squares[index] for index in np.flatnonzero(answers.scores > MISTAKEN)]
-    chosen = generator.permutation(len(squares))[:most]
-    return [Sample(_cut(picture, squares[index]), None) for index in chosen]
+        rows = np.array([astuple(each)[:4] for each in candidates], np.float32).reshape(-1, 4)
+        answers = _classifier.classify(picture, rows, mirrored=True)
+        candidates = [candidates[index] for index in np.flatnonzero(answers.scores > MISTAKEN)]
+    chosen = generator.permutation(len(candidates))[:most]
+    return [Sample(_cut(picture, candidates[index]), None) for index in chosen]
 
 
-def _sample_nearby(face: PlacedFace, loose: bool, generator: Random) -> PlacedFace:
+def _sample_nearby(face: RotatedBox, loose: bool, generator: Random) -> RotatedBox:
     shift, size, roll = (0.22, 0.4, LARGEST_ROLL) if loose else (0.06, 0.12, 15.0)
     side = face.side * math.exp(generator.uniform(-size, size))
     x, y = (face.x, face.y) + generator.uniform(-shift, shift, 2) * max(side, face.side)
-    return PlacedFace(x, y, side, face.roll_degrees - generator.uniform(-roll, roll))
+    return RotatedBox(x, y, side, face.roll_degrees - generator.uniform(-roll, roll))
 
 
-def _propose(picture: np.ndarray, roll: float) -> list[PlacedFace]:
-    """Propose squares as the detector does, the cascade's at a roll; the network finds any."""
+def _propose(picture: np.ndarray, roll: float) -> list[RotatedBox]:
+    """Propose candidates as the detector does, the cascade's at a roll; the network finds any."""
     scale = max(1.0, max(picture.shape) / WORKING_SIDE)
     size = tuple(round(side / scale) for side in picture.shape[::-1])
     working = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     by_cascade = _proposer.propose(working, 4, roll)[2][:30, :3].tolist()
-    squares = [(*square, roll) for square in by_cascade]
+    candidates = [(*candidate, roll) for candidate in by_cascade]
     if not roll:
-        squares += _network.propose(working, 5)[:40, :4].tolist()
-    proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in squares]
+        candidates += _network.propose(working, 5)[:40, :4].tolist()
+    proposed = [(x * scale, y * scale, side * scale, roll) for x, y, side, roll in candidates]
     if _refiner:
         proposals = np.array(proposed, np.float32).reshape(-1, 4)
         proposed = _refiner.refine(picture, proposals)[1].boxes.tolist()
-    return [PlacedFace(*square) for square in proposed]
+    return [RotatedBox(*candidate) for candidate in proposed]
 
 
-def _cut(picture: np.ndarray, square: PlacedFace) -> np.ndarray:
-    place = np.array([astuple(square)[:4]], np.float32)
-    return cut_squares(picture, place, _worker.stage.shape)[0]
+def _cut(picture: np.ndarray, candidate: RotatedBox) -> np.ndarray:
+    row = np.array([astuple(candidate)[:4]], np.float32)
+    return cut_squares(picture, row, _worker.stage.shape)[0]

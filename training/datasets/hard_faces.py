@@ -1,7 +1,7 @@
-"""Read the photos of hard-faces: faces with box, roll and kind, and places that are neither.
+"""Read the photos of hard-faces: faces with box, roll and kind, and boxes that are neither.
 
 Its boxes are MTCNN's; the constants that bring them to the detector's square were measured on
-upright frontal faces, as its README.md says. `REVIEWED` says of uncertain places in the training
+upright frontal faces, as its README.md says. `REVIEWED` says of uncertain boxes in the training
 part, looked at by one person, which are faces and which aren't; the others stay uncertain.
 """
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from training.datasets import Random
-from training.datasets.composites import PlacedFace, read_grey
+from training.datasets.composites import RotatedBox, read_grey
 from training.recipe import DataError
 from training.runs import read_csv
 
@@ -34,13 +34,13 @@ LEAST_SEEN = 0.5  # visible share from which a cut face has to be found
 
 @dataclass(frozen=True)
 class HardFace:
-    """Hold a face, or with `certain` false a place that is used neither as face nor as none.
+    """Hold a face, or with `certain` false a box that is used neither as face nor as none.
 
-    `place` is the detector's square in the photo's pixels; `yaw` is in degrees without a sign;
+    `box` is the detector's square in the photo's pixels; `yaw` is in degrees without a sign;
     `seen` is the share of the square that lies in the photo; `grey` is its mean there.
     """
 
-    place: PlacedFace
+    box: RotatedBox
     certain: bool
     kind: str
     yaw: float
@@ -51,7 +51,7 @@ class HardFace:
 
 @dataclass(frozen=True)
 class HardPhoto:
-    """Hold a photo's file and the faces and uncertain places in it."""
+    """Hold a photo's file and the faces and uncertain boxes in it."""
 
     file: Path
     faces: tuple[HardFace, ...]
@@ -64,7 +64,7 @@ KINDS: dict[str, Callable[[HardFace], bool]] = {
     "sunglasses": lambda face: face.sunglasses,
     "cut": lambda face: LEAST_SEEN <= face.seen < MOST_CUT,
     "dark": lambda face: face.grey < DARK,
-    "small": lambda face: SMALL[0] <= face.place.side < SMALL[1],
+    "small": lambda face: SMALL[0] <= face.box.side < SMALL[1],
     "frontal": lambda face: face.kind == "frontal",
     "all": lambda face: True,
 }
@@ -95,13 +95,13 @@ def _read_face(row: dict[str, str], grey: np.ndarray) -> HardFace:
     x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
     certain = row["uncertain"] == "0"
     roll = float(row["roll_degrees"] or 0) if certain else 0.0
-    place = place_of_box(x, y, width, height, roll)
+    box = rotated_box(x, y, width, height, roll)
     if abs(roll) > AXIS_PARALLEL_ROLL:
-        place = replace(place, side=_side_of_landmarks(row))
-    left, top, right, bottom = place.corners.round().astype(int)
+        box = replace(box, side=_side_of_landmarks(row))
+    left, top, right, bottom = box.corners.round().astype(int)
     inside = grey[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     return HardFace(
-        place=place,
+        box=box,
         certain=certain,
         kind=row["kind"],
         yaw=abs(float(row["yaw_degrees"] or 0)),
@@ -111,12 +111,12 @@ def _read_face(row: dict[str, str], grey: np.ndarray) -> HardFace:
     )
 
 
-def place_of_box(
+def rotated_box(
     x: float, y: float, width: float, height: float, roll_degrees: float = 0.0
-) -> PlacedFace:
+) -> RotatedBox:
     """Return the detector's square for an MTCNN box: left, top and sides in pixels."""
     up = math.radians(roll_degrees)
-    return PlacedFace(
+    return RotatedBox(
         x + width / 2 + DOWN * height * math.sin(up),
         y + height / 2 - DOWN * height * math.cos(up),
         math.sqrt(max(1.0, width * height)),

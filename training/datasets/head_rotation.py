@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from training.datasets import Random
-from training.datasets.composites import FacePlace, PlacedFace
+from training.datasets.composites import RelativeBox, RotatedBox
 
 HALF_WIDTH, HALF_HEIGHT, DEPTH = 0.43, 0.66, 0.5  # of the head's ellipsoid
 MIDDLE = -0.06  # of the head, along y
@@ -45,11 +45,11 @@ class RotatedHead:
 
     picture: np.ndarray
     coverage: np.ndarray
-    place: FacePlace
+    box: RelativeBox
 
 
 def rotate_head(
-    crop: np.ndarray, face: PlacedFace, yaw: float, pitch: float, generator: Random
+    crop: np.ndarray, face: RotatedBox, yaw: float, pitch: float, generator: Random
 ) -> RotatedHead:
     """Rotate the head in a grey crop by `yaw` and `pitch` degrees, about the ears' axis.
 
@@ -75,11 +75,11 @@ def rotate_head(
     coverage = cv2.GaussianBlur(closed.astype(np.float32) / 255, (0, 0), 0.8)
     x, y = 0.5 + FRONT * np.array((sine * cosine_up, -sine_up)) / SPAN
     side = float(np.interp(abs(yaw), YAWS, SIDES)) / SPAN
-    return RotatedHead(filled, coverage, FacePlace(x, y, side, abs(pitch) <= KNOWN_PITCH))
+    return RotatedHead(filled, coverage, RelativeBox(x, y, side, abs(pitch) <= KNOWN_PITCH))
 
 
 def _surface(
-    crop: np.ndarray, face: PlacedFace, generator: Random
+    crop: np.ndarray, face: RotatedBox, generator: Random
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y, z and the grey of points on a head's front and back, and on a neck."""
     across = np.linspace(-1, 1, MESH)

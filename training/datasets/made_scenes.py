@@ -1,4 +1,4 @@
-"""Make pictures with faces at known places: pasted ones, and photos of hard-faces changed.
+"""Make pictures with faces in known boxes: pasted ones, and photos of hard-faces changed.
 
 Faces are turned, cut by the border, covered by made things, blurred, darkened and compressed, and
 each says why it can't be read.
@@ -15,10 +15,10 @@ import numpy as np
 from app.vision.geometry import iou
 from training.datasets import Random
 from training.datasets.composites import (
-    PHOTO_PLACE,
-    UTKFACE_PLACE,
-    FacePlace,
-    PlacedFace,
+    PHOTO_BOX,
+    UTKFACE_BOX,
+    RelativeBox,
+    RotatedBox,
     Sources,
     degrade,
     paste_face,
@@ -48,7 +48,7 @@ DEGRADE_BLUR = 1.6  # largest deviation in pixels that `degrade` blurs by
 class SeenFace:
     """Hold a face in a picture, and for each of `REASONS` 1, 0 or `UNKNOWN`."""
 
-    place: PlacedFace
+    box: RotatedBox
     reasons: tuple[float, ...]
     copies: int = 1  # of its crops: rare kinds have several
     coverable: bool = True  # by things that are drawn on a face seen from the front
@@ -62,42 +62,42 @@ def sample_composite(sources: Sources, generator: Random) -> tuple[np.ndarray, l
     if generator.random() < 0.4:
         patch = sample_background(sources.backgrounds, generator)[:300, :300]
         where = _sample_position(canvas, True, generator)
-        canvas = paste_face(canvas, patch, FacePlace(0.5, 0.5, 0.9), where, 0.05)
+        canvas = paste_face(canvas, patch, RelativeBox(0.5, 0.5, 0.9), where, 0.05)
     for _ in range(generator.choice((1, 2, 3, 4), p=(0.55, 0.2, 0.15, 0.1))):
-        file, place = _sample_face(sources, generator)
-        face = _sample_position(canvas, place.known, generator)
-        if any(iou(face.corners, other.place.corners) > 0.02 for other in faces):
+        file, box = _sample_face(sources, generator)
+        face = _sample_position(canvas, box.known, generator)
+        if any(iou(face.corners, other.box.corners) > 0.02 for other in faces):
             continue
         crop = read_grey(file)
-        if place == UTKFACE_PLACE and generator.random() < ROTATED_SHARE:
+        if box == UTKFACE_BOX and generator.random() < ROTATED_SHARE:
             canvas, seen = _paste_rotated(canvas, crop, face, sources, generator)
         else:
-            canvas = _paste_upright(canvas, crop, place, face, generator)
+            canvas = _paste_upright(canvas, crop, box, face, generator)
             seen = SeenFace(face, (0.0, 0.0, 0.0, 0.0))
         faces.append(seen)
     return _spoil(canvas, faces, 0.5, sources, generator)
 
 
 def _paste_upright(
-    canvas: np.ndarray, crop: np.ndarray, place: FacePlace, face: PlacedFace, generator: Random
+    canvas: np.ndarray, crop: np.ndarray, box: RelativeBox, face: RotatedBox, generator: Random
 ) -> np.ndarray:
     feather = generator.choice((0.0, 0.03, 0.1))
-    if place.side > 1:
+    if box.side > 1:
         room = crop.shape[0] // 8  # the box is larger than the crop
         crop = cv2.copyMakeBorder(crop, *(room,) * 4, cv2.BORDER_REPLICATE)
         grown = crop.shape[0] / (crop.shape[0] - 2 * room)
-        x, y = (0.5 + (each - 0.5) / grown for each in (place.x, place.y))
-        place = FacePlace(x, y, place.side / grown)
-    return paste_face(canvas, crop, place, face, feather)
+        x, y = (0.5 + (each - 0.5) / grown for each in (box.x, box.y))
+        box = RelativeBox(x, y, box.side / grown)
+    return paste_face(canvas, crop, box, face, feather)
 
 
 def _paste_rotated(
-    canvas: np.ndarray, crop: np.ndarray, face: PlacedFace, sources: Sources, generator: Random
+    canvas: np.ndarray, crop: np.ndarray, face: RotatedBox, sources: Sources, generator: Random
 ) -> tuple[np.ndarray, SeenFace]:
     """Paste the face of an aligned crop as a profile, or looking up or down; a third covered."""
     side = crop.shape[0]
-    x, y, length = (share * side for share in astuple(UTKFACE_PLACE)[:3])
-    frontal = PlacedFace(x, y, length, 0.0)
+    x, y, length = (share * side for share in astuple(UTKFACE_BOX)[:3])
+    frontal = RotatedBox(x, y, length, 0.0)
     lower = eyes = 0.0
     if generator.random() < COVERED_ROTATED:
         texture = sample_background(sources.backgrounds, generator)
@@ -107,21 +107,21 @@ def _paste_rotated(
         yaw = abs(generator.normal(0, 20))
         pitch = generator.uniform(20, 50) * generator.choice((-1, 1))
     head = rotate_head(crop, frontal, yaw * generator.choice((-1, 1)), pitch, generator)
-    face = replace(face, known=head.place.known)
-    pasted = paste_face(canvas, head.picture, head.place, face, coverage=head.coverage)
+    face = replace(face, known=head.box.known)
+    pasted = paste_face(canvas, head.picture, head.box, face, coverage=head.coverage)
     turned = 1.0 if yaw >= ROTATED_AWAY else UNKNOWN
     copies = COPIES_OF_ROTATED if turned == 1 else 1
     return pasted, SeenFace(face, (lower, eyes, turned, 0.0), copies, coverable=False)
 
 
-def _sample_face(sources: Sources, generator: Random) -> tuple[Path, FacePlace]:
-    photos = sum(place == PHOTO_PLACE for _, place in sources.faces[:1000])
+def _sample_face(sources: Sources, generator: Random) -> tuple[Path, RelativeBox]:
+    photos = sum(box == PHOTO_BOX for _, box in sources.faces[:1000])
     if generator.random() < 0.35:
         return sources.faces[generator.integers(photos)]
     return sources.faces[generator.integers(photos, len(sources.faces))]
 
 
-def _sample_position(canvas: np.ndarray, known: bool, generator: Random) -> PlacedFace:
+def _sample_position(canvas: np.ndarray, known: bool, generator: Random) -> RotatedBox:
     height, width = canvas.shape
     side = math.exp(generator.uniform(math.log(18), math.log(0.9 * height)))
     x, y = (
@@ -131,13 +131,13 @@ def _sample_position(canvas: np.ndarray, known: bool, generator: Random) -> Plac
         for length in (width, height)
     )
     roll = generator.normal(0, 15) if generator.random() < 0.5 else generator.uniform(-180, 180)
-    return PlacedFace(x, y, side, roll, known)
+    return RotatedBox(x, y, side, roll, known)
 
 
 def sample_photo(
     photo: HardPhoto, sources: Sources, generator: Random
-) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
-    """Change a photo at random; return it, its faces, and the places that are neither."""
+) -> tuple[np.ndarray, list[SeenFace], list[RotatedBox]]:
+    """Change a photo at random; return it, its faces, and the boxes that are neither."""
     picture = read_grey(photo.file)
     turn = 0.0
     if (chance := generator.random()) < 0.5:
@@ -147,29 +147,29 @@ def sample_photo(
     scale, mirrored = generator.uniform(0.6, 1.0), generator.random() < 0.5
     picture, move = _change(picture, turn, scale, narrow, mirrored)
     faces: list[SeenFace] = []
-    unsure: list[PlacedFace] = []
+    unsure: list[RotatedBox] = []
     for index in generator.permutation(len(photo.faces)):
         face = photo.faces[index]
-        place = move(face.place)
-        if face.certain and len(faces) < MOST_FACES and place.side >= 13:
+        box = move(face.box)
+        if face.certain and len(faces) < MOST_FACES and box.side >= 13:
             turned = 1.0 if face.yaw >= TURNED else 0.0 if face.yaw <= FACING else UNKNOWN
             reasons = (float(face.kind == "mask"), float(face.sunglasses), turned, UNKNOWN)
             copies = COPIES_OF_RARE if face.yaw >= TURNED or face.sunglasses else 1
-            faces.append(SeenFace(place, reasons, copies))
+            faces.append(SeenFace(box, reasons, copies))
         else:
-            unsure.append(place)
+            unsure.append(box)
     if faces and generator.random() < 0.12:
         picture, faces, unsure = _cut_border(picture, faces, unsure, generator)
     height, width = picture.shape
-    within = [f for f in faces if 0 <= f.place.x < width and 0 <= f.place.y < height]
-    unsure += [face.place for face in faces if face not in within]
+    within = [f for f in faces if 0 <= f.box.x < width and 0 <= f.box.y < height]
+    unsure += [face.box for face in faces if face not in within]
     changed, spoilt = _spoil(picture, within, COVERED_SHARE, sources, generator)
     return changed, spoilt, unsure
 
 
 def _change(
     picture: np.ndarray, turn: float, scale: float, narrow: float, mirrored: bool
-) -> tuple[np.ndarray, Callable[[PlacedFace], PlacedFace]]:
+) -> tuple[np.ndarray, Callable[[RotatedBox], RotatedBox]]:
     """Turn, shrink, narrow and mirror a picture; return it, and what moves the squares in it."""
     height = max(8, round(picture.shape[0] * scale))
     width = max(8, round(picture.shape[1] * scale * narrow))
@@ -177,22 +177,22 @@ def _change(
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -turn, 1.0)
     turned = cv2.warpAffine(smaller, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
-    def move(face: PlacedFace) -> PlacedFace:
+    def move(face: RotatedBox) -> RotatedBox:
         x, y = matrix[:, :2] @ (face.x * scale * narrow, face.y * scale) + matrix[:, 2]
         roll = face.roll_degrees + turn
         if mirrored:
             x, roll = width - 1 - x, -roll
         side = face.side * scale * math.sqrt(narrow)
-        return PlacedFace(x, y, side, (roll + 180) % 360 - 180, face.known)
+        return RotatedBox(x, y, side, (roll + 180) % 360 - 180, face.known)
 
     return np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned, move
 
 
 def _cut_border(
-    picture: np.ndarray, faces: list[SeenFace], unsure: list[PlacedFace], generator: Random
-) -> tuple[np.ndarray, list[SeenFace], list[PlacedFace]]:
+    picture: np.ndarray, faces: list[SeenFace], unsure: list[RotatedBox], generator: Random
+) -> tuple[np.ndarray, list[SeenFace], list[RotatedBox]]:
     """Cut the picture through a face, so that half of it or more is left."""
-    face = faces[generator.integers(len(faces))].place
+    face = faces[generator.integers(len(faces))].box
     left_over = face.side / 2 - generator.uniform(0.05, 0.45) * face.side
     height, width = picture.shape
     border = generator.integers(4)
@@ -202,13 +202,13 @@ def _cut_border(
     bottom = min(height, round(face.y + left_over)) if border == 3 else height
     if right - left < 24 or bottom - top < 24:
         return picture, faces, unsure
-    shifted = [replace(f, place=_shift(f.place, left, top)) for f in faces]
+    shifted = [replace(f, box=_shift(f.box, left, top)) for f in faces]
     cut = np.ascontiguousarray(picture[top:bottom, left:right])
-    return cut, shifted, [_shift(place, left, top) for place in unsure]
+    return cut, shifted, [_shift(box, left, top) for box in unsure]
 
 
-def _shift(place: PlacedFace, left: int, top: int) -> PlacedFace:
-    return replace(place, x=place.x - left, y=place.y - top)
+def _shift(box: RotatedBox, left: int, top: int) -> RotatedBox:
+    return replace(box, x=box.x - left, y=box.y - top)
 
 
 def _spoil(
@@ -222,22 +222,22 @@ def _spoil(
         if generator.random() < covered and lower != 1 and face.coverable:
             if texture is None:
                 texture = sample_background(sources.backgrounds, generator)
-            picture, mouth_now, eyes_now = cover_face(picture, face.place, texture, generator)
+            picture, mouth_now, eyes_now = cover_face(picture, face.box, texture, generator)
             lower, eyes = _worse(lower, mouth_now), _worse(eyes, eyes_now)
         spoilt.append(replace(face, reasons=(lower, eyes, turned, blurred)))
     strength = 0.0  # as a deviation, in pixels
     if spoilt and generator.random() < BLURRED_SHARE:
-        strength = generator.uniform(0.02, 0.09) * spoilt[0].place.side
+        strength = generator.uniform(0.02, 0.09) * spoilt[0].box.side
         if generator.random() < 0.5:
             picture = cv2.GaussianBlur(picture, (0, 0), strength)
         else:
             picture = _blur_by_motion(picture, 3 * strength, generator.uniform(0, 180))
     for index, face in enumerate(spoilt):
-        share = strength / face.place.side
+        share = strength / face.box.side
         blurred = face.reasons[3]
         if share >= BLURRED:
             blurred = 1.0
-        elif (strength and share > SHARP / 2) or DEGRADE_BLUR / face.place.side > SHARP:
+        elif (strength and share > SHARP / 2) or DEGRADE_BLUR / face.box.side > SHARP:
             blurred = UNKNOWN
         spoilt[index] = replace(face, reasons=(*face.reasons[:3], blurred))
     return degrade(picture, generator), spoilt

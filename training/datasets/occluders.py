@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from training.datasets import Random
-from training.datasets.composites import PlacedFace
+from training.datasets.composites import RotatedBox
 
 EYES = ((-0.21, -0.137), (0.21, -0.137))
 MOUTH = (0.0, 0.283)
@@ -28,7 +28,7 @@ Layer = tuple[np.ndarray, np.ndarray]  # coverage, 0 to 1, and grey values
 class _Canvas:
     """Draw in a face's coordinates on a coverage map of the picture's size."""
 
-    def __init__(self, shape: tuple[int, ...], face: PlacedFace) -> None:
+    def __init__(self, shape: tuple[int, ...], face: RotatedBox) -> None:
         self.coverage = np.zeros(shape, np.uint8)
         self.side = face.side
         roll = math.radians(face.roll_degrees)
@@ -70,7 +70,7 @@ class _Canvas:
 
 
 def cover_face(
-    picture: np.ndarray, face: PlacedFace, texture: np.ndarray, generator: Random
+    picture: np.ndarray, face: RotatedBox, texture: np.ndarray, generator: Random
 ) -> tuple[np.ndarray, float, float]:
     """Cover a face by something.
 
@@ -104,7 +104,7 @@ def _decide(least: float, most: float) -> float:
 
 
 def _look(
-    picture: np.ndarray, face: PlacedFace, texture: np.ndarray, dark: bool, generator: Random
+    picture: np.ndarray, face: RotatedBox, texture: np.ndarray, dark: bool, generator: Random
 ) -> np.ndarray:
     """Return what a thing looks like all over the picture: float32 of its shape."""
     height, width = picture.shape

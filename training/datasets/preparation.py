@@ -62,8 +62,8 @@ def prepare_fer2013(
     most raters found to be no face are left out, and `ferplus.csv` is written. Returns the number
     of pictures of each split and of skipped ones. Raises `DataError` for a file of another form.
     """
-    with _unpacked(source) as place:
-        rows = _read_table(_find_table(place, source), ("emotion", "pixels"), "FER2013's CSV")
+    with _unpacked(source) as root:
+        rows = _read_table(_find_table(root, source), ("emotion", "pixels"), "FER2013's CSV")
     rated: Sequence[dict[str, str] | None] = [None] * len(rows)
     if votes:
         rated = _read_table(votes, ("Image name", *VOTE_COLUMNS), "FER+'s table")
@@ -102,8 +102,8 @@ def prepare_folders(source: Path, out: Path, validation: float, seed: int) -> Co
     counts = Counts()
     with _unpacked(source) as folder:
         splits = _find_splits(folder)
-        for split, place in splits.items():
-            found = list(_list_readable(sorted(place.glob("*/*")), counts))
+        for split, classes in splits.items():
+            found = list(_list_readable(sorted(classes.glob("*/*")), counts))
             if not found:
                 raise DataError(f"{source} has no class folders with pictures.")
             held_out = np.zeros(len(found), dtype=bool)
@@ -240,8 +240,8 @@ def _unpacked(source: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _find_table(place: Path, source: Path) -> Path:
-    found = [place] if place.is_file() else [f for n in FER_TABLES for f in sorted(place.rglob(n))]
+def _find_table(root: Path, source: Path) -> Path:
+    found = [root] if root.is_file() else [f for n in FER_TABLES for f in sorted(root.rglob(n))]
     if not found:
         raise DataError(
             f"{source} holds none of {', '.join(FER_TABLES)}. If it holds class folders with "

@@ -1,7 +1,7 @@
 """Cut the proposer's training crops: parts of photos at scales where their faces are in its range.
 
-Faces are turned to any angle. Their squares stand in `boxes.csv`, beside places that count neither
-as face nor as background.
+Faces are turned to any angle. `boxes.csv` has their boxes, and those that count neither as face nor
+as background.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from app.vision.detection.pyramid import shrink
 from training.datasets import Random
 from training.datasets.composites import (
-    PlacedFace,
+    RotatedBox,
     Sources,
     degrade,
     list_sources,
@@ -39,8 +39,8 @@ WEIGHT_OF_TURNED = 4  # profiles are few
 CROPS_OF_PHOTO = {"train": 3, "validation": 1}  # anywhere
 COMPOSITES = {"train": 3000, "validation": 300}
 
-Faces = list[tuple[PlacedFace, bool]]  # and whether it is certainly a face
-Scene = tuple[np.ndarray, Faces, list[PlacedFace]]  # with the squares to cut crops around
+Faces = list[tuple[RotatedBox, bool]]  # and whether it is certainly a face
+Scene = tuple[np.ndarray, Faces, list[RotatedBox]]  # with the squares to cut crops around
 Row = dict[str, str]  # a crop's file, and numbers of what it shows
 
 
@@ -122,14 +122,14 @@ def _cut_photo(number: int, generator: Random) -> Scene:
             count = CROPS_OF_FACE[_worker.split]
             if _worker.split == "train" and (face.kind == "profile" or face.sunglasses):
                 count *= WEIGHT_OF_TURNED
-            targets += [face.place] * count
-    return picture, [(face.place, face.certain) for face in photo.faces], targets
+            targets += [face.box] * count
+    return picture, [(face.box, face.certain) for face in photo.faces], targets
 
 
 def _cut_composite(_: int, generator: Random) -> Scene:
     picture, faces = sample_composite(_worker.sources, generator)
-    places = [face.place for face in faces]
-    return picture, [(place, True) for place in places], places
+    boxes = [face.box for face in faces]
+    return picture, [(box, True) for box in boxes], boxes
 
 
 def _cut_background(number: int, generator: Random) -> Scene:
@@ -140,14 +140,14 @@ def _cut_background(number: int, generator: Random) -> Scene:
 _JOBS = {"photo": _cut_photo, "composite": _cut_composite, "background": _cut_background}
 
 
-def _anywhere(picture: np.ndarray, generator: Random) -> PlacedFace:
+def _anywhere(picture: np.ndarray, generator: Random) -> RotatedBox:
     height, width = picture.shape
     side = math.exp(generator.uniform(math.log(12), math.log(max(13, min(height, width)))))
-    return PlacedFace(generator.uniform(0, width), generator.uniform(0, height), side, 0.0)
+    return RotatedBox(generator.uniform(0, width), generator.uniform(0, height), side, 0.0)
 
 
 def cut_part(
-    picture: np.ndarray, faces: Faces, target: PlacedFace, behind: np.ndarray, generator: Random
+    picture: np.ndarray, faces: Faces, target: RotatedBox, behind: np.ndarray, generator: Random
 ) -> tuple[np.ndarray, Faces]:
     """Cut a crop around a square, which gets a size in `SIDES` and any angle.
 
@@ -184,5 +184,5 @@ def cut_part(
         inside = -reach < x < SIDE + reach and -reach < y < SIDE + reach
         if inside and size >= LEAST_SHOWN:
             roll = (roll + 180) % 360 - 180
-            shown.append((PlacedFace(x, y, size, roll), certain))
+            shown.append((RotatedBox(x, y, size, roll), certain))
     return crop, shown

@@ -25,8 +25,8 @@ from app.vision.detection.detector import EFFORTS, Effort, FaceDetector
 from app.vision.geometry import iou
 from training.datasets import Random
 from training.datasets.composites import (
-    PHOTO_PLACE,
-    PlacedFace,
+    PHOTO_BOX,
+    RotatedBox,
     list_photos,
     list_sources,
     paste_face,
@@ -51,9 +51,9 @@ SCORES = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # edges of the reliability tabl
 
 
 Result = TypeVar("Result")
-Picture = tuple[np.ndarray, list[PlacedFace]]  # RGB uint8, and the faces in it
+Picture = tuple[np.ndarray, list[RotatedBox]]  # RGB uint8, and the faces in it
 # A detected face with its score (None if the detector gives none).
-Detection = tuple[PlacedFace, float | None]
+Detection = tuple[RotatedBox, float | None]
 Detector = Callable[[np.ndarray], list[Detection]]
 Score = tuple[float, bool]  # of a box, and whether the box is a face
 
@@ -132,7 +132,7 @@ def detect_faces(detector: FaceDetector, effort: Effort, pixels: np.ndarray) -> 
     found: list[Detection] = []
     for face in detector.detect(pixels, effort):
         x, y = face.box.corners.reshape(2, 2).mean(axis=0).tolist()
-        found.append((PlacedFace(x, y, face.box.width, face.roll_degrees), face.score))
+        found.append((RotatedBox(x, y, face.box.width, face.roll_degrees), face.score))
     return found
 
 
@@ -143,7 +143,7 @@ def plain_haar() -> Detector:
 
     def detect(pixels: np.ndarray) -> list[Detection]:
         boxes = cascade.detectMultiScale(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), 1.1, 5)
-        return [(PlacedFace(x + w / 2, y + h / 2, w, 0.0), None) for x, y, w, h in boxes]
+        return [(RotatedBox(x + w / 2, y + h / 2, w, 0.0), None) for x, y, w, h in boxes]
 
     return detect
 
@@ -189,8 +189,8 @@ def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
         canvas = cv2.resize(scene, FRAME[::-1])
         room = min(FRAME[0] / 2, side * (1.0 if turn else 0.7))
         x, y = (generator.uniform(room, length - room) for length in reversed(FRAME))
-        face = PlacedFace(x, y, side, turn)
-        pixels = paste_face(canvas, photo, PHOTO_PLACE, face)
+        face = RotatedBox(x, y, side, turn)
+        pixels = paste_face(canvas, photo, PHOTO_BOX, face)
         return _as_rgb((255 * (pixels / 255) ** gamma).astype(np.uint8)), [face]
 
     yield "plain", [_portrait(photo) for photo in photos]
@@ -210,7 +210,7 @@ def _make_cases(data: Path, seed: int, limit: int | None) -> Iterator[tuple[str,
 def _portrait(photo: np.ndarray) -> Picture:
     """Return a photo as it is."""
     side = photo.shape[0]
-    face = PlacedFace(PHOTO_PLACE.x * side, PHOTO_PLACE.y * side, PHOTO_PLACE.side * side, 0.0)
+    face = RotatedBox(PHOTO_BOX.x * side, PHOTO_BOX.y * side, PHOTO_BOX.side * side, 0.0)
     return _as_rgb(photo), [face]
 
 
@@ -222,9 +222,9 @@ def _group(photos: list[np.ndarray], scenes: list[np.ndarray], generator: Random
         side = generator.uniform(60, 160)
         left, top = (number % 3) * 426, (number // 3) * 400
         x, y = left + generator.uniform(120, 306), top + generator.uniform(120, 280)
-        faces.append(PlacedFace(x, y, side, 0.0))
+        faces.append(RotatedBox(x, y, side, 0.0))
         photo = photos[generator.integers(len(photos))]
-        canvas = paste_face(canvas, photo, PHOTO_PLACE, faces[-1])
+        canvas = paste_face(canvas, photo, PHOTO_BOX, faces[-1])
     return _as_rgb(canvas), faces
 
 

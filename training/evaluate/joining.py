@@ -90,7 +90,7 @@ def fit_join(recipe: Recipe, heads: Heads, evidences: Evidences) -> Head:
     """
     assert recipe.join is not None
     head, labels = heads[JOINED], evidences["faces"].labels
-    # The parts of FER2013 were drawn at random: the validation part has the training part's prior.
+    # The splits of FER2013 are random: the validation part has the training part's prior.
     shares = np.bincount(labels, minlength=len(head.classes)) / len(labels)
     prior = {n: round(float(each), 4) for n, each in zip(head.classes, shares, strict=True)}
     tried = []

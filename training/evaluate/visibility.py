@@ -89,10 +89,10 @@ def measure_hidden(classifier: Classifier, folder: Path) -> list[dict[str, Any]]
     faces = FaceClassifier.load(SERVED / FACE_CLASSIFIER)
     unanswered, kinds = [], []
     for photo in read_hard_photos(folder.parent, "validation"):
-        known = [face for face in photo.faces if face.certain and face.place.side >= SMALL[0]]
+        known = [face for face in photo.faces if face.certain and face.box.side >= SMALL[0]]
         if not known:
             continue
-        squares = np.array([astuple(face.place)[:4] for face in known], np.float32)
+        squares = np.array([astuple(face.box)[:4] for face in known], np.float32)
         found = faces.classify(read_grey(photo.file), squares, mirrored=True).to_detections()
         image = LazyImage.of(read_picture(photo.file))
         readings = read_faces(image, found, [classifier], Trace(), True)

@@ -6,14 +6,14 @@ import pytest
 from app.vision.detection.box_maps import STRIDE, draw_map, read_map
 from tests.training.hard_faces import write_boxes, write_hard_faces
 from training.datasets import hard_faces, made_scenes
-from training.datasets.composites import PlacedFace, Sources
+from training.datasets.composites import RotatedBox, Sources
 from training.datasets.hard_faces import KINDS, darkened, drawn, read_hard_photos
 from training.datasets.head_rotation import rotate_head
 from training.datasets.occluders import THINGS, cover_face
 from training.datasets.proposal_crops import SIDE, SIDES, cut_part
 from training.recipe import DataError
 
-FACE = PlacedFace(60.0, 60.0, 50.0, 0.0)
+FACE = RotatedBox(60.0, 60.0, 50.0, 0.0)
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def test_a_box_becomes_the_detectors_square(data: Path) -> None:
     (photo,) = read_hard_photos(data, "train")
     face, uncertain = photo.faces
     assert (face.certain, uncertain.certain) == (True, False)
-    assert face.place.side == pytest.approx((60 * 80) ** 0.5)
-    assert (face.place.x, face.place.y) == (pytest.approx(56), pytest.approx(60 - 0.013 * 80))
+    assert face.box.side == pytest.approx((60 * 80) ** 0.5)
+    assert (face.box.x, face.box.y) == (pytest.approx(56), pytest.approx(60 - 0.013 * 80))
     assert face.seen == 1
     assert KINDS["frontal"](face)
     assert not KINDS["masked"](face)
@@ -48,7 +48,7 @@ def test_a_reviewed_place_is_a_face_or_background(
 def test_beyond_20_degrees_the_landmarks_give_the_side(data: Path) -> None:
     write_boxes(data / "hard-faces", roll_degrees="30")
     (photo,) = read_hard_photos(data, "train")
-    assert photo.faces[0].place.side == pytest.approx(2.43 * 33, rel=0.01)
+    assert photo.faces[0].box.side == pytest.approx(2.43 * 33, rel=0.01)
 
 
 def test_a_square_beyond_the_border_is_cut(data: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_mask_covers_the_mouth_and_sunglasses_the_eyes(
     roll: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grey = np.full((120, 120), 128, np.uint8)
-    face = PlacedFace(60.0, 60.0, 50.0, roll)
+    face = RotatedBox(60.0, 60.0, 50.0, roll)
     for thing, answers in ((0, {(1.0, 0.0), (0.0, 0.0), (-1.0, 0.0)}), (1, {(0.0, 1.0)})):
         monkeypatch.setattr("training.datasets.occluders.THINGS", {list(THINGS)[thing]: 1.0})
         generators = map(np.random.default_rng, range(12))
@@ -85,10 +85,10 @@ def test_a_mask_covers_the_mouth_and_sunglasses_the_eyes(
 def test_a_rotated_head_shows_the_cheek_that_faces_the_camera(yaw: float, grey: int) -> None:
     crop = np.full((112, 112), 200, np.uint8)
     crop[:, 56:] = 90
-    square = PlacedFace(55.0, 46.0, 116.0, 0.0)
+    square = RotatedBox(55.0, 46.0, 116.0, 0.0)
     head = rotate_head(crop, square, yaw, 0.0, np.random.default_rng(0))
     size = head.picture.shape[0]
-    x, y = round(head.place.x * size), round(head.place.y * size)
+    x, y = round(head.box.x * size), round(head.box.y * size)
     assert (x > size / 2) == (yaw > 0)
     assert head.coverage[y, x] == 1
     assert head.picture[y, x] == pytest.approx(grey, abs=2)
@@ -103,7 +103,7 @@ def test_photos_change_with_their_faces(data: Path) -> None:
         assert picture.dtype == np.uint8
         assert len(faces) + len(unsure) == 2
         for face in faces:
-            assert 0 <= face.place.x < picture.shape[1]
+            assert 0 <= face.box.x < picture.shape[1]
             assert set(face.reasons) <= {-1.0, 0.0, 1.0}
 
 
@@ -122,7 +122,7 @@ def test_a_map_is_read_as_it_was_drawn() -> None:
     squares = np.array([[30, 40, 20, 35, 1], [70, 70, 24, -170, 1], [20, 80, 18, 0, 0]], float)
     drawn = draw_map(squares, 96).astype(np.float32)
     assert drawn.shape == (96 // STRIDE, 96 // STRIDE, 6)
-    assert drawn[80 // STRIDE, 20 // STRIDE, 0] == -1  # the uncertain place
+    assert drawn[80 // STRIDE, 20 // STRIDE, 0] == -1  # the uncertain box
     drawn[..., 0] = np.where(drawn[..., 0] == 1, 5, -5)
     found = read_map(drawn, 0.5)
     for square in squares[:2]:

@@ -14,7 +14,7 @@ CLEARNESS = 2.2  # of the class among the noise that each head sees
 
 
 def make_evidence(prior: np.ndarray, count: int, seed: int) -> Evidence:
-    """Draw faces whose two heads saw different noise, and learned the frequent classes by heart."""
+    """Sample faces whose heads saw different noise, and learned the frequent classes by heart."""
     random = np.random.default_rng(seed)
     labels = random.choice(len(prior), count, p=prior / prior.sum())
     logits = {}
