@@ -194,8 +194,7 @@ def measure_risks(
     Returns, for each set of faces, rows of `coverage` (the share that is answered), `threshold`
     (the least probability among them) and `right`, with its 95% interval.
     """
-    read = {name: (each.read(heads, head), each.labels) for name, each in evidences.items()}
-    return {name: _measure_risk(*each) for name, each in read.items()}
+    return {n: _measure_risk(each.read(heads, head), each.labels) for n, each in evidences.items()}
 
 
 def _measure_risk(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
