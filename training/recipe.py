@@ -19,13 +19,14 @@ from pydantic import (
     field_validator,
 )
 
-from app.vision.models.cards import NAME, ONE_CLASS, LocalizedText, Targets
+from app.vision.models.cards import NAME, ONE_CLASS, FeatureBody, LocalizedText, Targets
 
 RECIPES = Path(__file__).parent / "recipes"
 
 Model = TypeVar("Model", bound=BaseModel)
 JOINED = "joined"  # the name of the head that joins others
-WORDS = {"purpose", "not_for", "default_head_reason", "features"}  # keys that change no training
+# Keys that change no training.
+WORDS = {"purpose", "not_for", "default_head_reason", "features", "feature_body"}
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -203,6 +204,7 @@ class Recipe(StrictModel):
     default_head: str
     default_head_reason: LocalizedText | None = None  # for models with several heads
     features: list[int] = []  # of the card: ReLUs whose maps serve new heads
+    feature_body: FeatureBody | None = None  # a pretrained body that has them
     mirror_averaging: bool = False  # photos' faces are read as mirror images too
     target_precision: Share  # of confident predictions, from which the threshold follows
     network: Network

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from click.testing import CliRunner, Result
@@ -112,3 +113,16 @@ def fail(message: str, *arguments: str | Path, status: int = 1) -> None:
     """Run a command that fails with a message."""
     result = run(*arguments)
     assert (result.exit_code, message in result.output) == (status, True), result.output
+
+
+def list_arrays(body: Any) -> dict[str, np.ndarray]:
+    """Return a Keras body's weights, named and shaped as PyTorch keeps them."""
+    arrays: dict[str, np.ndarray] = {}
+    for layer in body.layers:
+        names: tuple[str, ...] = ("weight", "bias", "running_mean", "running_var")
+        values = [np.asarray(weight) for weight in layer.weights]
+        if "Conv2D" in type(layer).__name__:
+            axes = (2, 3, 0, 1) if type(layer).__name__ == "DepthwiseConv2D" else (3, 2, 0, 1)
+            names, values = ("weight",), [values[0].transpose(axes)]
+        arrays |= {f"{layer.name}.{n}": v for n, v in zip(names, values, strict=False)}
+    return arrays

@@ -152,6 +152,7 @@ def render_readme(card: Card) -> str:
         groups=list_single_groups(card.figures["groups"]),
         builds_on_unknown=builds_on_unknown(card.training),
         int8_file=FILES["int8"],
+        body_file=FILES["body"],
         charts=CHARTS if card.heads[card.default_head].targets in ONE_CLASS else CHARTS[:1],
         folder=FIGURES,
     )

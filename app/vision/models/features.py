@@ -10,22 +10,29 @@ from app.vision.models.classifiers import Classifier
 from app.vision.models.files import FILES, read_verified
 from app.vision.models.onnx_network import OnnxNetwork
 
-CELLS = 3  # along each side of a feature map: what is where matters, and not only what there is
+# Along each side of a model's own maps: what is where matters, and not only what there is.
+CELLS = 3
+ACTIVATIONS = ("Relu", "Clip")  # Clip is ReLU6
 OUTPUT = "features"
 WEIGHTS, BIAS = "taught/weights", "taught/bias"
 
 
 class FeatureNetwork:
-    """Run a model's body up to the feature maps that its card names, pooled to 3 x 3 cells."""
+    """Run a model's body up to the feature maps that its card names, averaged over cells."""
 
     def __init__(self, body: Classifier, threads: int = 1) -> None:
-        """Load the exact ONNX file, verified. Raises `ModelError` where it lacks the maps."""
+        """Load the exact ONNX file, or that of the card's `feature_body`, verified.
+
+        Raises `ModelError` where it lacks the maps.
+        """
         card = body.card
+        file = FILES["body" if card.feature_body else "onnx"]
+        self._cells = card.feature_body.cells if card.feature_body else CELLS
         self.name, self.shape, self.region = card.name, card.shape, card.region
-        told = (card.files[FILES["onnx"]], card.features, CELLS)
+        told = (card.files.get(file), card.features, self._cells)
         self.version = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
         self._crop = np.zeros((1, card.size, card.size, card.channels), np.uint8)
-        self._model = self._build(read_verified(body.folder / FILES["onnx"], card), card.features)
+        self._model = self._build(read_verified(body.folder / file, card), card.features)
         self._network = OnnxNetwork(self._model.SerializeToString(), threads)
         self.length: int = self.read(self._crop).shape[1]
 
@@ -58,7 +65,8 @@ class FeatureNetwork:
         import onnx.utils
 
         whole = onnx.load_model_from_string(content)
-        relus = [node.output[0] for node in whole.graph.node if node.op_type == "Relu"]
+        nodes = whole.graph.node
+        relus = [node.output[0] for node in nodes if node.op_type in ACTIVATIONS]
         try:
             names = [relus[index] for index in indices]
         except IndexError as error:
@@ -69,8 +77,8 @@ class FeatureNetwork:
         graph, make_node = model.graph, onnx.helper.make_node
         maps = OnnxNetwork(model.SerializeToString(), 1).logits(self._crop)
         for name in names:
-            stride = maps[name].shape[2] // CELLS
-            window = maps[name].shape[2] - (CELLS - 1) * stride
+            stride = maps[name].shape[2] // self._cells
+            window = maps[name].shape[2] - (self._cells - 1) * stride
             pool: dict[str, Any] = {"kernel_shape": [window] * 2, "strides": [stride] * 2}
             graph.node.append(make_node("AveragePool", [name], [f"{name}/pooled"], **pool))
             graph.node.append(make_node("Flatten", [f"{name}/pooled"], [f"{name}/flat"]))

@@ -9,6 +9,7 @@ from app.vision.models.cards import Card, ModelError
 
 Runtime = Literal["auto", "keras", "onnx"]
 FILES = {"keras": "model.keras", "onnx": "model.onnx", "int8": "model.int8.onnx"}
+FILES["body"] = "body.onnx"  # a card's `feature_body`
 
 
 def choose_file(runtime: Runtime, card: Card) -> str:

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from app.vision.models.cards import load_card
+from app.vision.models.classifiers import load_classifier
+from app.vision.models.features import FeatureNetwork
 from tests.training.recipes import fail, fit, make_pictures, succeed
 from training.datasets.ood import read_ood
+from training.fit.pretrained import build_body
 from training.recipe import DataError, OODSet
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's and its exporter's own
@@ -14,9 +17,7 @@ ALONE = {"data.oversample": "{}", "distillation.teachers": "[]"}
 
 
 @pytest.mark.usefixtures("pretrained")
-def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_distribution_pictures_are_predicted_as_none_of_these(tmp_path: Path) -> None:
     for seed, split in enumerate(("train", "validation")):
         make_pictures(tmp_path / "data" / split, 16, ("one", "two"), seed)
     make_pictures(tmp_path / "others", 8, ("three", "four"), 2)
@@ -35,8 +36,6 @@ def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
     }
     fit("clothing", tmp_path / "run", *(f"{key}={value}" for key, value in changes.items()))
 
-    # Finished, it needs ImageNet's weights no more.
-    monkeypatch.delenv("RAUT_PRETRAINED")
     folder = tmp_path / "models" / "clothing"
     succeed("export", tmp_path / "run", folder)
     card = load_card(folder)
@@ -53,6 +52,11 @@ def test_out_of_distribution_pictures_are_predicted_as_none_of_these(
     assert (scenes["kind"], scenes["count"]) == ("scenes", 23)
     assert "“none of these”" in (folder / "README.md").read_text()
     assert (folder / "model.keras").stat().st_size < 4 * card.figures["speed"]["parameters"]
+    assert "EfficientNet-Lite0 with ImageNet's weights" in (folder / "README.md").read_text()
+    crops = np.random.default_rng(1).integers(0, 255, (2, 40, 40, 3), np.uint8)
+    maps = build_body("efficientnetlite0", 40).predict(crops, verbose=0)
+    features = FeatureNetwork(load_classifier(folder)).read(crops)
+    assert np.corrcoef(features.ravel(), maps.mean(axis=(1, 2)).ravel())[0, 1] > 0.99
 
 
 def test_a_folder_is_halved_or_kept_whole_for_validation(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.vision.imaging.crops import CropShape
 from app.vision.models.onnx_network import OnnxNetwork
-from tests.training.recipes import make_pictures
+from tests.training.recipes import list_arrays, make_pictures
 from training.datasets.loading import Split, read_split
 from training.evaluate.network import run_network
 from training.export import exporting
@@ -46,7 +46,7 @@ def show_input(include_top: bool, weights: str | None) -> keras.Model:
     return keras.Model(crops, keras.layers.Identity()(crops))
 
 
-@pytest.mark.parametrize("name", sorted(pretrained.APPLICATIONS.keys() - {"resnet18"}))
+@pytest.mark.parametrize("name", sorted(pretrained.APPLICATIONS.keys() - pretrained.FROM_TORCH))
 def test_a_body_is_given_pictures_as_its_paper_has_them(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -91,13 +91,7 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
 def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     body = pretrained._build_resnet18(include_top=False, weights=None)
-    kept: dict[str, np.ndarray] = {}
-    for layer in body.layers:
-        names: tuple[str, ...] = ("weight", "bias", "running_mean", "running_var")
-        values = [np.asarray(weight) for weight in layer.weights]
-        if isinstance(layer, keras.layers.Conv2D):
-            names, values = ("weight",), [values[0].transpose(3, 2, 0, 1)]
-        kept |= {f"{layer.name}.{n}": v for n, v in zip(names, values, strict=False)}
+    kept = list_arrays(body)
     # As torchvision names and shapes them, a count of classes' layer apart.
     assert kept["conv1.weight"].shape == (64, 3, 7, 7)
     assert kept["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
@@ -109,6 +103,23 @@ def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -
     answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
     np.testing.assert_array_equal(*answers)
     assert answers[0].shape == (1, 1, 1, 512)
+
+
+def test_efficientnet_lite0_takes_the_weights_of_its_package(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    body = pretrained._build_lite0(include_top=False, weights=None)
+    kept = list_arrays(body)
+    # As the package names and shapes them.
+    assert kept["_blocks.0._depthwise_conv.weight"].shape == (32, 1, 3, 3)
+    assert kept["_blocks.15._project_conv.weight"].shape == (320, 1152, 1, 1)
+    assert kept["_bn1.running_var"].shape == kept["_conv_head.weight"].shape[:1] == (1280,)
+    assert sum(value.size for value in kept.values()) == 3_413_024
+    np.savez(tmp_path / "efficientnetlite0.npz", allow_pickle=False, **kept)
+    loaded = pretrained.load_base("efficientnetlite0", "float32")
+    picture = np.random.default_rng(1).random((1, 64, 64, 3), np.float32)
+    answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
+    np.testing.assert_array_equal(*answers)
+    assert answers[0].shape == (1, 2, 2, 1280)
 
 
 def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
