@@ -25,6 +25,8 @@ PIXELS = CropShape(24, 1)  # what a lesson compares the features with
 # Names that no taught model may have: a face's own fields in answers, and the detector's folders.
 RESERVED = {*DETECTOR_FOLDERS, *TrackedFace.model_fields}
 MOST_CLASSES = 8
+MOST_LETTERS = 60  # of a class's name
+WORDS = r"^[^<>&\"\x00-\x1f\x7f]*\S[^<>&\"\x00-\x1f\x7f]*$"  # no markup, and not only spaces
 HEAD = "taught"
 PURPOSE = {
     "en": "Tells which of these a {region} shows, as taught by samples: {classes}.",

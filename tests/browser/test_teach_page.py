@@ -291,7 +291,8 @@ def test_each_lack_has_a_sentence_that_helps(teach: Page, server: FeatureServer)
     expect(message(teach)).to_contain_text("No face was found in 1 of the pictures")
 
 
-def test_names_are_checked_and_shown_as_typed(taught: Page) -> None:
+def test_names_are_checked_and_shown_as_typed_without_fitting_again(taught: Page) -> None:
+    taught.evaluate("() => (Worker.prototype.postMessage = () => (window.fitted = true))")
     taught.locator(".class-name").nth(1).fill(" mask ")
     expect(taught.locator(".class-note").first).to_contain_text("Another class has this name")
     taught.click("#take-away button")
@@ -300,6 +301,7 @@ def test_names_are_checked_and_shown_as_typed(taught: Page) -> None:
     taught.locator(".class-name").nth(1).fill(markup)
     expect(taught.locator(".confusion tbody th").nth(1)).to_have_text(markup)
     expect(taught.locator(".class-note").nth(1)).to_contain_text("names have none of < > &")
+    assert taught.evaluate("window.fitted") is None
 
 
 def test_equal_samples_of_two_classes_are_named(taught: Page, server: FeatureServer) -> None:

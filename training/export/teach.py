@@ -27,15 +27,17 @@ from app.files import atomic_write
 from app.intervals import wilson_interval
 from app.settings import count_processors
 from app.vision.geometry import softmax
-from app.vision.models.cards import CARD, NAME, Card, Head, LocalizedText, load_card
+from app.vision.models.cards import CARD, NAME, NONE_OF_THESE, Card, Head, LocalizedText, load_card
 from app.vision.models.classifiers import read_probabilities
 from app.vision.models.files import hash_file
 from app.vision.pipeline import FaceAnalyzer
 from app.vision.teaching import (
     HEAD,
     MOST_CLASSES,
+    MOST_LETTERS,
     NOT_FOR,
     RESERVED,
+    WORDS,
     Sample,
     TaughtHead,
     Teacher,
@@ -153,6 +155,15 @@ def read_lesson(teacher: Teacher, folder: Path, region: str, tell: Tell) -> Less
         raise DataError(
             f"{folder} has {len(classes)} folders. Give each class one: 2 to {MOST_CLASSES}."
         )
+    alike = {name.strip().casefold() for name in classes}
+    if len(alike) < len(classes):
+        raise DataError(f"Two folders of {folder} have names alike. Rename one.")
+    for name in classes:
+        if len(name) > MOST_LETTERS or not re.fullmatch(WORDS, name) or name == NONE_OF_THESE:
+            raise DataError(
+                f"{name!r} is no name for a class: up to {MOST_LETTERS} characters without < > & "
+                f"and quotes, and not {NONE_OF_THESE}. Rename the folder."
+            )
     files = [
         (file, label, file.parent.name if file.parent != folder / name else str(file))
         for label, name in enumerate(classes)

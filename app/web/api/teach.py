@@ -11,13 +11,19 @@ from pydantic import BaseModel, Field, ValidationError
 from app.errors import RautError
 from app.vision.geometry import Box
 from app.vision.models.cards import NAME, NONE_OF_THESE, LocalizedText, Region, StrictModel
-from app.vision.teaching import MOST_CLASSES, RESERVED, TaughtHead, make_folder
+from app.vision.teaching import (
+    MOST_CLASSES,
+    MOST_LETTERS,
+    RESERVED,
+    WORDS,
+    TaughtHead,
+    make_folder,
+)
 from app.web.api.uploads import request_budget
 from app.web.server.state import state
 
 REGION = "region"
-WORDS = r"^[^<>&\"\x00-\x1f\x7f]*\S[^<>&\"\x00-\x1f\x7f]*$"  # no markup, and not only spaces
-Words = Annotated[str, Field(max_length=60, pattern=WORDS)]
+Words = Annotated[str, Field(max_length=MOST_LETTERS, pattern=WORDS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 PER_CLASS = Field(max_length=MOST_CLASSES)

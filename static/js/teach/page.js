@@ -122,7 +122,8 @@ function newClass() {
 
 function rename(kind, name) {
   kind.name = name;
-  changed();
+  showLearned();
+  scheduleUpdate();
 }
 
 function removeClass(kind) {
@@ -314,10 +315,15 @@ function onLearned({ model: learned, figures: measured }) {
     write(element("model-note"), text("fitted", { count: formatNumber(learned.count), milliseconds: formatNumber(Math.max(1, Math.round(learned.took))) }));
   }
   if (!measured) return;
-  const classes = taught.map((kind) => ({ kind, name: kind.name, count: lesson.of(kind).length, recordings: lesson.recordingsOf(kind) }));
+  figures = { ...measured, classes: taught };
+  showLearned();
+}
+
+function showLearned() {
+  if (!figures) return;
+  const classes = figures.classes.map((kind) => ({ name: kind.name, count: lesson.of(kind).length, recordings: lesson.recordingsOf(kind) }));
   const byId = new Map(lesson.samples.map((sample) => [sample.id, sample]));
-  figures = { ...measured, classes };
-  showFigures(classes, measured, (at) => byId.get(measured.order[at]));
+  showFigures(classes, figures, (at) => byId.get(figures.order[at]));
 }
 
 async function testLive() {
@@ -432,7 +438,7 @@ function describeHead(name) {
       accuracy: honest.accuracy,
       low: honest.low,
       high: honest.high,
-      samples: Object.fromEntries(classes.map((each) => [each.kind.name.trim(), each.count])),
+      samples: Object.fromEntries(classes.map((kind) => [kind.name.trim(), lesson.of(kind).length])),
       recordings: honest.groups,
       confusion,
       ...costOf(figures.outcomes, threshold()),

@@ -75,6 +75,10 @@ def test_folders_that_cannot_be_taught_are_refused_in_words(folder: Path) -> Non
     assert "no name for a model" in run(folder, "--name", "Up & down").output
     assert "name of something else" in run(folder, "--name", "clothing").output
     assert "name of something else" in run(folder, "--name", "roll_degrees").output
+    for name, told in (("<b>", "no name for a class"), ("Down", "names alike")):
+        (folder / name).mkdir()
+        assert told in run(folder, "--name", "directions").output
+        (folder / name).rmdir()
     for person in list((folder / "down").iterdir())[1:]:
         shutil.rmtree(person)
     assert "two or more people" in run(folder, "--name", "directions").output
