@@ -227,6 +227,15 @@ def test_figures_follow_the_samples_and_are_accessible(taught: Page) -> None:
     expect(taught.locator("#honest")).to_contain_text("15 samples of 4 recordings")
 
 
+def test_a_whole_picture_is_told_without_an_expression(teach: Page, server: FeatureServer) -> None:
+    teach.check("#region [value=image]")
+    for number in (0, 1, 0, 1):
+        server.show(number)
+    teach.set_input_files("#test-file", GREY)
+    expect(teach.locator("#test-bars li")).to_have_count(2)
+    expect(teach.locator("#test-expression")).to_be_hidden()
+
+
 def test_a_model_leaves_as_a_zip_with_its_figures(taught: Page, server: FeatureServer) -> None:
     sent: list[Any] = []
 

@@ -343,8 +343,8 @@ async function testPhoto(file) {
 
 async function test(picture) {
   try {
-    const reading = lesson.region === "face" ? analyzeService.analyze(picture, new AbortController().signal) : null;
-    const [answer, { analysis } = {}] = await Promise.all([extract(picture), reading]);
+    const reading = lesson.region === "face" ? analyzeService.analyze(picture, new AbortController().signal) : {};
+    const [answer, { analysis }] = await Promise.all([extract(picture), reading]);
     if (!model || !sameVersion(answer)) return;
     showAnswer(answer, analysis?.faces ?? []);
   } catch (error) {
