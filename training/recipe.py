@@ -237,6 +237,11 @@ class Recipe(StrictModel):
         return joined.heads[-1] if joined else self.default_head
 
     @property
+    def takes_any_size(self) -> bool:
+        """Tell whether the network's heads are maps, and its pictures of any size."""
+        return self.heads[self.fitted_head].targets == "boxes"
+
+    @property
     def needed_models(self) -> list[Path]:
         """Folders of the teachers and of the model or run to start from."""
         teachers = self.distillation.teachers if self.distillation else []

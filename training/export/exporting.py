@@ -62,9 +62,7 @@ def export(experiment: Experiment, folder: Path) -> Card:
         _tell(remark)
     _, trained = load_run(run)
     (train, validation), classes = experiment.splits, experiment.classes
-    # A network of maps takes pictures of any size.
-    any_size = recipe.heads[recipe.default_head].targets == "boxes"
-    model = build_network(recipe, classes, normalization=None, any_size=any_size)
+    model = build_network(recipe, classes, normalization=None, any_size=recipe.takes_any_size)
     fold_normalization(trained, model)
     with tempfile.TemporaryDirectory(dir=run) as aside:
         made = Path(aside)

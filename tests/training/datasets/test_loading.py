@@ -9,6 +9,7 @@ import skimage.data
 from PIL import Image
 
 from tests.training.recipes import fail, make_pictures, succeed
+from training.recipe import RECIPES, load_recipe
 from training.runs import read_csv, write_csv
 
 VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -304,6 +305,11 @@ def test_tensorflow_starts_without_a_word() -> None:
     code = "import training.fit; import tensorflow as tf; tf.constant(1) + 1"
     started = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert started.stderr == b""
+
+
+def test_only_the_proposer_takes_pictures_of_any_size() -> None:
+    names = (path.stem for path in RECIPES.glob("*.toml"))
+    assert [name for name in names if load_recipe(name).takes_any_size] == ["proposer"]
 
 
 def test_help_recipes_and_data_commands_load_no_tensorflow() -> None:
