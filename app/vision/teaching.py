@@ -1,6 +1,7 @@
 """Teach new classes from a few samples: the features of photos, and heads fitted to them."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -59,6 +60,11 @@ class TaughtHead:
     figures: dict[str, Any]
     source: str
     command: str
+
+
+def are_alike(names: Sequence[str]) -> bool:
+    """Return whether two names of classes differ by nothing but case and outer spaces."""
+    return len({name.strip().casefold() for name in names}) < len(names)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from app.vision.teaching import (
     Sample,
     TaughtHead,
     Teacher,
+    are_alike,
     describe_purpose,
     make_folder,
 )
@@ -155,8 +156,7 @@ def read_lesson(teacher: Teacher, folder: Path, region: str, tell: Tell) -> Less
         raise DataError(
             f"{folder} has {len(classes)} folders. Give each class one: 2 to {MOST_CLASSES}."
         )
-    alike = {name.strip().casefold() for name in classes}
-    if len(alike) < len(classes):
+    if are_alike(classes):
         raise DataError(f"Two folders of {folder} have names alike. Rename one.")
     for name in classes:
         if len(name) > MOST_LETTERS or not re.fullmatch(WORDS, name) or name == NONE_OF_THESE:

@@ -17,6 +17,7 @@ from app.vision.teaching import (
     RESERVED,
     WORDS,
     TaughtHead,
+    are_alike,
     make_folder,
 )
 from app.web.api.uploads import request_budget
@@ -141,7 +142,7 @@ def _check(new: NewHead, length: int) -> TaughtHead:
         )
     names = [each.name for each in new.classes]
     count, figures = len(names), new.figures
-    if len({name.strip().casefold() for name in names}) < count or NONE_OF_THESE in names:
+    if are_alike(names) or NONE_OF_THESE in names:
         raise _invalid("classes")
     if len(new.bias) != count:
         raise _invalid("bias")

@@ -88,6 +88,16 @@ def test_resnet50_answers_alike_wherever_the_study_cuts_it(split: Split, tmp_pat
         pretrained.compute_features(split, "resnet50", 5, False, tmp_path)
 
 
+def answer_alike(body: keras.Model, name: str, size: int) -> tuple[int, ...]:
+    """Assert that the body answers as the one that is loaded; return the answer's shape."""
+    picture = np.random.default_rng(1).random((1, size, size, 3), np.float32)
+    loaded = pretrained.load_base(name, "float32")
+    answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
+    np.testing.assert_array_equal(*answers)
+    shape: tuple[int, ...] = answers[0].shape
+    return shape
+
+
 def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     body = pretrained._build_resnet18(include_top=False, weights=None)
@@ -98,11 +108,7 @@ def test_resnet18_takes_the_weights_that_torchvision_publishes(tmp_path: Path) -
     assert kept["layer4.1.bn2.running_var"].shape == (512,)
     assert sum(value.size for value in kept.values()) == 11_176_512 + 9_600  # with moments
     np.savez(tmp_path / "resnet18.npz", allow_pickle=False, **kept)
-    loaded = pretrained.load_base("resnet18", "float32")
-    picture = np.random.default_rng(1).random((1, SIZE, SIZE, 3), np.float32)
-    answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
-    np.testing.assert_array_equal(*answers)
-    assert answers[0].shape == (1, 1, 1, 512)
+    assert answer_alike(body, "resnet18", SIZE) == (1, 1, 1, 512)
 
 
 def test_efficientnet_lite0_takes_the_weights_of_its_package(tmp_path: Path) -> None:
@@ -115,11 +121,7 @@ def test_efficientnet_lite0_takes_the_weights_of_its_package(tmp_path: Path) -> 
     assert kept["_bn1.running_var"].shape == kept["_conv_head.weight"].shape[:1] == (1280,)
     assert sum(value.size for value in kept.values()) == 3_413_024
     np.savez(tmp_path / "efficientnetlite0.npz", allow_pickle=False, **kept)
-    loaded = pretrained.load_base("efficientnetlite0", "float32")
-    picture = np.random.default_rng(1).random((1, 64, 64, 3), np.float32)
-    answers = [network.predict(picture, verbose=0) for network in (body, loaded)]
-    np.testing.assert_array_equal(*answers)
-    assert answers[0].shape == (1, 2, 2, 1280)
+    assert answer_alike(body, "efficientnetlite0", 64) == (1, 2, 2, 1280)
 
 
 def test_an_efficientnet_s_kept_weights_standardize_as_its_own_download_does(
